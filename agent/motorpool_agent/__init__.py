@@ -1,0 +1,1 @@
+"""The Motorpool agent: one on every node."""

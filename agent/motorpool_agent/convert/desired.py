@@ -1,0 +1,172 @@
+"""What the controller wants: messages to the agent's types. Whatever does not make sense is refused here."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC
+
+from google.protobuf.duration_pb2 import Duration
+
+from motorpool import v1
+from motorpool_agent.convert.facts import facts_of
+from motorpool_agent.reconcile.assignment import (
+    Assignment,
+    DesiredVersion,
+    DeviceClaim,
+    LogSubscription,
+    ModelSource,
+    Parameter,
+    ReadModel,
+    Tombstone,
+)
+
+DesiredBody = Assignment | Tombstone | ReadModel | LogSubscription
+
+# Ids name folders and files; ports, argv and the like are the supervisor's to judge.
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_DEFAULT_LOG_SECONDS = 3600.0
+
+
+class BadMessageError(Exception):
+    """A message that cannot be meant; says which object, which field and why."""
+
+
+def version_of(message: v1.DesiredVersion) -> DesiredVersion:
+    """Return a version."""
+    return DesiredVersion(message.controller_epoch, message.version)
+
+
+def version_message(version: DesiredVersion) -> v1.DesiredVersion:
+    """Return the message of a version."""
+    return v1.DesiredVersion(controller_epoch=version.controller_epoch, version=version.version)
+
+
+def body_of(message: v1.DesiredObject) -> DesiredBody:
+    """Return what an object wants, or raise a BadMessageError. Kind and id must be those that its own id names."""
+    match message.WhichOneof("body"):
+        case "assignment":
+            kind, name = "assignment", message.assignment.assignment_id
+        case "tombstone":
+            kind, name = "tombstone", message.tombstone.assignment_id
+        case "query":
+            kind, name = "query", message.query.query_id
+        case "logs":
+            kind, name = "logs", message.logs.subscription_id
+        case _:
+            raise BadMessageError(f"object {message.id[:80]!r} is of no kind that this agent knows")
+    if not _ID.fullmatch(name) or message.id != f"{kind}/{name}":
+        raise BadMessageError(f"object {message.id[:80]!r} has the body of {kind}/{name[:80]}")
+    if kind == "assignment":
+        return _assignment(message)
+    if kind == "tombstone":
+        return _tombstone(message)
+    return _query(message) if kind == "query" else _logs(message)
+
+
+def _assignment(message: v1.DesiredObject) -> Assignment:
+    body = message.assignment
+    _positive(message.id, "generation", body.generation)
+    for field, value in (("instance", body.instance), ("backend", body.backend)):
+        if not value:
+            raise BadMessageError(f"object {message.id}: {field} is empty")
+    if body.gang:
+        raise BadMessageError(f"object {message.id}: gang: this agent runs no distributed instances yet")
+    claims = [body.claim.memory_bytes, *(device.memory_bytes for device in body.claim.devices)]
+    if min(claims) < 0:
+        raise BadMessageError(f"object {message.id}: claim: bytes are negative")
+    return Assignment(
+        assignment_id=body.assignment_id,
+        generation=body.generation,
+        digest=message.digest,
+        instance=body.instance,
+        deployment=body.deployment,
+        backend=body.backend,
+        backend_version=body.backend_version,
+        framework=body.framework,
+        model=_source(message.id, body.model),
+        served_model_name=body.served_model_name,
+        facts=facts_of(body.facts) if body.HasField("facts") else None,
+        parameters=tuple(
+            Parameter(option=each.option, values=tuple(each.values), known=each.known) for each in body.parameters
+        ),
+        env=dict(body.env),
+        memory_bytes=body.claim.memory_bytes,
+        devices=tuple(DeviceClaim(each.device_id, each.memory_bytes) for each in body.claim.devices),
+        offloaded_layers=body.offloaded_layers if body.HasField("offloaded_layers") else None,
+        tensor_split=tuple(_finite(message.id, "tensor_split", each) for each in body.tensor_split),
+        memory_fraction=(
+            _finite(message.id, "memory_fraction", body.memory_fraction) if body.HasField("memory_fraction") else None
+        ),
+        local_only=body.exposure == v1.EXPOSURE_LOCAL,
+        api_key=body.api_key,
+        context_length=body.context_length if body.HasField("context_length") else None,
+        parallel=body.parallel if body.HasField("parallel") else None,
+        restart_on_error=body.restart_on_error,
+        trust_remote_code=body.trust_remote_code,
+        image=body.image,
+        command=tuple(body.command),
+    )
+
+
+def _source(object_id: str, source: v1.ModelSource) -> ModelSource:
+    match source.WhichOneof("source"):
+        case "local_path":
+            return ModelSource(kind="local_path", path=source.local_path)
+        case "hugging_face":
+            hub = source.hugging_face
+            return ModelSource(kind="hugging_face", repository=hub.repository, file=hub.file, revision=hub.revision)
+        case "model_scope":
+            scope = source.model_scope
+            return ModelSource(
+                kind="model_scope", repository=scope.model_id, file=scope.file_path, revision=scope.revision
+            )
+        case _:
+            raise BadMessageError(f"object {object_id}: model: no source that this agent knows")
+
+
+def _tombstone(message: v1.DesiredObject) -> Tombstone:
+    body = message.tombstone
+    _positive(message.id, "generation", body.generation)
+    return Tombstone(assignment_id=body.assignment_id, generation=body.generation, message=body.message)
+
+
+def _query(message: v1.DesiredObject) -> ReadModel:
+    body = message.query
+    if body.WhichOneof("question") != "read_model":
+        raise BadMessageError(f"object {message.id}: a question that this agent does not know")
+    try:
+        deadline = body.deadline.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
+        raise BadMessageError(f"object {message.id}: deadline: {error}") from error
+    return ReadModel(query_id=body.query_id, deadline=deadline, local_path=body.read_model.local_path)
+
+
+def _logs(message: v1.DesiredObject) -> LogSubscription:
+    body = message.logs
+    if not _ID.fullmatch(body.assignment_id):
+        raise BadMessageError(f"object {message.id}: assignment_id: cannot be an id")
+    return LogSubscription(
+        subscription_id=body.subscription_id,
+        assignment_id=body.assignment_id,
+        tail_lines=body.tail_lines,
+        follow=body.follow,
+        previous=body.previous,
+        timeout_seconds=seconds_of(body.timeout) or _DEFAULT_LOG_SECONDS,
+    )
+
+
+def seconds_of(duration: Duration) -> float:
+    """Return a duration's seconds; 0 where it is absent or negative."""
+    return max(0.0, duration.seconds + duration.nanos / 1e9)
+
+
+def _positive(object_id: str, field: str, value: int) -> None:
+    if value < 1:
+        raise BadMessageError(f"object {object_id}: {field} is {value}; it counts from 1")
+
+
+def _finite(object_id: str, field: str, value: float) -> float:
+    if not math.isfinite(value):
+        raise BadMessageError(f"object {object_id}: {field} is {value}")
+    return value

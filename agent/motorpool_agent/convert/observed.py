@@ -1,0 +1,116 @@
+"""What the agent observed: its own types to messages."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from motorpool import v1
+from motorpool_agent.convert.facts import facts_message
+from motorpool_agent.reconcile.observation import Answer, Failure, ObservedInstance, Rendered, State
+
+# An engine may write a megabyte without a newline; the message is for people.
+_LINE_CHARACTERS = 2000
+_TAIL_LINES = 200
+
+_STATES: Mapping[State, v1.InstanceState.ValueType] = {
+    State.DOWNLOADING: v1.INSTANCE_STATE_DOWNLOADING,
+    State.STARTING: v1.INSTANCE_STATE_STARTING,
+    State.RUNNING: v1.INSTANCE_STATE_RUNNING,
+    State.STOPPING: v1.INSTANCE_STATE_STOPPING,
+    State.ERROR: v1.INSTANCE_STATE_ERROR,
+    State.QUARANTINED: v1.INSTANCE_STATE_QUARANTINED,
+}
+
+
+def digest_of(body: Message) -> str:
+    """Return the digest of a body: equal digests mean equal bodies."""
+    return hashlib.sha256(body.SerializeToString(deterministic=True)).hexdigest()
+
+
+def digest_over(digests: Mapping[str, str]) -> str:
+    """Return the digest over all observed objects, from digest by id."""
+    lines = "".join(f"{object_id} {digests[object_id]}\n" for object_id in sorted(digests))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def timestamp(time: datetime | None) -> Timestamp | None:
+    """Return the message of a time; None for none."""
+    if time is None:
+        return None
+    message = Timestamp()
+    message.FromDatetime(time)
+    return message
+
+
+def line(text: str) -> str:
+    """Return a line that fits into a message: valid text, not endless."""
+    cut = text if len(text) <= _LINE_CHARACTERS else text[:_LINE_CHARACTERS] + "…"
+    return cut.encode("utf-8", "replace").decode("utf-8")
+
+
+def lines(texts: Iterable[str]) -> list[str]:
+    """Return lines that fit into a message."""
+    return [line(text) for text in texts]
+
+
+def instance_message(instance: ObservedInstance) -> v1.ObservedInstance:
+    """Return the message of an observed instance."""
+    return v1.ObservedInstance(
+        assignment_id=instance.assignment_id,
+        generation=instance.generation,
+        state=_STATES[instance.state],
+        message=line(instance.message),
+        launch=_rendered(instance.launch),
+        pid=instance.pid,
+        start_time=timestamp(instance.start_time),
+        restart_count=instance.restart_count,
+        first_failure=_failure(instance.first_failure),
+        last_failure=_failure(instance.last_failure),
+        progress_bytes=instance.progress_bytes,
+        progress_total_bytes=instance.progress_total_bytes,
+        adopted=instance.adopted,
+        pid_start_ticks=instance.pid_start_ticks,
+        instance=instance.instance,
+    )
+
+
+def answer_message(answer: Answer) -> v1.QueryAnswer:
+    """Return the message of an answer."""
+    return v1.QueryAnswer(
+        query_id=answer.query_id,
+        error_reason=answer.error_reason,
+        error_message=line(answer.error_message),
+        facts=None if answer.facts is None else facts_message(answer.facts),
+    )
+
+
+def _rendered(launch: Rendered | None) -> v1.RenderedLaunch | None:
+    if launch is None:
+        return None
+    return v1.RenderedLaunch(
+        executor=launch.executor,
+        argv=launch.argv,
+        env=launch.env,
+        image=launch.image,
+        ports=[v1.Port(port_name=name, number=number) for name, number in sorted(launch.ports.items())],
+        listen_address=launch.listen_address,
+    )
+
+
+def _failure(failure: Failure | None) -> v1.Failure | None:
+    if failure is None:
+        return None
+    return v1.Failure(
+        time=timestamp(failure.time),
+        reason=failure.reason,
+        message=line(failure.message),
+        exit_code=failure.exit_code,
+        signal=failure.signal,
+        out_of_memory=failure.out_of_memory,
+        log_tail=lines(failure.log_tail[-_TAIL_LINES:]),
+    )

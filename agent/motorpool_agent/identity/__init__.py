@@ -1,0 +1,1 @@
+"""How the machine becomes a node, and stays one: join token, key, certificate, renewal."""

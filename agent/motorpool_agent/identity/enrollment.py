@@ -1,0 +1,120 @@
+"""Buys the node's first certificate with a join token."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC
+
+import grpc
+import grpc.aio
+
+from motorpool import v1
+from motorpool_agent.identity.child import answer_of
+from motorpool_agent.identity.dial import CallFailure, dial_public, failure_of, split_endpoint
+from motorpool_agent.identity.errors import IdentityError, RefusedError, UnreachableError
+from motorpool_agent.identity.store import Document, Identity, IdentityStore
+from motorpool_agent.identity.token import JoinToken
+
+CALL_TIMEOUT_SECONDS = 20.0
+_UNREACHABLE_CODES = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
+_NEXT_STEPS = {
+    "TOKEN_INVALID": "make another with `motorpool-controller token join` on the controller",
+    "TOKEN_EXPIRED": "make another with `motorpool-controller token join` on the controller",
+    "TOKEN_USED_UP": "make another with `motorpool-controller token join` on the controller",
+    "NODE_NAME_TAKEN": "give another --node-name, or delete the node first if this machine replaces it",
+}
+
+
+async def enroll(
+    store: IdentityStore, *, server: str, token: str, node_id: str, host: v1.Host, agent_version: str, use_proxy: bool
+) -> Identity:
+    """Return the identity bought from the controller at ``server``, once it is on disk."""
+    parsed = JoinToken.parse(token)
+    ca_pem = await fetch_ca(server, parsed)
+    enrollment_id = store.enrollment_id()
+    keys = await answer_of("motorpool_agent.identity.keys", node_id)
+    request = v1.EnrollRequest(
+        node_id=node_id,
+        csr_pem=keys["csr_pem"],
+        host=host,
+        agent_version=agent_version,
+        enrollment_id=enrollment_id,
+    )
+    async with dial_public(ca_pem, server, use_proxy=use_proxy) as channel:
+        stub = v1.EnrollmentServiceStub(channel)
+        try:
+            response = await stub.Enroll(
+                request,
+                metadata=(("authorization", f"Bearer {parsed.text}"),),
+                timeout=CALL_TIMEOUT_SECONDS,
+            )
+        except grpc.aio.AioRpcError as error:
+            raise _refusal(failure_of(error), server, node_id) from error
+    identity = Identity(
+        document=Document(
+            cluster_id=response.cluster_id,
+            node=response.node,
+            node_uid=response.node_uid,
+            agent_endpoints=tuple(response.agent_endpoints),
+            renew_time=response.renew_time.ToDatetime(tzinfo=UTC),
+            expire_time=response.expire_time.ToDatetime(tzinfo=UTC),
+            enrollment_id=enrollment_id,
+        ),
+        key_pem=keys["key_pem"],
+        certificate_pem=response.certificate_pem,
+        # Trust stays with what the token's fingerprint named, whatever the answer says.
+        ca_pem=ca_pem,
+    )
+    if not identity.document.agent_endpoints or not identity.certificate_pem:
+        raise IdentityError(
+            f"the controller at {server} answered without a certificate or an agents' endpoint; "
+            "look at its log, and at `agent_endpoints` in its configuration"
+        )
+    store.save(identity)
+    return identity
+
+
+async def fetch_ca(server: str, token: JoinToken) -> str:
+    """Return the authority's certificate that the token's fingerprint names, as the server shows it."""
+    host, port = split_endpoint(server)
+    answer = await answer_of("motorpool_agent.identity.authority", host, str(port), token.fingerprint)
+    if "ca_pem" in answer:
+        return answer["ca_pem"]
+    if "mismatch" in answer:
+        raise UnreachableError(
+            f"{server} is not the cluster that this join token is for: {answer['mismatch']} "
+            f"({token.fingerprint[:16]}…); nothing was sent to it. Check --server, and use a token that this "
+            "cluster's `motorpool-controller token join` made"
+        )
+    raise UnreachableError(
+        f"no controller can be reached at {server}: {answer.get('unreachable', 'no answer')}; check --server (the "
+        "public listener's host:port), that `motorpool-controller run` is up, and firewalls between"
+    )
+
+
+def _refusal(failure: CallFailure, server: str, node_id: str) -> IdentityError:
+    if failure.code in _UNREACHABLE_CODES:
+        return UnreachableError(
+            f"the controller at {server} did not answer the enrolment: {failure.message}; check that its name or "
+            "address stands in its certificate (`motorpool-controller init`), and try again: the token is not used up"
+        )
+    step = _NEXT_STEPS.get(failure.reason, "see the controller's log")
+    shown = f" [{failure.reason}]" if failure.reason else ""
+    return RefusedError(
+        f"the controller at {server} refused to enrol {node_id}{shown}: {failure.message}; {step}",
+        reason=failure.reason,
+    )
+
+
+def renewed(identity: Identity, key_pem: str, response: v1.RenewResponse) -> Identity:
+    """Return the identity with a new key and certificate."""
+    return replace(
+        identity,
+        key_pem=key_pem,
+        certificate_pem=response.certificate_pem,
+        document=replace(
+            identity.document,
+            renew_time=response.renew_time.ToDatetime(tzinfo=UTC),
+            expire_time=response.expire_time.ToDatetime(tzinfo=UTC),
+        ),
+    )

@@ -1,0 +1,31 @@
+"""What became of a plugin, as the agent reports it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class PluginState(StrEnum):
+    """What became of a plugin; the protos say more of each."""
+
+    FOUND = "found"
+    BLOCKED = "blocked"
+    INCOMPATIBLE = "incompatible"
+    READY = "ready"
+    DEGRADED = "degraded"
+    QUARANTINED = "quarantined"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginStatus:
+    """One plugin of this node. ``failures`` counts crashes and missed deadlines since the agent started."""
+
+    plugin_id: str
+    distribution: str
+    version: str
+    kind: str
+    provides: str
+    state: PluginState
+    last_error: str = ""
+    failures: int = 0

@@ -1,0 +1,151 @@
+"""Puts the agent together, runs it, and takes it apart without touching what it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import uuid
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from importlib.metadata import version
+
+from motorpool_agent.config import Config, ConfigError
+from motorpool_agent.convert.inventory import host_message
+from motorpool_agent.identity.dial import local_address
+from motorpool_agent.identity.enrollment import enroll
+from motorpool_agent.identity.renewal import Renewal
+from motorpool_agent.identity.store import Identity, IdentityStore
+from motorpool_agent.inventory import PluginTable, facts, measure
+from motorpool_agent.main.notify import notify
+from motorpool_agent.runtime.supervisor import Supervisor
+from motorpool_agent.session.questions import Questions
+from motorpool_agent.session.session import NodeReport, Session
+from motorpool_agent.state.desired import DesiredRecord
+from motorpool_agent.state.directory import DataDirectoryLock
+from motorpool_formats import read_model
+
+# How long a slow plugin holds up the first report: without it a restart of the agent would show a node without devices.
+_PLUGINS_SECONDS = 10.0
+_CLOSE_SECONDS = 5.0
+
+log = logging.getLogger(__name__)
+
+
+async def run(config: Config) -> None:
+    """Enrol if needed, then run until SIGTERM or SIGINT. Instances outlive it."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(each, stop.set)
+    await _until(stop, _live(config))
+    log.info("agent stopped")
+
+
+async def join(config: Config, store: IdentityStore) -> Identity:
+    """Buy an identity with the configured join token."""
+    token = config.token()
+    if not token or config.server is None:
+        missing = " and ".join(
+            name for name, given in (("--token (or --token-file)", token), ("--server", config.server)) if not given
+        )
+        raise ConfigError(
+            f"this machine is no node yet ({store.directory} holds no identity), and {missing} is missing; make a "
+            "token on the controller with `motorpool-controller token join`, and give the public listener's host:port"
+        )
+    identity = await enroll(
+        store,
+        server=config.server,
+        token=token,
+        node_id=config.node_name,
+        host=host_message(facts()),
+        agent_version=version("motorpool-agent"),
+        use_proxy=config.use_proxy,
+    )
+    log.info(
+        "machine enrolled",
+        extra={"node": identity.document.node, "cluster": identity.document.cluster_id, "server": config.server},
+    )
+    return identity
+
+
+async def _live(config: Config) -> None:
+    store = IdentityStore(config.data_dir)
+    # Given back at once: the supervisor takes it for as long as it lives.
+    with DataDirectoryLock(config.data_dir):
+        identity = store.load() or await join(config, store)
+        record = DesiredRecord(config.data_dir)
+    document = identity.document
+    host = host_message(facts())
+    address = config.node_ip
+    if address is None:
+        address = await asyncio.to_thread(local_address, document.agent_endpoints[0])
+    changed = asyncio.Event()
+    plugins = PluginTable(allow=config.allow_plugins, block=config.block_plugins, notify=changed.set)
+    supervisor = Supervisor(
+        data_dir=config.data_dir,
+        backends=plugins,
+        address=address,
+        ports=config.port_range,
+        notify=changed.set,
+    )
+    renewal = Renewal(store, identity, use_proxy=config.use_proxy)
+    async with contextlib.AsyncExitStack() as closing:
+        closing.push_async_callback(_bounded, plugins.close)
+        closing.push_async_callback(_bounded, supervisor.close)
+        # First, so that no instance waits for a vendor's code.
+        await supervisor.adopt()
+        await plugins.start()
+        same_cluster = record.last is not None and record.last.cluster_id == document.cluster_id
+        session = Session(
+            renewal=renewal,
+            report=NodeReport(
+                agent_instance_id=str(uuid.uuid4()),
+                agent_version=version("motorpool-agent"),
+                host=host,
+                address=address,
+                labels=config.labels,
+                reserved_memory_bytes=config.reserved_memory_bytes,
+                reserved_device_memory_bytes=config.reserved_device_memory_bytes,
+            ),
+            instances=supervisor,
+            plugins=plugins,
+            questions=Questions(read=read_model, notify=changed.set),
+            measure=measure,
+            record=partial(record.accept, document.cluster_id),
+            accepted=record.last.version if record.last is not None and same_cluster else None,
+            changed=changed,
+            use_proxy=config.use_proxy,
+        )
+        renewal.on_renewed(session.reconnect)
+        log.info("agent started", extra={"node": document.node, "address": address})
+        notify("READY=1")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PLUGINS_SECONDS):
+                await plugins.wait_ready()
+        await session.run()
+
+
+async def _until(stop: asyncio.Event, work: Coroutine[None, None, None]) -> None:
+    """Run ``work`` until told to stop; it never ends by itself but by raising."""
+    working = asyncio.create_task(work)
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        if not working.done():
+            notify("STOPPING=1")
+        for task in (working, stopping):
+            task.cancel()
+        await asyncio.wait({working, stopping})
+    if not working.cancelled():
+        working.result()
+
+
+async def _bounded(close: Callable[[], Awaitable[None]]) -> None:
+    try:
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            await close()
+    except TimeoutError:
+        log.warning("not closed in time", extra={"what": getattr(close, "__qualname__", "?")})

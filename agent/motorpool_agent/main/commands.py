@@ -1,0 +1,221 @@
+"""``motorpool-agent``: its commands, options and exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from importlib.metadata import version as distribution_version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from motorpool_agent.config import Config, ConfigError, load
+from motorpool_agent.identity.errors import IdentityError
+from motorpool_agent.identity.store import IdentityStore
+from motorpool_agent.main import agent, engines
+from motorpool_agent.main.logformat import log_to_stderr
+from motorpool_agent.main.report import as_text, status_of
+from motorpool_agent.runtime.errors import RuntimeFault
+from motorpool_agent.state.directory import DataDirectoryLock
+from motorpool_agent.state.errors import StateError
+
+EXIT_USAGE = 2
+EXIT_UNREACHABLE = 3
+EXIT_REFUSED = 4
+EXIT_STATE = 5
+EXIT_ENGINE = 6
+
+app = typer.Typer(
+    name="motorpool-agent",
+    help="Reports this machine's devices to a Motorpool controller and runs what it assigns.",
+    epilog="Exit codes: 0 done, 1 a fault of the agent, 2 usage or configuration, 3 controller unreachable, "
+    "4 refused by the controller, 5 data directory in use or unusable, 6 engine not installed.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+engine_app = typer.Typer(help="Engines' environments on this machine.", no_args_is_help=True)
+app.add_typer(engine_app, name="engine")
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="TOML file; default /etc/motorpool/agent.toml where there is one."),
+]
+DataDir = Annotated[str | None, typer.Option("--data-dir", metavar="DIR", help="Where the agent keeps its state.")]
+NodeName = Annotated[str | None, typer.Option("--node-name", help="Name of the node; default: the host's name.")]
+Server = Annotated[
+    str | None, typer.Option("--server", metavar="HOST:PORT", help="The controller's public listener, to enrol.")
+]
+Token = Annotated[
+    str | None,
+    typer.Option("--token", help="Join token; others on the machine can see it in `ps`, so prefer --token-file."),
+]
+TokenFile = Annotated[str | None, typer.Option("--token-file", metavar="FILE", help="File that holds the join token.")]
+UseProxy = Annotated[
+    bool | None,
+    typer.Option("--use-proxy/--no-use-proxy", help="Reach the controller through https_proxy; default: no."),
+]
+LogLevel = Annotated[str | None, typer.Option("--log-level", help="debug, info, warning or error.")]
+
+
+@app.command("run")
+def run_command(
+    config: ConfigFile = None,
+    node_name: NodeName = None,
+    node_ip: Annotated[str | None, typer.Option(help="Address at which instances are reached.")] = None,
+    data_dir: DataDir = None,
+    cache_dir: Annotated[str | None, typer.Option(metavar="DIR", help="Where model files are cached.")] = None,
+    label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Label of the node; repeatable.")] = None,
+    server: Server = None,
+    token: Token = None,
+    token_file: TokenFile = None,
+    port_range: Annotated[str | None, typer.Option(metavar="FIRST-LAST", help="Ports for instances.")] = None,
+    reserved_memory: Annotated[str | None, typer.Option(metavar="SIZE", help="Host memory kept back.")] = None,
+    reserved_device_memory: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Memory kept back of each device.")
+    ] = None,
+    allow_plugin: Annotated[list[str] | None, typer.Option(help="Load only these plugins; repeatable.")] = None,
+    block_plugin: Annotated[list[str] | None, typer.Option(help="Never load these plugins; repeatable.")] = None,
+    use_proxy: UseProxy = None,
+    log_level: LogLevel = None,
+) -> None:
+    """Run the agent; enrols first where this machine is no node yet."""
+
+    def work() -> Coroutine[None, None, None]:
+        settings = load(
+            {
+                "node_name": node_name,
+                "node_ip": node_ip,
+                "data_dir": data_dir,
+                "cache_dir": cache_dir,
+                "labels": label,
+                "server": server,
+                "join_token": token,
+                "join_token_file": token_file,
+                "port_range": port_range,
+                "reserved_memory": reserved_memory,
+                "reserved_device_memory": reserved_device_memory,
+                "allow_plugins": allow_plugin,
+                "block_plugins": block_plugin,
+                "use_proxy": use_proxy,
+                "log_level": log_level,
+            },
+            file=config,
+        )
+        log_to_stderr(settings.log_level)
+        return agent.run(settings)
+
+    _carry_out(work)
+
+
+@app.command("enroll")
+def enroll_command(
+    config: ConfigFile = None,
+    node_name: NodeName = None,
+    data_dir: DataDir = None,
+    server: Server = None,
+    token: Token = None,
+    token_file: TokenFile = None,
+    use_proxy: UseProxy = None,
+) -> None:
+    """Make this machine a node, once; `run` does it by itself where it has a token."""
+
+    def work() -> Coroutine[None, None, None]:
+        return _enroll(
+            load(
+                {
+                    "node_name": node_name,
+                    "data_dir": data_dir,
+                    "server": server,
+                    "join_token": token,
+                    "join_token_file": token_file,
+                    "use_proxy": use_proxy,
+                },
+                file=config,
+            )
+        )
+
+    _carry_out(work)
+
+
+async def _enroll(settings: Config) -> None:
+    with DataDirectoryLock(settings.data_dir):
+        store = IdentityStore(settings.data_dir)
+        identity = store.load()
+        if identity is None:
+            identity = await agent.join(settings, store)
+            typer.echo(f"{identity.document.node} enrolled in cluster {identity.document.cluster_id}")
+        else:
+            typer.echo(f"this machine is {identity.document.node} already; nothing was done")
+
+
+@engine_app.command("install")
+def install_command(
+    backend: str,
+    version: Annotated[str | None, typer.Option(help="Version; default: the backend's first.")] = None,
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Install an engine now, so that its first instance need not wait for it."""
+    _carry_out(lambda: engines.install(load({"data_dir": data_dir}, file=config), backend, version, typer.echo))
+
+
+@engine_app.command("list")
+def list_command(config: ConfigFile = None, data_dir: DataDir = None) -> None:
+    """List the engines that this machine's plugins know, and which of them are installed."""
+    _carry_out(lambda: engines.show(load({"data_dir": data_dir}, file=config), typer.echo))
+
+
+@app.command("status")
+def status_command(
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+    output: Annotated[str, typer.Option(help="text or json.")] = "text",
+) -> None:
+    """Show what the data directory holds: identity, last desired state, instances. Works while the agent runs."""
+
+    async def work() -> None:
+        if output not in {"text", "json"}:
+            raise ConfigError(f"flag --output is {output!r}, which is not allowed: give text or json")
+        status = status_of(load({"data_dir": data_dir}, file=config).data_dir)
+        typer.echo(json.dumps(status, indent=2) if output == "json" else as_text(status))
+
+    _carry_out(work)
+
+
+@app.command("version")
+def version_command() -> None:
+    """Print the agent's version."""
+    typer.echo(distribution_version("motorpool-agent"))
+
+
+def main() -> None:
+    """Run the command line."""
+    # gRPC's core prints lines of its own kind; what matters of them comes as errors of calls.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    app()
+
+
+def _carry_out(work: Callable[[], Coroutine[None, None, None]]) -> None:
+    """Run a command; a fault becomes one paragraph and its exit code."""
+    try:
+        asyncio.run(work())
+    except ConfigError as error:
+        _fail(str(error), EXIT_USAGE)
+    except IdentityError as error:
+        _fail(str(error), error.exit_code)
+    except StateError as error:
+        _fail(f"{error} [{error.reason}]", EXIT_STATE)
+    except RuntimeFault as error:
+        _fail(f"{error.message} [{error.reason}]", EXIT_ENGINE)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"motorpool-agent: {message}", file=sys.stderr)  # noqa: T201  # a command speaks to its user
+    raise typer.Exit(code)

@@ -1,0 +1,1 @@
+"""What the agent is told, what it sees, and the pure decision between them."""

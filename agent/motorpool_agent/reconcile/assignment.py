@@ -1,0 +1,118 @@
+"""What the controller wants of this agent. Field for field the protos' messages, without protobuf."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from motorpool_formats.facts import ModelFacts
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class DesiredVersion:
+    """Place of a desired state in time: the controller's epoch first, then the version within it."""
+
+    controller_epoch: int
+    version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSource:
+    """A model's source; ``kind`` is ``local_path``, ``hugging_face`` or ``model_scope``."""
+
+    kind: str
+    path: str = ""
+    repository: str = ""
+    file: str = ""
+    revision: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameter:
+    """One parameter of the engine, parsed by the controller."""
+
+    option: str
+    values: tuple[str, ...] = ()
+    known: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceClaim:
+    """Bytes held on one device."""
+
+    device_id: str
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """What to run. ``digest`` is the controller's over the whole; ``api_key`` is secret. Memory is in bytes."""
+
+    assignment_id: str
+    generation: int
+    digest: str
+    instance: str
+    deployment: str
+    backend: str
+    backend_version: str
+    framework: str
+    model: ModelSource
+    served_model_name: str
+    facts: ModelFacts | None = None
+    parameters: tuple[Parameter, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    memory_bytes: int = 0
+    devices: tuple[DeviceClaim, ...] = ()
+    offloaded_layers: int | None = None
+    tensor_split: tuple[float, ...] = ()
+    memory_fraction: float | None = None
+    local_only: bool = False
+    api_key: str = ""
+    context_length: int | None = None
+    parallel: int | None = None
+    restart_on_error: bool = True
+    trust_remote_code: bool = False
+    image: str = ""
+    command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tombstone:
+    """The explicit order to stop and remove an assignment, up to this generation."""
+
+    assignment_id: str
+    generation: int
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadModel:
+    """A question: the headers of the model at this path."""
+
+    query_id: str
+    deadline: datetime
+    local_path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSubscription:
+    """Somebody reads an assignment's log. A negative ``tail_lines`` means all that is kept."""
+
+    subscription_id: str
+    assignment_id: str
+    tail_lines: int = 100
+    follow: bool = False
+    previous: bool = False
+    timeout_seconds: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desired:
+    """Everything the controller wants now, by id."""
+
+    version: DesiredVersion | None = None
+    assignments: Mapping[str, Assignment] = field(default_factory=dict)
+    tombstones: Mapping[str, Tombstone] = field(default_factory=dict)
+    queries: Mapping[str, ReadModel] = field(default_factory=dict)
+    logs: Mapping[str, LogSubscription] = field(default_factory=dict)

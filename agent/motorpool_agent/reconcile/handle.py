@@ -1,0 +1,71 @@
+"""What is kept on disk of an assignment: enough to start, find, adopt and remove its process without the controller."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from motorpool_agent.reconcile.assignment import Assignment
+from motorpool_agent.reconcile.observation import Failure, Rendered
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """A process for certain: its number, its kernel start ticks and the boot it lives in. A number alone is reused."""
+
+    pid: int
+    start_ticks: int
+    boot_id: str
+
+
+class Phase(StrEnum):
+    """How far a launch is known to have come. What happened after ``started`` is in the shim's own files."""
+
+    PREPARED = "prepared"
+    STARTED = "started"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchRecord:
+    """A launch as it is executed, secrets included.
+
+    ``environment`` is the whole of it; without a ``probe_path`` a port that accepts is ready.
+    """
+
+    executor: str
+    argv: tuple[str, ...]
+    environment: Mapping[str, str]
+    working_directory: str
+    ports: Mapping[str, int]
+    listen_address: str
+    rendered: Rendered
+    device_ids: tuple[str, ...] = ()
+    cgroup: str = ""
+    probe_path: str | None = None
+    probe_period_seconds: float = 0.2
+    probe_timeout_seconds: float = 2.0
+    start_timeout_seconds: float = 600.0
+    stop_grace_seconds: float = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handle:
+    """The durable handle of one assignment.
+
+    ``run`` counts its launches, ``boot_id`` is the last one's, and ``ready`` says that it once answered its probe.
+    """
+
+    assignment: Assignment
+    phase: Phase
+    run: int
+    boot_id: str
+    launch: LaunchRecord
+    engine: Identity | None = None
+    shim: Identity | None = None
+    ready: bool = False
+    start_time: datetime | None = None
+    restart_count: int = 0
+    first_failure: Failure | None = None
+    last_failure: Failure | None = None

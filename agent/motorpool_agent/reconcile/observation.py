@@ -1,0 +1,77 @@
+"""What the agent sees of its instances. Field for field the protos' messages, without protobuf."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from motorpool_formats.facts import ModelFacts
+
+
+class State(StrEnum):
+    """What an instance is doing."""
+
+    DOWNLOADING = "downloading"
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    ERROR = "error"
+    QUARANTINED = "quarantined"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """One failure; ``log_tail`` is at most 200 lines. ``reason`` is stable, e.g. ``EXITED``, ``START_TIMEOUT``."""
+
+    time: datetime
+    reason: str
+    message: str
+    exit_code: int | None = None
+    signal: int | None = None
+    out_of_memory: bool = False
+    log_tail: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rendered:
+    """The launch command as it is executed, secrets masked."""
+
+    executor: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    image: str = ""
+    ports: Mapping[str, int] = field(default_factory=dict)
+    listen_address: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedInstance:
+    """What the agent knows of one assignment's process. Durable facts only: no measurements."""
+
+    assignment_id: str
+    instance: str
+    generation: int
+    state: State
+    message: str = ""
+    launch: Rendered | None = None
+    pid: int = 0
+    pid_start_ticks: int = 0
+    start_time: datetime | None = None
+    restart_count: int = 0
+    first_failure: Failure | None = None
+    last_failure: Failure | None = None
+    progress_bytes: int | None = None
+    progress_total_bytes: int | None = None
+    adopted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The answer to a query: facts, or a reason and a message."""
+
+    query_id: str
+    facts: ModelFacts | None = None
+    error_reason: str = ""
+    error_message: str = ""

@@ -1,0 +1,1 @@
+"""Starting, watching, adopting and stopping engines."""

@@ -1,0 +1,36 @@
+"""What all instances of an agent share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from motorpool_agent.runtime.engines import Engines
+from motorpool_agent.runtime.executor import Executor
+from motorpool_agent.runtime.launching import Backends
+from motorpool_agent.runtime.ports import Ports
+from motorpool_agent.state.handles import Handles
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timings:
+    """How long things take that are waited for; ``backoff_scale`` shortens restarts' delays."""
+
+    backoff_scale: float = 1.0
+    well_seconds: float = 60.0
+    health_period_seconds: float = 10.0
+    stop_retry_seconds: float = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """The agent's executor, plugins, engines, ports and handles; ``removed`` is told an id whose instance is gone."""
+
+    executor: Executor
+    backends: Backends
+    engines: Engines
+    ports: Ports
+    handles: Handles
+    timings: Timings
+    notify: Callable[[], None]
+    removed: Callable[[str], None]

@@ -1,0 +1,37 @@
+"""What can go wrong between an assignment and its running engine.
+
+RuntimeFault
+├── LaunchError            reason as in Failure: MODEL_NOT_FOUND, NO_FREE_PORT, POLICY_DENIED, EXEC_FAILED, …
+├── EngineInstallError     ENGINE_INSTALL
+└── StopError              STOP_UNPROVEN | STOP_FAILED
+"""
+
+from __future__ import annotations
+
+
+class RuntimeFault(Exception):  # noqa: N818  # RuntimeError is Python's
+    """A fault with a stable ``reason``; the message says what, where and what to do."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+class LaunchError(RuntimeFault):
+    """An instance could not be launched. ``final`` if trying again cannot help."""
+
+    def __init__(self, reason: str, message: str, *, final: bool = False) -> None:
+        super().__init__(reason, message)
+        self.final = final
+
+
+class EngineInstallError(RuntimeFault):
+    """An engine's environment could not be made."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("ENGINE_INSTALL", message)
+
+
+class StopError(RuntimeFault):
+    """An instance could not be stopped, or must not be, as it is not ours for certain."""

@@ -1,0 +1,301 @@
+"""One assignment on this node: launched, watched, restarted, replaced, adopted, removed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+
+from motorpool_agent.reconcile.assignment import Assignment, Tombstone
+from motorpool_agent.reconcile.decide import Known, restart_delay_seconds
+from motorpool_agent.reconcile.handle import Handle, LaunchRecord, Phase
+from motorpool_agent.reconcile.observation import Failure, ObservedInstance, State
+from motorpool_agent.runtime import failures, launching, ports, procfs
+from motorpool_agent.runtime.context import Context
+from motorpool_agent.runtime.errors import LaunchError, RuntimeFault, StopError
+from motorpool_agent.runtime.executor import Evidence, Exit, Running, Verdict
+from motorpool_agent.runtime.preparing import prepare
+from motorpool_agent.runtime.record import Record
+from motorpool_agent.runtime.watching import NotReady, watch
+from motorpool_agent.runtime.work import Work, whole
+from motorpool_agent.state.errors import HandleError
+
+log = logging.getLogger(__name__)
+
+_GRACE_SECONDS = 30.0
+_LOOK_SECONDS = 0.02
+_ABSENT = (
+    "the controller does not name this instance any more, and has not ordered its removal: it is left as it is; "
+    "`motorpool delete` removes it"
+)
+
+
+class Instance:
+    """One assignment's life. At most one task works on it at any time; what it sees is in ``observed``."""
+
+    def __init__(
+        self, context: Context, assignment: Assignment, *, handle: Handle | None = None, unproven: str = ""
+    ) -> None:
+        self._context = context
+        self._assignment = assignment
+        self._unproven = unproven
+        self._removing = False
+        self._present = asyncio.Event()
+        self._present.set()
+        self._work = Work(f"instance {assignment.assignment_id}", self._broke)
+        self._avoid_ports: frozenset[int] = frozenset()
+        seen = ObservedInstance(
+            assignment_id=assignment.assignment_id,
+            instance=assignment.instance,
+            generation=assignment.generation,
+            state=State.QUARANTINED if unproven else State.STARTING,
+            message=unproven,
+        )
+        self._record = Record(context, seen, handle)
+
+    @property
+    def observed(self) -> ObservedInstance:
+        """What is known of it."""
+        if self._present.is_set() or self._removing:
+            return self._record.seen
+        return replace(self._record.seen, state=State.QUARANTINED, message=_ABSENT)
+
+    @property
+    def running(self) -> Running | None:
+        """Its process, if it has one."""
+        return self._record.running
+
+    @property
+    def known(self) -> Known:
+        """What the decision needs to know of it."""
+        return Known(generation=self._assignment.generation, proven=not self._unproven)
+
+    def begin(self) -> None:
+        """Launch it."""
+        self._work.switch(self._live)
+
+    def adopt(self) -> None:
+        """Take over what a former agent left, as far as it is this instance's for certain."""
+        handle = self._record.handle
+        if handle is None or self._unproven:
+            return
+        evidence = self._context.executor.inspect(self._context.handles.directory(self._id), handle)
+        for port in handle.launch.ports.values():
+            self._context.ports.claim(self._id, port)
+        state, message = State.STARTING, evidence.message
+        if evidence.verdict is Verdict.UNCERTAIN:
+            self._unproven = f"{message}; it is left as it is, `motorpool delete` removes it"
+            state, message = State.QUARANTINED, self._unproven
+        elif evidence.verdict is Verdict.RUNNING and handle.ready:
+            state = State.RUNNING
+        self._record.restore(handle, evidence.running, state=state, message=message)
+        if not self._unproven:
+            self._work.switch(lambda: self._live(evidence))
+
+    def replace(self, assignment: Assignment) -> None:
+        """Stop what runs and launch a higher generation."""
+        self._assignment = assignment
+        self._present.set()
+        self._work.switch(self._replace)
+
+    def remove(self, tombstone: Tombstone) -> None:
+        """Stop it and remove what it left; a second order changes nothing."""
+        if not self._removing:
+            self._removing = True
+            self._work.switch(lambda: self._remove(tombstone))
+
+    def leave(self) -> None:
+        """Leave it as it is: the controller does not name it any more."""
+        if self._present.is_set() and not self._removing:
+            self._present.clear()
+            self._context.notify()
+
+    def keep(self) -> None:
+        """Go on: the controller names it."""
+        if not self._present.is_set():
+            self._present.set()
+            self._context.notify()
+
+    async def close(self) -> None:
+        """End the work on it, not it."""
+        await self._work.close()
+
+    @property
+    def _id(self) -> str:
+        return self._assignment.assignment_id
+
+    async def _live(self, evidence: Evidence | None = None) -> None:
+        """Keep it running; returns only when trying again makes no sense."""
+        failure: Failure | None = None
+        running: Running | None = None
+        if evidence is not None and self._record.handle is not None:
+            running, failure = await self._found(self._record.handle, evidence)
+        while True:
+            final = False
+            if failure is None:
+                try:
+                    failure = await self._run(running)
+                except RuntimeFault as error:
+                    failure = failures.fault(error.reason, error.message)
+                    final = isinstance(error, LaunchError) and error.final
+                except OSError as error:
+                    failure = failures.fault("HOST_ERROR", f"{error}; see to the agent's data directory and limits")
+            running = self._record.running = None
+            if failure is not None:
+                delay = await self._failed(failure, final=final)
+                if delay is None:
+                    return
+                await asyncio.sleep(delay)
+                self._record.see(restart_count=self._record.seen.restart_count + 1)
+                failure = None
+
+    async def _found(self, handle: Handle, evidence: Evidence) -> tuple[Running | None, Failure | None]:
+        while evidence.verdict is Verdict.STARTING:
+            await asyncio.sleep(_LOOK_SECONDS)
+            evidence = self._context.executor.inspect(self._context.handles.directory(self._id), handle)
+        if evidence.running is not None:
+            self._record.runs(evidence.running, adopted=True)
+            return evidence.running, None
+        if evidence.verdict in {Verdict.EXITED, Verdict.GONE}:
+            return None, await self._end(evidence.exit or Exit(), handle.run)
+        return None, None
+
+    async def _run(self, running: Running | None) -> Failure | None:
+        """Launch it unless it runs, and watch it to its end; None to try again at once (its port was taken)."""
+        if running is None:
+            await self._present.wait()
+            running = await self._launch()
+        handle = self._record.handle
+        assert handle is not None  # noqa: S101  # a run has a handle before it is executed
+        started = handle.start_time or failures.now()
+        outcome = await watch(
+            handle.launch,
+            self._context.executor.ended(running),
+            self._record,
+            self._context.timings,
+            was_ready=handle.ready,
+            seconds_since_start=max(0.0, (failures.now() - started).total_seconds()),
+        )
+        if isinstance(outcome, NotReady):
+            self._record.see(message=f"not ready within {outcome.seconds:g} s; stopping it")
+            tail = await asyncio.to_thread(failures.log_tail, running.directory, running.run)
+            await self._context.executor.stop(running.directory, handle.launch.stop_grace_seconds)
+            return failures.fault(
+                "START_TIMEOUT",
+                f"the engine was not ready within {outcome.seconds:g} s; `motorpool logs {self._assignment.instance} "
+                "--previous` shows how far it came",
+                tail,
+            )
+        failure = await self._end(outcome, running.run)
+        handle = self._record.handle or handle
+        address, port = handle.launch.listen_address, handle.launch.ports[launching.PORT_NAME]
+        if not handle.ready and not outcome.error and not ports.free(address, port):
+            self._avoid_ports |= {port}
+            log.info("port was taken by another program", extra={"instance": self._assignment.instance, "port": port})
+            return None
+        self._avoid_ports = frozenset()
+        return failure
+
+    async def _launch(self) -> Running:
+        assignment, before = self._assignment, self._record.handle
+        try:
+            directory = self._context.handles.directory(self._id)
+        except HandleError as error:
+            raise LaunchError(error.reason, str(error), final=True) from error
+        self._record.see(generation=assignment.generation, pid=0, pid_start_ticks=0, start_time=None, adopted=False)
+        record = await prepare(
+            self._context,
+            assignment,
+            directory,
+            last_port=None if before is None else before.launch.ports.get(launching.PORT_NAME),
+            avoid_ports=self._avoid_ports,
+            say=lambda state, message: self._record.see(state=state, message=message),
+        )
+        await self._present.wait()
+        # Shown before it is executed: what never comes up can be looked at too.
+        self._record.see(state=State.STARTING, message="launching", launch=record.rendered)
+        handle = Handle(
+            assignment=assignment,
+            phase=Phase.PREPARED,
+            run=1 if before is None else before.run + 1,
+            boot_id=procfs.boot_id(),
+            launch=record,
+            restart_count=self._record.seen.restart_count,
+            first_failure=self._record.seen.first_failure,
+            last_failure=self._record.seen.last_failure,
+        )
+        return await whole(self._execute(handle, record))
+
+    async def _execute(self, handle: Handle, record: LaunchRecord) -> Running:
+        directory = self._context.handles.create(self._id)
+        self._record.handle = handle
+        running = await self._context.executor.start(
+            directory, handle.run, record, lambda: self._context.handles.write(handle)
+        )
+        await self._record.started(running, replace(handle, start_time=failures.now()))
+        return running
+
+    async def _end(self, exit_: Exit, run: int) -> Failure:
+        """Return the failure that an end is, after what it left behind was ended too."""
+        directory = self._context.handles.directory(self._id)
+        try:
+            await self._context.executor.stop(directory, 0.0)
+        except StopError as error:
+            log.warning("remains were not ended: %s", error, extra={"instance": self._assignment.instance})
+        tail = await asyncio.to_thread(failures.log_tail, directory, run)
+        return failures.ended(exit_, self._assignment.instance, tail)
+
+    async def _failed(self, failure: Failure, *, final: bool) -> float | None:
+        """Record a failure; return the delay before the next try, None if there is none."""
+        delay: float | None = None
+        message = failure.message
+        if self._assignment.restart_on_error and not final:
+            delay = restart_delay_seconds(self._record.seen.restart_count)
+            message += f"; trying again in {delay:g} s" if delay else "; trying again"
+            delay *= self._context.timings.backoff_scale
+        first = self._record.seen.first_failure or failure
+        self._record.see(
+            state=State.ERROR, message=message, pid=0, pid_start_ticks=0, first_failure=first, last_failure=failure
+        )
+        restarts = self._record.seen.restart_count + (delay is not None)
+        await self._record.save(restart_count=restarts, first_failure=first, last_failure=failure)
+        log.warning("instance failed: %s", failure.reason, extra={"instance": self._assignment.instance})
+        return delay
+
+    async def _replace(self) -> None:
+        self._record.see(state=State.STOPPING, message=f"making way for generation {self._assignment.generation}")
+        await self._stop()
+        self._record.running = None
+        self._avoid_ports = frozenset()
+        self._record.see(state=State.STARTING, message="", restart_count=0, first_failure=None, last_failure=None)
+        await self._live()
+
+    async def _remove(self, tombstone: Tombstone) -> None:
+        message = tombstone.message or "removal was ordered"
+        self._record.see(state=State.STOPPING, message=message)
+        await self._stop()
+        await whole(asyncio.to_thread(self._context.handles.remove, self._id))
+        self._record.running = None
+        self._context.ports.release(self._id)
+        self._context.removed(self._id)
+
+    async def _stop(self) -> None:
+        """End all that is ours; if something is not for certain, say so and look again until it is gone."""
+        try:
+            directory = self._context.handles.directory(self._id)
+        except HandleError:
+            return  # Nothing was ever executed under such an id.
+        handle = self._record.handle
+        grace = _GRACE_SECONDS if handle is None else handle.launch.stop_grace_seconds
+        while directory.exists():
+            try:
+                await self._context.executor.stop(directory, grace)
+            except (StopError, OSError) as error:
+                self._record.see(state=State.QUARANTINED, message=f"it cannot be removed yet: {error}")
+                await asyncio.sleep(self._context.timings.stop_retry_seconds)
+            else:
+                return
+
+    def _broke(self, error: Exception) -> None:
+        log.error("work on instance ended", exc_info=error, extra={"instance": self._assignment.instance})
+        self._record.see(state=State.ERROR, message="a fault of the agent, its log says more; restart the agent")

@@ -1,0 +1,206 @@
+"""From an assignment to a launch: what a backend is asked, what the agent's policy denies, what is shown."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from motorpool_agent.reconcile.assignment import Assignment
+from motorpool_agent.reconcile.handle import LaunchRecord
+from motorpool_agent.reconcile.observation import Rendered
+from motorpool_agent.runtime.errors import LaunchError
+from motorpool_agent.runtime.family import MARKER
+from motorpool_sdk.backend import Finding, Launch, LaunchRequest, Parameter, Profile, Severity, Version
+
+MASK = "***"
+PORT_NAME = "http"
+
+# Variables that decide which code is loaded, whatever the engine is. HOME: Python imports from below it.
+_DENIED = frozenset(
+    {
+        *("PATH", "HOME", "ENV", "BASH_ENV", "IFS", "GCONV_PATH", "GLIBC_TUNABLES", "LOCPATH", "NODE_OPTIONS"),
+        *("PERL5LIB", "PERL5OPT", "RUBYLIB", "RUBYOPT", "JAVA_TOOL_OPTIONS", "CLASSPATH"),
+        *("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONUSERBASE", "PYTHONBREAKPOINT", "PYTHONWARNINGS"),
+        *("PYTHONEXECUTABLE", "PYTHONPLATLIBDIR", "PYTHONPYCACHEPREFIX", "PYTHONINSPECT"),
+    }
+)
+_DENIED_PREFIXES = ("LD_", "DYLD_", "BASH_FUNC_", "MOTORPOOL_")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SECRET_NAME = re.compile(r"TOKEN|KEY|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
+
+
+class Backends(Protocol):
+    """Knows the backends' plugins. ``inventory.plugins.PluginTable`` is one; it raises errors with a ``reason``."""
+
+    def profile(self, backend: str) -> Profile | None:
+        """Return a backend's profile, None if no plugin offers it."""
+        ...
+
+    async def wait_ready(self) -> None:
+        """Wait until every plugin was asked once."""
+        ...
+
+    async def check(self, backend: str, request: LaunchRequest) -> Sequence[Finding]:
+        """Return what speaks against a launch."""
+        ...
+
+    async def launch(self, backend: str, request: LaunchRequest) -> Launch:
+        """Return how to launch."""
+        ...
+
+
+def version_of(profile: Profile | None, assignment: Assignment) -> Version:
+    """Return the version that an assignment names; raise ``LaunchError`` if this node has none such."""
+    if profile is None:
+        raise LaunchError(
+            "BACKEND_UNKNOWN",
+            f"no plugin on this node offers backend {assignment.backend}; `motorpool plugins` shows what was found",
+        )
+    for version in profile.versions:
+        if version.version == assignment.backend_version:
+            return version
+    offered = ", ".join(version.version for version in profile.versions) or "none"
+    raise LaunchError(
+        "BACKEND_VERSION_UNKNOWN",
+        f"backend {assignment.backend} has no version {assignment.backend_version} on this node, but {offered}; "
+        "deploy one of these, or upgrade the plugin",
+    )
+
+
+def model_path(assignment: Assignment) -> Path:
+    """Return the model's path on this node; raise ``LaunchError`` if it is not there or may not be read."""
+    source = assignment.model
+    if source.kind != "local_path":
+        raise LaunchError(
+            "MODEL_SOURCE_UNSUPPORTED",
+            f"this agent runs models from local paths, and {assignment.deployment} has {source.kind}; "
+            "copy the model to the node and deploy it by its path",
+            final=True,
+        )
+    path = Path(source.path)
+    if not path.is_absolute():
+        raise LaunchError("MODEL_NOT_FOUND", f"{path} is not an absolute path on this node", final=True)
+    try:
+        path.stat()
+    except PermissionError as error:
+        raise LaunchError("MODEL_UNREADABLE", _unreadable(path)) from error
+    except (OSError, ValueError) as error:
+        raise LaunchError(
+            "MODEL_NOT_FOUND", f"{path} does not exist on this node; copy it there, or correct the deployment's path"
+        ) from error
+    if not os.access(path, os.R_OK):
+        raise LaunchError("MODEL_UNREADABLE", _unreadable(path))
+    return path
+
+
+def request(
+    assignment: Assignment, *, path: Path, address: str, port: int, engine_dir: Path | None, executable: str = ""
+) -> LaunchRequest:
+    """Return what the backend's plugin is asked."""
+    return LaunchRequest(
+        backend_version=assignment.backend_version,
+        framework=assignment.framework,
+        model_path=path,
+        served_model_name=assignment.served_model_name,
+        listen_address=address,
+        port=port,
+        engine_dir=engine_dir,
+        executable=executable,
+        parameters=tuple(
+            Parameter(option=given.option, values=given.values, known=given.known) for given in assignment.parameters
+        ),
+        api_key=assignment.api_key,
+        device_ids=tuple(claim.device_id for claim in assignment.devices),
+        memory_bytes=assignment.memory_bytes,
+        device_memory_bytes=tuple(claim.memory_bytes for claim in assignment.devices),
+        offloaded_layers=assignment.offloaded_layers,
+        tensor_split=assignment.tensor_split,
+        memory_fraction=assignment.memory_fraction,
+        context_length=assignment.context_length,
+        parallel=assignment.parallel,
+        cpu_count=len(os.sched_getaffinity(0)),
+        trust_remote_code=assignment.trust_remote_code,
+        image=assignment.image,
+        command=assignment.command,
+    )
+
+
+def deny(assignment: Assignment) -> None:
+    """Raise ``LaunchError`` if the user's environment reaches into how programs are loaded, or is malformed."""
+    for name, value in assignment.env.items():
+        if not _NAME.fullmatch(name) or "\0" in value:
+            raise LaunchError(
+                "POLICY_DENIED", f"environment variable {name[:80]!r} is malformed; correct the deployment", final=True
+            )
+        if name in _DENIED or name.startswith(_DENIED_PREFIXES):
+            raise LaunchError(
+                "POLICY_DENIED",
+                f"environment variable {name} is denied by this agent's launch policy: it changes which code runs; "
+                "remove it from the deployment",
+                final=True,
+            )
+
+
+def refuse(findings: Sequence[Finding]) -> None:
+    """Raise ``LaunchError`` for the errors among a backend's findings."""
+    errors = [finding for finding in findings if finding.severity is Severity.ERROR]
+    if errors:
+        raise LaunchError(errors[0].reason, "; ".join(finding.message for finding in errors))
+
+
+def record(
+    assignment: Assignment, launch: Launch, *, directory: Path, executor: str, address: str, port: int
+) -> LaunchRecord:
+    """Return the launch as it is executed: a clean environment, the plugin's, then the user's."""
+    texts = (*launch.argv, *launch.env, *launch.env.values(), *launch.secrets, *launch.secrets.values())
+    if not launch.argv or any("\0" in text for text in texts):
+        raise LaunchError(
+            "LAUNCH_INVALID", f"the plugin of {assignment.backend} gave no usable command; report it there"
+        )
+    shown = {**launch.env, **assignment.env}
+    probe = launch.readiness
+    return LaunchRecord(
+        executor=executor,
+        argv=launch.argv,
+        environment={**_clean(), MARKER: str(directory), **shown, **launch.secrets},
+        working_directory=str(launch.working_directory or directory / "work"),
+        ports={PORT_NAME: port},
+        listen_address=address,
+        rendered=Rendered(
+            executor=executor,
+            argv=tuple(_masked(part, assignment, launch.secrets) for part in launch.argv),
+            env={
+                **{name: MASK if _SECRET_NAME.search(name) else value for name, value in shown.items()},
+                **dict.fromkeys(launch.secrets, MASK),
+            },
+            image=launch.image,
+            ports={PORT_NAME: port},
+            listen_address=address,
+        ),
+        device_ids=tuple(claim.device_id for claim in assignment.devices),
+        probe_path=None if probe is None else probe.path,
+        probe_period_seconds=0.2 if probe is None else probe.period_seconds,
+        probe_timeout_seconds=2.0 if probe is None else probe.timeout_seconds,
+        start_timeout_seconds=launch.start_timeout_seconds,
+        stop_grace_seconds=launch.stop_grace_seconds,
+    )
+
+
+def _masked(text: str, assignment: Assignment, secrets: Mapping[str, str]) -> str:
+    # A plugin that puts a secret into its arguments shows it to `ps` on the node; it need not be shown to the fleet.
+    for secret in (assignment.api_key, *secrets.values()):
+        if secret:
+            text = text.replace(secret, MASK)
+    return text
+
+
+def _clean() -> dict[str, str]:
+    own = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "LC_ALL", "TZ") if name in os.environ}
+    return {"PATH": os.defpath, "HOME": "/", "LANG": "C.UTF-8", **own}
+
+
+def _unreadable(path: Path) -> str:
+    return f"{path} may not be read by the agent's user (uid {os.getuid()}); give it read permission"

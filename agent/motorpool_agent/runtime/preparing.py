@@ -1,0 +1,60 @@
+"""The way from an assignment to a launch that may be executed: engine, model, port, the plugin's word."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+from motorpool_agent.reconcile.assignment import Assignment
+from motorpool_agent.reconcile.handle import LaunchRecord
+from motorpool_agent.reconcile.observation import State
+from motorpool_agent.runtime import launching
+from motorpool_agent.runtime.context import Context
+from motorpool_agent.runtime.errors import LaunchError
+
+_Answer = TypeVar("_Answer")
+
+
+async def prepare(
+    context: Context,
+    assignment: Assignment,
+    directory: Path,
+    *,
+    last_port: int | None,
+    avoid_ports: frozenset[int],
+    say: Callable[[State, str], None],
+) -> LaunchRecord:
+    """Return the launch of an assignment, its port reserved; raise ``LaunchError`` or ``EngineInstallError``."""
+    launching.deny(assignment)
+    # Before the engine: a missing model is told at once, and not after a download.
+    path = launching.model_path(assignment)
+    await context.backends.wait_ready()
+    version = launching.version_of(context.backends.profile(assignment.backend), assignment)
+    engine_dir = None
+    if version.environment is not None:
+        name = f"{assignment.backend} {version.version}"
+        if not context.engines.installed(assignment.backend, version.version):
+            say(State.DOWNLOADING, f"engine {name}: waiting")
+        engine_dir = await context.engines.ensure(
+            assignment.backend, version, lambda line: say(State.DOWNLOADING, f"engine {name}: {line}")
+        )
+    say(State.STARTING, "asking the backend's plugin")
+    address = context.ports.address(local_only=assignment.local_only)
+    port = context.ports.reserve(assignment.assignment_id, address, last=last_port, avoid=avoid_ports)
+    request = launching.request(
+        assignment, path=path, address=address, port=port, engine_dir=engine_dir, executable=version.executable
+    )
+    launching.refuse(await _asked(context.backends.check(assignment.backend, request)))
+    launch = await _asked(context.backends.launch(assignment.backend, request))
+    return launching.record(
+        assignment, launch, directory=directory, executor=context.executor.name, address=address, port=port
+    )
+
+
+async def _asked(answer: Awaitable[_Answer]) -> _Answer:
+    try:
+        return await answer
+    except Exception as error:  # a plugin is foreign code, whatever runs it
+        reason = getattr(error, "reason", "PLUGIN_FAILED")
+        raise LaunchError(str(reason), f"{error}; `motorpool plugins` shows the plugin's state") from error

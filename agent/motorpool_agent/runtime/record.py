@@ -1,0 +1,88 @@
+"""What is known of an instance: what is shown of it, and what is on disk of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+from typing import Any
+
+from motorpool_agent.reconcile.handle import Handle, Phase
+from motorpool_agent.reconcile.observation import ObservedInstance, State
+from motorpool_agent.runtime.context import Context
+from motorpool_agent.runtime.executor import Running
+from motorpool_agent.runtime.work import whole
+
+log = logging.getLogger(__name__)
+
+
+class Record:
+    """The observed object, reported with every change, and the durable handle."""
+
+    def __init__(self, context: Context, seen: ObservedInstance, handle: Handle | None) -> None:
+        self._context = context
+        self.seen = seen
+        self.handle = handle
+        self.running: Running | None = None
+
+    def see(self, **changes: Any) -> None:
+        """Change fields of the observed object, and report it if that changed anything."""
+        seen = replace(self.seen, **changes)
+        if seen != self.seen:
+            self.seen = seen
+            self._context.notify()
+
+    async def save(self, **changes: Any) -> None:
+        """Change fields of the handle and write it; nothing hangs on that: what must be on disk was written before."""
+        if self.handle is None:
+            return
+        self.handle = handle = replace(self.handle, **changes)
+        try:
+            await whole(asyncio.to_thread(self._context.handles.write, handle))
+        except OSError as error:
+            log.warning("handle was not written: %s", error, extra={"assignment_id": handle.assignment.assignment_id})
+
+    def runs(self, running: Running, *, adopted: bool, **changes: Any) -> None:
+        """Show a run's process, with other changes at once."""
+        self.running = running
+        self.see(
+            pid=running.engine.pid,
+            pid_start_ticks=running.engine.start_ticks,
+            start_time=None if self.handle is None else self.handle.start_time,
+            adopted=adopted,
+            **changes,
+        )
+
+    def restore(self, handle: Handle, running: Running | None, **changes: Any) -> None:
+        """Show what a former agent knew, and the process if it was found."""
+        changes |= {
+            "launch": handle.launch.rendered,
+            "restart_count": handle.restart_count,
+            "first_failure": handle.first_failure,
+            "last_failure": handle.last_failure,
+        }
+        if running is None:
+            self.see(**changes)
+        else:
+            self.runs(running, adopted=True, **changes)
+
+    async def started(self, running: Running, handle: Handle) -> None:
+        """Show and write that a launch was executed."""
+        self.handle = replace(handle, phase=Phase.STARTED, engine=running.engine, shim=running.shim)
+        self.runs(running, adopted=False, message="waiting until it is ready")
+        await self.save()
+
+    async def became_ready(self) -> None:
+        """Report it running, after it is on disk: a successor must not report less than was reported."""
+        await self.save(ready=True)
+        self.see(state=State.RUNNING, message="")
+
+    async def ran_well(self) -> None:
+        """Forget its restarts."""
+        if self.seen.restart_count or self.seen.first_failure is not None:
+            self.see(restart_count=0, first_failure=None)
+            await self.save(restart_count=0, first_failure=None)
+
+    def health(self, message: str) -> None:
+        """Show that it stopped answering, or answers again."""
+        self.see(message=message)

@@ -1,0 +1,159 @@
+"""All instances of this node: adopts what a former agent left, and carries out what the controller desires."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Mapping
+from pathlib import Path
+
+from motorpool_agent.reconcile.assignment import Assignment, Desired, LogSubscription, ModelSource
+from motorpool_agent.reconcile.decide import Action, decide
+from motorpool_agent.reconcile.observation import ObservedInstance
+from motorpool_agent.runtime import logs
+from motorpool_agent.runtime.context import Context, Timings
+from motorpool_agent.runtime.engines import Engines
+from motorpool_agent.runtime.errors import RuntimeFault
+from motorpool_agent.runtime.instance import Instance
+from motorpool_agent.runtime.launching import Backends
+from motorpool_agent.runtime.ports import Ports
+from motorpool_agent.runtime.process import ProcessExecutor
+from motorpool_agent.state.directory import DataDirectoryLock
+from motorpool_agent.state.errors import HandleError
+from motorpool_agent.state.handles import Handles
+
+
+class Supervisor:
+    """The instances of this node. ``notify`` is called, in the loop, whenever ``observed`` changed."""
+
+    def __init__(
+        self,
+        *,
+        data_dir: Path,
+        backends: Backends,
+        address: str,
+        ports: range,
+        notify: Callable[[], None],
+        timings: Timings | None = None,
+    ) -> None:
+        self._data_dir = data_dir.absolute()
+        self._engines = Engines(self._data_dir)
+        self._context = Context(
+            executor=ProcessExecutor(self._data_dir),
+            backends=backends,
+            engines=self._engines,
+            ports=Ports(ports, address),
+            handles=Handles(self._data_dir),
+            timings=timings or Timings(),
+            notify=notify,
+            removed=self._removed,
+        )
+        self._instances: dict[str, Instance] = {}
+        self._lock: DataDirectoryLock | None = None
+
+    async def adopt(self) -> None:
+        """Take the data directory, and over what stands in it; raise ``DataDirectoryError`` if another agent has it.
+
+        What matches on all counts goes on; what ended is restarted as its assignment says; the rest is quarantined.
+        """
+        self._lock = DataDirectoryLock(self._data_dir)
+        found = await asyncio.to_thread(self._context.handles.read_all)
+        for assignment_id, handle in found.items():
+            if isinstance(handle, HandleError):
+                instance = Instance(self._context, _unknown(assignment_id), unproven=str(handle))
+            else:
+                instance = Instance(self._context, handle.assignment, handle=handle)
+            self._instances[assignment_id] = instance
+            instance.adopt()
+        self._context.notify()
+
+    def apply(self, desired: Desired) -> None:
+        """Take over the desired state: idempotent, and done when it returns as far as ``observed`` is concerned."""
+        known = {assignment_id: instance.known for assignment_id, instance in self._instances.items()}
+        for assignment_id, action in decide(desired, known).items():
+            instance = self._instances.get(assignment_id)
+            if instance is None:
+                self._instances[assignment_id] = instance = Instance(self._context, desired.assignments[assignment_id])
+                instance.begin()
+                self._context.notify()
+            elif action is Action.STOP:
+                instance.remove(desired.tombstones[assignment_id])
+            elif action is Action.REPLACE:
+                instance.replace(desired.assignments[assignment_id])
+            elif action is Action.QUARANTINE:
+                instance.leave()
+            else:
+                instance.keep()
+
+    def observed(self) -> Mapping[str, ObservedInstance]:
+        """Return what is known of each assignment, by its id."""
+        return {assignment_id: instance.observed for assignment_id, instance in self._instances.items()}
+
+    def memory_used_bytes(self) -> int | None:
+        """Return the host memory that the instances hold beside the page cache; None if one of them is unknown."""
+        total = 0
+        for instance in self._instances.values():
+            if instance.running is not None:
+                held = self._context.executor.memory_bytes(instance.running)
+                if held is None:
+                    return None
+                total += held
+        return total
+
+    async def lines(self, subscription: LogSubscription) -> AsyncGenerator[list[str], None]:
+        """Yield an instance's log in batches of lines; raise ``RuntimeFault`` if there is no such instance.
+
+        It ends with the instance, or when the subscription's time is over.
+        """
+        assignment_id = subscription.assignment_id
+        if assignment_id not in self._instances:
+            raise RuntimeFault(
+                "INSTANCE_UNKNOWN",
+                f"this node has no assignment {assignment_id[:80]}; `motorpool instances` lists what runs where",
+            )
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + subscription.timeout_seconds
+        batches = logs.lines(
+            self._context.handles.directory(assignment_id),
+            tail_lines=subscription.tail_lines,
+            follow=subscription.follow,
+            previous=subscription.previous,
+            ended=lambda: assignment_id not in self._instances or loop.time() >= deadline,
+        )
+        async with contextlib.aclosing(batches):
+            async for batch in batches:
+                yield batch
+                # An engine that writes without pause has no end at which to stop.
+                if loop.time() >= deadline:
+                    return
+
+    def installed(self, backend: str, version: str) -> bool:
+        """Whether a version's engine environment stands."""
+        return self._engines.installed(backend, version)
+
+    async def close(self) -> None:
+        """End the work, leave the instances running, and give the data directory back."""
+        await asyncio.gather(*(instance.close() for instance in self._instances.values()))
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def _removed(self, assignment_id: str) -> None:
+        self._instances.pop(assignment_id, None)
+        self._context.notify()
+
+
+def _unknown(assignment_id: str) -> Assignment:
+    """Return what stands for an assignment whose handle cannot be read: its id, and the lowest generation."""
+    return Assignment(
+        assignment_id=assignment_id,
+        generation=0,
+        digest="",
+        instance="",
+        deployment="",
+        backend="",
+        backend_version="",
+        framework="",
+        model=ModelSource(kind=""),
+        served_model_name="",
+    )

@@ -1,0 +1,125 @@
+"""Following one run: ready or not in time, well for a while, no longer answering, ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from motorpool_agent.reconcile.handle import LaunchRecord
+from motorpool_agent.runtime.context import Timings
+from motorpool_agent.runtime.executor import Exit
+from motorpool_agent.runtime.failures import now
+from motorpool_agent.runtime.launching import PORT_NAME
+from motorpool_agent.runtime.ports import probe_address
+from motorpool_agent.runtime.probe import ready
+
+_UNHEALTHY_AFTER = 3
+
+
+class Watcher(Protocol):
+    """What is told of a run."""
+
+    async def became_ready(self) -> None:
+        """It answered its probe for the first time."""
+        ...
+
+    async def ran_well(self) -> None:
+        """It ran without a fault for long enough to forget its restarts."""
+        ...
+
+    def health(self, message: str) -> None:
+        """It stopped answering, or (empty) answers again. Nothing is done about it: a busy engine may not answer."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class NotReady:
+    """It did not become ready in time; it still runs."""
+
+    seconds: float
+
+
+async def watch(
+    record: LaunchRecord,
+    ended: Awaitable[Exit],
+    watcher: Watcher,
+    timings: Timings,
+    *,
+    was_ready: bool,
+    seconds_since_start: float,
+) -> Exit | NotReady:
+    """Follow a run to its end, or to the end of its time to start."""
+    end = asyncio.ensure_future(ended)
+    address, port = probe_address(record.listen_address), record.ports[PORT_NAME]
+
+    async def answers() -> bool:
+        return await ready(address, port, record.probe_path, record.probe_timeout_seconds)
+
+    try:
+        if not was_ready:
+            if not await _until_ready(end, answers, record, seconds_since_start):
+                return end.result() if end.done() else NotReady(record.start_timeout_seconds)
+            await watcher.became_ready()
+        return await _while_running(end, answers, watcher, timings)
+    finally:
+        end.cancel()
+        await asyncio.gather(end, return_exceptions=True)
+
+
+async def _until_ready(
+    end: asyncio.Future[Exit], answers: Callable[[], Awaitable[bool]], record: LaunchRecord, seconds_since_start: float
+) -> bool:
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + record.start_timeout_seconds - seconds_since_start
+    while not end.done():
+        if await _answered(end, answers):
+            return True
+        if loop.time() >= deadline:
+            return False
+        await asyncio.wait({end}, timeout=min(record.probe_period_seconds, max(0.0, deadline - loop.time())))
+    return False
+
+
+async def _answered(end: asyncio.Future[Exit], answers: Callable[[], Awaitable[bool]]) -> bool:
+    """Ask, but not on beyond the end: what answers on the port of a dead engine is somebody else."""
+    answer = asyncio.ensure_future(answers())
+    either: set[asyncio.Future[Any]] = {end, answer}
+    try:
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        return answer.done() and not end.done() and answer.result()
+    finally:
+        answer.cancel()
+        await asyncio.gather(answer, return_exceptions=True)
+
+
+async def _while_running(
+    end: asyncio.Future[Exit], answers: Callable[[], Awaitable[bool]], watcher: Watcher, timings: Timings
+) -> Exit:
+    loop = asyncio.get_running_loop()
+    well_at: float | None = loop.time() + timings.well_seconds
+    probe_at = loop.time() + timings.health_period_seconds
+    failures, silent_since = 0, ""
+    while True:
+        wake_at = probe_at if well_at is None else min(probe_at, well_at)
+        await asyncio.wait({end}, timeout=max(0.0, wake_at - loop.time()))
+        if end.done():
+            return end.result()
+        if well_at is not None and loop.time() >= well_at:
+            well_at = None
+            await watcher.ran_well()
+        if loop.time() < probe_at:
+            continue
+        answered = await _answered(end, answers)
+        probe_at = loop.time() + timings.health_period_seconds
+        if answered:
+            if failures >= _UNHEALTHY_AFTER:
+                watcher.health("")
+            failures = 0
+            continue
+        failures += 1
+        if failures == 1:
+            silent_since = now().isoformat(timespec="seconds")
+        if failures == _UNHEALTHY_AFTER:
+            watcher.health(f"does not answer its health check since {silent_since}; it is left running")

@@ -1,0 +1,1 @@
+"""The conversation with the controller. Losing it at any byte is harmless."""

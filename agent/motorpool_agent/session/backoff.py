@@ -1,0 +1,32 @@
+"""How long to wait before the next try."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+FIRST_SECONDS = 1.0
+CAP_SECONDS = 20.0
+
+
+class Backoff:
+    """Full jitter: a uniform share of 1, 2, 4 … 20 seconds, so that a fleet does not come back in step."""
+
+    def __init__(self, chance: Callable[[], float] = random.random) -> None:
+        self._chance = chance
+        self._tries = 0
+
+    def reset(self) -> None:
+        """Begin again at the first delay, after a connection that worked."""
+        self._tries = 0
+
+    def delay_seconds(self, at_least_seconds: float | None = None) -> float:
+        """Return the next delay. What the controller asked for is waited whole, and jitter comes on top."""
+        ceiling = min(CAP_SECONDS, FIRST_SECONDS * 2.0 ** min(self._tries, 16))
+        self._tries += 1
+        return (at_least_seconds or 0.0) + ceiling * self._chance()
+
+    def longest_seconds(self, at_least_seconds: float | None = None) -> float:
+        """Return a delay at the cap, for refusals that do not pass by themselves."""
+        self._tries = max(self._tries, 5)
+        return max(at_least_seconds or 0.0, CAP_SECONDS * (0.5 + self._chance() / 2))

@@ -1,0 +1,56 @@
+"""What the session drives, as it sees them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Protocol
+
+from motorpool_agent.inventory import PluginStatus
+from motorpool_agent.reconcile.assignment import Desired, LogSubscription
+from motorpool_agent.reconcile.observation import ObservedInstance
+from motorpool_sdk.accelerator import Device, Sample
+from motorpool_sdk.backend import Profile
+
+
+class Instances(Protocol):
+    """Runs what is desired. ``runtime.supervisor`` is one."""
+
+    def apply(self, desired: Desired) -> None:
+        """Take over the desired state; idempotent, and done when it returns as far as ``observed`` is concerned."""
+        ...
+
+    def observed(self) -> Mapping[str, ObservedInstance]:
+        """Return what is known of each assignment, by its id."""
+        ...
+
+    def memory_used_bytes(self) -> int | None:
+        """Return the host memory that the instances hold."""
+        ...
+
+    def lines(self, subscription: LogSubscription) -> AsyncIterator[list[str]]:
+        """Return an instance's log in batches of lines; raises a RuntimeFault where there is none."""
+        ...
+
+    def installed(self, backend: str, version: str) -> bool:
+        """Whether a version's engine environment stands."""
+        ...
+
+
+class Plugins(Protocol):
+    """Knows plugins and devices. ``inventory.plugins`` is one."""
+
+    def statuses(self) -> tuple[PluginStatus, ...]:
+        """Return what became of each plugin."""
+        ...
+
+    def profiles(self) -> Mapping[str, Profile]:
+        """Return profiles by backend."""
+        ...
+
+    def devices(self) -> Mapping[str, Device]:
+        """Return devices by id."""
+        ...
+
+    async def sample(self) -> Mapping[str, Sample]:
+        """Measure the devices."""
+        ...

@@ -1,0 +1,249 @@
+"""Keeps the node in session with its controller for as long as the agent runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from motorpool import v1
+from motorpool_agent.convert.desired import version_message
+from motorpool_agent.convert.inventory import usage_message
+from motorpool_agent.identity.errors import IdentityError, RefusedError
+from motorpool_agent.identity.renewal import Renewal
+from motorpool_agent.inventory import HostUsage
+from motorpool_agent.reconcile.assignment import DesiredVersion
+from motorpool_agent.session.backoff import Backoff
+from motorpool_agent.session.connection import Connection, Ending
+from motorpool_agent.session.desired import DesiredBook, Proposal
+from motorpool_agent.session.logs import LogSender
+from motorpool_agent.session.observer import Observer
+from motorpool_agent.session.protocol import PROTOCOL_MAX, PROTOCOL_MIN, SessionProtocol
+from motorpool_agent.session.questions import Questions
+from motorpool_agent.session.seams import Instances, Plugins
+from motorpool_agent.state.errors import StateError
+
+if TYPE_CHECKING:
+    from motorpool_agent.session.logs import AsyncStub
+
+# A session shorter than this is no success that starts the back-off anew.
+_STABLE_SECONDS = 30.0
+_RENEWAL_CHECK_SECONDS = 60.0
+# Refusals that time alone does not mend, and what an operator can do.
+_ADVICE = {
+    "CERTIFICATE_REVOKED": (
+        "the node was deleted or its certificate revoked: enrol again with a new join token and an empty --data-dir"
+    ),
+    "DUPLICATE_NODE": "another agent runs with this node's identity: stop one of them; each needs its own --data-dir",
+    "VERSION_UNSUPPORTED": "agent and controller are more than two versions apart: upgrade the older one",
+    "WRONG_CLUSTER": "this node enrolled in another cluster: point it there, or enrol again with an empty --data-dir",
+}
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeReport:
+    """What the agent says of itself when it opens a session."""
+
+    agent_instance_id: str
+    agent_version: str
+    host: v1.Host
+    address: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    reserved_memory_bytes: int = 0
+    reserved_device_memory_bytes: int = 0
+
+
+class Session:
+    """The node's session: connects, comes back, and carries wishes down and observations up.
+
+    ``changed`` is set by whoever has something new to show. ``record`` puts an accepted version on disk and raises a
+    StateError for one that must not be accepted; ``accepted`` is the last one recorded.
+    """
+
+    def __init__(
+        self,
+        *,
+        renewal: Renewal,
+        report: NodeReport,
+        instances: Instances,
+        plugins: Plugins,
+        questions: Questions,
+        measure: Callable[[], HostUsage],
+        record: Callable[[DesiredVersion], None],
+        accepted: DesiredVersion | None,
+        changed: asyncio.Event,
+        use_proxy: bool = False,
+        backoff: Backoff | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._renewal = renewal
+        self._report = report
+        self._instances = instances
+        self._plugins = plugins
+        self._questions = questions
+        self._measure = measure
+        self._record = record
+        self._changed = changed
+        self._use_proxy = use_proxy
+        self._backoff = backoff or Backoff()
+        self._sleep = sleep
+        self._book = DesiredBook(accepted)
+        self._observer = Observer(
+            node=renewal.identity.document.node, plugins=plugins, instances=instances, answers=questions.answers
+        )
+        self._connection: Connection | None = None
+        self._logs = LogSender(instances=instances, stub=self._stub)
+
+    async def run(self) -> None:
+        """Stay in session until cancelled; instances are left as they are."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._keep_renewed())
+                while True:
+                    delay_seconds = await self._converse()
+                    await self._sleep(delay_seconds)
+        finally:
+            await self._logs.close()
+            await self._questions.close()
+
+    def reconnect(self) -> None:
+        """Open the session anew at once, as after a renewal."""
+        if self._connection is not None:
+            self._connection.replace()
+
+    async def _converse(self) -> float:
+        """Hold one session; return how long to wait before the next one."""
+        if self._renewal.expired and not await self._renew():
+            return self._backoff.delay_seconds()
+        ending = Ending(message="the identity names no endpoint")
+        for endpoint in self._renewal.identity.document.agent_endpoints:
+            ending = await self._converse_with(endpoint)
+            if ending.welcomed or not ending.unreachable:
+                break
+            log.debug("controller did not answer", extra={"endpoint": endpoint, "error": ending.message})
+        return await self._delay_after(ending)
+
+    async def _converse_with(self, endpoint: str) -> Ending:
+        protocol = SessionProtocol(hello=self._hello(), book=self._book, observed=self._observer.objects)
+        self._connection = Connection(
+            self._renewal.identity,
+            endpoint,
+            protocol=protocol,
+            accept=lambda proposal: self._accept(proposal, protocol),
+            usage=self._usage,
+            changed=self._changed,
+            use_proxy=self._use_proxy,
+        )
+        began = time.monotonic()
+        try:
+            ending = await self._connection.hold()
+        finally:
+            await self._connection.close()
+            self._connection = None
+        if ending.welcomed and time.monotonic() - began > _STABLE_SECONDS:
+            self._backoff.reset()
+        return ending
+
+    async def _delay_after(self, ending: Ending) -> float:
+        if ending.replaced:
+            return 0.0
+        if ending.reason == "CERTIFICATE_EXPIRED" and await self._renew():
+            return 0.0
+        advice = _ADVICE.get(ending.reason)
+        if advice is not None:
+            delay_seconds = self._backoff.longest_seconds(ending.retry_after_seconds)
+        else:
+            delay_seconds = self._backoff.delay_seconds(ending.retry_after_seconds)
+        log.log(
+            logging.WARNING if advice is None else logging.ERROR,
+            "session ended",
+            extra={
+                "reason": ending.reason or "none",
+                "error": ending.message,
+                "retry_seconds": round(delay_seconds, 1),
+                **({} if advice is None else {"advice": advice}),
+            },
+        )
+        return delay_seconds
+
+    async def _renew(self) -> bool:
+        try:
+            await self._renewal.renew()
+        except (IdentityError, OSError) as error:
+            reason = error.reason if isinstance(error, RefusedError) else ""
+            log.error(  # noqa: TRY400  # its message says it all
+                "certificate expired and not renewed",
+                extra={"error": str(error), "advice": _ADVICE.get(reason, "tried again; instances run on")},
+            )
+            return False
+        return True
+
+    async def _keep_renewed(self) -> None:
+        while True:
+            # In short steps: the wall clock may be set, and machines sleep.
+            await asyncio.sleep(min(self._renewal.wait_seconds(), _RENEWAL_CHECK_SECONDS))
+            await self._renewal.renew_if_due()
+
+    async def _accept(self, proposal: Proposal, protocol: SessionProtocol) -> None:
+        desired = proposal.desired()
+        try:
+            await asyncio.to_thread(self._record, proposal.version)
+            self._instances.apply(desired)
+        except StateError as error:
+            log.warning("desired state refused", extra={"reason": error.reason, "error": str(error)})
+            protocol.refused(proposal, error.reason, str(error))
+            return
+        except OSError as error:
+            log.error("desired state not recorded", extra={"error": str(error)})  # noqa: TRY400  # as above
+            protocol.refused(
+                proposal, "STATE_UNWRITABLE", f"the agent cannot write its data directory: {error}; free some space"
+            )
+            return
+        except Exception as error:
+            # P3: an order that our own code trips over costs this version, and no instance its agent.
+            log.exception("desired state not applied")
+            protocol.refused(proposal, "INTERNAL", f"{type(error).__name__}; see the agent's log")
+            return
+        protocol.adopted(proposal)
+        self._questions.update(desired.queries)
+        self._logs.update(desired.logs)
+
+    async def _usage(self) -> v1.NodeUsage:
+        samples = await self._plugins.sample()
+        return usage_message(
+            self._measure(),
+            samples,
+            instances_bytes=self._instances.memory_used_bytes(),
+            instance_of=self._observer.instance_of,
+            now=datetime.now(UTC),
+        )
+
+    def _stub(self) -> AsyncStub | None:
+        return None if self._connection is None else self._connection.stub
+
+    def _hello(self) -> v1.Hello:
+        report, document = self._report, self._renewal.identity.document
+        accepted = self._book.accepted
+        return v1.Hello(
+            cluster_id=document.cluster_id,
+            node_uid=document.node_uid,
+            boot_id=report.host.boot_id,
+            agent_instance_id=report.agent_instance_id,
+            agent_version=report.agent_version,
+            protocol_min=PROTOCOL_MIN,
+            protocol_max=PROTOCOL_MAX,
+            desired_version=None if accepted is None else version_message(accepted),
+            host=report.host,
+            labels=report.labels,
+            address=report.address,
+            reserved=v1.Reserved(
+                memory_bytes=report.reserved_memory_bytes,
+                device_memory_bytes=report.reserved_device_memory_bytes,
+            ),
+        )

@@ -1,0 +1,1 @@
+"""The commands, a noun or verb a file; each file's ``add_to`` puts its commands on the application."""

@@ -1,0 +1,206 @@
+"""deploy: wish for a model, and with --wait watch it come up."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from motorpool import v1
+from motorpool_cli import text
+from motorpool_cli.changes import follow
+from motorpool_cli.client import TIMEOUT_SECONDS, Client
+from motorpool_cli.commands.progress import Progress
+from motorpool_cli.context import Output, client
+from motorpool_cli.failures import CommandError, Exit
+from motorpool_cli.output import Format, note, plain, print_facts, print_json, say
+
+
+class Strategy(enum.StrEnum):
+    """How equal nodes are told apart."""
+
+    SPREAD = "spread"
+    BINPACK = "binpack"
+
+
+class Exposure(enum.StrEnum):
+    """Who can reach the instances."""
+
+    NODE = "node"
+    LOCAL = "local"
+
+
+_STRATEGIES = {Strategy.SPREAD: v1.PLACEMENT_STRATEGY_SPREAD, Strategy.BINPACK: v1.PLACEMENT_STRATEGY_BINPACK}
+_EXPOSURES = {Exposure.NODE: v1.EXPOSURE_NODE, Exposure.LOCAL: v1.EXPOSURE_LOCAL}
+
+
+def add_to(app: typer.Typer) -> None:
+    """Put this file's commands on the application."""
+    app.command("deploy")(deploy)
+
+
+def deploy(
+    name: Annotated[str, typer.Argument(help="Name of the deployment: lower-case letters, digits, dashes.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="Absolute path of the model on the nodes.")],
+    parameters: Annotated[
+        list[str] | None, typer.Argument(help="After `--`: arguments of the engine, as on its command line.")
+    ] = None,
+    backend: Annotated[str, typer.Option(help="Backend; chosen by the model when left out.")] = "",
+    backend_version: Annotated[str, typer.Option(help="Version of the backend; the node's default.")] = "",
+    replicas: Annotated[int, typer.Option(min=0, max=1000, help="Instances wished for.")] = 1,
+    env: Annotated[list[str] | None, typer.Option("--env", "-e", help="KEY=VALUE for the engine.")] = None,
+    label: Annotated[list[str] | None, typer.Option("--node-label", help="KEY=VALUE a node must carry.")] = None,
+    device: Annotated[list[str] | None, typer.Option(help="Pin to nodes/NODE/devices/DEVICE.")] = None,
+    strategy: Annotated[Strategy, typer.Option(help="Away from other instances, or close.")] = Strategy.SPREAD,
+    exposure: Annotated[
+        Exposure, typer.Option(help="The node's address, with an API key; or its loopback only.")
+    ] = Exposure.NODE,
+    served_name: Annotated[str, typer.Option(help="The `model` field of requests; the deployment's name.")] = "",
+    memory: Annotated[str, typer.Option(help="Host memory to claim instead of the estimate, e.g. 6GiB.")] = "",
+    wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait until every instance runs.")] = False,
+    timeout: Annotated[
+        float, typer.Option(parser=text.parse_duration, metavar="TIME", help="How long to wait, e.g. 90s or 15m.")
+    ] = 900,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check only; nothing is created.")] = False,
+    output: Output = Format.TABLE,
+) -> None:
+    """Deploy a model; arguments after `--` go to the engine."""
+    with client(output) as connected:
+        spec = v1.DeploymentSpec(
+            model=v1.ModelSource(local_path=_path(model)),
+            replicas=replicas,
+            backend=backend,
+            backend_version=backend_version,
+            parameters=parameters or [],
+            env=_pairs("--env", env),
+            placement_strategy=_STRATEGIES[strategy],
+            exposure=_EXPOSURES[exposure],
+            node_selector=v1.NodeSelector(match_labels=_pairs("--node-label", label)),
+            served_model_name=served_name,
+        )
+        if device:
+            spec.device_selector.devices.extend(device)
+        if memory:
+            spec.claim.memory_bytes = text.parse_size("--memory", memory)
+        created = connected.deployments.CreateDeployment(
+            v1.CreateDeploymentRequest(
+                deployment_id=name.removeprefix("deployments/"),
+                deployment=v1.Deployment(spec=spec),
+                validate_only=dry_run,
+            ),
+            timeout=TIMEOUT_SECONDS,
+        )
+        if output is Format.TABLE:
+            say(f"{created.name} {'would be accepted' if dry_run else 'is accepted'}")
+            for finding in created.findings:
+                note(f"note: {finding}")
+        if wait and not dry_run:
+            created = _wait(connected, created, timeout, output)
+        if output is Format.JSON:
+            print_json(plain(created))
+        elif not wait and not dry_run:
+            bare = text.bare(created.name)
+            say(f"See it come up with `motorpool ps`; `motorpool explain {bare}` says why if it does not.")
+
+
+def _path(model: str) -> str:
+    if not Path(model).is_absolute():
+        raise CommandError(
+            Exit.USAGE,
+            "MODEL_PATH_RELATIVE",
+            f"--model {model} is not an absolute path. It is read on the nodes, not here: give it as the nodes see it, "
+            "e.g. /models/smollm2.gguf.",
+        )
+    return model
+
+
+def _pairs(option: str, values: list[str] | None) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for value in values or ():
+        key, equals, rest = value.partition("=")
+        if not equals or not key:  # the value is not shown: with the key forgotten it may be a secret
+            raise CommandError(
+                Exit.USAGE, "OPTION_INVALID", f"{option} takes KEY=VALUE, and one of them has no key or no `=`."
+            )
+        if key in pairs:
+            raise CommandError(Exit.USAGE, "OPTION_INVALID", f"{option} {key}=… is given twice; give it once.")
+        pairs[key] = rest
+    return pairs
+
+
+def _wait(connected: Client, created: v1.Deployment, timeout_seconds: float, output: Format) -> v1.Deployment:
+    bare = text.bare(created.name)
+    next_step = (
+        f"`motorpool ps` shows its state, `motorpool explain {bare}` why, `motorpool delete {bare}` gives it up."
+    )
+    try:
+        with Progress(enabled=output is Format.TABLE) as progress:
+            created = _until_available(connected, created, timeout_seconds, progress)
+    except TimeoutError:
+        raise CommandError(
+            Exit.FAILED,
+            "WAIT_TIMEOUT",
+            f"{created.name} does not run after {timeout_seconds:.0f} s. It stands, and goes on trying: {next_step}",
+        ) from None
+    except KeyboardInterrupt:
+        raise CommandError(
+            Exit.INTERRUPTED, "INTERRUPTED", f"Interrupted. {created.name} stands, and goes on by itself: {next_step}"
+        ) from None
+    if output is Format.TABLE:
+        found = connected.deployments.GetDeploymentCredentials(
+            v1.GetDeploymentCredentialsRequest(name=created.name), timeout=TIMEOUT_SECONDS
+        )
+        print_facts([("endpoint", address) for address in found.endpoints])
+        if found.api_key:
+            say(f"`motorpool endpoint {bare}` shows its API key.")
+    return created
+
+
+def _until_available(
+    connected: Client, created: v1.Deployment, timeout_seconds: float, progress: Progress
+) -> v1.Deployment:
+    for change in follow(connected, created.name, timeout_seconds, progress.note):
+        match change.WhichOneof("change"):
+            case "instance":
+                progress.show(change.instance)
+                _give_up_if_hopeless(change.instance, text.bare(created.name))
+            case "deployment" if change.deployment.uid != created.uid:
+                break
+            case "deployment" if change.deployment.state == v1.DEPLOYMENT_STATE_AVAILABLE:
+                return change.deployment
+            case "deployment" if change.deployment.state == v1.DEPLOYMENT_STATE_DELETING:
+                break
+            case "deleted" if change.deleted == created.name:
+                break
+            case _:
+                pass
+    raise CommandError(Exit.FAILED, "DELETED", f"{created.name} was deleted by someone else while it came up.")
+
+
+# Refusals that end by themselves: the agents are being asked, or are on their way.
+_WAITING_HELPS = {"MODEL_NOT_READ_YET", "NODE_NOT_READY"}
+
+
+def _give_up_if_hopeless(instance: v1.Instance, deployment: str) -> None:
+    if instance.state == v1.INSTANCE_STATE_PENDING and instance.refusals:
+        if any(refusal.reason in _WAITING_HELPS for refusal in instance.refusals):
+            return
+        rows = "\n".join(f"  - {refusal.message}" for refusal in instance.refusals)
+        raise CommandError(
+            Exit.FAILED,
+            instance.refusals[0].reason,
+            f"{instance.name} fits nowhere now:\n{rows}\nThe deployment stands, and is placed as soon as something "
+            f"frees up; `motorpool explain {deployment}` says more, `motorpool delete {deployment}` gives it up.",
+        )
+    if instance.state == v1.INSTANCE_STATE_ERROR:
+        failure = instance.last_failure
+        tail = "".join(f"\n  | {line}" for line in failure.log_tail[-10:])
+        raise CommandError(
+            Exit.FAILED,
+            failure.reason or "INSTANCE_ERROR",
+            f"{instance.name} failed: {failure.message or instance.state_message}{tail}\n`motorpool logs "
+            f"{text.bare(instance.name)} --previous` shows the whole log, `motorpool describe {instance.name}` the "
+            "launch.",
+        )

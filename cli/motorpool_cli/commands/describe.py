@@ -1,0 +1,211 @@
+"""describe: everything about one deployment, instance or node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Annotated
+
+import grpc
+import typer
+
+from motorpool import v1
+from motorpool_cli import text
+from motorpool_cli.client import TIMEOUT_SECONDS, Client
+from motorpool_cli.commands import workloads
+from motorpool_cli.commands.events import print_events
+from motorpool_cli.context import Output, client, complete_any
+from motorpool_cli.failures import CommandError, Exit
+from motorpool_cli.lists import list_events, list_instances
+from motorpool_cli.output import Format, plain, print_facts, print_json, say
+
+
+def add_to(app: typer.Typer) -> None:
+    """Put this file's commands on the application."""
+    app.command("describe")(describe)
+
+
+def describe(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A deployment, instance or node; `nodes/NAME` where names clash.",
+            autocompletion=complete_any,
+        ),
+    ],
+    output: Output = Format.TABLE,
+) -> None:
+    """Show everything about one deployment, instance or node, with its latest events."""
+    with client(output) as connected:
+        found = _find(connected, name)
+        events = list_events(connected, found.name, limit=10)
+        instances = list_instances(connected, found.name) if isinstance(found, v1.Deployment) else []
+        if output is Format.JSON:
+            theirs = {"instances": [plain(each) for each in instances]} if isinstance(found, v1.Deployment) else {}
+            print_json({**plain(found), **theirs, "events": [plain(event) for event in events]})
+            return
+        if isinstance(found, v1.Deployment):
+            _print_deployment(found)
+            for instance in instances:
+                say()
+                _print_instance(instance)
+        elif isinstance(found, v1.Instance):
+            _print_instance(found)
+        else:
+            _print_node(found)
+        if events:
+            say()
+            say("Events", style="bold")
+            print_events(events)
+
+
+def _find(connected: Client, name: str) -> v1.Deployment | v1.Instance | v1.Node:
+    getters: dict[str, Callable[[str], v1.Deployment | v1.Instance | v1.Node]] = {
+        "deployments": lambda n: connected.deployments.GetDeployment(
+            v1.GetDeploymentRequest(name=n), timeout=TIMEOUT_SECONDS
+        ),
+        "instances": lambda n: connected.instances.GetInstance(v1.GetInstanceRequest(name=n), timeout=TIMEOUT_SECONDS),
+        "nodes": lambda n: connected.nodes.GetNode(v1.GetNodeRequest(name=n), timeout=TIMEOUT_SECONDS),
+    }
+    collection = name.split("/", 1)[0]
+    if collection in getters and "/" in name:
+        return getters[collection](name)
+    for collection, get in getters.items():
+        try:
+            return get(text.full(collection, name))
+        except grpc.RpcError as error:
+            missing = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT)
+            if not (isinstance(error, grpc.Call) and error.code() in missing):
+                raise
+    raise CommandError(
+        Exit.NOT_FOUND,
+        "NOT_FOUND",
+        f"No deployment, instance or node is called {name}; `motorpool deployments`, `motorpool ps` and `motorpool "
+        "nodes` list what there is.",
+    )
+
+
+def _print_deployment(deployment: v1.Deployment) -> None:
+    facts, spec = deployment.facts, deployment.spec
+    print_facts(
+        (
+            ("Deployment", text.bare(deployment.name)),
+            ("State", text.word(v1.DeploymentState, deployment.state)),
+            ("Running", f"{deployment.running_replicas} of {workloads.wished(deployment)}"),
+            ("Model", workloads.source(spec.model)),
+            (
+                "Format",
+                " ".join(word for word in (facts.format, facts.architecture, facts.quantization) if word),
+            ),
+            ("Context", f"{facts.context_length} tokens" if facts.HasField("context_length") else ""),
+            ("Weights", text.size(facts.weight_bytes if facts.HasField("weight_bytes") else None)),
+            (
+                "Backend",
+                " ".join(word for word in (spec.backend or "automatic", spec.backend_version) if word),
+            ),
+            ("Parameters", " ".join(spec.parameters)),
+            ("Needs", _estimate(deployment.estimate)),
+            ("Exposure", text.word(v1.Exposure, spec.exposure or v1.EXPOSURE_NODE).lower()),
+            ("Generation", str(deployment.generation)),
+            ("Created", text.clock(deployment.create_time)),
+            ("Deleting since", text.clock(deployment.delete_time)),
+            *(("Note", finding) for finding in deployment.findings),
+        )
+    )
+
+
+def _estimate(estimate: v1.Estimate) -> str:
+    if not estimate.HasField("upper_bytes"):
+        return estimate.provenance or text.UNKNOWN
+    parts = [
+        f"{word} {text.size(count)}"
+        for word, known, count in (
+            ("weights", estimate.HasField("weights_bytes"), estimate.weights_bytes),
+            ("kv cache", estimate.HasField("kv_bytes"), estimate.kv_bytes),
+            ("activations", estimate.HasField("activations_bytes"), estimate.activations_bytes),
+            ("runtime", estimate.HasField("runtime_bytes"), estimate.runtime_bytes),
+        )
+        if known
+    ]
+    return f"{text.size(estimate.upper_bytes)} ({', '.join(parts)}; {estimate.provenance})"
+
+
+def _print_instance(instance: v1.Instance) -> None:
+    launch = instance.launch
+    print_facts(
+        (
+            ("Instance", text.bare(instance.name)),
+            ("State", text.word(v1.InstanceState, instance.state)),
+            ("Message", instance.state_message),
+            ("Node", ", ".join(text.bare(member.node) for member in instance.placement.members)),
+            (
+                "Backend",
+                f"{instance.placement.backend_version} on {instance.placement.framework}"
+                if instance.placement.members
+                else "",
+            ),
+            ("Claim", workloads.claim(instance)),
+            ("Endpoint", instance.endpoint),
+            ("Process", _process(instance)),
+            ("Executor", launch.executor),
+            ("Command", " ".join(_quoted(word) for word in launch.argv)),
+            ("Environment", " ".join(f"{key}={value}" for key, value in sorted(launch.env.items()))),
+            ("Ports", ", ".join(f"{port.port_name} {port.number}" for port in launch.ports)),
+            ("Restarts", str(instance.restart_count) if instance.restart_count else ""),
+            *_failures(instance),
+            *(("Refused", refusal.message) for refusal in instance.refusals),
+        )
+    )
+
+
+def _process(instance: v1.Instance) -> str:
+    if not instance.pid:
+        return ""
+    adopted = ", adopted after a restart of the agent" if instance.adopted else ""
+    return f"{instance.pid}, started {text.clock(instance.start_time)}{adopted}"
+
+
+def _quoted(word: str) -> str:
+    return f'"{word}"' if not word or " " in word else word
+
+
+def _failures(instance: v1.Instance) -> Iterator[tuple[str, str]]:
+    shown = [("First failure", instance.first_failure), ("Last failure", instance.last_failure)]
+    if instance.first_failure == instance.last_failure:
+        shown = shown[1:]
+    for label, failure in shown:
+        if failure.reason:
+            tail = "".join(f"\n| {line}" for line in failure.log_tail[-5:])
+            yield label, f"{text.clock(failure.time)} {failure.reason}: {failure.message}{tail}"
+
+
+def _print_node(node: v1.Node) -> None:
+    usage = node.usage
+    print_facts(
+        (
+            ("Node", text.bare(node.name)),
+            ("State", text.word(v1.NodeState, node.state) + (" (cordoned)" if node.cordoned else "")),
+            ("Message", node.state_message),
+            ("Address", node.address),
+            ("Machine", f"{node.host.hostname}: {node.host.os}/{node.host.architecture}, {node.host.kernel}"),
+            ("Processors", str(node.host.cpu_count) if node.host.cpu_count else ""),
+            ("Memory", text.size(node.host.memory_bytes or None)),
+            ("Reserved", text.size(node.reserved.memory_bytes) if node.reserved.memory_bytes else ""),
+            ("Claimed", text.size(node.claimed_memory_bytes)),
+            (
+                "Available",
+                text.size(usage.memory_available_bytes if usage.HasField("memory_available_bytes") else None),
+            ),
+            ("Busy", text.ratio(usage.cpu_ratio if usage.HasField("cpu_ratio") else None)),
+            ("Labels", " ".join(f"{key}={value}" for key, value in sorted(node.labels.items()))),
+            ("Devices", ", ".join(f"{device.device_id} {device.product}".strip() for device in node.devices)),
+            ("Agent", node.agent_version),
+            ("Heartbeat", f"{text.age(node.heartbeat_time)} ago" if node.heartbeat_time.seconds else ""),
+            ("Session", f"epoch {node.session_epoch}" if node.session_epoch else ""),
+            *(("Plugin", _plugin(plugin)) for plugin in node.plugins),
+        )
+    )
+
+
+def _plugin(plugin: v1.PluginStatus) -> str:
+    state = text.word(v1.PluginState, plugin.state)
+    return f"{plugin.plugin_id} {plugin.version}: {state} {plugin.last_error}".strip()

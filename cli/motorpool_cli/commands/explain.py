@@ -1,0 +1,80 @@
+"""explain: why a deployment's instances are where they are, or nowhere."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from motorpool import v1
+from motorpool_cli import text
+from motorpool_cli.client import TIMEOUT_SECONDS
+from motorpool_cli.context import Output, client, complete_deployment
+from motorpool_cli.output import Format, plain, print_json, print_table, say
+
+
+def add_to(app: typer.Typer) -> None:
+    """Put this file's commands on the application."""
+    app.command("explain")(explain)
+
+
+def explain(
+    deployment: Annotated[str, typer.Argument(help="Name of the deployment.", autocompletion=complete_deployment)],
+    output: Output = Format.TABLE,
+) -> None:
+    """Say why instances are where they are, or nowhere, and who holds what they would need."""
+    with client(output) as connected:
+        found = connected.deployments.ExplainDeployment(
+            v1.ExplainDeploymentRequest(name=text.full("deployments", deployment)), timeout=TIMEOUT_SECONDS
+        )
+    if output is Format.JSON:
+        print_json(plain(found))
+        return
+    estimate = found.estimate
+    if estimate.HasField("upper_bytes"):
+        say(f"An instance needs {text.size(estimate.upper_bytes)}: {estimate.provenance}")
+    elif estimate.provenance:
+        say(f"What an instance needs is unknown: {estimate.provenance}")
+    for instance in found.instances:
+        _print(instance)
+    if not found.instances:
+        say(f"{deployment} wishes for no instances.")
+
+
+def _print(instance: v1.InstanceExplanation) -> None:
+    state = text.word(v1.InstanceState, instance.state)
+    say()
+    say(f"{text.bare(instance.instance)} {state}: {instance.verdict}", style="bold")
+    if instance.refusals:
+        print_table(
+            ("STAGE", "REASON", "SUBJECT", "NEEDED", "AVAILABLE", "HELD BY", "WHY"),
+            (_refusal(refusal) for refusal in instance.refusals),
+            empty="",
+        )
+    if instance.candidates:
+        print_table(
+            ("FEASIBLE ON", "SCORE", "MADE OF"),
+            (
+                (
+                    text.bare(candidate.node),
+                    f"{candidate.score:.1f}",
+                    ", ".join(f"{scorer} {score:.1f}" for scorer, score in sorted(candidate.scores.items())),
+                )
+                for candidate in instance.candidates
+            ),
+            empty="",
+        )
+
+
+def _refusal(refusal: v1.Refusal) -> tuple[str, ...]:
+    more = f" (+{refusal.count - 1} more)" if refusal.count > 1 else ""
+    counted = text.size if "memory" in refusal.resource else str
+    return (
+        refusal.stage,
+        refusal.reason,
+        refusal.subject + more,
+        counted(refusal.needed) if refusal.HasField("needed") else text.UNKNOWN,
+        counted(refusal.available) if refusal.HasField("available") else text.UNKNOWN,
+        ", ".join(refusal.holders) or text.UNKNOWN,
+        refusal.message,
+    )

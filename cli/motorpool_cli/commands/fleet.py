@@ -1,0 +1,189 @@
+"""nodes, devices, plugins, backends, cordon, uncordon: what there is to run on."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from motorpool import v1
+from motorpool_cli import text
+from motorpool_cli.client import TIMEOUT_SECONDS
+from motorpool_cli.context import Output, client, complete_node
+from motorpool_cli.lists import list_backends, list_devices, list_nodes
+from motorpool_cli.output import Format, plain, print_json, print_table, say
+
+Node = Annotated[str, typer.Argument(help="Name of the node.", autocompletion=complete_node)]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Put this file's commands on the application."""
+    app.command("nodes")(nodes)
+    app.command("workers", hidden=True)(nodes)
+    app.command("devices")(devices)
+    app.command("plugins")(plugins)
+    app.command("backends")(backends)
+    app.command("cordon")(cordon)
+    app.command("uncordon")(uncordon)
+
+
+def nodes(output: Output = Format.TABLE) -> None:
+    """List the nodes: state, memory, devices and agent."""
+    with client(output) as connected:
+        found = list_nodes(connected)
+    if output is Format.JSON:
+        print_json({"nodes": [plain(node) for node in found]})
+        return
+    print_table(
+        (
+            "NAME",
+            "STATE",
+            "ADDRESS",
+            "OS/ARCH",
+            "CPUS",
+            "MEMORY",
+            "CLAIMED",
+            "AVAILABLE",
+            "DEVICES",
+            "AGENT",
+            "AGE",
+        ),
+        (
+            (
+                text.bare(node.name),
+                text.word(v1.NodeState, node.state) + (" (cordoned)" if node.cordoned else ""),
+                node.address or text.UNKNOWN,
+                "/".join(word for word in (node.host.os, node.host.architecture) if word),
+                str(node.host.cpu_count) if node.host.cpu_count else text.UNKNOWN,
+                text.size(node.host.memory_bytes or None),
+                text.size(node.claimed_memory_bytes),
+                text.size(node.usage.memory_available_bytes if node.usage.HasField("memory_available_bytes") else None),
+                str(len(node.devices)),
+                node.agent_version or text.UNKNOWN,
+                text.age(node.create_time),
+            )
+            for node in found
+        ),
+        empty="No nodes. Make a join token with `motorpool-controller token join`, "
+        "and start `motorpool-agent run` with it on a machine.",
+    )
+
+
+def devices(output: Output = Format.TABLE) -> None:
+    """List the devices of all nodes: memory, claims and use."""
+    with client(output) as connected:
+        found = list_devices(connected)
+    if output is Format.JSON:
+        print_json({"devices": [plain(status) for status in found]})
+        return
+    print_table(
+        (
+            "NODE",
+            "DEVICE",
+            "VENDOR",
+            "PRODUCT",
+            "INDEX",
+            "HEALTH",
+            "MEMORY",
+            "CLAIMED",
+            "USED",
+            "BUSY",
+            "TEMP",
+        ),
+        (_device_row(status) for status in found),
+        empty="No devices. `motorpool plugins` shows whether a vendor's plugin is there and answers; "
+        "models can also run on a node's processors and host memory.",
+    )
+
+
+def _device_row(status: v1.DeviceStatus) -> tuple[str, ...]:
+    device, usage = status.device, status.usage
+    return (
+        device.name.split("/")[1],
+        device.device_id,
+        device.vendor,
+        device.product,
+        str(device.index) if device.HasField("index") else text.UNKNOWN,
+        text.word(v1.Health, device.health),
+        text.size(device.memory.total_bytes if device.memory.HasField("total_bytes") else None),
+        text.size(status.claimed_bytes),
+        text.size(usage.used_bytes if usage.HasField("used_bytes") else None),
+        text.ratio(usage.utilization_ratio if usage.HasField("utilization_ratio") else None),
+        f"{usage.temperature_celsius:.0f} °C" if usage.HasField("temperature_celsius") else text.UNKNOWN,
+    )
+
+
+def plugins(output: Output = Format.TABLE) -> None:
+    """List the plugins found on every node, and what became of them."""
+    with client(output) as connected:
+        found = list_nodes(connected)
+    if output is Format.JSON:
+        print_json({"nodes": [{"name": node.name, "plugins": [plain(p) for p in node.plugins]} for node in found]})
+        return
+    print_table(
+        ("NODE", "PLUGIN", "KIND", "PROVIDES", "DISTRIBUTION", "STATE", "LAST ERROR"),
+        (
+            (
+                text.bare(node.name),
+                plugin.plugin_id,
+                plugin.kind,
+                plugin.provides,
+                f"{plugin.distribution} {plugin.version}",
+                text.word(v1.PluginState, plugin.state),
+                plugin.last_error or text.UNKNOWN,
+            )
+            for node in found
+            for plugin in node.plugins
+        ),
+        empty="No plugins. Install some with pip beside motorpool-agent, e.g. motorpool-llama-cpp, "
+        "and restart the agent.",
+    )
+
+
+def backends(output: Output = Format.TABLE) -> None:
+    """List the backends that nodes offer, with versions."""
+    with client(output) as connected:
+        found = list_backends(connected)
+    if output is Format.JSON:
+        print_json({"backends": [plain(backend) for backend in found]})
+        return
+    print_table(
+        ("NAME", "ALIASES", "VERSIONS", "FORMATS", "RUNS ON", "NODES"),
+        (
+            (
+                text.bare(backend.name),
+                ", ".join(backend.profile.aliases),
+                ", ".join(version.version for version in backend.profile.versions),
+                ", ".join(backend.profile.formats),
+                ", ".join(sorted({f for version in backend.profile.versions for f in version.frameworks})),
+                ", ".join(text.bare(node) for node in backend.nodes),
+            )
+            for backend in found
+        ),
+        empty="No backends. Install a backend's plugin beside an agent, e.g. motorpool-llama-cpp, "
+        "and restart the agent.",
+    )
+
+
+def cordon(node: Node, output: Output = Format.TABLE) -> None:
+    """Place nothing new on a node; what runs there goes on."""
+    _set_cordoned(node, output, cordoned=True)
+
+
+def uncordon(node: Node, output: Output = Format.TABLE) -> None:
+    """Let a node take work again."""
+    _set_cordoned(node, output, cordoned=False)
+
+
+def _set_cordoned(node: str, output: Format, *, cordoned: bool) -> None:
+    request = v1.UpdateNodeRequest(
+        node=v1.Node(name=text.full("nodes", node), cordoned=cordoned),
+        update_mask=FieldMask(paths=["cordoned"]),
+    )
+    with client(output) as connected:
+        changed = connected.nodes.UpdateNode(request, timeout=TIMEOUT_SECONDS)
+    if output is Format.JSON:
+        print_json(plain(changed))
+    else:
+        say(f"{changed.name} {'is cordoned: it takes nothing new' if cordoned else 'takes work again'}")

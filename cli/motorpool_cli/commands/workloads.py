@@ -1,0 +1,142 @@
+"""deployments, instances, endpoint: what is wished, what runs, where to reach it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from motorpool import v1
+from motorpool_cli import text
+from motorpool_cli.client import TIMEOUT_SECONDS
+from motorpool_cli.context import Output, client, complete_deployment
+from motorpool_cli.lists import list_deployments, list_instances
+from motorpool_cli.output import Format, note, plain, print_facts, print_json, print_table
+
+Deployment = Annotated[str, typer.Argument(help="Name of the deployment.", autocompletion=complete_deployment)]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Put this file's commands on the application."""
+    app.command("deployments")(deployments)
+    app.command("models", hidden=True)(deployments)
+    app.command("instances")(instances)
+    app.command("ps")(instances)
+    app.command("model-instances", hidden=True)(instances)
+    app.command("endpoint")(endpoint)
+
+
+def deployments(output: Output = Format.TABLE) -> None:
+    """List the deployments."""
+    with client(output) as connected:
+        found = list_deployments(connected)
+    if output is Format.JSON:
+        print_json({"deployments": [plain(deployment) for deployment in found]})
+        return
+    print_table(
+        ("NAME", "STATE", "RUNNING", "BACKEND", "MODEL", "NEEDS", "AGE"),
+        (
+            (
+                text.bare(deployment.name),
+                text.word(v1.DeploymentState, deployment.state),
+                f"{deployment.running_replicas}/{wished(deployment)}",
+                deployment.spec.backend or "automatic",
+                source(deployment.spec.model),
+                text.size(deployment.estimate.upper_bytes if deployment.estimate.HasField("upper_bytes") else None),
+                text.age(deployment.create_time),
+            )
+            for deployment in found
+        ),
+        empty="No deployments. Make one with `motorpool deploy NAME --model /path/to/model.gguf`.",
+    )
+
+
+def wished(deployment: v1.Deployment) -> int:
+    """Return how many instances a deployment wishes for."""
+    return deployment.spec.replicas if deployment.spec.HasField("replicas") else 1
+
+
+def source(model: v1.ModelSource) -> str:
+    """Return a model's source in one word."""
+    match model.WhichOneof("source"):
+        case "local_path":
+            return model.local_path
+        case "hugging_face":
+            return f"hf:{model.hugging_face.repository}"
+        case "model_scope":
+            return f"ms:{model.model_scope.model_id}"
+        case _:
+            return text.UNKNOWN
+
+
+def instances(
+    deployment: Annotated[
+        str,
+        typer.Option("--deployment", help="Only those of this deployment.", autocompletion=complete_deployment),
+    ] = "",
+    output: Output = Format.TABLE,
+) -> None:
+    """List the instances: state, node, claim, endpoint."""
+    with client(output) as connected:
+        found = list_instances(connected, deployment)
+    if output is Format.JSON:
+        print_json({"instances": [plain(instance) for instance in found]})
+        return
+    print_table(
+        ("NAME", "STATE", "NODE", "PID", "CLAIM", "ENDPOINT", "RESTARTS", "AGE", "MESSAGE"),
+        (
+            (
+                text.bare(instance.name),
+                text.word(v1.InstanceState, instance.state),
+                ", ".join(text.bare(member.node) for member in instance.placement.members) or text.UNKNOWN,
+                str(instance.pid) if instance.pid else text.UNKNOWN,
+                claim(instance),
+                instance.endpoint or text.UNKNOWN,
+                str(instance.restart_count),
+                text.age(instance.create_time),
+                message(instance),
+            )
+            for instance in found
+        ),
+        empty="No instances. `motorpool deploy` makes some.",
+    )
+
+
+def claim(instance: v1.Instance) -> str:
+    """Return what an instance holds, host and devices apart."""
+    members = instance.placement.members
+    if not members:
+        return text.UNKNOWN
+    host = sum(member.claim.memory_bytes for member in members)
+    on_devices = sum(device.memory_bytes for member in members for device in member.claim.devices)
+    parts = [f"{text.size(host)} host"] if host else []
+    if on_devices:
+        parts.append(f"{text.size(on_devices)} device")
+    return " + ".join(parts) or "nothing"
+
+
+def message(instance: v1.Instance) -> str:
+    """Return why an instance is not running, in one line; empty while it is."""
+    if instance.state == v1.INSTANCE_STATE_RUNNING:
+        return ""
+    if instance.state == v1.INSTANCE_STATE_PENDING and instance.refusals:
+        return instance.refusals[0].message
+    return instance.state_message
+
+
+def endpoint(deployment: Deployment, output: Output = Format.TABLE) -> None:
+    """Show what a client needs to send requests: addresses, API key and model name."""
+    with client(output) as connected:
+        found = connected.deployments.GetDeploymentCredentials(
+            v1.GetDeploymentCredentialsRequest(name=text.full("deployments", deployment)),
+            timeout=TIMEOUT_SECONDS,
+        )
+    if output is Format.JSON:
+        print_json(plain(found))
+        return
+    if not found.endpoints:
+        note(f"Nothing of {deployment} runs yet; `motorpool explain {deployment}` says why.")
+    print_facts(
+        [("endpoint", address) for address in found.endpoints]
+        + [("api key", found.api_key or "none: the backend checks none"), ("model", found.served_model_name)]
+    )

@@ -1,0 +1,108 @@
+"""What every command shares: the options before it, the connection, and how its failures end the process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Protocol
+
+import typer
+
+from motorpool import v1
+from motorpool_cli import settings, text
+from motorpool_cli.client import Client, connect
+from motorpool_cli.failures import CommandError
+from motorpool_cli.output import Format, print_error
+
+Output = Annotated[Format, typer.Option("--output", "-o", help="Print a table, or JSON with the API's field names.")]
+COMPLETION_TIMEOUT_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The options that stand before the command."""
+
+    config: Path | None = None
+    server: str | None = None
+    ca_file: Path | None = None
+    token: str | None = None
+
+    def load(self) -> settings.Settings:
+        """Return the settings that these options, the environment and the client file give."""
+        return settings.load(config=self.config, server=self.server, ca_file=self.ca_file, token=self.token)
+
+
+_OPTIONS: ContextVar[Options] = ContextVar("options")
+
+
+def keep(options: Options) -> None:
+    """Keep the options that stood before the command, for its ``client``."""
+    _OPTIONS.set(options)
+
+
+@contextmanager
+def client(output: Format) -> Iterator[Client]:
+    """Give the controller's client for a command; a failure is printed and becomes the exit code."""
+    try:
+        with connect(_OPTIONS.get(Options()).load()) as connected:
+            yield connected
+    except CommandError as error:
+        print_error(error, output)
+        raise typer.Exit(error.exit_code) from None
+
+
+def complete_deployment(context: typer.Context, incomplete: str) -> list[str]:
+    """Return deployments' names for the shell's completion."""
+    return _complete(context, incomplete, _deployments)
+
+
+def complete_instance(context: typer.Context, incomplete: str) -> list[str]:
+    """Return instances' names for the shell's completion."""
+    return _complete(context, incomplete, _instances)
+
+
+def complete_node(context: typer.Context, incomplete: str) -> list[str]:
+    """Return nodes' names for the shell's completion."""
+    return _complete(context, incomplete, _nodes)
+
+
+def complete_any(context: typer.Context, incomplete: str) -> list[str]:
+    """Return the names of deployments, instances and nodes for the shell's completion."""
+    return _complete(context, incomplete, _deployments, _instances, _nodes)
+
+
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+def _deployments(connected: Client) -> Iterable[_Named]:
+    request = v1.ListDeploymentsRequest(page_size=1000)
+    return connected.deployments.ListDeployments(request, timeout=COMPLETION_TIMEOUT_SECONDS).deployments
+
+
+def _instances(connected: Client) -> Iterable[_Named]:
+    request = v1.ListInstancesRequest(page_size=1000)
+    return connected.instances.ListInstances(request, timeout=COMPLETION_TIMEOUT_SECONDS).instances
+
+
+def _nodes(connected: Client) -> Iterable[_Named]:
+    request = v1.ListNodesRequest(page_size=1000)
+    return connected.nodes.ListNodes(request, timeout=COMPLETION_TIMEOUT_SECONDS).nodes
+
+
+def _complete(context: typer.Context, incomplete: str, *lists: Callable[[Client], Iterable[_Named]]) -> list[str]:
+    # The callback that keeps the options does not run while a line is completed.
+    given = context.find_root().params
+    options = Options(
+        config=given.get("config"), server=given.get("server"), ca_file=given.get("ca_file"), token=given.get("token")
+    )
+    try:
+        with connect(options.load()) as connected:
+            found = [text.bare(item.name) for fetch in lists for item in fetch(connected)]
+    except CommandError:  # completion offers what it knows, and never an error in the middle of a line
+        return []
+    return sorted({name for name in found if name.startswith(incomplete)})

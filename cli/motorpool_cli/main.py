@@ -1,0 +1,138 @@
+"""The `motorpool` command: the options before every command, and the commands."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, Protocol, runtime_checkable
+
+import typer
+from typer.core import TyperGroup
+
+from motorpool_cli.commands import cluster, delete, deploy, describe, events, explain, fleet, logs, tokens, workloads
+from motorpool_cli.context import Options, keep
+from motorpool_cli.failures import CommandError, Exit
+from motorpool_cli.output import Format, print_error
+
+EPILOG = (
+    "Exit codes: 0 done, 1 the work failed, 2 usage or client configuration, 3 controller unreachable, 4 not allowed, "
+    "5 not found, 6 state forbids it, 7 value refused, 130 interrupted."
+)
+
+
+@runtime_checkable
+class _ParserError(Protocol):
+    """What the parser of the command line raises; its class is private to typer."""
+
+    exit_code: int
+
+    def show(self) -> None: ...
+    def format_message(self) -> str: ...
+
+
+class Group(TyperGroup):
+    """The commands; a line that cannot be parsed and an interrupt end like every other failure."""
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **options: Any) -> Any:
+        """Run the command line, and exit."""
+        words = list(sys.argv[1:] if args is None else args)
+        options["standalone_mode"] = False
+        try:
+            result = super().main(words, *rest, **options)
+        except typer.Abort:
+            _fail(CommandError(Exit.INTERRUPTED, "INTERRUPTED", "Interrupted."), words)
+        except Exception as error:
+            if not isinstance(error, _ParserError):
+                raise
+            if not error.format_message() or not _wants_json(words):
+                error.show()
+                sys.exit(error.exit_code)
+            _fail(CommandError(Exit.USAGE, "COMMAND_LINE_INVALID", error.format_message()), words)
+        sys.exit(result if isinstance(result, int) else Exit.OK)
+
+
+def _fail(error: CommandError, words: Sequence[str]) -> NoReturn:
+    print_error(error, Format.JSON if _wants_json(words) else Format.TABLE)
+    sys.exit(error.exit_code)
+
+
+def _wants_json(line: Sequence[str]) -> bool:
+    words = list(itertools.takewhile(lambda word: word != "--", line))  # what follows is the engine's
+    return any(word in {"--output=json", "-ojson"} for word in words) or any(
+        word in {"--output", "-o"} and value == Format.JSON for word, value in itertools.pairwise(words)
+    )
+
+
+app = typer.Typer(
+    name="motorpool",
+    cls=Group,
+    help="Drive a Motorpool cluster: see its nodes, deploy models, find out why something does not fit.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"motorpool {version('motorpool-cli')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    config: Annotated[
+        Path | None,
+        typer.Option(envvar="MOTORPOOL_CONFIG", help="Client file that `motorpool-controller init` wrote."),
+    ] = None,
+    server: Annotated[
+        str | None,
+        typer.Option(envvar="MOTORPOOL_SERVER", help="host:port of the controller's public listener."),
+    ] = None,
+    ca_file: Annotated[
+        Path | None,
+        typer.Option(envvar="MOTORPOOL_CA_FILE", help="PEM certificate of the cluster's authority."),
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            envvar="MOTORPOOL_TOKEN", help="Bearer token; other users of this machine see it here, in the variable not."
+        ),
+    ] = None,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Keep the options for whichever command follows."""
+    keep(Options(config=config, server=server, ca_file=ca_file, token=token))
+
+
+for _noun in (cluster, fleet, deploy, workloads, delete, describe, explain, logs, events, tokens):
+    _noun.add_to(app)
+
+
+def main() -> NoReturn:
+    """Run the command line, and end the process."""
+    if hasattr(signal, "SIGPIPE"):
+        # As other commands do: `motorpool ps | head -1` ends it without a word. gRPC's sockets raise no SIGPIPE.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal of another encoding gets escapes, not a traceback
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        app()
+        code = int(Exit.OK)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(Exit.OK if end.code is None else Exit.FAILED)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # All is said: gRPC's threads are not waited for, which now and then takes long.
+    os._exit(code)

@@ -1,0 +1,127 @@
+"""Where the controller is and who is asking: flags, then MOTORPOOL_* variables, then the client file."""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from motorpool_cli.failures import CommandError, Exit
+
+KEYS = ("server", "ca_file", "token")
+_SERVER = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\s:/@\[\]]+):(\d{1,5})")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How to reach the controller: ``host:port``, PEM of its authority, bearer token."""
+
+    server: str
+    ca_pem: bytes
+    token: str
+
+
+def default_file(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the client file that is read when none is named."""
+    base = environ.get("XDG_CONFIG_HOME") or str(Path("~/.config").expanduser())
+    return Path(base) / "motorpool" / "client.toml"
+
+
+def load(
+    *,
+    config: Path | None = None,
+    server: str | None = None,
+    ca_file: Path | None = None,
+    token: str | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> Settings:
+    """Return the settings of this call; ``config`` is a file as `motorpool-controller init` writes it.
+
+    Raises CommandError (USAGE) naming the file, key or variable at fault.
+    """
+    named = config or (Path(environ["MOTORPOOL_CONFIG"]) if environ.get("MOTORPOOL_CONFIG") else None)
+    path = (named or default_file(environ)).expanduser()
+    file = _read(path, required=named is not None)
+    server = server or environ.get("MOTORPOOL_SERVER") or file.get("server")
+    token = token or environ.get("MOTORPOOL_TOKEN") or file.get("token")
+    ca_path = ca_file or (Path(environ["MOTORPOOL_CA_FILE"]) if environ.get("MOTORPOOL_CA_FILE") else None)
+    if ca_path is None and file.get("ca_file"):
+        # As in a kubeconfig: a folder with client.toml and ca.pem can be carried elsewhere.
+        ca_path = path.parent / Path(file["ca_file"]).expanduser()
+    if not (server and token and ca_path):
+        missing = [key for key, value in (("server", server), ("ca_file", ca_path), ("token", token)) if not value]
+        raise _usage(
+            f"It is not known where the controller is and who asks: {', '.join(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} missing. Copy the client.toml that `motorpool-controller init` "
+            f"wrote, and its ca.pem, to {default_file(environ).parent}, name the file with --config or "
+            f"MOTORPOOL_CONFIG, or set {', '.join(f'MOTORPOOL_{key.upper()}' for key in missing)}."
+        )
+    return Settings(server=_checked_server(server), ca_pem=_read_ca(ca_path), token=_checked_token(token))
+
+
+def _usage(message: str) -> CommandError:
+    return CommandError(Exit.USAGE, "CLIENT_CONFIG_INVALID", message)
+
+
+def _read(path: Path, *, required: bool) -> dict[str, str]:
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if required:
+            raise _usage(f"The client file {path} does not exist. Name another with --config.") from None
+        return {}
+    except OSError as error:
+        raise _usage(f"The client file {path} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise _usage(f"The client file {path} is not UTF-8 text. Its keys are {', '.join(KEYS)}.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise _usage(f"The client file {path} is not TOML: {error}. Its keys are {', '.join(KEYS)}.") from None
+    for key, value in table.items():
+        if key not in KEYS:
+            raise _usage(f"The client file {path} has an unknown key {key!r}; its keys are {', '.join(KEYS)}.")
+        if not isinstance(value, str):  # not shown: it may be the token
+            raise _usage(f'In the client file {path}, {key} is not a string: write {key} = "…".')
+    return table
+
+
+def _checked_server(server: str) -> str:
+    match = _SERVER.fullmatch(server)
+    if match is None or not 0 < int(match[2]) < 65536:
+        raise _usage(
+            f"The controller's address {server!r} is not host:port. Write e.g. controller.example:7400, as "
+            "`motorpool-controller run` prints it, in --server, MOTORPOOL_SERVER or the client file."
+        )
+    return server
+
+
+def _checked_token(token: str) -> str:
+    token = token.strip()
+    if not (token.isascii() and token.isprintable()) or " " in token:
+        raise _usage(
+            "The token holds a space or a character that no token has. Set MOTORPOOL_TOKEN, --token or the client "
+            "file's token to what `motorpool tokens create` printed, and nothing else."
+        )
+    return token
+
+
+def _read_ca(path: Path) -> bytes:
+    path = path.expanduser()
+    try:
+        pem = path.read_bytes()
+    except OSError as error:
+        raise _usage(
+            f"The certificate {path} of the cluster's authority cannot be read: {error.strerror}. Copy the ca.pem of "
+            "the controller's data directory there, or name it with --ca-file or MOTORPOOL_CA_FILE."
+        ) from None
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem.decode("ascii"))
+    except (ssl.SSLError, ValueError):
+        raise _usage(
+            f"{path} holds no PEM certificate; --ca-file (or MOTORPOOL_CA_FILE, or ca_file in the client file) takes "
+            "the ca.pem of the controller's data directory."
+        ) from None
+    return pem

@@ -1,0 +1,1 @@
+"""The Motorpool controller: decides where models run."""

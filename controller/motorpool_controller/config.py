@@ -1,0 +1,230 @@
+"""The controller's configuration: flags, then MOTORPOOL_CONTROLLER_* variables, then a TOML file, then defaults."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from motorpool_controller.reconcile.world import Settings as ReconcileSettings
+
+DEFAULT_FILE = Path("/etc/motorpool/controller.toml")
+ENVIRONMENT_PREFIX = "MOTORPOOL_CONTROLLER_"
+LOG_LEVELS = ("debug", "info", "warning", "error")
+_SHOWN_CHARACTERS = 80
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
+
+
+class ConfigError(Exception):
+    """A setting with a bad value: where it stands, what it is, and what is allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen: a host name or address without brackets, and a port; 0 takes a free one."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def wildcard(self) -> bool:
+        """Whether it listens on every address of the machine."""
+        return self.host in {"0.0.0.0", "::"}  # noqa: S104  # compared, not bound
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the operator set. Times are in seconds."""
+
+    data_dir: Path
+    listen: Address = Address("0.0.0.0", 7400)  # noqa: S104  # a server for a fleet; TLS and tokens guard it
+    agents_listen: Address = Address("0.0.0.0", 7401)  # noqa: S104  # as above; client certificates guard it
+    advertise: tuple[str, ...] = ()
+    heartbeat_seconds: float = 10.0
+    heartbeats_per_second: float = 500.0
+    lease_periods: int = 4
+    hellos_at_once: int = 16
+    shutdown_grace_seconds: float = 2.0
+    mass_failure_fraction: float = 0.34
+    mass_failure_nodes: int = 3
+    mass_failure_window_seconds: float = 600.0
+    log_level: str = "info"
+
+    @property
+    def database(self) -> Path:
+        """The store's file."""
+        return self.data_dir / "controller.db"
+
+    @property
+    def reconcile(self) -> ReconcileSettings:
+        """What deciding needs to know."""
+        return ReconcileSettings(
+            mass_failure_fraction=self.mass_failure_fraction,
+            mass_failure_nodes=self.mass_failure_nodes,
+            mass_failure_window_seconds=self.mass_failure_window_seconds,
+        )
+
+    def heartbeat_period_seconds(self, nodes: int) -> float:
+        """Return the period for a fleet of so many nodes: stretched so that it stays below the most per second."""
+        return max(self.heartbeat_seconds, nodes / self.heartbeats_per_second)
+
+    def lease_seconds(self, nodes: int) -> float:
+        """Return how long a node counts as alive after a heartbeat."""
+        return self.heartbeat_period_seconds(nodes) * self.lease_periods
+
+
+def load(
+    flags: Mapping[str, str | int | float | Path | Sequence[str] | None],
+    *,
+    environment: Mapping[str, str] | None = None,
+    file: Path | None = None,
+) -> Settings:
+    """Return the settings; a ConfigError names the source, the value and what is allowed.
+
+    ``flags`` go by setting name (``data_dir``); one that is None or empty was not given.
+    """
+    environment = os.environ if environment is None else environment
+    given = {name: value for name, value in flags.items() if value is not None and value not in ((), [])}
+    values: dict[str, object] = {
+        **_from_file(file, environment),
+        **_from_environment(environment),
+        **{name: _parsed(f"flag --{name.replace('_', '-')}", name, value) for name, value in given.items()},
+    }
+    values.setdefault("data_dir", default_data_dir())
+    return Settings(**values)  # type: ignore[arg-type]  # each parser returns its field's type
+
+
+def default_data_dir() -> Path:
+    """Return where the controller keeps its data unless told otherwise."""
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        return Path("/var/lib/motorpool/controller")
+    return Path.home() / ".local/share/motorpool/controller"
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, object]:
+    return {
+        name: _parsed(f"environment variable {variable}", name, environment[variable])
+        for name in _SETTINGS
+        if environment.get(variable := ENVIRONMENT_PREFIX + name.upper())
+    }
+
+
+def _from_file(file: Path | None, environment: Mapping[str, str]) -> dict[str, object]:
+    if file is None and environment.get(ENVIRONMENT_PREFIX + "CONFIG"):
+        file = Path(environment[ENVIRONMENT_PREFIX + "CONFIG"])
+    if file is None:
+        if not DEFAULT_FILE.exists():
+            return {}
+        file = DEFAULT_FILE
+    try:
+        table = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"configuration file {file} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"configuration file {file} is not TOML: {error}") from error
+    for key in table:
+        if key not in _SETTINGS:
+            near = difflib.get_close_matches(key, _SETTINGS, n=3)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"known keys: {', '.join(_SETTINGS)}"
+            raise ConfigError(f"{file}: {key} is not a setting; {hint}")
+    return {key: _parsed(f"{file}: {key}", key, value) for key, value in table.items()}
+
+
+def _parsed(source: str, name: str, value: object) -> object:
+    try:
+        return _SETTINGS[name](value)
+    except ValueError as error:
+        shown = repr(value if isinstance(value, str) else str(value))[:_SHOWN_CHARACTERS]
+        raise ConfigError(f"{source} is {shown}, which is not allowed: {error}") from error
+
+
+def _path(value: object) -> Path:
+    if not isinstance(value, str | Path) or not str(value):
+        raise ValueError("a path")
+    path = Path(value).expanduser()
+    if not path.is_absolute():
+        path = Path.cwd() / path
+    return path
+
+
+def _address(value: object) -> Address:
+    allowed = "HOST:PORT, e.g. 0.0.0.0:7400, [::]:7400 or controller.example:7400; port 0 takes a free one"
+    if not isinstance(value, str):
+        raise ValueError(allowed)  # noqa: TRY004  # the caller's one kind of refusal
+    host, colon, port = value.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError(f"{allowed}; an IPv6 address stands in brackets")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65_535 or not _HOST.fullmatch(host):
+        raise ValueError(allowed)
+    return Address(host, int(port))
+
+
+def _hosts(value: object) -> tuple[str, ...]:
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, Sequence) or not all(isinstance(part, str) for part in parts):
+        raise ValueError("host names or addresses without ports; several in a list, or with commas between them")
+    hosts = tuple(str(part).strip().strip("[]") for part in parts)
+    for host in hosts:
+        if not _HOST.fullmatch(host) or host in {"0.0.0.0", "::"}:  # noqa: S104  # refused, not bound
+            raise ValueError(
+                f"{host!r} is no host name or address under which agents and clients could reach this machine"
+            )
+    return hosts
+
+
+def _number(least: float, most: float) -> Callable[[object], float]:
+    def parse(value: object) -> float:
+        try:
+            number = float(value) if isinstance(value, str | int | float) else None
+        except ValueError:
+            number = None
+        if number is None or isinstance(value, bool) or not least <= number <= most:
+            raise ValueError(f"a number from {least:g} to {most:g}")
+        return number
+
+    return parse
+
+
+def _integer(least: int, most: int) -> Callable[[object], int]:
+    def parse(value: object) -> int:
+        try:
+            number = int(value) if isinstance(value, str | int) else None
+        except ValueError:
+            number = None
+        if number is None or isinstance(value, bool) or not least <= number <= most:
+            raise ValueError(f"a whole number from {least} to {most}")
+        return number
+
+    return parse
+
+
+def _log_level(value: object) -> str:
+    if not isinstance(value, str) or value.lower() not in LOG_LEVELS:
+        raise ValueError(f"one of {', '.join(LOG_LEVELS)}")
+    return value.lower()
+
+
+_SETTINGS: Mapping[str, Callable[[object], object]] = {
+    "data_dir": _path,
+    "listen": _address,
+    "agents_listen": _address,
+    "advertise": _hosts,
+    "heartbeat_seconds": _number(0.1, 3_600),
+    "heartbeats_per_second": _number(1, 1_000_000),
+    "lease_periods": _integer(2, 100),
+    "hellos_at_once": _integer(1, 10_000),
+    "shutdown_grace_seconds": _number(0, 60),
+    "mass_failure_fraction": _number(0, 1),
+    "mass_failure_nodes": _integer(1, 1_000_000),
+    "mass_failure_window_seconds": _number(0, 86_400),
+    "log_level": _log_level,
+}

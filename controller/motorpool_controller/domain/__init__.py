@@ -1,0 +1,1 @@
+"""What there is: nodes, deployments, instances, placements; frozen, and pure."""

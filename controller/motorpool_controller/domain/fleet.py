@@ -1,0 +1,240 @@
+"""Nodes, their devices, plugins and backends, as the controller knows them; memory in bytes, an unknown is None."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+class NodeState(StrEnum):
+    """What the controller thinks of a node."""
+
+    ENROLLED = "enrolled"
+    READY = "ready"
+    UNREACHABLE = "unreachable"
+
+
+class Health(StrEnum):
+    """Whether a device can be trusted with work."""
+
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+    UNKNOWN = "unknown"
+
+
+class MemoryKind(StrEnum):
+    """What a device's memory is."""
+
+    DEDICATED = "dedicated"
+    UNIFIED = "unified"
+    CARVE_OUT = "carve_out"
+
+
+class PluginState(StrEnum):
+    """What became of a plugin on a node."""
+
+    FOUND = "found"
+    BLOCKED = "blocked"
+    INCOMPATIBLE = "incompatible"
+    READY = "ready"
+    DEGRADED = "degraded"
+    QUARANTINED = "quarantined"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """Facts of a node's machine."""
+
+    hostname: str = ""
+    os: str = ""
+    architecture: str = ""
+    kernel: str = ""
+    cpu_count: int = 0
+    memory_bytes: int | None = None
+    boot_id: str = ""
+    machine_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reserved:
+    """What a node keeps back from scheduling: host memory, and memory of each device."""
+
+    memory_bytes: int = 0
+    device_memory_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A link between two devices of a node."""
+
+    device_id: str
+    kind: str
+    bandwidth_bytes_per_second: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """One accelerator or partition, as its node's agent reports it."""
+
+    device_id: str
+    vendor: str
+    framework: str
+    product: str = ""
+    index: int | None = None
+    pci_address: str = ""
+    architecture: str = ""
+    compute_capability: str = ""
+    driver_version: str = ""
+    runtime_version: str = ""
+    memory_kind: MemoryKind | None = None
+    memory_bytes: int | None = None
+    numa_node: int | None = None
+    health: Health = Health.UNKNOWN
+    health_reasons: tuple[str, ...] = ()
+    partition_of: str = ""
+    links: tuple[Link, ...] = ()
+    network_address: str = ""
+    cordoned: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plugin:
+    """One plugin found on a node."""
+
+    plugin_id: str
+    distribution: str
+    version: str
+    kind: str
+    provides: str
+    state: PluginState
+    last_error: str = ""
+    failures: int = 0
+
+
+class MemoryModel(StrEnum):
+    """How a backend takes memory; names the selector."""
+
+    FRACTION = "fraction"
+    LAYERS = "layers"
+    FIXED = "fixed"
+
+
+class OptionKind(StrEnum):
+    """What kind of value an option takes."""
+
+    FLAG = "flag"
+    STRING = "string"
+    INTEGER = "integer"
+    NUMBER = "number"
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """One option of a backend's command line; names carry no dashes."""
+
+    name: str
+    aliases: tuple[str, ...] = ()
+    kind: OptionKind = OptionKind.STRING
+    system_owned: bool = False
+    meaning: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendVersion:
+    """One version of a backend that a node can run."""
+
+    version: str
+    frameworks: tuple[str, ...] = ("cpu",)
+    executors: tuple[str, ...] = ("process",)
+    operating_systems: tuple[str, ...] = ()
+    architectures: tuple[str, ...] = ()
+    image: str = ""
+    executable: str = ""
+    requirements: tuple[str, ...] = ()
+    installed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """What scheduling knows of a backend on a node. Durations are in seconds."""
+
+    backend: str
+    versions: tuple[BackendVersion, ...]
+    memory_model: MemoryModel
+    rules: str
+    aliases: tuple[str, ...] = ()
+    fraction_option: str = ""
+    fraction_default: float | None = None
+    formats: tuple[str, ...] = ()
+    architectures: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    distributed_styles: tuple[str, ...] = ()
+    options: tuple[Option, ...] = ()
+    health_path: str = ""
+    metrics_path: str = ""
+    api_key: bool = False
+    cpu: bool = False
+    start_timeout_seconds: float = 600.0
+    stop_grace_seconds: float = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A machine with an agent. ``name`` is full (``nodes/a``); ``labels`` are the agent's, overlaid by an operator's.
+
+    ``profiles`` maps a backend's name to the digest of its profile, which is stored once.
+    """
+
+    name: str
+    uid: str
+    enrollment_id: str
+    create_time: datetime
+    state: NodeState = NodeState.ENROLLED
+    state_message: str = ""
+    state_time: datetime | None = None
+    address: str = ""
+    agent_labels: Mapping[str, str] = field(default_factory=dict)
+    operator_labels: Mapping[str, str] = field(default_factory=dict)
+    host: Host = field(default_factory=Host)
+    reserved: Reserved = field(default_factory=Reserved)
+    agent_version: str = ""
+    cordoned: bool = False
+    cordoned_devices: tuple[str, ...] = ()
+    devices: tuple[Device, ...] = ()
+    plugins: tuple[Plugin, ...] = ()
+    profiles: Mapping[str, str] = field(default_factory=dict)
+    session_epoch: int = 0
+    certificate_serials: tuple[str, ...] = ()
+    revision: int = 0
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Return the labels that selectors see."""
+        return {**self.agent_labels, **self.operator_labels}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceUsage:
+    """One measurement of a device: bytes, a ratio of 0 to 1, degrees Celsius, watts."""
+
+    device_id: str
+    used_bytes: int | None = None
+    utilization_ratio: float | None = None
+    temperature_celsius: float | None = None
+    power_watts: float | None = None
+    own_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeUsage:
+    """One measurement of a node; never stored. ``own`` is what our own instances hold."""
+
+    measure_time: datetime
+    memory_used_bytes: int | None = None
+    memory_available_bytes: int | None = None
+    memory_own_bytes: int | None = None
+    cpu_ratio: float | None = None
+    devices: tuple[DeviceUsage, ...] = ()

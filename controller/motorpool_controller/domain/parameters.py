@@ -1,0 +1,196 @@
+"""An engine's extra arguments, parsed once against its profile's option table.
+
+Rules: scheduling.md 1.4 and A24. An element that begins with an option is split as a shell would (JSON is left whole);
+any other element is one value. Dashes and underscores are equal, leading dashes do not matter, the first value wins.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shlex
+from collections.abc import Collection, Iterable, Iterator, Sequence
+
+from motorpool_controller.domain.errors import InvalidError
+from motorpool_controller.domain.fleet import Option, OptionKind
+from motorpool_controller.domain.names import shown
+from motorpool_controller.domain.workload import Parameter
+
+MAX_ELEMENTS = 1_000
+MAX_ELEMENT_CHARACTERS = 65_536
+MAX_INTEGER_DIGITS = 18
+
+_NUMBER = re.compile(r"-(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
+_INTEGER = re.compile(r"[+-]?\d+")
+_CONTINUATION = re.compile(r"\\\r?\n")
+
+
+def parse(arguments: Sequence[str], options: Sequence[Option]) -> tuple[Parameter, ...]:
+    """Return the typed parameters; raise PARAMETER_INVALID naming every argument at fault and what to do about it.
+
+    An option of the table gets its canonical name and stands once if it has a meaning, so that the engine takes the
+    very value that scheduling took. An option that is not in the table is passed on as written.
+    """
+    faults: list[str] = []
+    table = _table(options)
+    parsed: list[Parameter] = []
+    taken: set[str] = set()
+    for written, values in _grouped(_tokens(arguments, faults), faults):
+        option = table.get(_key(written))
+        if option is None:
+            parsed.append(Parameter(option=written, values=values, known=False))
+            continue
+        fault = _fault(option, written, values)
+        if fault:
+            faults.append(fault)
+        elif not option.meaning or option.name not in taken:
+            taken.add(option.name)
+            parsed.append(Parameter(option=option.name, values=values))
+    if faults:
+        raise InvalidError("PARAMETER_INVALID", "; ".join(faults), metadata={"field": "spec.parameters"})
+    return tuple(parsed)
+
+
+def value_of(parameters: Iterable[Parameter], options: Iterable[Option], meaning: str) -> str | None:
+    """Return the value that the user gave to the option of this meaning; None when there is none."""
+    named = {option.name for option in options if option.meaning == meaning}
+    return next((p.values[0] for p in parameters if p.known and p.option in named and p.values), None)
+
+
+def integer_of(parameters: Iterable[Parameter], options: Iterable[Option], meaning: str) -> int | None:
+    """Return ``value_of`` as a number; None also when it is none (``-ngl all``)."""
+    value = value_of(parameters, options, meaning)
+    return int(value) if value is not None and _is_integer(value) else None
+
+
+def named(parameters: Iterable[Parameter], *names: str) -> tuple[str, ...] | None:
+    """Return the values of the first parameter with one of these option names, known or not; None without one."""
+    keys = {_key(name) for name in names}
+    return next((parameter.values for parameter in parameters if _key(parameter.option) in keys), None)
+
+
+def without_meanings(
+    parameters: Iterable[Parameter], options: Iterable[Option], meanings: Collection[str]
+) -> tuple[Parameter, ...]:
+    """Return the parameters but for those of options with one of these meanings."""
+    dropped = {option.name for option in options if option.meaning in meanings}
+    return tuple(parameter for parameter in parameters if not parameter.known or parameter.option not in dropped)
+
+
+def unknown(parameters: Iterable[Parameter], backend: str) -> tuple[str, ...]:
+    """Return one remark for each option that is passed on without being understood."""
+    return tuple(
+        f"{shown(parameter.option)} is not in the option table of {backend}; it is passed on as written"
+        for parameter in parameters
+        if not parameter.known
+    )
+
+
+def _tokens(arguments: Sequence[str], faults: list[str]) -> Iterator[str]:
+    if len(arguments) > MAX_ELEMENTS:
+        faults.append(f"there are {len(arguments)} parameters, and {MAX_ELEMENTS} is the most; give fewer")
+        return
+    for argument in arguments:
+        if len(argument) > MAX_ELEMENT_CHARACTERS:
+            faults.append(
+                f"{shown(argument)} has {len(argument)} characters, and {MAX_ELEMENT_CHARACTERS} is the most; put"
+                " it into a file"
+            )
+        elif "\0" in argument:
+            faults.append(f"{shown(argument)} holds a NUL character, which no command line can carry; remove it")
+        else:
+            yield from _split(argument, faults)
+
+
+def _split(argument: str, faults: list[str]) -> Iterator[str]:
+    text = _CONTINUATION.sub(" ", argument).strip()
+    first, rest = [*text.split(None, 1), "", ""][:2]
+    if not _is_option(first):
+        yield argument
+        return
+    name, equals, value = text.partition("=")
+    if equals and name == first.partition("=")[0] and value.lstrip()[:1] in {"{", "["}:
+        yield f"{name}={value.strip()}"
+        return
+    if rest[:1] in {"{", "["}:
+        yield first
+        yield rest
+        return
+    try:
+        yield from shlex.split(text)
+    except ValueError as error:  # an open quotation mark, or a backslash at the end
+        faults.append(f"{shown(argument)} cannot be split into words ({error}); close the quotation marks")
+
+
+def _grouped(tokens: Iterable[str], faults: list[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    written = ""
+    values: list[str] = []
+    for token in tokens:
+        if _is_option(token):
+            if written:
+                yield written, tuple(values)
+            written, equals, value = token.partition("=")
+            values = [value] if equals else []
+        elif written:
+            values.append(token)
+        else:
+            faults.append(
+                f"{shown(token)} belongs to no option; parameters are options with their values, e.g. --name value"
+            )
+    if written:
+        yield written, tuple(values)
+
+
+def _fault(option: Option, written: str, values: tuple[str, ...]) -> str:
+    name = shown(written)
+    if option.system_owned:
+        return f"{name} is set by Motorpool ({option.name}) and cannot be given; leave it out"
+    if option.kind is OptionKind.FLAG:
+        return f"{name} takes no value, and {shown(values[0])} was given; write {written} alone" if values else ""
+    if not values:
+        return f"{name} wants a value; write {written} VALUE"
+    if option.kind is not OptionKind.STRING and len(values) > 1:
+        return f"{name} takes one value, and {shown(values[1])} is one too many; remove it"
+    if option.kind is OptionKind.INTEGER and not _is_integer(values[0]):
+        return f"{name} wants a whole number, and {shown(values[0])} is none; e.g. {written} 4096"
+    if option.kind is OptionKind.NUMBER and not _is_number(values[0]):
+        return f"{name} wants a number, and {shown(values[0])} is none; e.g. {written} 0.5"
+    if option.kind is OptionKind.JSON and not _is_json(values[0]):
+        return f"{name} wants JSON, and {shown(values[0])} is none; e.g. {written} '{{\"key\": 1}}'"
+    return ""
+
+
+def _table(options: Sequence[Option]) -> dict[str, Option]:
+    table: dict[str, Option] = {}
+    for option in options:
+        for name in (option.name, *option.aliases):
+            table.setdefault(_key(name), option)
+    return table
+
+
+def _key(name: str) -> str:
+    return name.lstrip("-").replace("_", "-")
+
+
+def _is_option(token: str) -> bool:
+    return token.startswith("-") and bool(token.partition("=")[0].strip("-")) and _NUMBER.fullmatch(token) is None
+
+
+def _is_integer(text: str) -> bool:
+    return len(text) <= MAX_INTEGER_DIGITS + 1 and text.isascii() and _INTEGER.fullmatch(text) is not None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True

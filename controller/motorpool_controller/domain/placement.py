@@ -1,0 +1,93 @@
+"""Estimates, claims, placements and the reasons why there is none. All memory is in bytes; an unknown is None."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Confidence(StrEnum):
+    """How sure an estimate is: a rule of thumb, a formula over headers, given by hand or measured."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """Memory an instance needs. ``upper`` is what is claimed."""
+
+    weights: int | None = None
+    kv: int | None = None
+    activations: int | None = None
+    runtime: int | None = None
+    lower: int | None = None
+    upper: int | None = None
+    provenance: str = ""
+    confidence: Confidence | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceClaim:
+    """Bytes held on one device."""
+
+    device_id: str
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """Bytes held on one node: host memory, and memory of devices."""
+
+    memory_bytes: int = 0
+    devices: tuple[DeviceClaim, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One node's part of a placement. ``node`` is its full name; rank 0 leads."""
+
+    node: str
+    claim: Claim
+    rank: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Where an instance runs, and what the placement decided for its launch."""
+
+    members: tuple[Member, ...]
+    framework: str
+    backend: str
+    backend_version: str
+    offloaded_layers: int | None = None
+    score: float = 0.0
+    overcommitted: bool = False
+    context_length: int | None = None
+    parallel: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """One row of why not: what was needed, what was there, who holds the rest. Equal rows are folded with a count."""
+
+    stage: str
+    reason: str
+    subject: str
+    message: str
+    count: int = 1
+    resource: str = ""
+    needed: int | None = None
+    available: int | None = None
+    holders: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A feasible placement with its score, 0 to 100, and what the score is made of."""
+
+    placement: Placement
+    score: float
+    scores: Mapping[str, float] = field(default_factory=dict)

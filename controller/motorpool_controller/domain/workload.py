@@ -1,0 +1,247 @@
+"""Deployments and instances, and the legal moves of an instance's state. All memory is in bytes; an unknown is None."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from motorpool_controller.domain.placement import Claim, Estimate, Placement, Refusal
+from motorpool_formats.facts import ModelFacts
+
+
+class SourceKind(StrEnum):
+    """Where a model comes from."""
+
+    LOCAL_PATH = "local_path"
+    HUGGING_FACE = "hugging_face"
+    MODEL_SCOPE = "model_scope"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSource:
+    """A model's source: a path on the nodes, or a repository with an optional file and revision."""
+
+    kind: SourceKind
+    path: str = ""
+    repository: str = ""
+    file: str = ""
+    revision: str = ""
+
+
+class Strategy(StrEnum):
+    """How equal nodes are told apart."""
+
+    SPREAD = "spread"
+    BINPACK = "binpack"
+
+
+class Exposure(StrEnum):
+    """Who can reach the instances: the network at the node's address, or the node's loopback."""
+
+    NODE = "node"
+    LOCAL = "local"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtendedKvCache:
+    """A key/value cache that overflows into host memory."""
+
+    enabled: bool = False
+    memory_ratio: float | None = None
+    memory_bytes: int | None = None
+    chunk_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speculative:
+    """Guessing tokens ahead."""
+
+    algorithm: str
+    draft_model: ModelSource | None = None
+    draft_tokens: int | None = None
+    ngram_min: int | None = None
+    ngram_max: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoraAdapter:
+    """A LoRA adapter and the name under which it is served."""
+
+    adapter: str
+    source: ModelSource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentSpec:
+    """The wish. Field for field the proto's ``DeploymentSpec``; defaults are applied when it is made."""
+
+    model: ModelSource
+    replicas: int = 1
+    categories: tuple[str, ...] = ()
+    backend: str = ""
+    backend_version: str = ""
+    parameters: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    image: str = ""
+    command: tuple[str, ...] = ()
+    strategy: Strategy = Strategy.SPREAD
+    match_labels: Mapping[str, str] = field(default_factory=dict)
+    devices: tuple[str, ...] = ()
+    devices_per_instance: int = 0
+    cpu_offloading: bool | None = None
+    distributed: bool | None = None
+    exposure: Exposure = Exposure.NODE
+    restart_on_error: bool = True
+    reschedule_after_seconds: float = 300.0
+    claim_memory_bytes: int | None = None
+    claim_device_memory_bytes: int | None = None
+    allow_overcommit: bool = False
+    extended_kv_cache: ExtendedKvCache | None = None
+    speculative: Speculative | None = None
+    lora_adapters: tuple[LoraAdapter, ...] = ()
+    trust_remote_code: bool = False
+    served_model_name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """A deployment. ``name`` is full (``deployments/a``); ``api_key`` is secret and never leaves by a reader's call.
+
+    ``template_generation`` is the generation that last changed anything but the number of replicas: instances of an
+    older one are replaced. ``specs.revised`` keeps it.
+    """
+
+    name: str
+    uid: str
+    spec: DeploymentSpec
+    create_time: datetime
+    generation: int = 1
+    api_key: str = ""
+    facts: ModelFacts | None = None
+    estimate: Estimate | None = None
+    delete_time: datetime | None = None
+    findings: tuple[str, ...] = ()
+    template_generation: int = 1
+    revision: int = 0
+
+
+class InstanceState(StrEnum):
+    """What an instance is doing."""
+
+    PENDING = "pending"
+    SCHEDULED = "scheduled"
+    DOWNLOADING = "downloading"
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    ERROR = "error"
+    UNREACHABLE = "unreachable"
+    QUARANTINED = "quarantined"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """One failure of an instance; ``log_tail`` is at most 200 lines."""
+
+    time: datetime
+    reason: str
+    message: str
+    exit_code: int | None = None
+    signal: int | None = None
+    out_of_memory: bool = False
+    log_tail: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderedLaunch:
+    """The launch command as the agent runs it; secrets are masked before they reach the controller."""
+
+    executor: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    image: str = ""
+    ports: Mapping[str, int] = field(default_factory=dict)
+    listen_address: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameter:
+    """One parameter of the engine. ``option`` is canonical, without dashes, when ``known``; else as written."""
+
+    option: str
+    values: tuple[str, ...] = ()
+    known: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """What to run; made when the instance is placed, and the same ever after.
+
+    No later change of spec, profile or facts reaches an instance that stands. ``api_key`` is secret, and empty where
+    the backend checks none. Values that scheduling took from parameters stand in their own fields, and not in
+    ``parameters``.
+    """
+
+    assignment_id: str
+    generation: int
+    instance: str
+    deployment: str
+    backend: str
+    backend_version: str
+    framework: str
+    model: ModelSource
+    served_model_name: str
+    claim: Claim
+    facts: ModelFacts | None = None
+    parameters: tuple[Parameter, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    offloaded_layers: int | None = None
+    tensor_split: tuple[float, ...] = ()
+    memory_fraction: float | None = None
+    exposure: Exposure = Exposure.NODE
+    api_key: str = field(default="", repr=False)
+    context_length: int | None = None
+    parallel: int | None = None
+    restart_on_error: bool = True
+    trust_remote_code: bool = False
+    image: str = ""
+    command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """One running copy, wished or real. ``name`` is full (``instances/a-x7k2p``); ``uid`` is its assignment's id.
+
+    It stays until its node has reported that nothing of it is left. ``stop_time`` is when its removal was decided;
+    ``stop_reason`` says why. A pending instance has no placement and at least one refusal; a placed one has its
+    ``assignment``.
+    """
+
+    name: str
+    uid: str
+    deployment: str
+    deployment_generation: int
+    create_time: datetime
+    state_time: datetime
+    generation: int = 1
+    state: InstanceState = InstanceState.PENDING
+    state_message: str = ""
+    placement: Placement | None = None
+    refusals: tuple[Refusal, ...] = ()
+    launch: RenderedLaunch | None = None
+    endpoint: str = ""
+    pid: int = 0
+    pid_start_ticks: int = 0
+    start_time: datetime | None = None
+    restart_count: int = 0
+    first_failure: Failure | None = None
+    last_failure: Failure | None = None
+    adopted: bool = False
+    stop_time: datetime | None = None
+    stop_reason: str = ""
+    progress_bytes: int | None = None
+    progress_total_bytes: int | None = None
+    assignment: Assignment | None = None
+    revision: int = 0

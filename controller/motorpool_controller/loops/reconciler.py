@@ -1,0 +1,221 @@
+"""The loop: wake, read, decide, write, tell the nodes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime, timedelta
+
+from motorpool_controller.config import Settings
+from motorpool_controller.domain.errors import OutOfRangeError
+from motorpool_controller.domain.fleet import NodeState
+from motorpool_controller.domain.workload import Instance
+from motorpool_controller.reconcile.decide import decide
+from motorpool_controller.reconcile.desired import desired_of
+from motorpool_controller.reconcile.observe import happened, observe
+from motorpool_controller.reconcile.world import Decision, World
+from motorpool_controller.store.errors import StoreError
+from motorpool_controller.store.live import Live
+from motorpool_controller.store.pending import Change
+from motorpool_controller.store.store import Store, utc_now
+from motorpool_controller.store.subscription import Subscription
+from motorpool_controller.store.transaction import Transaction
+
+LONGEST_SLEEP = timedelta(hours=1)
+RETRY_SECONDS = (1.0, 30.0)
+
+
+log = logging.getLogger(__name__)
+
+
+class Reconciler:
+    """Moves the fleet toward the wishes, whenever something happened or is due."""
+
+    def __init__(
+        self, store: Store, live: Live, settings: Settings, *, clock: Callable[[], datetime] = utc_now
+    ) -> None:
+        self._store = store
+        self._live = live
+        self._settings = settings
+        self._clock = clock
+        self._on_node: defaultdict[str, dict[str, Instance]] = defaultdict(dict)
+        self._nodes_of: dict[str, tuple[str, ...]] = {}
+        self._returned: frozenset[str] = frozenset()
+        self._affected: set[str] = set()
+        self._retry_seconds = 0.0
+
+    async def run(self) -> None:
+        """Run until cancelled, or until the store takes nothing any more."""
+        while True:
+            with self._store.subscribe() as changes, contextlib.suppress(OutOfRangeError):
+                self._load()
+                while True:
+                    due = await self._guarded_pass(changes)
+                    await self._sleep(changes, due)
+
+    async def _guarded_pass(self, changes: Subscription) -> datetime:
+        try:
+            due = await self._pass(changes)
+        except (StoreError, OutOfRangeError):
+            raise
+        except Exception:
+            # A fault in deciding must not take the API down with it: nodes go on with what they were told.
+            self._retry_seconds = min(max(RETRY_SECONDS[0], 2 * self._retry_seconds), RETRY_SECONDS[1])
+            log.exception("decision failed", extra={"retry_seconds": self._retry_seconds})
+            await asyncio.sleep(self._retry_seconds)
+            return self._clock()
+        self._retry_seconds = 0.0
+        return due
+
+    async def _pass(self, changes: Subscription) -> datetime:
+        """Decide, record, and tell; return when to do so again."""
+        self._live.changed.clear()
+        self._affected |= self._follow(changes.take())
+        decision = await self._store.commit(self._decide)
+        self._affected |= self._follow(changes.take())
+        while self._affected:
+            self._tell(self._affected.pop())
+        now = self._clock()
+        ask_again = self._live.ask(decision.questions, now)
+        self._returned = frozenset(node.name for node in decision.put_nodes if node.state is NodeState.READY)
+        if decision.changes_records:
+            # What was just recorded may allow more.
+            return now
+        times = [time for time in (decision.wake_at, ask_again) if time is not None]
+        return min([now + LONGEST_SLEEP, *times])
+
+    def _decide(self, tx: Transaction) -> Decision:
+        self._catch_up(tx)
+        decision = decide(self._world(tx), tx.now, _fresh_ids())
+        for node in decision.put_nodes:
+            tx.nodes.put(node)
+        for deployment in decision.put_deployments:
+            tx.deployments.put(deployment)
+        for name in decision.delete_deployments:
+            tx.deployments.delete(name)
+        for instance in decision.put_instances:
+            tx.instances.put(instance)
+        for name in decision.delete_instances:
+            tx.instances.delete(name)
+        for event in decision.events:
+            tx.event(event.severity, event.reason, event.subject, event.message)
+        return decision
+
+    def _catch_up(self, tx: Transaction) -> None:
+        """Take what agents reported before their nodes counted as ready again."""
+        for name in self._returned:
+            node = tx.nodes.get(name)
+            for report in () if node is None else self._live.reports(name):
+                instance = next(
+                    (each for each in self._on_node[name].values() if each.uid == report.assignment_id), None
+                )
+                before = None if instance is None else tx.instances.get(instance.name)
+                if node is None or before is None:
+                    continue
+                after = observe(before, report, node, tx.now)
+                if after is not before:
+                    tx.instances.put(after)
+                    event = happened(before, after)
+                    if event is not None:
+                        tx.event(event.severity, event.reason, event.subject, event.message)
+
+    def _world(self, tx: Transaction) -> World:
+        return World(
+            nodes=tx.nodes,
+            deployments=tx.deployments,
+            instances=tx.instances,
+            profiles=tx.profiles,
+            connected=self._live.connected(),
+            lease_end=self._live.lease_end(
+                tx.nodes, lease_seconds=self._settings.lease_seconds(len(tx.nodes)), now=tx.now
+            ),
+            readings=self._live.readings,
+            usage=self._live.settled_usage,
+            gone=self._gone(tx),
+            settings=self._settings.reconcile,
+        )
+
+    def _gone(self, tx: Transaction) -> frozenset[str]:
+        """Return the uids of instances of which nothing is left on any of their nodes."""
+        nodes = {node: uids for node in tx.nodes if (uids := self._live.gone(node))}
+        return frozenset(
+            instance.uid
+            for node in nodes
+            for instance in self._on_node[node].values()
+            if all(instance.uid in nodes.get(other, ()) for other in self._nodes_of[instance.name])
+        )
+
+    def _load(self) -> None:
+        """Look at everything there is."""
+        self._on_node.clear()
+        self._nodes_of.clear()
+        view = self._store.view
+        for name in view.instances:
+            self._index(name)
+        for node in view.nodes:
+            self._tell(node)
+
+    def _follow(self, changes: Iterable[Change]) -> set[str]:
+        """Keep the index up, and return the nodes whose desired state may have changed."""
+        affected: set[str] = set()
+        for change in changes:
+            if change.kind == "instances":
+                affected |= self._index(change.name)
+            elif change.kind == "nodes":
+                if change.deleted:
+                    self._on_node.pop(change.name, None)
+                else:
+                    affected.add(change.name)
+        return affected
+
+    def _index(self, name: str) -> set[str]:
+        instance = self._store.view.instances.get(name)
+        before = self._nodes_of.pop(name, ())
+        for node in before:
+            self._on_node[node].pop(name, None)
+        placement = None if instance is None else instance.placement
+        if instance is None or placement is None:
+            return set(before)
+        nodes = tuple(member.node for member in placement.members)
+        self._nodes_of[name] = nodes
+        for node in nodes:
+            self._on_node[node][name] = instance
+        return {*before, *nodes}
+
+    def _tell(self, node: str) -> None:
+        view = self._store.view
+        if node not in view.nodes:
+            return
+        world = World(
+            nodes=view.nodes,
+            deployments=view.deployments,
+            # Of this node only: the answer is the same, and a fleet has many others.
+            instances=self._on_node[node],
+            profiles=view.profiles,
+            connected=frozenset(),
+            lease_end={},
+        )
+        self._live.want(node, desired_of(node, world))
+
+    async def _sleep(self, changes: Subscription, due: datetime) -> None:
+        """Return when something may have to be decided."""
+        seconds = max(0.0, (due - self._clock()).total_seconds())
+        waits = [
+            asyncio.create_task(self._live.changed.wait(), name="something live changed"),
+            asyncio.create_task(changes.wait(), name="something stored changed"),
+        ]
+        try:
+            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.wait(waits)
+
+
+def _fresh_ids() -> Iterator[str]:
+    while True:
+        yield uuid.uuid4().hex

@@ -1,0 +1,68 @@
+"""What is due: states that lasted longer than they may (see moves.py)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from motorpool_controller.domain.event import Severity
+from motorpool_controller.domain.workload import Instance, InstanceState
+from motorpool_controller.reconcile.draft import Draft
+from motorpool_controller.reconcile.moves import moved
+from motorpool_controller.reconcile.observe import happened
+
+DEFAULT_GRACE_SECONDS = 30.0
+
+
+def settle_deadlines(draft: Draft) -> None:
+    """End states that are overdue, or say that they are."""
+    settings = draft.world.settings
+    for name in sorted(draft.instances):
+        instance = draft.instances[name]
+        if instance.state is InstanceState.SCHEDULED:
+            _schedule_due(draft, instance, settings.scheduled_deadline_seconds)
+        elif instance.state is InstanceState.STOPPING and instance.stop_time is not None:
+            _stop_due(draft, instance, _grace_seconds(draft, instance) + settings.stopping_slack_seconds)
+
+
+def _schedule_due(draft: Draft, instance: Instance, seconds: float) -> None:
+    due = instance.state_time + timedelta(seconds=seconds)
+    if due > draft.now:
+        draft.wake(due)
+        return
+    node = _node(instance)
+    failed = moved(
+        instance,
+        InstanceState.ERROR,
+        f"{node} has not begun to run it within {seconds:.0f} s; it is still told to. Look at the log of its agent.",
+        draft.now,
+    )
+    draft.put(failed)
+    notice = happened(instance, failed)
+    if notice is not None:
+        draft.event(notice.severity, notice.reason, notice.subject, notice.message)
+
+
+def _stop_due(draft: Draft, instance: Instance, seconds: float) -> None:
+    due = instance.state_time + timedelta(seconds=seconds)
+    if due > draft.now:
+        draft.wake(due)
+        return
+    message = (
+        f"{_node(instance)} has not confirmed within {seconds:.0f} s that it stopped; its claim is kept until it does."
+        " Look at the log of its agent."
+    )
+    if message != instance.state_message:
+        draft.put(moved(instance, InstanceState.STOPPING, message, draft.now))
+        draft.event(Severity.WARNING, "STOP_OVERDUE", instance.name, f"{instance.name}: {message}")
+
+
+def _grace_seconds(draft: Draft, instance: Instance) -> float:
+    node = draft.nodes.get(_node(instance))
+    if node is None or instance.assignment is None:
+        return DEFAULT_GRACE_SECONDS
+    profile = draft.world.profiles.get(node.profiles.get(instance.assignment.backend, ""))
+    return DEFAULT_GRACE_SECONDS if profile is None else profile.stop_grace_seconds
+
+
+def _node(instance: Instance) -> str:
+    return "" if instance.placement is None else instance.placement.members[0].node

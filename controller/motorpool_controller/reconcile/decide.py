@@ -1,0 +1,45 @@
+"""The whole decision: records and observations in, changes to record out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from motorpool_controller.domain.event import Severity
+from motorpool_controller.reconcile.deadlines import settle_deadlines
+from motorpool_controller.reconcile.draft import Draft
+from motorpool_controller.reconcile.liveness import settle_instances, settle_nodes
+from motorpool_controller.reconcile.placing import place_pending
+from motorpool_controller.reconcile.replicas import make_room, settle_replicas
+from motorpool_controller.reconcile.world import Decision, World
+
+
+def decide(world: World, now: datetime, fresh_ids: Iterator[str]) -> Decision:
+    """Return what to change so that the fleet moves toward the wishes; in a fleet at rest, nothing.
+
+    ``fresh_ids`` gives ids that were never used, of at least eight lower-case letters and digits (``uuid4().hex``).
+    """
+    draft = Draft(world, now)
+    settle_nodes(draft)
+    _forget_gone(draft)
+    settle_instances(draft)
+    settle_deadlines(draft)
+    settle_replicas(draft, fresh_ids)
+    place_pending(draft)
+    make_room(draft)
+    return draft.decision()
+
+
+def _forget_gone(draft: Draft) -> None:
+    """Delete rows of which nothing is left: the node confirmed a stop, or an operator deleted the node."""
+    for name in sorted(draft.instances):
+        instance = draft.instances[name]
+        if instance.placement is None:
+            continue
+        confirmed = instance.stop_time is not None and instance.uid in draft.world.gone
+        nodes = [member.node for member in instance.placement.members]
+        deleted = not any(node in draft.nodes for node in nodes)
+        if confirmed or deleted:
+            draft.drop(instance)
+            why = f"{nodes[0]} was deleted" if deleted else "its node confirmed that nothing is left of it"
+            draft.event(Severity.INFO, "INSTANCE_REMOVED", name, f"{name} is gone: {why}.")

@@ -1,0 +1,113 @@
+"""The world as a decision changes it, step by step."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import TypeVar
+
+from motorpool_controller.domain.event import Severity
+from motorpool_controller.domain.fleet import Node, NodeState
+from motorpool_controller.domain.workload import Deployment, Instance, InstanceState
+from motorpool_controller.reconcile.moves import moved
+from motorpool_controller.reconcile.world import Decision, Notice, World
+from motorpool_controller.scheduling.snapshot import Snapshot
+
+_Row = TypeVar("_Row", Node, Deployment, Instance)
+
+
+class Draft:
+    """Rows by full name, as they are to be; ``decision`` tells how they differ from the world's."""
+
+    def __init__(self, world: World, now: datetime) -> None:
+        self.world = world
+        self.now = now
+        self.nodes = dict(world.nodes)
+        self.deployments = dict(world.deployments)
+        self.instances = dict(world.instances)
+        self._names: defaultdict[str, set[str]] = defaultdict(set)
+        for instance in world.instances.values():
+            self._names[instance.deployment].add(instance.name)
+        self.questions: tuple[tuple[str, str], ...] = ()
+        self._events: list[Notice] = []
+        self._wake_at: datetime | None = None
+
+    def put(self, row: Node | Deployment | Instance) -> None:
+        """Take a new or changed row."""
+        if isinstance(row, Node):
+            self.nodes[row.name] = row
+        elif isinstance(row, Deployment):
+            self.deployments[row.name] = row
+        else:
+            self.instances[row.name] = row
+            self._names[row.deployment].add(row.name)
+
+    def drop(self, instance: Instance) -> None:
+        """Delete an instance's row."""
+        del self.instances[instance.name]
+        self._names[instance.deployment].discard(instance.name)
+
+    def event(self, severity: Severity, reason: str, subject: str, message: str) -> None:
+        """Record that something happened."""
+        self._events.append(Notice(severity=severity, reason=reason, subject=subject, message=message))
+
+    def wake(self, at: datetime) -> None:
+        """Decide again at this time, or before."""
+        self._wake_at = at if self._wake_at is None else min(self._wake_at, at)
+
+    def of(self, deployment: str) -> list[Instance]:
+        """Return a deployment's instances, by name."""
+        return [self.instances[name] for name in sorted(self._names[deployment])]
+
+    def lost_node(self, instance: Instance) -> Node | None:
+        """Return the first node of an instance that counts as lost; None while all are there."""
+        if instance.placement is None:
+            return None
+        nodes = (self.nodes.get(member.node) for member in instance.placement.members)
+        return next((node for node in nodes if node is not None and node.state is NodeState.UNREACHABLE), None)
+
+    def stop(self, instance: Instance, reason: str) -> None:
+        """Have an instance removed: at once if it was never placed, else by its node.
+
+        A placed row stays until its node has confirmed (P3).
+        """
+        if instance.placement is None:
+            self.drop(instance)
+            return
+        stopping = replace(instance, stop_time=self.now, stop_reason=reason, endpoint="")
+        if self.lost_node(instance) is None:
+            stopping = moved(stopping, InstanceState.STOPPING, reason, self.now)
+        self.put(stopping)
+
+    def snapshot(self) -> Snapshot:
+        """Return what scheduling reads."""
+        return Snapshot(
+            nodes=self.nodes,
+            profiles=self.world.profiles,
+            instances=self.instances,
+            usage=self.world.usage,
+            readings=self.world.readings,
+        )
+
+    def decision(self) -> Decision:
+        """Return how the rows differ from the world's."""
+        return Decision(
+            put_instances=_changed(self.world.instances, self.instances),
+            delete_instances=_missing(self.world.instances, self.instances),
+            put_deployments=_changed(self.world.deployments, self.deployments),
+            delete_deployments=_missing(self.world.deployments, self.deployments),
+            put_nodes=_changed(self.world.nodes, self.nodes),
+            events=tuple(self._events),
+            questions=self.questions,
+            wake_at=self._wake_at,
+        )
+
+
+def _changed(before: Mapping[str, _Row], after: Mapping[str, _Row]) -> tuple[_Row, ...]:
+    return tuple(row for name, row in sorted(after.items()) if before.get(name) is not row and before.get(name) != row)
+
+
+def _missing(before: Mapping[str, _Row], after: Mapping[str, _Row]) -> tuple[str, ...]:
+    return tuple(sorted(name for name in before if name not in after))

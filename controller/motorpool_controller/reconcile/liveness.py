@@ -1,0 +1,106 @@
+"""Which nodes are there, and what becomes of instances on those that are not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from motorpool_controller.domain.event import Severity
+from motorpool_controller.domain.fleet import Node, NodeState
+from motorpool_controller.domain.workload import Instance, InstanceState
+from motorpool_controller.reconcile.draft import Draft
+from motorpool_controller.reconcile.moves import moved
+from motorpool_controller.reconcile.world import Settings
+
+
+def settle_nodes(draft: Draft) -> None:
+    """Have nodes in session be ready, and nodes whose lease ran out be unreachable; an absent lease says nothing."""
+    was_braked = braked(draft.nodes.values(), draft.world.settings)
+    for name in sorted(draft.nodes):
+        node, lease_end = draft.nodes[name], draft.world.lease_end.get(name)
+        alive = lease_end is None or lease_end > draft.now
+        if node.state is not NodeState.READY:
+            if name in draft.world.connected and alive:
+                draft.put(replace(node, state=NodeState.READY, state_message="", state_time=draft.now))
+                draft.event(Severity.INFO, "NODE_READY", name, f"{name} is in session.")
+                draft.wake(draft.now)  # its reports count from now on
+        elif not alive:
+            message = f"{name} has not been heard from since its lease ran out."
+            draft.put(replace(node, state=NodeState.UNREACHABLE, state_message=message, state_time=draft.now))
+            draft.event(Severity.WARNING, "NODE_UNREACHABLE", name, message)
+        elif lease_end is not None:
+            draft.wake(lease_end)
+    now_braked = braked(draft.nodes.values(), draft.world.settings)
+    if now_braked - was_braked:
+        _say_braked(draft, now_braked)
+
+
+def settle_instances(draft: Draft) -> None:
+    """Have instances on lost nodes be unreachable, then replaced in time, unless many were lost at once."""
+    held = braked(draft.nodes.values(), draft.world.settings)
+    for name in sorted(draft.instances):
+        instance = draft.instances[name]
+        node = draft.lost_node(instance)
+        if node is None:
+            if instance.state is InstanceState.UNREACHABLE and instance.stop_time is not None:
+                draft.put(moved(instance, InstanceState.STOPPING, instance.stop_reason, draft.now))
+            continue
+        if instance.state is not InstanceState.UNREACHABLE:
+            instance = moved(instance, InstanceState.UNREACHABLE, f"{node.name} is not heard from.", draft.now)
+            draft.put(instance)
+        if instance.stop_time is None and node.name not in held:
+            _replace_in_time(draft, instance, node)
+
+
+def braked(nodes: Iterable[Node], settings: Settings) -> frozenset[str]:
+    """Return the lost nodes that went with so many others that the fault is more likely on our side than on theirs.
+
+    It holds until they are back, or fewer, or an operator deletes them.
+    """
+    fleet = [node for node in nodes if node.state is not NodeState.ENROLLED]
+    lost = [node for node in fleet if node.state is NodeState.UNREACHABLE and node.state_time is not None]
+    least = max(settings.mass_failure_nodes, settings.mass_failure_fraction * len(fleet))
+    window = timedelta(seconds=settings.mass_failure_window_seconds)
+    times = sorted(node.state_time for node in lost if node.state_time is not None)
+    crowded: list[tuple[datetime, datetime]] = []
+    first = 0
+    for last, time in enumerate(times):
+        while time - times[first] > window:
+            first += 1
+        if last - first + 1 >= least:
+            crowded.append((times[first], time))
+    return frozenset(
+        node.name
+        for node in lost
+        if any(start <= node.state_time <= end for start, end in crowded if node.state_time is not None)
+    )
+
+
+def _replace_in_time(draft: Draft, instance: Instance, node: Node) -> None:
+    deployment = draft.deployments.get(instance.deployment)
+    lease_end = draft.world.lease_end.get(node.name)
+    if deployment is None or deployment.spec.reschedule_after_seconds < 0 or lease_end is None:
+        return
+    # Just started controllers give each node a lease to come back in, whatever the records say of the past.
+    due = max(
+        instance.state_time + timedelta(seconds=deployment.spec.reschedule_after_seconds),
+        lease_end,
+    )
+    if due > draft.now:
+        draft.wake(due)
+        return
+    reason = f"{node.name} was lost; it is replaced elsewhere, and removed when the node returns."
+    draft.stop(instance, reason)
+    draft.event(Severity.WARNING, "INSTANCE_REPLACED", instance.name, f"{instance.name}: {reason}")
+
+
+def _say_braked(draft: Draft, held: frozenset[str]) -> None:
+    draft.event(
+        Severity.ERROR,
+        "MASS_FAILURE",
+        "nodes",
+        f"{len(held)} of {len(draft.nodes)} nodes were lost within a short time: their instances are not replaced"
+        " until the"
+        " nodes return. Look at the network and at the controller first; delete a node that is gone for good.",
+    )

@@ -1,0 +1,129 @@
+"""Places for what waits for one, and the rows that say why it waits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from motorpool_controller.domain.event import Severity
+from motorpool_controller.domain.names import id_of
+from motorpool_controller.domain.parameters import without_meanings
+from motorpool_controller.domain.placement import Placement
+from motorpool_controller.domain.workload import Assignment, Deployment, Instance, InstanceState
+from motorpool_controller.reconcile.draft import Draft
+from motorpool_controller.scheduling.refusals import folded, unchanged
+from motorpool_controller.scheduling.scheduler import Verdict, schedule
+from motorpool_controller.scheduling.snapshot import Request
+from motorpool_formats.facts import ModelFacts
+
+UNEVENTFUL = "MODEL_NOT_READ_YET"
+
+STATED = ("context_length", "parallel", "gpu_layers")
+"""Meanings whose values the assignment states itself; the user's parameters for them are not sent a second time."""
+
+
+def place_pending(draft: Draft) -> None:
+    """Place what can be placed, oldest first, and renew the rows of the rest where they say something new."""
+    pending = sorted(
+        (
+            instance
+            for instance in draft.instances.values()
+            if instance.placement is None and instance.deployment in draft.deployments
+        ),
+        key=lambda instance: (instance.create_time, instance.name),
+    )
+    if not pending:
+        return
+    requests = [
+        Request(name=each.name, deployment=each.deployment, spec=draft.deployments[each.deployment].spec)
+        for each in pending
+    ]
+    plan = schedule(draft.snapshot(), requests)
+    draft.questions = plan.questions
+    for instance in pending:
+        verdict = plan.verdicts[instance.name]
+        _learn(draft, draft.deployments[instance.deployment], verdict)
+        if verdict.placement is None:
+            _refuse(draft, instance, verdict)
+        else:
+            _place(draft, instance, verdict, verdict.placement)
+
+
+def _place(draft: Draft, instance: Instance, verdict: Verdict, placement: Placement) -> None:
+    node = placement.members[0].node
+    deployment = draft.deployments[instance.deployment]
+    message = f"{node} was told to run it."
+    draft.put(
+        replace(
+            instance,
+            state=InstanceState.SCHEDULED,
+            state_message=message,
+            state_time=draft.now,
+            placement=placement,
+            refusals=(),
+            assignment=_assignment(instance, deployment, verdict, placement),
+        )
+    )
+    draft.event(Severity.INFO, "INSTANCE_PLACED", instance.name, f"{instance.name} was placed. {verdict.sentence}")
+
+
+def _refuse(draft: Draft, instance: Instance, verdict: Verdict) -> None:
+    rows = folded(verdict.refusals)
+    if unchanged(instance.refusals, rows):
+        return
+    draft.put(replace(instance, refusals=rows, state_message=verdict.sentence))
+    news = {row.reason for row in rows} - {row.reason for row in instance.refusals} - {UNEVENTFUL}
+    row = next((row for row in rows if row.reason in news), None)
+    if row is not None:
+        draft.event(Severity.WARNING, row.reason, instance.name, f"{instance.name} is not placed: {row.message}")
+
+
+def _learn(draft: Draft, deployment: Deployment, verdict: Verdict) -> None:
+    facts = _facts(draft, deployment)
+    estimate = deployment.estimate
+    if verdict.estimate is not None and (
+        estimate is None or facts != deployment.facts or verdict.placement is not None
+    ):
+        estimate = verdict.estimate
+    if facts != deployment.facts or estimate != deployment.estimate:
+        draft.put(replace(deployment, facts=facts, estimate=estimate))
+
+
+def _facts(draft: Draft, deployment: Deployment) -> ModelFacts | None:
+    """Return what is known of the model; if nodes disagree, what was believed before, else what the first says."""
+    path = deployment.spec.model.path
+    read = {
+        node: reading.facts
+        for (node, asked), reading in draft.world.readings.items()
+        if asked == path and path and reading.facts is not None
+    }
+    if not read or deployment.facts in read.values():
+        return deployment.facts
+    return read[min(read)]
+
+
+def _assignment(instance: Instance, deployment: Deployment, verdict: Verdict, placement: Placement) -> Assignment:
+    spec = deployment.spec
+    return Assignment(
+        assignment_id=instance.uid,
+        generation=instance.generation,
+        instance=instance.name,
+        deployment=deployment.name,
+        backend=placement.backend,
+        backend_version=placement.backend_version,
+        framework=placement.framework,
+        model=spec.model,
+        served_model_name=spec.served_model_name or id_of(deployment.name),
+        claim=placement.members[0].claim,
+        facts=verdict.facts,
+        parameters=without_meanings(verdict.parameters, verdict.options, STATED),
+        env=spec.env,
+        offloaded_layers=placement.offloaded_layers,
+        exposure=spec.exposure,
+        api_key=deployment.api_key if verdict.api_key else "",
+        context_length=placement.context_length,
+        parallel=placement.parallel,
+        restart_on_error=spec.restart_on_error,
+        trust_remote_code=spec.trust_remote_code,
+        image=spec.image,
+        command=spec.command,
+    )

@@ -1,0 +1,1 @@
+"""Where instances can run, where best, and why not elsewhere: filters, selectors, scorers."""

@@ -1,0 +1,343 @@
+"""Which nodes may run a request at all. Every removal is a row that says why, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from motorpool_controller.domain.backends import answers_to, wanted_backend
+from motorpool_controller.domain.errors import InvalidError
+from motorpool_controller.domain.fleet import BackendVersion, Device, Node, NodeState, Profile
+from motorpool_controller.domain.names import device_of, shown
+from motorpool_controller.domain.parameters import parse
+from motorpool_controller.domain.placement import Refusal
+from motorpool_controller.domain.workload import DeploymentSpec, Parameter, SourceKind
+from motorpool_controller.estimation.needs import needs_of
+from motorpool_controller.scheduling.offers import CPU, Offer
+from motorpool_controller.scheduling.snapshot import Reading, Request, Snapshot
+
+READABLE_BY_HAND = "MODEL_FORMAT_UNKNOWN"
+"""The one answer about a path that a claim given by hand makes up for: something is there, and we cannot read it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filtered:
+    """What passed, what did not, and which (node, path) must be read before more can be said."""
+
+    offers: tuple[Offer, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    questions: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(slots=True)
+class _Node:
+    """A node on its way through the filters."""
+
+    node: Node
+    spec: DeploymentSpec
+    snapshot: Snapshot
+    devices: tuple[Device, ...] = ()
+    profile: Profile | None = None
+    versions: dict[str, BackendVersion] = field(default_factory=dict)
+    reading: Reading | None = None
+    parameters: tuple[Parameter, ...] = ()
+    asks: bool = False
+
+    def row(self, stage: str, reason: str, message: str) -> Refusal:
+        return Refusal(stage=stage, reason=reason, subject=self.node.name, message=message)
+
+
+def filtered(snapshot: Snapshot, request: Request) -> Filtered:
+    """Return the nodes that may run the request, by name, and a row for each that may not."""
+    spec = request.spec
+    unserved = _unserved(request)
+    if unserved is not None:
+        return Filtered(refusals=(unserved,))
+    if not snapshot.nodes:
+        return Filtered(refusals=(_no_nodes(request),))
+    rows = list(_unknown_pins(snapshot, spec))
+    offers: list[Offer] = []
+    questions: list[tuple[str, str]] = []
+    for name in sorted(snapshot.nodes):
+        passing = _Node(snapshot.nodes[name], spec, snapshot)
+        row = next((row for row in (check(passing) for check in _FILTERS) if row is not None), None)
+        if passing.asks:
+            questions.append((name, spec.model.path))
+        if row is not None:
+            rows.append(row)
+        elif passing.profile is not None and passing.reading is not None:
+            offers.append(_offer(passing, passing.profile, passing.reading))
+    return Filtered(offers=tuple(offers), refusals=tuple(rows), questions=tuple(questions))
+
+
+def _offer(passed: _Node, profile: Profile, reading: Reading) -> Offer:
+    return Offer(
+        node=passed.node,
+        profile=profile,
+        versions=passed.versions,
+        devices=passed.devices,
+        pinned=bool(passed.spec.devices),
+        parameters=passed.parameters,
+        facts=reading.facts,
+        needs=needs_of(reading.facts, profile, passed.parameters, passed.spec),
+    )
+
+
+def _unserved(request: Request) -> Refusal | None:
+    spec = request.spec
+    if spec.model.kind is not SourceKind.LOCAL_PATH:
+        return Refusal(
+            stage="facts",
+            reason="SOURCE_NOT_READABLE_YET",
+            subject=request.deployment,
+            message=(
+                f"Models are not fetched from a hub yet: download {spec.model.repository} to the same path on the"
+                " nodes, and"
+                " deploy that local path."
+            ),
+        )
+    wishes = {
+        "lora_adapters": spec.lora_adapters,
+        "speculative": spec.speculative,
+        "extended_kv_cache": spec.extended_kv_cache is not None and spec.extended_kv_cache.enabled,
+        "distributed": spec.distributed,
+        "device_selector.devices_per_instance": spec.devices_per_instance > 1,
+    }
+    asked = [name for name, wish in wishes.items() if wish]
+    if not asked:
+        return None
+    return Refusal(
+        stage="spec",
+        reason="NOT_SERVED_YET",
+        subject=request.deployment,
+        message=f"This version cannot serve {', '.join(asked)}: leave {'it' if len(asked) == 1 else 'them'} out.",
+    )
+
+
+def _no_nodes(request: Request) -> Refusal:
+    return Refusal(
+        stage="nodes",
+        reason="NO_NODES",
+        subject=request.deployment,
+        message="The cluster has no node: make a token with `motorpool-controller token`, and start an agent with it.",
+    )
+
+
+def _unknown_pins(snapshot: Snapshot, spec: DeploymentSpec) -> list[Refusal]:
+    rows = []
+    for pin in sorted(spec.devices):
+        node_name, device_id = device_of(pin)
+        node = snapshot.nodes.get(node_name)
+        if node is None or not _pinned(node, {device_id}):
+            missing = node_name if node is None else pin
+            rows.append(
+                Refusal(
+                    stage="devices",
+                    reason="DEVICE_UNKNOWN",
+                    subject=pin,
+                    message=f"{pin} is pinned, and {missing} does not exist; see `motorpool devices`.",
+                )
+            )
+    return rows
+
+
+def _by_pins(passing: _Node) -> Refusal | None:
+    passing.devices = passing.node.devices
+    if not passing.spec.devices:
+        return None
+    pins = {device_of(pin) for pin in passing.spec.devices}
+    wanted = {device_id for node, device_id in pins if node == passing.node.name}
+    passing.devices = _pinned(passing.node, wanted)
+    if passing.devices:
+        return None
+    return passing.row(
+        "devices", "NOT_PINNED", f"None of the pinned devices is on {passing.node.name}; pin one of its own to use it."
+    )
+
+
+def _pinned(node: Node, wanted: set[str]) -> tuple[Device, ...]:
+    return tuple(
+        device
+        for device in node.devices
+        if wanted & {device.device_id, f"{device.vendor}:{device.index}", f"{device.framework}:{device.index}"}
+    )
+
+
+def _by_labels(passing: _Node) -> Refusal | None:
+    labels = passing.node.labels
+    wrong = [
+        f"{key}={value} (it has {key}={labels[key]})" if key in labels else f"{key}={value}"
+        for key, value in sorted(passing.spec.match_labels.items())
+        if labels.get(key) != value
+    ]
+    if not wrong:
+        return None
+    return passing.row(
+        "labels",
+        "LABELS_DIFFER",
+        f"{passing.node.name} lacks {', '.join(wrong)}; label the node so, or ask for other labels.",
+    )
+
+
+def _by_state(passing: _Node) -> Refusal | None:
+    node = passing.node
+    if node.state is NodeState.READY:
+        return None
+    if node.state is NodeState.ENROLLED:
+        return passing.row(
+            "state", "NODE_NOT_READY", f"{node.name} has enrolled and not opened its session yet; start its agent."
+        )
+    return passing.row(
+        "state",
+        "NODE_UNREACHABLE",
+        f"{node.name} is not heard from; look at its agent's log there, and at the network between.",
+    )
+
+
+def _by_cordon(passing: _Node) -> Refusal | None:
+    if not passing.node.cordoned:
+        return None
+    name = passing.node.name
+    return passing.row("cordon", "NODE_CORDONED", f"{name} is cordoned; uncordon it to have it take work again.")
+
+
+def _by_backend(passing: _Node) -> Refusal | None:
+    node = passing.node
+    facts = _reading(passing).facts if passing.spec.backend == "" else None
+    wanted = wanted_backend(passing.spec, facts)
+    if wanted is None:
+        return _by_path(passing)
+    for backend in sorted(node.profiles):
+        profile = passing.snapshot.profiles.get(node.profiles[backend])
+        if profile is not None and answers_to(profile, wanted):
+            passing.profile = profile
+            return None
+    offered = ", ".join(sorted(node.profiles)) or "none"
+    return passing.row(
+        "backend",
+        "BACKEND_MISSING",
+        f"{node.name} does not offer the backend {wanted} (it offers {offered}); install its plugin there, see"
+        " `motorpool plugins`, or choose another backend.",
+    )
+
+
+def _by_version(passing: _Node) -> Refusal | None:
+    node, profile, wanted = passing.node, passing.profile, passing.spec.backend_version
+    if profile is None:
+        return None
+    there = [version for version in profile.versions if wanted in {"", version.version}]
+    if not there:
+        offered = ", ".join(version.version for version in profile.versions) or "none"
+        return passing.row(
+            "backend",
+            "VERSION_MISSING",
+            f"{node.name} does not offer version {shown(wanted)} of {profile.backend} (it offers {offered});"
+            " choose one of these.",
+        )
+    for version in there:
+        if version.operating_systems and node.host.os not in version.operating_systems:
+            continue
+        if version.architectures and node.host.architecture not in version.architectures:
+            continue
+        for framework in version.frameworks:
+            passing.versions.setdefault(framework, version)
+    if not passing.versions:
+        return passing.row(
+            "backend",
+            "PLATFORM_UNSUPPORTED",
+            f"No version of {profile.backend} on {node.name} runs on {node.host.os or 'its system'}"
+            f" {node.host.architecture}; choose another backend or version.",
+        )
+    return _by_framework(passing, profile)
+
+
+def _by_framework(passing: _Node, profile: Profile) -> Refusal | None:
+    frameworks = {device.framework for device in passing.devices}
+    if not passing.spec.devices and profile.cpu:
+        frameworks.add(CPU)
+    if frameworks & set(passing.versions):
+        return None
+    return passing.row(
+        "framework",
+        "FRAMEWORK_UNSUPPORTED",
+        f"{profile.backend} on {passing.node.name} runs on {', '.join(sorted(passing.versions))}, and the node has"
+        f" {', '.join(sorted(frameworks)) or 'no device'}; choose another backend or version.",
+    )
+
+
+def _by_path(passing: _Node) -> Refusal | None:
+    reading = _reading(passing)
+    path, name = passing.spec.model.path, passing.node.name
+    passing.asks = reading.facts is None
+    if reading.facts is not None:
+        return None
+    if not reading.error_reason:
+        return passing.row(
+            "facts", "MODEL_NOT_READ_YET", f"{name} was asked for the model's headers at {path}; its answer comes soon."
+        )
+    if reading.error_reason == READABLE_BY_HAND and _claimed(passing.spec) and passing.profile is not None:
+        return None
+    return passing.row(
+        "path",
+        reading.error_reason,
+        f"{name} cannot use {path}: {reading.error_message} It is asked again from time to time.",
+    )
+
+
+def _claimed(spec: DeploymentSpec) -> bool:
+    return spec.claim_memory_bytes is not None or spec.claim_device_memory_bytes is not None
+
+
+def _by_format(passing: _Node) -> Refusal | None:
+    profile, facts = passing.profile, _reading(passing).facts
+    if profile is None or facts is None:
+        return None
+    if profile.formats and facts.format not in profile.formats:
+        return passing.row(
+            "facts",
+            "FORMAT_UNSUPPORTED",
+            f"{profile.backend} on {passing.node.name} reads {', '.join(profile.formats)}, and the model is"
+            f" {facts.format};"
+            " choose another backend, or convert the model.",
+        )
+    if profile.architectures and facts.architecture not in profile.architectures:
+        return passing.row(
+            "facts",
+            "ARCHITECTURE_UNSUPPORTED",
+            f"{profile.backend} on {passing.node.name} does not run models of architecture {facts.architecture};"
+            " choose another backend or version.",
+        )
+    return None
+
+
+def _by_parameters(passing: _Node) -> Refusal | None:
+    if passing.profile is None:
+        return None
+    try:
+        passing.parameters = parse(passing.spec.parameters, passing.profile.options)
+    except InvalidError as error:
+        return passing.row(
+            "parameters", error.reason, f"{passing.profile.backend} on {passing.node.name}: {error.message}."
+        )
+    return None
+
+
+def _reading(passing: _Node) -> Reading:
+    if passing.reading is None:
+        readings: Mapping[tuple[str, str], Reading] = passing.snapshot.readings
+        passing.reading = readings.get((passing.node.name, passing.spec.model.path), Reading())
+    return passing.reading
+
+
+_FILTERS = (
+    _by_pins,
+    _by_labels,
+    _by_state,
+    _by_cordon,
+    _by_backend,
+    _by_version,
+    _by_parameters,
+    _by_path,
+    _by_format,
+)
+"""In this order; the first that removes a node names the reason."""

@@ -1,0 +1,78 @@
+"""What a decision reads: the fleet at one moment, and what is asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from motorpool_controller.domain.fleet import Node, NodeUsage, Profile
+from motorpool_controller.domain.placement import Claim
+from motorpool_controller.domain.workload import DeploymentSpec, Instance
+from motorpool_formats.facts import ModelFacts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """A node's answer about the model at a path: its facts, or why there are none."""
+
+    facts: ModelFacts | None = None
+    error_reason: str = ""
+    error_message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """The fleet at one moment. ``instances`` are all there are: those with a placement hold their claims.
+
+    Keys: full names of nodes and instances, digests of profiles, (full name of the node, path) of readings. A node
+    without ``usage`` has not been measured yet.
+    """
+
+    nodes: Mapping[str, Node]
+    profiles: Mapping[str, Profile]
+    instances: Mapping[str, Instance] = field(default_factory=dict)
+    usage: Mapping[str, NodeUsage] = field(default_factory=dict)
+    readings: Mapping[tuple[str, str], Reading] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One instance that wants a place. ``name`` and ``deployment`` are full names."""
+
+    name: str
+    deployment: str
+    spec: DeploymentSpec
+
+
+def without(snapshot: Snapshot, instance: Instance) -> Snapshot:
+    """Return the fleet as it would be had the instance stopped: its claims gone, and the memory it uses free."""
+    usage = dict(snapshot.usage)
+    for member in () if instance.placement is None else instance.placement.members:
+        if member.node in usage:
+            usage[member.node] = _freed(usage[member.node], member.claim)
+    standing = {name: each for name, each in snapshot.instances.items() if name != instance.name}
+    return replace(snapshot, instances=standing, usage=usage)
+
+
+def _freed(usage: NodeUsage, claim: Claim) -> NodeUsage:
+    host = min(claim.memory_bytes, usage.memory_own_bytes or 0)
+    claims = {part.device_id: part.memory_bytes for part in claim.devices}
+    return replace(
+        usage,
+        memory_own_bytes=_less(usage.memory_own_bytes, host),
+        memory_used_bytes=_less(usage.memory_used_bytes, host),
+        memory_available_bytes=_less(usage.memory_available_bytes, -host),
+        devices=tuple(
+            replace(
+                device,
+                own_bytes=_less(device.own_bytes, freed),
+                used_bytes=_less(device.used_bytes, freed),
+            )
+            for device in usage.devices
+            for freed in [min(claims.get(device.device_id, 0), device.own_bytes or 0)]
+        ),
+    )
+
+
+def _less(size_bytes: int | None, by: int) -> int | None:
+    return None if size_bytes is None else size_bytes - by

@@ -1,0 +1,168 @@
+"""Who gets a session: one agent a node, one epoch a session."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+
+from motorpool import v1
+from motorpool_controller.config import Settings
+from motorpool_controller.domain.errors import (
+    AlreadyExistsError,
+    ConflictError,
+    PreconditionError,
+    UnavailableError,
+)
+from motorpool_controller.domain.event import Severity
+from motorpool_controller.services.authentication import Caller
+from motorpool_controller.services.cluster import PROTOCOL_MAX, PROTOCOL_MIN
+from motorpool_controller.services.convert import fields
+from motorpool_controller.services.convert.node import host_of, reserved_of
+from motorpool_controller.services.desired import Told
+from motorpool_controller.services.observed import revoked
+from motorpool_controller.services.sessions import Session
+from motorpool_controller.store.live import Live
+from motorpool_controller.store.store import Store
+from motorpool_controller.store.transaction import Transaction
+
+PING_SECONDS = 2.0
+RETRY_SECONDS = 1.0
+
+log = logging.getLogger(__name__)
+
+
+class Admission:
+    """Admits sessions, and knows the present one of each node."""
+
+    def __init__(self, store: Store, live: Live, settings: Settings, clock: Callable[[], datetime]) -> None:
+        self._store = store
+        self._live = live
+        self._settings = settings
+        self._clock = clock
+        self._hellos = 0
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._sessions: dict[str, Session] = {}
+        self._told: dict[str, Told] = {}
+
+    async def admit(self, hello: v1.Hello, caller: Caller) -> Session:
+        """Return the new session of a node; the one before it, if any, is over."""
+        self._check(hello, caller)
+        with self._slot():
+            # One newcomer of a node at a time: two that race would both find the same predecessor.
+            async with self._locks[caller.node]:
+                return await self._replace(hello, caller)
+
+    def leave(self, session: Session) -> None:
+        """The session is over."""
+        if self._sessions.get(session.node) is session:
+            del self._sessions[session.node]
+        self._live.disconnect(session.node, session.epoch)
+
+    def _check(self, hello: v1.Hello, caller: Caller) -> None:
+        cluster_id = self._store.view.cluster_id
+        if hello.cluster_id != cluster_id:
+            raise PreconditionError(
+                "WRONG_CLUSTER",
+                f"this is cluster {cluster_id}, and the agent enrolled in {hello.cluster_id or 'none'}; point it to "
+                "its own controller, or enrol it here under a new data directory",
+            )
+        if hello.node_uid != caller.node_uid:
+            raise fields.invalid(
+                "hello.node_uid", "it is not the node of the certificate; the agent's data directory mixes two nodes"
+            )
+        if not hello.protocol_min <= PROTOCOL_MAX or not hello.protocol_max >= PROTOCOL_MIN:
+            raise PreconditionError(
+                "VERSION_UNSUPPORTED",
+                f"the agent speaks protocols {hello.protocol_min} to {hello.protocol_max}, this controller "
+                f"{PROTOCOL_MIN} to {PROTOCOL_MAX}; upgrade the older of the two",
+            )
+        fields.name(hello.agent_instance_id, "hello.agent_instance_id")
+
+    @contextmanager
+    def _slot(self) -> Iterator[None]:
+        if self._hellos >= self._settings.hellos_at_once:
+            raise UnavailableError(
+                "BUSY",
+                f"{self._hellos} agents are being admitted already; this one's turn comes soon",
+                retry_seconds=RETRY_SECONDS,
+            )
+        self._hellos += 1
+        try:
+            yield
+        finally:
+            self._hellos -= 1
+
+    async def _replace(self, hello: v1.Hello, caller: Caller) -> Session:
+        before = self._sessions.get(caller.node)
+        if (
+            before is not None
+            and before.agent_instance_id != hello.agent_instance_id
+            and await before.alive(PING_SECONDS)
+        ):
+            await self._store.commit(lambda tx: _duplicate(tx, caller.node, hello))
+            raise AlreadyExistsError(
+                "DUPLICATE_NODE",
+                f"another agent that is alive holds {caller.node}; stop one of the two, and give each machine a data "
+                "directory of its own (was a disk cloned?)",
+            )
+        epoch = await self._store.commit(lambda tx: _enter(tx, caller, hello))
+        if before is not None:
+            before.end(
+                ConflictError(
+                    "STALE_EPOCH",
+                    f"session {before.epoch} of {caller.node} was replaced by session {epoch}; open a new session",
+                )
+            )
+        # The epoch before may have been another controller's start, whose versions mean nothing here.
+        told = self._told.setdefault(caller.node_uid, Told(self._store.view.controller_epoch))
+        session = Session(
+            store=self._store,
+            live=self._live,
+            clock=self._clock,
+            node=caller.node,
+            node_uid=caller.node_uid,
+            epoch=epoch,
+            agent_instance_id=hello.agent_instance_id,
+            told=told,
+        )
+        self._sessions[caller.node] = session
+        self._live.connect(
+            caller.node,
+            session_epoch=epoch,
+            lease_seconds=self._settings.lease_seconds(len(self._store.view.nodes)),
+            wake=session.wake,
+            now=self._clock(),
+        )
+        log.info("session opened", extra={"node": caller.node, "session_epoch": epoch})
+        return session
+
+
+def _enter(tx: Transaction, caller: Caller, hello: v1.Hello) -> int:
+    node = tx.nodes.get(caller.node)
+    if node is None or node.uid != caller.node_uid:
+        raise revoked(caller.node)
+    entered = replace(
+        node,
+        session_epoch=node.session_epoch + 1,
+        host=host_of(hello.host, "hello.host"),
+        agent_labels=fields.words(hello.labels, "hello.labels"),
+        address=fields.word(hello.address, "hello.address"),
+        reserved=reserved_of(hello.reserved, "hello.reserved"),
+        agent_version=fields.word(hello.agent_version, "hello.agent_version"),
+    )
+    return tx.nodes.put(entered).session_epoch
+
+
+def _duplicate(tx: Transaction, node: str, hello: v1.Hello) -> None:
+    tx.event(
+        Severity.WARNING,
+        "DUPLICATE_NODE",
+        node,
+        f"a second agent (host {fields.text(hello.host.hostname) or 'unknown'}) tried to open a session for {node}, "
+        "whose first is alive; stop one of the two, and give each machine a data directory of its own",
+    )

@@ -1,0 +1,96 @@
+"""What a node is to be told, object by object, each with the digest of its body."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+from google.protobuf.message import Message
+
+from motorpool import v1
+from motorpool_controller.domain.workload import Assignment
+from motorpool_controller.reconcile.desired import Tombstone
+from motorpool_controller.services.convert import fields
+from motorpool_controller.services.convert.model import facts_message, source_message
+from motorpool_controller.services.convert.placement import claim_message
+from motorpool_controller.store.live import Wanted
+from motorpool_controller.store.questions import Question
+from motorpool_controller.store.taps import LogRequest
+
+
+def desired_objects(wanted: Wanted) -> Iterator[v1.DesiredObject]:
+    """Return everything a node is to be told."""
+    for assignment in wanted.desired.assignments:
+        body = assignment_message(assignment)
+        yield v1.DesiredObject(id=f"assignment/{assignment.assignment_id}", digest=_digest(body), assignment=body)
+    for tombstone in wanted.desired.tombstones:
+        order = _tombstone_message(tombstone)
+        yield v1.DesiredObject(id=f"tombstone/{tombstone.assignment_id}", digest=_digest(order), tombstone=order)
+    for question in wanted.questions:
+        query = _query_message(question)
+        yield v1.DesiredObject(id=f"query/{question.query_id}", digest=_digest(query), query=query)
+    for request in wanted.logs:
+        logs = _logs_message(request)
+        yield v1.DesiredObject(id=f"logs/{request.subscription_id}", digest=_digest(logs), logs=logs)
+
+
+def assignment_message(assignment: Assignment) -> v1.Assignment:
+    """Return what an agent is told to run as a message."""
+    return v1.Assignment(
+        assignment_id=assignment.assignment_id,
+        generation=assignment.generation,
+        instance=assignment.instance,
+        deployment=assignment.deployment,
+        backend=assignment.backend,
+        backend_version=assignment.backend_version,
+        framework=assignment.framework,
+        model=source_message(assignment.model),
+        facts=None if assignment.facts is None else facts_message(assignment.facts),
+        served_model_name=assignment.served_model_name,
+        parameters=[
+            v1.Parameter(option=parameter.option, values=parameter.values, known=parameter.known)
+            for parameter in assignment.parameters
+        ],
+        env=assignment.env,
+        claim=claim_message(assignment.claim),
+        offloaded_layers=assignment.offloaded_layers,
+        tensor_split=assignment.tensor_split,
+        memory_fraction=assignment.memory_fraction,
+        exposure=fields.number(v1.Exposure, "EXPOSURE", assignment.exposure),
+        api_key=assignment.api_key,
+        context_length=assignment.context_length,
+        parallel=assignment.parallel,
+        restart_on_error=assignment.restart_on_error,
+        trust_remote_code=assignment.trust_remote_code,
+        image=assignment.image,
+        command=assignment.command,
+    )
+
+
+def _tombstone_message(tombstone: Tombstone) -> v1.Tombstone:
+    return v1.Tombstone(
+        assignment_id=tombstone.assignment_id, generation=tombstone.generation, message=tombstone.message
+    )
+
+
+def _query_message(question: Question) -> v1.Query:
+    return v1.Query(
+        query_id=question.query_id,
+        deadline=fields.timestamp(question.deadline),
+        read_model=v1.ReadModelQuery(local_path=question.path),
+    )
+
+
+def _logs_message(request: LogRequest) -> v1.LogSubscription:
+    return v1.LogSubscription(
+        subscription_id=request.subscription_id,
+        assignment_id=request.assignment_id,
+        tail_lines=request.tail_lines,
+        follow=request.follow,
+        previous=request.previous,
+        timeout=fields.duration(request.timeout_seconds),
+    )
+
+
+def _digest(body: Message) -> str:
+    return hashlib.sha256(body.SerializeToString(deterministic=True)).hexdigest()

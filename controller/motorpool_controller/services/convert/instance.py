@@ -1,0 +1,143 @@
+"""Instances as callers see them, and what agents report of them."""
+
+from __future__ import annotations
+
+from motorpool import v1
+from motorpool_controller.domain.workload import Failure, Instance, InstanceState, RenderedLaunch
+from motorpool_controller.reconcile.world import Report
+from motorpool_controller.services.convert import fields
+from motorpool_controller.services.convert.node import etag
+from motorpool_controller.services.convert.placement import placement_message, refusal_message
+
+LOG_TAIL_LINES = 200
+_REPORTED = frozenset(
+    {
+        InstanceState.DOWNLOADING,
+        InstanceState.STARTING,
+        InstanceState.RUNNING,
+        InstanceState.STOPPING,
+        InstanceState.ERROR,
+        InstanceState.QUARANTINED,
+    }
+)
+
+
+def instance_message(instance: Instance) -> v1.Instance:
+    """Return an instance as a message."""
+    return v1.Instance(
+        name=instance.name,
+        uid=instance.uid,
+        deployment=instance.deployment,
+        deployment_generation=instance.deployment_generation,
+        generation=instance.generation,
+        state=fields.number(v1.InstanceState, "INSTANCE_STATE", instance.state),
+        state_message=instance.state_message,
+        placement=None if instance.placement is None else placement_message(instance.placement),
+        refusals=[refusal_message(refusal) for refusal in instance.refusals],
+        endpoint=instance.endpoint,
+        launch=None if instance.launch is None else _launch_message(instance.launch),
+        pid=instance.pid,
+        start_time=fields.timestamp(instance.start_time),
+        restart_count=instance.restart_count,
+        first_failure=None if instance.first_failure is None else _failure_message(instance.first_failure),
+        last_failure=None if instance.last_failure is None else _failure_message(instance.last_failure),
+        create_time=fields.timestamp(instance.create_time),
+        state_time=fields.timestamp(instance.state_time),
+        etag=etag(instance.revision),
+        progress_bytes=instance.progress_bytes,
+        progress_total_bytes=instance.progress_total_bytes,
+        adopted=instance.adopted,
+        pid_start_ticks=instance.pid_start_ticks,
+    )
+
+
+def report_of(message: v1.ObservedInstance, field: str = "instance") -> Report:
+    """Return what an agent knows of one assignment's process."""
+    state = fields.required(v1.InstanceState, "INSTANCE_STATE", message.state, InstanceState, f"{field}.state")
+    if state not in _REPORTED:
+        raise fields.invalid(f"{field}.state", f"an agent cannot report {state.name}; that is the controller's to say")
+    return Report(
+        assignment_id=fields.name(message.assignment_id, f"{field}.assignment_id"),
+        generation=fields.size(message.generation, f"{field}.generation"),
+        state=state,
+        message=fields.text(message.message),
+        launch=_launch_of(message.launch, f"{field}.launch") if message.HasField("launch") else None,
+        pid=fields.size(message.pid, f"{field}.pid"),
+        pid_start_ticks=fields.size(message.pid_start_ticks, f"{field}.pid_start_ticks"),
+        start_time=(
+            fields.time_of(message.start_time, f"{field}.start_time") if message.HasField("start_time") else None
+        ),
+        restart_count=fields.size(message.restart_count, f"{field}.restart_count"),
+        first_failure=(
+            _failure_of(message.first_failure, f"{field}.first_failure") if message.HasField("first_failure") else None
+        ),
+        last_failure=(
+            _failure_of(message.last_failure, f"{field}.last_failure") if message.HasField("last_failure") else None
+        ),
+        progress_bytes=(
+            fields.size(message.progress_bytes, f"{field}.progress_bytes")
+            if message.HasField("progress_bytes")
+            else None
+        ),
+        progress_total_bytes=(
+            fields.size(message.progress_total_bytes, f"{field}.progress_total_bytes")
+            if message.HasField("progress_total_bytes")
+            else None
+        ),
+        adopted=message.adopted,
+    )
+
+
+def _failure_message(failure: Failure) -> v1.Failure:
+    return v1.Failure(
+        time=fields.timestamp(failure.time),
+        reason=failure.reason,
+        message=failure.message,
+        exit_code=failure.exit_code,
+        signal=failure.signal,
+        out_of_memory=failure.out_of_memory,
+        log_tail=failure.log_tail,
+    )
+
+
+def _failure_of(message: v1.Failure, field: str) -> Failure:
+    return Failure(
+        time=fields.time_of(message.time, f"{field}.time"),
+        reason=fields.name(message.reason, f"{field}.reason"),
+        message=fields.text(message.message),
+        exit_code=message.exit_code if message.HasField("exit_code") else None,
+        signal=message.signal if message.HasField("signal") else None,
+        out_of_memory=message.out_of_memory,
+        log_tail=tuple(fields.text(line) for line in message.log_tail[-LOG_TAIL_LINES:]),
+    )
+
+
+def _launch_message(launch: RenderedLaunch) -> v1.RenderedLaunch:
+    return v1.RenderedLaunch(
+        executor=launch.executor,
+        argv=launch.argv,
+        env=launch.env,
+        image=launch.image,
+        ports=[v1.Port(port_name=name, number=number) for name, number in launch.ports.items()],
+        listen_address=launch.listen_address,
+    )
+
+
+def _launch_of(message: v1.RenderedLaunch, field: str) -> RenderedLaunch:
+    return RenderedLaunch(
+        executor=fields.word(message.executor, f"{field}.executor"),
+        argv=tuple(message.argv),
+        env={name: message.env[name] for name in sorted(message.env)},
+        image=fields.word(message.image, f"{field}.image"),
+        ports={
+            fields.name(port.port_name, f"{field}.ports"): _port(port.number, f"{field}.ports")
+            for port in sorted(message.ports, key=lambda port: port.port_name)
+        },
+        listen_address=fields.word(message.listen_address, f"{field}.listen_address"),
+    )
+
+
+def _port(number: int, field: str) -> int:
+    if not 0 < number < 65_536:
+        raise fields.invalid(field, f"{number} is no port")
+    return number

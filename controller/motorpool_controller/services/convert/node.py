@@ -1,0 +1,157 @@
+"""Nodes, their hosts, plugins and measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from motorpool import v1
+from motorpool_controller.domain.fleet import (
+    Host,
+    Node,
+    NodeUsage,
+    Plugin,
+    PluginState,
+    Reserved,
+)
+from motorpool_controller.services.convert import fields
+from motorpool_controller.services.convert.device import (
+    device_message,
+    device_usage_message,
+    device_usage_of,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """What instances hold of a node, in bytes: host memory, and memory of devices by id."""
+
+    memory_bytes: int = 0
+    devices: Mapping[str, int] = field(default_factory=dict)
+
+
+def node_message(node: Node, *, claimed: Claimed, usage: NodeUsage | None, heartbeat_time: datetime | None) -> v1.Node:
+    """Return a node, what is claimed of it and its last measurement as a message."""
+    return v1.Node(
+        name=node.name,
+        uid=node.uid,
+        state=fields.number(v1.NodeState, "NODE_STATE", node.state),
+        state_message=node.state_message,
+        address=node.address,
+        labels=node.labels,
+        host=host_message(node.host),
+        reserved=v1.Reserved(
+            memory_bytes=node.reserved.memory_bytes, device_memory_bytes=node.reserved.device_memory_bytes
+        ),
+        agent_version=node.agent_version,
+        cordoned=node.cordoned,
+        devices=[device_message(node.name, device) for device in node.devices],
+        plugins=[plugin_message(plugin) for plugin in node.plugins],
+        usage=None if usage is None else usage_message(usage),
+        claimed_memory_bytes=claimed.memory_bytes,
+        create_time=fields.timestamp(node.create_time),
+        heartbeat_time=fields.timestamp(heartbeat_time),
+        etag=etag(node.revision),
+        session_epoch=node.session_epoch,
+    )
+
+
+def etag(revision: int) -> str:
+    """Return the etag of a row that this revision wrote."""
+    return f'"{revision}"'
+
+
+def host_message(host: Host) -> v1.Host:
+    """Return facts of a machine as a message."""
+    return v1.Host(
+        hostname=host.hostname,
+        os=host.os,
+        architecture=host.architecture,
+        kernel=host.kernel,
+        cpu_count=host.cpu_count,
+        memory_bytes=host.memory_bytes or 0,
+        boot_id=host.boot_id,
+        machine_id=host.machine_id,
+    )
+
+
+def host_of(message: v1.Host, path: str = "host") -> Host:
+    """Return facts of a machine; memory of 0 bytes is unknown."""
+    return Host(
+        hostname=fields.word(message.hostname, f"{path}.hostname"),
+        os=fields.word(message.os, f"{path}.os"),
+        architecture=fields.word(message.architecture, f"{path}.architecture"),
+        kernel=fields.word(message.kernel, f"{path}.kernel"),
+        cpu_count=fields.size(message.cpu_count, f"{path}.cpu_count"),
+        memory_bytes=fields.size(message.memory_bytes, f"{path}.memory_bytes") or None,
+        boot_id=fields.word(message.boot_id, f"{path}.boot_id"),
+        machine_id=fields.word(message.machine_id, f"{path}.machine_id"),
+    )
+
+
+def reserved_of(message: v1.Reserved, path: str = "reserved") -> Reserved:
+    """Return what a node keeps back."""
+    return Reserved(
+        memory_bytes=fields.size(message.memory_bytes, f"{path}.memory_bytes"),
+        device_memory_bytes=fields.size(message.device_memory_bytes, f"{path}.device_memory_bytes"),
+    )
+
+
+def plugin_message(plugin: Plugin) -> v1.PluginStatus:
+    """Return what became of a plugin as a message."""
+    return v1.PluginStatus(
+        plugin_id=plugin.plugin_id,
+        distribution=plugin.distribution,
+        version=plugin.version,
+        kind=plugin.kind,
+        provides=plugin.provides,
+        state=fields.number(v1.PluginState, "PLUGIN_STATE", plugin.state),
+        last_error=plugin.last_error,
+        failures=plugin.failures,
+    )
+
+
+def plugin_of(message: v1.PluginStatus, path: str = "plugin") -> Plugin:
+    """Return what became of a plugin, as its agent reports it."""
+    return Plugin(
+        plugin_id=fields.name(message.plugin_id, f"{path}.plugin_id"),
+        distribution=fields.word(message.distribution, f"{path}.distribution"),
+        version=fields.word(message.version, f"{path}.version"),
+        kind=fields.word(message.kind, f"{path}.kind"),
+        provides=fields.word(message.provides, f"{path}.provides"),
+        state=fields.required(v1.PluginState, "PLUGIN_STATE", message.state, PluginState, f"{path}.state"),
+        last_error=fields.text(message.last_error),
+        failures=fields.size(message.failures, f"{path}.failures"),
+    )
+
+
+def usage_message(usage: NodeUsage) -> v1.NodeUsage:
+    """Return a measurement of a node as a message."""
+    return v1.NodeUsage(
+        measure_time=fields.timestamp(usage.measure_time),
+        memory_used_bytes=usage.memory_used_bytes,
+        memory_available_bytes=usage.memory_available_bytes,
+        memory_instances_bytes=usage.memory_own_bytes,
+        cpu_ratio=usage.cpu_ratio,
+        devices=[device_usage_message(device) for device in usage.devices],
+    )
+
+
+def usage_of(message: v1.NodeUsage, now: datetime, path: str = "heartbeat.usage") -> NodeUsage:
+    """Return a measurement of a node. It counts as made now: an agent's clock is not ours."""
+    return NodeUsage(
+        measure_time=now,
+        memory_used_bytes=_size(message, "memory_used_bytes", path),
+        memory_available_bytes=_size(message, "memory_available_bytes", path),
+        memory_own_bytes=_size(message, "memory_instances_bytes", path),
+        cpu_ratio=(fields.ratio(message.cpu_ratio, f"{path}.cpu_ratio") if message.HasField("cpu_ratio") else None),
+        devices=tuple(device_usage_of(device, f"{path}.devices") for device in message.devices),
+    )
+
+
+def _size(message: v1.NodeUsage, of: str, path: str) -> int | None:
+    if not message.HasField(of):  # type: ignore[arg-type]  # callers name fields of the message
+        return None
+    value: int = getattr(message, of)
+    return fields.size(value, f"{path}.{of}")

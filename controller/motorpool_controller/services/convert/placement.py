@@ -1,0 +1,73 @@
+"""Estimates, claims, placements, refusals, candidates: always ours to the caller, never back."""
+
+from __future__ import annotations
+
+from motorpool import v1
+from motorpool_controller.domain.placement import Candidate, Claim, Estimate, Placement, Refusal
+from motorpool_controller.services.convert import fields
+
+
+def claim_message(claim: Claim) -> v1.Claim:
+    """Return a claim on one node as a message."""
+    return v1.Claim(
+        memory_bytes=claim.memory_bytes,
+        devices=[
+            v1.DeviceClaim(device_id=device.device_id, memory_bytes=device.memory_bytes) for device in claim.devices
+        ],
+    )
+
+
+def placement_message(placement: Placement) -> v1.Placement:
+    """Return a placement as a message."""
+    return v1.Placement(
+        members=[
+            v1.PlacementMember(node=member.node, claim=claim_message(member.claim), rank=member.rank)
+            for member in placement.members
+        ],
+        framework=placement.framework,
+        backend_version=placement.backend_version,
+        offloaded_layers=placement.offloaded_layers,
+        score=placement.score,
+        overcommitted=placement.overcommitted,
+    )
+
+
+def refusal_message(refusal: Refusal) -> v1.Refusal:
+    """Return a row of why not as a message."""
+    return v1.Refusal(
+        stage=refusal.stage,
+        reason=refusal.reason,
+        subject=refusal.subject,
+        count=refusal.count,
+        resource=refusal.resource,
+        needed=refusal.needed,
+        available=refusal.available,
+        holders=refusal.holders,
+        message=refusal.message,
+    )
+
+
+def candidate_message(candidate: Candidate) -> v1.Candidate:
+    """Return a feasible placement and its score as a message."""
+    leader = candidate.placement.members[0]
+    return v1.Candidate(
+        node=leader.node, claim=claim_message(leader.claim), score=candidate.score, scores=candidate.scores
+    )
+
+
+def estimate_message(estimate: Estimate) -> v1.Estimate:
+    """Return an estimate as a message."""
+    return v1.Estimate(
+        weights_bytes=estimate.weights,
+        kv_bytes=estimate.kv,
+        activations_bytes=estimate.activations,
+        runtime_bytes=estimate.runtime,
+        lower_bytes=estimate.lower,
+        upper_bytes=estimate.upper,
+        provenance=estimate.provenance,
+        confidence=(
+            v1.CONFIDENCE_UNSPECIFIED
+            if estimate.confidence is None
+            else fields.number(v1.Confidence, "CONFIDENCE", estimate.confidence)
+        ),
+    )

@@ -1,0 +1,96 @@
+"""How a machine becomes a node."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+
+import grpc
+
+from motorpool import v1
+from motorpool_controller.domain.errors import AlreadyExistsError
+from motorpool_controller.domain.event import Severity
+from motorpool_controller.domain.fleet import Host, Node
+from motorpool_controller.domain.names import check_node_id, node_name
+from motorpool_controller.security.authority import AgentCertificate, Authority
+from motorpool_controller.services.authentication import caller
+from motorpool_controller.services.certificates import give_certificate
+from motorpool_controller.services.convert.fields import invalid, timestamp
+from motorpool_controller.services.convert.node import host_of
+from motorpool_controller.store.store import Store
+from motorpool_controller.store.transaction import Transaction
+
+_TEXT_LENGTH = 256
+
+
+class EnrollmentService(v1.EnrollmentServiceServicer):
+    """Gives the holder of a join token a certificate for its machine."""
+
+    def __init__(self, store: Store, authority: Authority, agent_endpoints: Sequence[str]) -> None:
+        self._store = store
+        self._authority = authority
+        self._agent_endpoints = tuple(agent_endpoints)
+
+    async def Enroll(  # noqa: N802  # gRPC's name
+        self,
+        request: v1.EnrollRequest,
+        context: grpc.aio.ServicerContext[v1.EnrollRequest, v1.EnrollResponse],
+    ) -> v1.EnrollResponse:
+        """Give a certificate and count the token's use with the node that it makes, or do neither."""
+        name = node_name(check_node_id(request.node_id))
+        host = _checked_host(request)
+        token_id = caller().token_id
+        before = self._store.view.nodes.get(name)
+        paid = before is not None and await asyncio.to_thread(self._store.tokens.was_used_for, token_id, before.uid)
+        paid_uid = before.uid if before is not None and paid else None
+
+        def enroll(tx: Transaction) -> tuple[str, AgentCertificate]:
+            node = tx.nodes.get(name)
+            if node is None:
+                node = Node(name=name, uid=str(uuid.uuid4()), enrollment_id=request.enrollment_id, create_time=tx.now)
+                tx.event(Severity.INFO, "NODE_ENROLLED", name, f"{name} enrolled with tokens/{token_id}")
+            else:
+                _check_same_machine(node, request)
+                tx.event(
+                    Severity.WARNING,
+                    "NODE_ENROLLED_AGAIN",
+                    name,
+                    f"{name} enrolled again with tokens/{token_id}; its earlier certificates were revoked",
+                )
+            if node.uid != paid_uid:
+                tx.use_token(token_id, node.uid)
+            node = replace(node, host=host or node.host, agent_version=request.agent_version)
+            return node.uid, give_certificate(tx, self._authority, node, request.csr_pem, revoke=True)
+
+        uid, certificate = await self._store.commit(enroll, alone=True)
+        return v1.EnrollResponse(
+            cluster_id=self._store.view.cluster_id,
+            node=name,
+            node_uid=uid,
+            certificate_pem=certificate.pem,
+            ca_pem=self._authority.pem,
+            agent_endpoints=self._agent_endpoints,
+            renew_time=timestamp(certificate.renew_time),
+            expire_time=timestamp(certificate.expire_time),
+        )
+
+
+def _checked_host(request: v1.EnrollRequest) -> Host | None:
+    for field, value in (("enrollment_id", request.enrollment_id), ("agent_version", request.agent_version)):
+        if len(value) > _TEXT_LENGTH:
+            raise invalid(field, f"it has {len(value)} characters; at most {_TEXT_LENGTH} are allowed")
+    if not request.enrollment_id:
+        raise invalid("enrollment_id", "it is empty; the machine makes one once and keeps it, e.g. a UUID")
+    return host_of(request.host) if request.HasField("host") else None
+
+
+def _check_same_machine(node: Node, request: v1.EnrollRequest) -> None:
+    if node.enrollment_id != request.enrollment_id:
+        raise AlreadyExistsError(
+            "NODE_NAME_TAKEN",
+            f"another machine enrolled as {node.name} at {node.create_time:%Y-%m-%d %H:%M} UTC; give this one another "
+            f"name with --node-name, or, if that machine is gone for good, delete {node.name} first",
+            metadata={"name": node.name},
+        )

@@ -1,0 +1,50 @@
+"""Events over the API."""
+
+from __future__ import annotations
+
+import grpc
+
+from motorpool import v1
+from motorpool_controller.domain.event import Event
+from motorpool_controller.domain.names import id_of
+from motorpool_controller.services import pages
+from motorpool_controller.services.convert.event import event_message
+from motorpool_controller.store.store import Store
+
+
+class EventService(v1.EventServiceServicer):
+    """Shows what happened."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def ListEvents(  # noqa: N802  # gRPC's name
+        self,
+        request: v1.ListEventsRequest,
+        context: grpc.aio.ServicerContext[v1.ListEventsRequest, v1.ListEventsResponse],
+    ) -> v1.ListEventsResponse:
+        """Give events, the latest first."""
+        view = self._store.view
+        rows, token = pages.page(
+            [event for event in view.events.values() if is_about(event, request.subject)],
+            # An event that happens again gets a new revision, and with it a new place.
+            key=lambda event: f"{event.revision:020} {event.name}",
+            scope=("events", view.cluster_id, request.subject),
+            size=request.page_size,
+            token=request.page_token,
+            descending=True,
+        )
+        return v1.ListEventsResponse(events=[event_message(event) for event in rows], next_page_token=token)
+
+
+def is_about(event: Event, subject: str) -> bool:
+    """Return whether an event is about a resource, or about an instance, gone ones too, of a deployment."""
+    if not subject or event.subject == subject:
+        return True
+    collection, _, deployment_id = subject.partition("/")
+    # An instance's name is its deployment's and a suffix without dashes.
+    return (
+        collection == "deployments"
+        and event.subject.startswith("instances/")
+        and id_of(event.subject).rpartition("-")[0] == deployment_id
+    )

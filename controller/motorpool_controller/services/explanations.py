@@ -1,0 +1,68 @@
+"""Why instances are where they are, or nowhere: the decision's own computation, looked at more closely."""
+
+from __future__ import annotations
+
+from motorpool import v1
+from motorpool_controller.domain.placement import Candidate
+from motorpool_controller.domain.workload import Deployment, Instance, InstanceState
+from motorpool_controller.scheduling.scheduler import Verdict, explain
+from motorpool_controller.scheduling.snapshot import Request, Snapshot
+from motorpool_controller.services.convert import fields
+from motorpool_controller.services.convert.placement import (
+    candidate_message,
+    estimate_message,
+    placement_message,
+    refusal_message,
+)
+from motorpool_controller.services.views import of_deployment
+from motorpool_controller.store.live import Live
+from motorpool_controller.store.view import View
+
+
+def explanation(deployment: Deployment, view: View, live: Live) -> v1.ExplainDeploymentResponse:
+    """Return why a deployment's instances are where they are."""
+    snapshot = Snapshot(
+        nodes=view.nodes,
+        profiles=view.profiles,
+        instances=view.instances,
+        usage=live.settled_usage,
+        readings=live.readings,
+    )
+    instances = sorted(of_deployment(view.instances.values(), deployment.name), key=lambda instance: instance.name)
+    verdicts = {
+        instance.name: explain(snapshot, Request(name=instance.name, deployment=deployment.name, spec=deployment.spec))
+        for instance in instances
+    }
+    estimate = deployment.estimate or next(
+        (verdict.estimate for verdict in verdicts.values() if verdict.estimate is not None), None
+    )
+    return v1.ExplainDeploymentResponse(
+        estimate=None if estimate is None else estimate_message(estimate),
+        instances=[_message(instance, verdicts[instance.name]) for instance in instances],
+    )
+
+
+def _message(instance: Instance, verdict: Verdict) -> v1.InstanceExplanation:
+    candidates = verdict.candidates
+    if instance.placement is not None and not candidates:
+        # Nothing would be feasible today; it was when it was placed.
+        candidates = (Candidate(placement=instance.placement, score=instance.placement.score),)
+    return v1.InstanceExplanation(
+        instance=instance.name,
+        state=fields.number(v1.InstanceState, "INSTANCE_STATE", instance.state),
+        placement=None if instance.placement is None else placement_message(instance.placement),
+        refusals=[refusal_message(row) for row in verdict.refusals],
+        candidates=[candidate_message(candidate) for candidate in candidates],
+        verdict=_sentence(instance, verdict),
+    )
+
+
+def _sentence(instance: Instance, verdict: Verdict) -> str:
+    if instance.placement is None:
+        return verdict.sentence
+    leader = instance.placement.members[0]
+    devices = ", ".join(claim.device_id for claim in leader.claim.devices) or "host memory"
+    placed = f"It was placed on {leader.node} ({devices}) with {instance.placement.score:.1f} points of 100"
+    if instance.state is InstanceState.RUNNING:
+        return f"{placed}, and runs."
+    return f"{placed}, and is {instance.state}: {instance.state_message or 'nothing more is known'}"

@@ -1,0 +1,122 @@
+"""Makes a cluster: its authority, its database, its first token. All of it stands at the end, or nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from motorpool_controller.config import Settings
+from motorpool_controller.security.authority import Authority, ca_file, write_new
+from motorpool_controller.services.roles import Role
+from motorpool_controller.services.tokens import make_token
+from motorpool_controller.store.database import cluster_id, initialise, make_database, open_database
+from motorpool_controller.store.errors import StoreError
+from motorpool_controller.store.store import utc_now
+from motorpool_controller.store.tokens import TokenTable
+
+# The database is moved last: where it lies, there is a cluster.
+_FILES = ("ca-key.pem", "ca.pem", "client.toml", "controller.db")
+
+
+@dataclass(frozen=True, slots=True)
+class NewCluster:
+    """A cluster just made."""
+
+    cluster_id: str
+    client_file: Path
+
+
+def initialise_data_dir(settings: Settings) -> NewCluster:
+    """Make a cluster in the data directory; refuse where there is one, or a part of one."""
+    directory = settings.data_dir
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        staging, complete = directory / ".init", directory / ".init-complete"
+        if not complete.exists():
+            _refuse_leftovers(directory)
+            shutil.rmtree(staging, ignore_errors=True)
+            staging.mkdir(mode=0o700)
+            _make(settings, staging)
+            staging.rename(complete)
+        # From here on a crash is made good by the next `init`.
+        for name in _FILES:
+            if (complete / name).exists():
+                (complete / name).rename(directory / name)
+        complete.rmdir()
+        _sync(directory)
+    except OSError as error:
+        raise StoreError(
+            f"{directory} cannot be used: {error.strerror or error}; make it writable for this user, or give another "
+            "folder with --data-dir"
+        ) from error
+    engine = open_database(settings.database)
+    try:
+        return NewCluster(cluster_id(engine), directory / "client.toml")
+    finally:
+        engine.dispose()
+
+
+def _refuse_leftovers(directory: Path) -> None:
+    found = [name for name in _FILES if (directory / name).exists()]
+    if "controller.db" in found:
+        raise StoreError(
+            f"{directory} holds a cluster already, and nothing of it was changed; start it with `motorpool-controller "
+            "run`, or give another folder with --data-dir"
+        )
+    if found:
+        raise StoreError(
+            f"{directory} holds {', '.join(found)} but no controller.db, and nothing was changed; restore the database "
+            "from a backup, or move these files away to make a new cluster"
+        )
+
+
+def _make(settings: Settings, staging: Path) -> None:
+    now = utc_now()
+    cluster = str(uuid.uuid4())
+    authority = Authority.create(staging, cluster, now)
+    engine = make_database(staging / "controller.db")
+    try:
+        initialise(engine, cluster)
+        token, text = make_token(
+            Role.ADMIN,
+            "made by init for client.toml",
+            None,
+            None,
+            now=now,
+            ca_fingerprint=authority.fingerprint,
+        )
+        TokenTable(engine).add(token)
+    finally:
+        engine.dispose()
+    # JSON's strings are TOML's.
+    lines = [
+        "# For `motorpool`, and for any other client: where the controller is, how to know it, who you are.",
+        f"server = {json.dumps(_server(settings))}",
+        # Beside this file, so that both can be carried to another machine.
+        f"ca_file = {json.dumps(ca_file(settings.data_dir).name)}",
+        f"token = {json.dumps(text)}",
+        "",
+    ]
+    write_new(staging / "client.toml", "\n".join(lines).encode(), 0o600)
+
+
+def _server(settings: Settings) -> str:
+    host = settings.listen.host
+    if settings.advertise:
+        host = settings.advertise[0]
+    elif settings.listen.wildcard:
+        host = "127.0.0.1"
+    return str(type(settings.listen)(host, settings.listen.port))
+
+
+def _sync(directory: Path) -> None:
+    if os.name == "posix":
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

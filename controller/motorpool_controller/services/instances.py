@@ -1,0 +1,89 @@
+"""Instances over the API."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+import grpc
+
+from motorpool import v1
+from motorpool_controller.domain.errors import NotFoundError
+from motorpool_controller.domain.names import resource_id, shown
+from motorpool_controller.domain.workload import Instance
+from motorpool_controller.services import logs, pages
+from motorpool_controller.services.convert.instance import instance_message
+from motorpool_controller.services.views import is_on
+from motorpool_controller.store.live import Live
+from motorpool_controller.store.store import Store
+
+
+class InstanceService(v1.InstanceServiceServicer):
+    """Shows instances and their logs."""
+
+    def __init__(self, store: Store, live: Live) -> None:
+        self._store = store
+        self._live = live
+
+    async def GetInstance(  # noqa: N802  # gRPC's name
+        self,
+        request: v1.GetInstanceRequest,
+        context: grpc.aio.ServicerContext[v1.GetInstanceRequest, v1.Instance],
+    ) -> v1.Instance:
+        """Give one instance."""
+        return instance_message(self._found(request.name))
+
+    async def ListInstances(  # noqa: N802  # gRPC's name
+        self,
+        request: v1.ListInstancesRequest,
+        context: grpc.aio.ServicerContext[v1.ListInstancesRequest, v1.ListInstancesResponse],
+    ) -> v1.ListInstancesResponse:
+        """Give instances by name."""
+        if request.deployment:
+            resource_id(request.deployment, "deployments", "deployment")
+        if request.node:
+            resource_id(request.node, "nodes", "node")
+        view = self._store.view
+        rows, token = pages.page(
+            [
+                instance
+                for instance in view.instances.values()
+                if request.deployment in {"", instance.deployment}
+                and (not request.node or is_on(instance, request.node))
+            ],
+            key=lambda instance: instance.name,
+            scope=("instances", view.cluster_id, request.deployment, request.node),
+            size=request.page_size,
+            token=request.page_token,
+        )
+        return v1.ListInstancesResponse(
+            instances=[instance_message(instance) for instance in rows],
+            next_page_token=token,
+            resume_token=pages.resume_token(view.cluster_id, view.revision),
+        )
+
+    async def StreamInstanceLogs(  # noqa: N802  # gRPC's name
+        self,
+        request: v1.StreamInstanceLogsRequest,
+        context: grpc.aio.ServicerContext[v1.StreamInstanceLogsRequest, v1.StreamInstanceLogsResponse],
+    ) -> AsyncIterator[v1.StreamInstanceLogsResponse]:
+        """Give an instance's log."""
+        tail_lines = request.tail_lines if request.HasField("tail_lines") else logs.DEFAULT_TAIL_LINES
+        async with aclosing(
+            logs.lines(
+                self._live,
+                self._found(request.name),
+                tail_lines=tail_lines,
+                follow=request.follow,
+                previous=request.previous,
+            )
+        ) as batches:
+            async for batch in batches:
+                yield v1.StreamInstanceLogsResponse(lines=batch)
+
+    def _found(self, name: str) -> Instance:
+        resource_id(name, "instances")
+        instance = self._store.view.instances.get(name)
+        if instance is None:
+            raise NotFoundError("NOT_FOUND", f"{shown(name)} does not exist; `motorpool instances` lists those that do")
+        return instance

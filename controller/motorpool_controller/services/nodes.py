@@ -1,0 +1,182 @@
+"""Nodes and their devices over the API."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import grpc
+from google.protobuf.empty_pb2 import Empty
+
+from motorpool import v1
+from motorpool_controller.domain.errors import NotFoundError, PreconditionError
+from motorpool_controller.domain.event import Severity
+from motorpool_controller.domain.fleet import Node
+from motorpool_controller.domain.names import device_name, resource_id, shown
+from motorpool_controller.services import pages
+from motorpool_controller.services.convert import fields
+from motorpool_controller.services.convert.device import device_message, device_usage_message
+from motorpool_controller.services.convert.node import Claimed
+from motorpool_controller.services.mutations import check_etag, mutate
+from motorpool_controller.services.views import claims, is_on, node_view
+from motorpool_controller.store.live import Live
+from motorpool_controller.store.store import Store
+from motorpool_controller.store.transaction import Transaction
+
+ALL_NODES = "nodes/-"
+_CHANGEABLE = ("labels", "cordoned")
+
+
+class NodeService(v1.NodeServiceServicer):
+    """Shows, labels, cordons and forgets nodes."""
+
+    def __init__(self, store: Store, live: Live) -> None:
+        self._store = store
+        self._live = live
+
+    async def GetNode(  # noqa: N802  # gRPC's name
+        self, request: v1.GetNodeRequest, context: grpc.aio.ServicerContext[v1.GetNodeRequest, v1.Node]
+    ) -> v1.Node:
+        """Give one node."""
+        resource_id(request.name, "nodes")
+        view = self._store.view
+        node = view.nodes.get(request.name)
+        if node is None:
+            raise _not_found(request.name)
+        return node_view(node, self._live, claims(view.instances.values()))
+
+    async def ListNodes(  # noqa: N802  # gRPC's name
+        self,
+        request: v1.ListNodesRequest,
+        context: grpc.aio.ServicerContext[v1.ListNodesRequest, v1.ListNodesResponse],
+    ) -> v1.ListNodesResponse:
+        """Give nodes by name."""
+        view = self._store.view
+        rows, token = pages.page(
+            view.nodes.values(),
+            key=lambda node: node.name,
+            scope=("nodes", view.cluster_id),
+            size=request.page_size,
+            token=request.page_token,
+        )
+        claimed = claims(view.instances.values())
+        return v1.ListNodesResponse(
+            nodes=[node_view(node, self._live, claimed) for node in rows],
+            next_page_token=token,
+            resume_token=pages.resume_token(view.cluster_id, view.revision),
+        )
+
+    async def UpdateNode(  # noqa: N802  # gRPC's name
+        self, request: v1.UpdateNodeRequest, context: grpc.aio.ServicerContext[v1.UpdateNodeRequest, v1.Node]
+    ) -> v1.Node:
+        """Change labels or cordoned."""
+        resource_id(request.node.name, "nodes", "node.name")
+        wrong = [path for path in request.update_mask.paths if path not in _CHANGEABLE]
+        if wrong or not request.update_mask.paths:
+            given = shown(wrong[0]) if wrong else "nothing"
+            raise fields.invalid("update_mask", f"{given} cannot be changed; name {' or '.join(_CHANGEABLE)}")
+        labels = fields.words(request.node.labels, "node.labels")
+
+        def change(tx: Transaction) -> v1.Node:
+            node = _found(tx, request.node.name)
+            check_etag(node.name, node.revision, request.node.etag)
+            changed = node
+            if "labels" in request.update_mask.paths:
+                # A label as the agent has it is the agent's, who may change it.
+                own = {key: value for key, value in labels.items() if node.agent_labels.get(key) != value}
+                changed = replace(changed, operator_labels=own)
+            if "cordoned" in request.update_mask.paths and node.cordoned != request.node.cordoned:
+                changed = replace(changed, cordoned=request.node.cordoned)
+                _tell_cordon(tx, changed)
+            return node_view(tx.nodes.put(changed), self._live, claims(tx.instances.values()))
+
+        return await mutate(self._store, request, v1.Node, change)
+
+    async def DeleteNode(  # noqa: N802  # gRPC's name
+        self, request: v1.DeleteNodeRequest, context: grpc.aio.ServicerContext[v1.DeleteNodeRequest, Empty]
+    ) -> Empty:
+        """Forget a node and revoke its certificate."""
+        resource_id(request.name, "nodes")
+
+        def change(tx: Transaction) -> Empty:
+            node = _found(tx, request.name)
+            check_etag(node.name, node.revision, request.etag)
+            held = [instance for instance in tx.instances.values() if is_on(instance, node.name)]
+            if held and not request.force:
+                raise PreconditionError(
+                    "NODE_NOT_EMPTY",
+                    f"{node.name} has {len(held)} instances, {held[0].name} among them; cordon it and delete them "
+                    "first, or delete it with force, which forgets them without stopping them",
+                )
+            for instance in held:
+                tx.instances.delete(instance.name)
+                tx.event(
+                    Severity.WARNING,
+                    "INSTANCE_FORGOTTEN",
+                    instance.name,
+                    f"{node.name} was deleted with force; what runs there was not stopped",
+                )
+            tx.nodes.delete(node.name)
+            tx.event(
+                Severity.WARNING,
+                "NODE_DELETED",
+                node.name,
+                "its certificate is revoked; enrol it again to have it back",
+            )
+            return Empty()
+
+        answer = await mutate(self._store, request, Empty, change)
+        if request.name not in self._store.view.nodes:
+            self._live.forget(request.name)
+        return answer
+
+    async def ListDevices(  # noqa: N802  # gRPC's name
+        self,
+        request: v1.ListDevicesRequest,
+        context: grpc.aio.ServicerContext[v1.ListDevicesRequest, v1.ListDevicesResponse],
+    ) -> v1.ListDevicesResponse:
+        """Give devices by name."""
+        resource_id(request.parent, "nodes", "parent")
+        view = self._store.view
+        if request.parent != ALL_NODES and request.parent not in view.nodes:
+            raise _not_found(request.parent)
+        nodes = view.nodes.values() if request.parent == ALL_NODES else [view.nodes[request.parent]]
+        rows, token = pages.page(
+            [(node, device) for node in nodes for device in node.devices],
+            key=lambda row: device_name(row[0].name, row[1].device_id),
+            scope=("devices", view.cluster_id, request.parent),
+            size=request.page_size,
+            token=request.page_token,
+        )
+        claimed = claims(view.instances.values())
+        devices = []
+        for node, device in rows:
+            usage = self._live.usage(node.name)
+            measured = next(
+                (each for each in (usage.devices if usage else ()) if each.device_id == device.device_id), None
+            )
+            devices.append(
+                v1.DeviceStatus(
+                    device=device_message(node.name, device),
+                    usage=None if measured is None else device_usage_message(measured),
+                    claimed_bytes=claimed.get(node.name, Claimed()).devices.get(device.device_id, 0),
+                )
+            )
+        return v1.ListDevicesResponse(devices=devices, next_page_token=token)
+
+
+def _tell_cordon(tx: Transaction, node: Node) -> None:
+    if node.cordoned:
+        tx.event(Severity.INFO, "NODE_CORDONED", node.name, "nothing new is placed here; what runs goes on")
+    else:
+        tx.event(Severity.INFO, "NODE_UNCORDONED", node.name, "new instances may be placed here again")
+
+
+def _found(tx: Transaction, name: str) -> Node:
+    node = tx.nodes.get(name)
+    if node is None:
+        raise _not_found(name)
+    return node
+
+
+def _not_found(name: str) -> NotFoundError:
+    return NotFoundError("NOT_FOUND", f"{shown(name)} does not exist; `motorpool nodes` lists those that do")

@@ -1,0 +1,86 @@
+"""Page and resume tokens: opaque to callers, checked when they come back."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from motorpool_controller.domain.errors import InvalidError
+from motorpool_controller.services.convert import fields
+
+T = TypeVar("T")
+
+DEFAULT_SIZE = 100
+MAX_SIZE = 1_000
+_CHECK_BYTES = 12
+_MAX_TOKEN_CHARACTERS = 4_096
+
+
+def page(
+    rows: Iterable[T],
+    *,
+    key: Callable[[T], str],
+    scope: tuple[str, ...],
+    size: int,
+    token: str,
+    descending: bool = False,
+) -> tuple[list[T], str]:
+    """Return the rows after the token's, in the order of their keys, and the token of the next page.
+
+    Keys are unique. ``scope`` says which list of which cluster this is, filters included: a token of another one is
+    refused. A row that appears or goes between two pages moves no other row from one page to the next.
+    """
+    size = page_size(size)
+    after = _opened(token, scope) if token else None
+    ordered = sorted(((key(row), row) for row in rows), key=lambda pair: pair[0], reverse=descending)
+    if after is not None:
+        ordered = [pair for pair in ordered if (pair[0] < after if descending else pair[0] > after)]
+    shown = ordered[:size]
+    return [row for _, row in shown], _sealed(shown[-1][0], scope) if len(ordered) > size else ""
+
+
+def page_size(size: int) -> int:
+    """Return how many rows a page has."""
+    if size < 0:
+        raise fields.invalid("page_size", f"{size} is negative; leave it out for {DEFAULT_SIZE}")
+    return min(size, MAX_SIZE) if size else DEFAULT_SIZE
+
+
+def resume_token(cluster_id: str, revision: int) -> str:
+    """Return the token from which Watch goes on after a revision."""
+    return _sealed(str(revision), ("resume", cluster_id))
+
+
+def resume_revision(cluster_id: str, token: str) -> int:
+    """Return the revision of a resume token."""
+    return int(_opened(token, ("resume", cluster_id)))
+
+
+def _sealed(key: str, scope: tuple[str, ...]) -> str:
+    payload = key.encode()
+    return base64.urlsafe_b64encode(_check(payload, scope) + payload).decode()
+
+
+def _opened(token: str, scope: tuple[str, ...]) -> str:
+    # Not against forgers, who could read everything a token opens anyway: against mix-ups.
+    if len(token) <= _MAX_TOKEN_CHARACTERS:
+        try:
+            sealed = base64.b64decode(token.encode(), altchars=b"-_", validate=True)
+        except (binascii.Error, ValueError):
+            sealed = b""
+        check, payload = sealed[:_CHECK_BYTES], sealed[_CHECK_BYTES:]
+        if sealed and check == _check(payload, scope):
+            return payload.decode()
+    kind = "resume_token" if scope[0] == "resume" else "page_token"
+    raise InvalidError(
+        "PAGE_TOKEN_INVALID",
+        f"{kind}: it was not given by this cluster for this list and these filters; begin again without one",
+        metadata={"field": kind},
+    )
+
+
+def _check(payload: bytes, scope: tuple[str, ...]) -> bytes:
+    return hashlib.sha256(b"\0".join([*(part.encode() for part in scope), payload])).digest()[:_CHECK_BYTES]

@@ -1,0 +1,165 @@
+"""The two listeners: the public one, and the agents'."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import grpc
+from google.protobuf import descriptor_pool
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from motorpool import v1
+from motorpool_controller.config import Address, Settings
+from motorpool_controller.security.addresses import advertised, certified
+from motorpool_controller.security.authority import Authority
+from motorpool_controller.security.serving import Serving, serving_certificate
+from motorpool_controller.services.authentication import (
+    Authenticator,
+    CertificateAuthenticator,
+    Guard,
+    TokenAuthenticator,
+)
+from motorpool_controller.store.store import Store, utc_now
+
+PUBLIC_MESSAGE_BYTES = 4 * 1024 * 1024
+AGENTS_MESSAGE_BYTES = 64 * 1024 * 1024
+
+log = logging.getLogger(__name__)
+
+_ADDERS: Mapping[type, Callable[[Any, grpc.aio.Server], None]] = {
+    v1.AgentServiceServicer: v1.add_AgentServiceServicer_to_server,
+    v1.BackendServiceServicer: v1.add_BackendServiceServicer_to_server,
+    v1.ClusterServiceServicer: v1.add_ClusterServiceServicer_to_server,
+    v1.DeploymentServiceServicer: v1.add_DeploymentServiceServicer_to_server,
+    v1.EnrollmentServiceServicer: v1.add_EnrollmentServiceServicer_to_server,
+    v1.EventServiceServicer: v1.add_EventServiceServicer_to_server,
+    v1.InstanceServiceServicer: v1.add_InstanceServiceServicer_to_server,
+    v1.NodeServiceServicer: v1.add_NodeServiceServicer_to_server,
+    v1.TokenServiceServicer: v1.add_TokenServiceServicer_to_server,
+    v1.WatchServiceServicer: v1.add_WatchServiceServicer_to_server,
+}
+
+
+class ListenError(Exception):
+    """An address cannot be listened on."""
+
+
+class Server:
+    """Serves the public services on one listener, and the agents' on the other."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        authority: Authority,
+        *,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._settings = settings
+        self._authority = authority
+        self._clock = clock
+        hosts = certified((settings.listen, settings.agents_listen), settings.advertise)
+        self._hosts = hosts
+        self._serving = serving_certificate(settings.data_dir, authority, hosts, clock())
+        self._public = _server(TokenAuthenticator(store, clock), PUBLIC_MESSAGE_BYTES)
+        self._agents = _server(CertificateAuthenticator(store, clock), AGENTS_MESSAGE_BYTES)
+        self._health = health.aio.HealthServicer()
+        self.public_address = self._bind(self._public, settings.listen, agents=False)
+        """Where the public listener is bound, its port known."""
+        self.agents_address = self._bind(self._agents, settings.agents_listen, agents=True)
+        """Where the agents' listener is bound, its port known."""
+        self.agent_endpoints = tuple(
+            str(Address(host, self.agents_address.port))
+            for host in advertised(settings.agents_listen, settings.advertise)
+        )
+        """Where agents reach the agents' listener."""
+
+    async def start(self, public: Sequence[object], agents: Sequence[object]) -> None:
+        """Serve these services, on the public listener and on the agents'."""
+        for service in public:
+            _add(service, self._public)
+        for service in agents:
+            _add(service, self._agents)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._public)
+        reflection.enable_server_reflection(
+            # The agents' too: whoever looks finds what there is, wherever it is served.
+            sorted([*_names([*public, *agents]), health.SERVICE_NAME, reflection.SERVICE_NAME]),
+            self._public,
+        )
+        await self._public.start()
+        await self._agents.start()
+
+    async def stop(self) -> None:
+        """End: refuse new calls, let those in progress finish for the grace, then cut them."""
+        await self._health.enter_graceful_shutdown()
+        grace = self._settings.shutdown_grace_seconds
+        await asyncio.gather(self._public.stop(grace), self._agents.stop(grace))
+
+    def _bind(self, server: grpc.aio.Server, address: Address, *, agents: bool) -> Address:
+        initial = self._configuration(self._serving)
+        credentials = grpc.dynamic_ssl_server_credentials(
+            initial,
+            self._renewed,  # type: ignore[arg-type]  # gRPC documents None for "keep what you have"
+            require_client_authentication=agents,
+        )
+        try:
+            port = server.add_secure_port(str(address), credentials)
+        except RuntimeError as error:
+            raise ListenError(
+                f"cannot listen on {address}: the port is in use, or the address is not this machine's; give another "
+                f"with {'--agents-listen' if agents else '--listen'}"
+            ) from error
+        return Address(address.host, port)
+
+    def _configuration(self, serving: Serving) -> grpc.ServerCertificateConfiguration:
+        authority = self._authority.pem.encode()
+        # The chain goes up to the authority: a machine that joins finds it there by the fingerprint in its token.
+        return grpc.ssl_server_certificate_configuration(
+            [(serving.key, serving.certificate + authority)], root_certificates=authority
+        )
+
+    def _renewed(self) -> grpc.ServerCertificateConfiguration | None:
+        """Return a new certificate once the present one ends soon; gRPC asks at every handshake, in its threads."""
+        now = self._clock()
+        if now < self._serving.renew_time:
+            return None
+        self._serving = serving_certificate(self._settings.data_dir, self._authority, self._hosts, now)
+        log.info("server certificate renewed", extra={"renew_time": self._serving.renew_time.isoformat()})
+        return self._configuration(self._serving)
+
+
+def _server(authenticator: Authenticator, message_bytes: int) -> grpc.aio.Server:
+    return grpc.aio.server(
+        interceptors=[Guard(authenticator)],
+        options=[
+            ("grpc.max_receive_message_length", message_bytes),
+            # Two controllers on one port would each get some of the calls.
+            ("grpc.so_reuseport", 0),
+            ("grpc.keepalive_time_ms", 30_000),
+            ("grpc.keepalive_timeout_ms", 10_000),
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+        ],
+    )
+
+
+def _add(service: object, server: grpc.aio.Server) -> None:
+    _ADDERS[_servicer(service)](service, server)
+
+
+def _names(services: Sequence[object]) -> list[str]:
+    names = (_servicer(service).__name__.removesuffix("Servicer") for service in services)
+    pool = descriptor_pool.Default()
+    return [str(pool.FindServiceByName(f"motorpool.v1.{name}").full_name) for name in names]
+
+
+def _servicer(service: object) -> type:
+    found = next((kind for kind in _ADDERS if isinstance(service, kind)), None)
+    if found is None:
+        raise TypeError(f"{type(service).__name__} is none of the services of motorpool.v1")
+    return found

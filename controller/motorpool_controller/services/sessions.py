@@ -1,0 +1,205 @@
+"""One agent's session: what comes in, what must go out. The servicer carries the bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from datetime import datetime
+
+from motorpool import v1
+from motorpool_controller.domain.errors import ConflictError, InvalidError
+from motorpool_controller.domain.event import Severity
+from motorpool_controller.services.convert import fields
+from motorpool_controller.services.convert.desired import desired_objects
+from motorpool_controller.services.convert.node import usage_of
+from motorpool_controller.services.desired import Acknowledged, Told
+from motorpool_controller.services.observed import Changed, Observed, in_session, record, revoked
+from motorpool_controller.store.live import Live
+from motorpool_controller.store.store import Store
+from motorpool_controller.store.transaction import Transaction
+
+log = logging.getLogger(__name__)
+
+
+class Session:
+    """The state of a session after its Welcome. It ends by itself, by its agent, or by ``end``."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        live: Live,
+        clock: Callable[[], datetime],
+        node: str,
+        node_uid: str,
+        epoch: int,
+        agent_instance_id: str,
+        told: Told,
+    ) -> None:
+        self.node = node
+        self.node_uid = node_uid
+        self.epoch = epoch
+        self.agent_instance_id = agent_instance_id
+        self.wake = asyncio.Event()
+        self._store = store
+        self._live = live
+        self._clock = clock
+        self._told = told
+        self._observed = Observed()
+        self._acknowledged = Acknowledged()
+        self._everything_due = True
+        self._resend: str | None = None
+        self._resend_asked = False
+        self._pings: dict[int, asyncio.Event] = {}
+        self._pings_due: list[int] = []
+        self._last_nonce = 0
+        self._ended = False
+        self._error: Exception | None = None
+
+    def end(self, error: Exception | None = None) -> None:
+        """End the session, with the error that its agent is told; the first reason counts."""
+        if not self._ended:
+            self._ended = True
+            self._error = error
+        self.wake.set()
+
+    async def alive(self, seconds: float) -> bool:
+        """Ask the agent whether it is there, and return whether it answers in time."""
+        self._last_nonce += 1
+        nonce = self._last_nonce
+        answered = self._pings[nonce] = asyncio.Event()
+        self._pings_due.append(nonce)
+        self.wake.set()
+        try:
+            async with asyncio.timeout(seconds):
+                await answered.wait()
+        except TimeoutError:
+            return False
+        finally:
+            del self._pings[nonce]
+        # `end` answers every ping, so that nobody waits for a session that is over.
+        return not self._ended
+
+    def ended(self) -> bool:
+        """Return whether it is over; raise why, if there is a reason."""
+        view = self._store.view
+        row = view.nodes.get(self.node)
+        if not self._ended and (row is None or row.uid != self.node_uid):
+            self.end(revoked(self.node))
+        if self._ended:
+            for answered in self._pings.values():
+                answered.set()
+            if self._error is not None:
+                raise self._error
+        return self._ended
+
+    def outgoing(self) -> Iterator[v1.SessionResponse]:
+        """Return what the agent must be told now. Only the latest of everything: nothing queues."""
+        for nonce in self._pings_due:
+            yield v1.SessionResponse(session_epoch=self.epoch, ping=v1.Ping(nonce=nonce))
+        self._pings_due.clear()
+        if self._resend is not None and not self._resend_asked:
+            self._resend_asked = True
+            yield v1.SessionResponse(session_epoch=self.epoch, resend_observed=v1.ResendObserved(message=self._resend))
+        wanted = self._live.wanted(self.node)
+        if wanted is None:
+            # Not decided yet, right after a start of the controller. An empty desired state would be a lie.
+            return
+        objects = desired_objects(wanted)
+        state = self._told.everything(objects) if self._everything_due else self._told.change(objects)
+        self._everything_due = False
+        if state is not None:
+            yield v1.SessionResponse(session_epoch=self.epoch, desired=state)
+
+    async def receive(self, message: v1.SessionRequest) -> None:
+        """Take in one message of the agent."""
+        if message.session_epoch != self.epoch:
+            raise ConflictError(
+                "STALE_EPOCH",
+                f"a message of session {message.session_epoch} came in session {self.epoch} of {self.node}; open a new "
+                "session",
+            )
+        kind = message.WhichOneof("message")
+        if kind == "heartbeat":
+            await self._heartbeat(message.heartbeat)
+        elif kind == "observed":
+            await self._observe(message.observed)
+        elif kind == "desired_ack":
+            await self._acknowledge(message.desired_ack)
+        elif kind == "pong":
+            answered = self._pings.get(message.pong.nonce)
+            if answered is not None:
+                answered.set()
+        elif kind == "hello":
+            raise InvalidError("FIELD_INVALID", "hello: a session has one Hello; open a new session for another")
+        # An unknown kind is of a newer agent, whose features this controller did not welcome: passed over.
+
+    async def _heartbeat(self, heartbeat: v1.Heartbeat) -> None:
+        now = self._clock()
+        usage = None
+        if heartbeat.HasField("usage"):
+            try:
+                usage = usage_of(heartbeat.usage, now)
+            except InvalidError as error:
+                log.warning("measurement passed over", extra={"node": self.node, "error": error.message})
+        self._live.heartbeat(self.node, usage, now)
+        if not self._observed.complete:
+            return
+        if heartbeat.observed_digest == self._observed.digest:
+            self._acknowledged.show()
+            self._confirm()
+        else:
+            self._ask_resend("the digest in the heartbeat is not that of what was received")
+
+    async def _observe(self, message: v1.ObservedState) -> None:
+        if not message.full and not self._observed.complete:
+            self._ask_resend("changes came before the first full state")
+            return
+        changed = self._observed.take(message)
+        await self._store.commit(lambda tx: self._record(tx, changed))
+        self._live.show(self.node, self._observed.reports.values())
+        now = self._clock()
+        for query_id, reading in changed.answers:
+            self._live.answer(self.node, query_id, reading, now)
+        if message.full:
+            self._resend = None
+            self._resend_asked = False
+            self._acknowledged.show()
+        self._acknowledged.remove(changed.removed)
+        self._confirm()
+
+    def _record(self, tx: Transaction, changed: Changed) -> None:
+        record(tx, in_session(tx, self.node, self.node_uid, self.epoch), self._observed, changed)
+
+    async def _acknowledge(self, ack: v1.DesiredAck) -> None:
+        if ack.error_reason and not ack.resend:
+            reason, message = fields.text(ack.error_reason), fields.text(ack.error_message)
+
+            def change(tx: Transaction) -> None:
+                in_session(tx, self.node, self.node_uid, self.epoch)
+                tx.event(
+                    Severity.WARNING,
+                    "DESIRED_REFUSED",
+                    self.node,
+                    f"the agent refused desired state {ack.version.version}: {reason}: {message}",
+                )
+
+            await self._store.commit(change)
+        elif ack.version.controller_epoch == self._store.view.controller_epoch and not ack.resend:
+            self._acknowledged.accept(min(ack.version.version, self._told.version))
+            self._confirm()
+            if self._acknowledged.unsure(self._told, self._observed.instances):
+                self._ask_resend("is anything left of what was to be removed?")
+        if ack.resend:
+            self._everything_due = True
+            self.wake.set()
+
+    def _confirm(self) -> None:
+        self._live.confirm_gone(self.node, self._acknowledged.gone(self._told, self._observed.instances))
+
+    def _ask_resend(self, why: str) -> None:
+        # Asked again, should an answer get lost: the next heartbeat comes here again and finds it unanswered.
+        self._resend_asked = False
+        self._resend = why
+        self.wake.set()

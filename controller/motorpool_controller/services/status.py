@@ -1,0 +1,84 @@
+"""Errors to google.rpc.Status. gRPC status is made here and nowhere else."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Mapping
+from typing import NoReturn
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import DecodeError
+from google.rpc.code_pb2 import Code
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+from grpc_status import rpc_status
+
+from motorpool_controller.domain import errors
+from motorpool_controller.store.errors import StoreError
+
+DOMAIN = "motorpool"
+
+log = logging.getLogger(__name__)
+
+_CODES: Mapping[type[errors.DomainError], int] = {
+    errors.NotFoundError: Code.NOT_FOUND,
+    errors.AlreadyExistsError: Code.ALREADY_EXISTS,
+    errors.InvalidError: Code.INVALID_ARGUMENT,
+    errors.ConflictError: Code.ABORTED,
+    errors.PreconditionError: Code.FAILED_PRECONDITION,
+    errors.UnauthenticatedError: Code.UNAUTHENTICATED,
+    errors.ForbiddenError: Code.PERMISSION_DENIED,
+    errors.UnavailableError: Code.UNAVAILABLE,
+    errors.OutOfRangeError: Code.OUT_OF_RANGE,
+    errors.TooLargeError: Code.RESOURCE_EXHAUSTED,
+}
+
+
+def status_of(error: Exception, method: str) -> Status:
+    """Return the status of a failed call. What is not the caller's fault is logged, under the trace it tells."""
+    if isinstance(error, errors.DomainError):
+        code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), Code.INTERNAL)
+        retry_seconds = error.retry_seconds if isinstance(error, errors.UnavailableError) else None
+        return _status(code, error.reason, error.message, error.metadata, retry_seconds)
+    if isinstance(error, DecodeError):
+        message = f"the request is not a valid message of {method}; make it with the protos of motorpool.v1"
+        return _status(Code.INVALID_ARGUMENT, "FIELD_INVALID", message)
+    if isinstance(error, StoreError):
+        log.error("call not stored", extra={"method": method, "error": str(error)})
+        return _status(Code.UNAVAILABLE, "STORE_UNAVAILABLE", str(error), retry_seconds=1.0)
+    trace = secrets.token_hex(8)
+    log.error("call failed", extra={"method": method, "trace": trace}, exc_info=error)
+    message = f"the controller failed; its log has the cause under trace {trace}"
+    return _status(Code.INTERNAL, "INTERNAL", message, {"trace": trace})
+
+
+def unimplemented(method: str) -> Status:
+    """Return the status of a call of a method that there is not."""
+    message = f"{method} is not in this version of the controller; GetCluster tells the version"
+    return _status(Code.UNIMPLEMENTED, "UNIMPLEMENTED", message)
+
+
+async def abort(context: grpc.aio.ServicerContext[object, object], status: Status) -> NoReturn:
+    """End a call with a status."""
+    await context.abort_with_status(rpc_status.to_status(status))
+    raise AssertionError("abort_with_status returned")
+
+
+def _status(
+    code: int,
+    reason: str,
+    message: str,
+    metadata: Mapping[str, str] | None = None,
+    retry_seconds: float | None = None,
+) -> Status:
+    details = [AnyMessage()]
+    details[0].Pack(ErrorInfo(domain=DOMAIN, reason=reason, metadata=metadata))
+    if retry_seconds is not None:
+        delay = Duration()
+        delay.FromMilliseconds(round(retry_seconds * 1000))
+        details.append(AnyMessage())
+        details[1].Pack(RetryInfo(retry_delay=delay))
+    return Status(code=code, message=message, details=details)

@@ -1,0 +1,281 @@
+"""What is true now and never stored: who is in session, what agents measure and answer, what they are to be told."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from motorpool_controller.domain.fleet import NodeUsage
+from motorpool_controller.reconcile.desired import DesiredOfNode
+from motorpool_controller.reconcile.world import Report
+from motorpool_controller.scheduling.snapshot import Reading
+from motorpool_controller.store.questions import Question, Questions
+from motorpool_controller.store.taps import LogRequest, LogTap
+
+NOTICED_BYTES = 256 * 1024 * 1024
+NOTICED_SHARE = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Everything one node is to be told."""
+
+    desired: DesiredOfNode
+    questions: tuple[Question, ...] = ()
+    logs: tuple[LogRequest, ...] = ()
+
+
+@dataclass(slots=True)
+class _Node:
+    """One node's state."""
+
+    wake: asyncio.Event | None = None
+    session_epoch: int = 0
+    lease_seconds: float = 0.0
+    heartbeat: float | None = None
+    heartbeat_time: datetime | None = None
+    usage: NodeUsage | None = None
+    desired: DesiredOfNode | None = None
+    gone: frozenset[str] = field(default_factory=frozenset)
+    reports: tuple[Report, ...] = ()
+
+
+class Live:
+    """Volatile state by full name of node. ``changed`` is set when there may be something new to decide."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.changed = asyncio.Event()
+        self._clock = clock
+        self._start = clock()
+        self._nodes: dict[str, _Node] = {}
+        self._settled: dict[str, NodeUsage] = {}
+        self._questions = Questions()
+        self._taps: dict[str, LogTap] = {}
+
+    # --- sessions
+
+    def connect(
+        self, node: str, *, session_epoch: int, lease_seconds: float, wake: asyncio.Event, now: datetime
+    ) -> None:
+        """A session began. ``wake`` is set whenever the node is to be told something new, or was deleted."""
+        state = self._node(node)
+        state.wake = wake
+        state.session_epoch = session_epoch
+        state.lease_seconds = lease_seconds
+        state.gone = frozenset()
+        state.reports = ()
+        self._beat(state, now)
+        self.changed.set()
+
+    def disconnect(self, node: str, session_epoch: int) -> None:
+        """A session ended, unless a later one replaced it. The lease runs on."""
+        state = self._nodes.get(node)
+        if state is None or state.session_epoch != session_epoch:
+            return
+        state.wake = None
+        for tap in [tap for tap in self._taps.values() if tap.node == node and not tap.dialled.is_set()]:
+            tap.end(f"the agent of {node} left its session; try again when the node is back")
+        self.changed.set()
+
+    def heartbeat(self, node: str, usage: NodeUsage | None, now: datetime) -> None:
+        """The agent is alive, and measured this."""
+        state = self._node(node)
+        if state.heartbeat is None or state.heartbeat + state.lease_seconds <= self._clock():
+            # It may count as lost, and is not.
+            self.changed.set()
+        self._beat(state, now)
+        if usage is None:
+            return
+        state.usage = usage
+        before = self._settled.get(node)
+        if before is None or _notable(before, usage):
+            self._settled[node] = usage
+            self.changed.set()
+
+    def show(self, node: str, reports: Iterable[Report]) -> None:
+        """These are all the reports of the node's instances, kept for when the node counts as ready again."""
+        self._node(node).reports = tuple(reports)
+
+    def reports(self, node: str) -> tuple[Report, ...]:
+        """Return what the node's agent last said of its instances."""
+        state = self._nodes.get(node)
+        return () if state is None else state.reports
+
+    def forget(self, node: str) -> None:
+        """The node was deleted; its session is woken to find that out."""
+        state = self._nodes.pop(node, None)
+        self._settled.pop(node, None)
+        self._questions.forget_node(node)
+        for tap in [tap for tap in self._taps.values() if tap.node == node]:
+            tap.end(f"{node} was deleted")
+        if state is not None and state.wake is not None:
+            state.wake.set()
+        self.changed.set()
+
+    def is_connected(self, node: str) -> bool:
+        """Return whether the node has a session."""
+        state = self._nodes.get(node)
+        return state is not None and state.wake is not None
+
+    def connected(self) -> frozenset[str]:
+        """Return the nodes that have a session."""
+        return frozenset(name for name, state in self._nodes.items() if state.wake is not None)
+
+    def lease_end(self, nodes: Iterable[str], *, lease_seconds: float, now: datetime) -> dict[str, datetime]:
+        """Return when each node counts as lost. One not heard of since the start gets a lease from there.
+
+        Counted on the monotonic clock: no correction of the time of day loses a node.
+        """
+        elapsed = self._clock()
+        ends: dict[str, datetime] = {}
+        for name in nodes:
+            state = self._nodes.get(name)
+            end = self._start + lease_seconds
+            if state is not None and state.heartbeat is not None:
+                end = state.heartbeat + state.lease_seconds
+            ends[name] = now + timedelta(seconds=end - elapsed)
+        return ends
+
+    def usage(self, node: str) -> NodeUsage | None:
+        """Return the last measurement of a node."""
+        state = self._nodes.get(node)
+        return None if state is None else state.usage
+
+    def heartbeat_time(self, node: str) -> datetime | None:
+        """Return when a node was last heard of, since the controller started."""
+        state = self._nodes.get(node)
+        return None if state is None else state.heartbeat_time
+
+    @property
+    def settled_usage(self) -> Mapping[str, NodeUsage]:
+        """The measurements to decide by: they follow the last ones only in steps that matter.
+
+        Otherwise the breathing of a machine at rest would rewrite the refusals of whatever waits for it.
+        """
+        return self._settled
+
+    # --- what nodes are to be told
+
+    def want(self, node: str, desired: DesiredOfNode) -> None:
+        """Set what a node is to run and to remove."""
+        state = self._node(node)
+        if state.desired != desired:
+            state.desired = desired
+            self._wake(node)
+
+    def wanted(self, node: str) -> Wanted | None:
+        """Return everything a node is to be told; None before it was decided, when it must be told nothing at all."""
+        state = self._nodes.get(node)
+        if state is None or state.desired is None:
+            return None
+        return Wanted(
+            desired=state.desired,
+            questions=self._questions.of(node),
+            logs=tuple(tap.request for tap in self._taps.values() if tap.node == node),
+        )
+
+    def confirm_gone(self, node: str, uids: frozenset[str]) -> None:
+        """Of these instances the node reports nothing any more, though it took their tombstones."""
+        state = self._node(node)
+        if state.gone != uids:
+            state.gone = uids
+            self.changed.set()
+
+    def gone(self, node: str) -> frozenset[str]:
+        """Return the uids of the instances of which nothing is left on a node."""
+        state = self._nodes.get(node)
+        return frozenset() if state is None else state.gone
+
+    # --- questions
+
+    @property
+    def readings(self) -> Mapping[tuple[str, str], Reading]:
+        """Answers about models by (node, path)."""
+        return self._questions.readings
+
+    def ask(self, needed: Collection[tuple[str, str]], now: datetime) -> datetime | None:
+        """Ask these questions, each once, and again when it is time; return when to call this again."""
+        for node in self._questions.need(needed, now):
+            self._wake(node)
+        return self._questions.next_time(needed)
+
+    def answer(self, node: str, query_id: str, reading: Reading, now: datetime) -> None:
+        """Take an agent's answer."""
+        if self._questions.answer(node, query_id, reading, now):
+            self._wake(node)
+            self.changed.set()
+
+    def forget_stale_readings(self, path: str, now: datetime) -> None:
+        """Have a path read again that was not read just now."""
+        self._questions.forget_stale(path, now)
+
+    # --- logs
+
+    def tap(
+        self, node: str, assignment_id: str, *, tail_lines: int, follow: bool, previous: bool, timeout_seconds: float
+    ) -> LogTap:
+        """Subscribe to an assignment's log; ``untap`` ends it."""
+        request = LogRequest(
+            subscription_id=uuid.uuid4().hex,
+            assignment_id=assignment_id,
+            tail_lines=tail_lines,
+            follow=follow,
+            previous=previous,
+            timeout_seconds=timeout_seconds,
+        )
+        tap = LogTap(node, request)
+        self._taps[request.subscription_id] = tap
+        self._wake(node)
+        return tap
+
+    def untap(self, tap: LogTap) -> None:
+        """End a subscription."""
+        tap.leave()
+        if self._taps.pop(tap.request.subscription_id, None) is not None:
+            self._wake(tap.node)
+
+    def find_tap(self, subscription_id: str) -> LogTap | None:
+        """Return a subscription that somebody reads."""
+        return self._taps.get(subscription_id)
+
+    @property
+    def tap_count(self) -> int:
+        """How many subscriptions there are."""
+        return len(self._taps)
+
+    def _node(self, node: str) -> _Node:
+        return self._nodes.setdefault(node, _Node())
+
+    def _beat(self, state: _Node, now: datetime) -> None:
+        state.heartbeat = self._clock()
+        state.heartbeat_time = now
+
+    def _wake(self, node: str) -> None:
+        state = self._nodes.get(node)
+        if state is not None and state.wake is not None:
+            state.wake.set()
+
+
+def _notable(before: NodeUsage, after: NodeUsage) -> bool:
+    """Return whether two measurements differ enough to decide anew."""
+    if _differ(before.memory_available_bytes, after.memory_available_bytes) or _differ(
+        before.memory_own_bytes, after.memory_own_bytes
+    ):
+        return True
+    devices = {device.device_id: device for device in before.devices}
+    return len(devices) != len(after.devices) or any(
+        device.device_id not in devices
+        or _differ(devices[device.device_id].used_bytes, device.used_bytes)
+        or _differ(devices[device.device_id].own_bytes, device.own_bytes)
+        for device in after.devices
+    )
+
+
+def _differ(before: int | None, after: int | None) -> bool:
+    if before is None or after is None:
+        return before is not after
+    return abs(after - before) >= max(NOTICED_BYTES, NOTICED_SHARE * before)

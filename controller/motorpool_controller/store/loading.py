@@ -1,0 +1,58 @@
+"""Reads the whole database into a view, and takes the next epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from sqlalchemy import Connection, Engine, Table, delete, select, update
+
+from motorpool_controller.domain.event import Event
+from motorpool_controller.domain.fleet import Node, Profile
+from motorpool_controller.domain.workload import Deployment, Instance
+from motorpool_controller.store import schema
+from motorpool_controller.store.codec import decode, microseconds, time_of
+from motorpool_controller.store.database import cluster_id, write
+from motorpool_controller.store.pending import Change
+from motorpool_controller.store.requests import KEPT
+from motorpool_controller.store.rows import StoredAnswer
+from motorpool_controller.store.view import View
+
+
+def take_over(engine: Engine, now: datetime) -> View:
+    """Take the next epoch, which fences every earlier controller, and return what is committed."""
+    cluster_id(engine)
+    with write(engine) as connection, connection.begin():
+        connection.execute(update(schema.meta).values(controller_epoch=schema.meta.c.controller_epoch + 1))
+        connection.execute(
+            delete(schema.requests).where(schema.requests.c.time_microseconds < microseconds(now - KEPT))
+        )
+        meta = connection.execute(select(schema.meta)).one()
+        view = View(meta.cluster_id, meta.controller_epoch, meta.revision, meta.changes_since)
+        view.fill(
+            nodes=[decode(body, Node) for _, body in _bodies(connection, schema.nodes)],
+            deployments=[decode(body, Deployment) for _, body in _bodies(connection, schema.deployments)],
+            instances=[decode(body, Instance) for _, body in _bodies(connection, schema.instances)],
+            profiles={name: decode(body, Profile) for name, body in _bodies(connection, schema.profiles)},
+            events=[decode(body, Event) for _, body in _bodies(connection, schema.events)],
+            answers=_answers(connection),
+            changes=_changes(connection),
+        )
+    return view
+
+
+def _bodies(connection: Connection, table: Table) -> Iterator[tuple[str, str]]:
+    for row in connection.execute(select(table.c.name, table.c.body).order_by(table.c.revision, table.c.name)):
+        yield row.name, row.body
+
+
+def _answers(connection: Connection) -> Iterator[StoredAnswer]:
+    for row in connection.execute(select(schema.requests).order_by(schema.requests.c.time_microseconds)):
+        yield StoredAnswer(row.request_id, row.method, row.digest, row.response, time_of(row.time_microseconds))
+
+
+def _changes(connection: Connection) -> Iterator[Change]:
+    # By kind and name within a revision: any order is as good as another there.
+    table = schema.changes
+    for row in connection.execute(select(table).order_by(table.c.revision, table.c.kind, table.c.name)):
+        yield Change(row.revision, row.kind, row.name, row.deleted)

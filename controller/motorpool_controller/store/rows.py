@@ -1,0 +1,109 @@
+"""Rows as a change sees them: what is committed, under earlier changes of the batch, under its own."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Generic, TypeVar
+
+from motorpool_controller.domain.event import Event
+from motorpool_controller.domain.fleet import Node, Profile
+from motorpool_controller.domain.workload import Deployment, Instance
+
+V = TypeVar("V")
+# Kinds whose rows carry their name and revision.
+R = TypeVar("R", bound=Node | Deployment | Instance | Event)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """What a request was answered, kept so that its repetition gets the same."""
+
+    request_id: str
+    method: str
+    digest: bytes
+    response: bytes
+    time: datetime
+
+
+class Overlay(Mapping[str, V], Generic[V]):
+    """A mapping by name that is changed without touching what lies below, also while iterating over it."""
+
+    def __init__(self, committed: Mapping[str, V], earlier: Mapping[str, V | None]) -> None:
+        self._committed = committed
+        self._earlier = earlier
+        self._own: dict[str, V | None] = {}
+
+    def __getitem__(self, name: str) -> V:
+        value = self._own[name] if name in self._own else self._below(name)
+        if value is None:
+            raise KeyError(name)
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        if not self._own and not self._earlier:
+            return iter(list(self._committed))
+        names = dict.fromkeys(self._committed)
+        for layer in (self._earlier, self._own):
+            for name, value in layer.items():
+                if value is None:
+                    names.pop(name, None)
+                else:
+                    names[name] = None
+        return iter(names)
+
+    def __len__(self) -> int:
+        return len(self._committed) if not self._own and not self._earlier else sum(1 for _ in self)
+
+    def delete(self, name: str) -> None:
+        """Remove a row; nothing happens where there is none."""
+        self._own[name] = None
+
+    def changed(self) -> dict[str, V | None]:
+        """Return the rows that this change leaves different from what it found; None for a removed one."""
+        return {name: value for name, value in self._own.items() if not self._same(value, self._below(name))}
+
+    def _below(self, name: str) -> V | None:
+        return self._earlier[name] if name in self._earlier else self._committed.get(name)
+
+    def _same(self, new: V | None, old: V | None) -> bool:
+        return new == old
+
+
+class Rows(Overlay[R]):
+    """Nodes, deployments, instances or events."""
+
+    def __init__(self, committed: Mapping[str, R], earlier: Mapping[str, R | None], revision: int) -> None:
+        super().__init__(committed, earlier)
+        self._revision = revision
+
+    def put(self, row: R) -> R:
+        """Add or replace a row; return it as it will be stored, with its revision. An equal one stays."""
+        current = self.get(row.name)
+        if current is not None and self._same(row, current):
+            return current
+        stored = dataclasses.replace(row, revision=self._revision)
+        self._own[row.name] = stored
+        return stored
+
+    def _same(self, new: R | None, old: R | None) -> bool:
+        if new is None or old is None:
+            return new is old
+        return new == old or dataclasses.replace(new, revision=old.revision) == old
+
+
+class ProfileRows(Overlay[Profile]):
+    """Profiles by digest."""
+
+    def put(self, digest: str, profile: Profile) -> None:
+        """Add a profile under its digest."""
+        self._own[digest] = profile
+
+
+class AnswerRows(Overlay[StoredAnswer]):
+    """Answered requests by request id."""
+
+    def put(self, answer: StoredAnswer) -> None:
+        """Keep an answer."""
+        self._own[answer.request_id] = answer

@@ -1,0 +1,117 @@
+"""The store's mirror in memory: what is committed, and nothing else."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import TypeVar
+
+from motorpool_controller.domain.event import Event
+from motorpool_controller.domain.fleet import Node, Profile
+from motorpool_controller.domain.workload import Deployment, Instance
+from motorpool_controller.store.pending import Change, Pending
+from motorpool_controller.store.rows import StoredAnswer
+
+V = TypeVar("V")
+
+EVENTS_KEPT = 5_000
+CHANGES_KEPT = 10_000
+# Old rows go in batches of this many at least: trimming one row with every write would double the writes.
+SLACK = 500
+
+
+class View:
+    """What is committed. It changes while its reader awaits: do not iterate over it across an await."""
+
+    def __init__(self, cluster_id: str, controller_epoch: int, revision: int, changes_since: int) -> None:
+        self.cluster_id = cluster_id
+        self.controller_epoch = controller_epoch
+        self.revision = revision
+        self.changes_since = changes_since
+        self._nodes: dict[str, Node] = {}
+        self._deployments: dict[str, Deployment] = {}
+        self._instances: dict[str, Instance] = {}
+        self._profiles: dict[str, Profile] = {}
+        self._events: dict[str, Event] = {}
+        self._answers: dict[str, StoredAnswer] = {}
+        self._latest_events: dict[str, str] = {}
+        self._changes: deque[Change] = deque()
+        self.nodes: Mapping[str, Node] = MappingProxyType(self._nodes)
+        self.deployments: Mapping[str, Deployment] = MappingProxyType(self._deployments)
+        self.instances: Mapping[str, Instance] = MappingProxyType(self._instances)
+        self.profiles: Mapping[str, Profile] = MappingProxyType(self._profiles)
+        self.events: Mapping[str, Event] = MappingProxyType(self._events)
+        """Events by name, the oldest revision first."""
+        self.answers: Mapping[str, StoredAnswer] = MappingProxyType(self._answers)
+        self.latest_events: Mapping[str, str] = MappingProxyType(self._latest_events)
+        """Name of the last event of each subject."""
+
+    def fill(
+        self,
+        *,
+        nodes: Iterable[Node],
+        deployments: Iterable[Deployment],
+        instances: Iterable[Instance],
+        profiles: Mapping[str, Profile],
+        events: Iterable[Event],
+        answers: Iterable[StoredAnswer],
+        changes: Iterable[Change],
+    ) -> None:
+        """Take in what the database holds; events and changes by revision."""
+        self._nodes.update((row.name, row) for row in nodes)
+        self._deployments.update((row.name, row) for row in deployments)
+        self._instances.update((row.name, row) for row in instances)
+        self._profiles.update(profiles)
+        self._events.update((row.name, row) for row in events)
+        self._answers.update((row.request_id, row) for row in answers)
+        self._latest_events.update((row.subject, row.name) for row in self._events.values())
+        self._changes.extend(changes)
+
+    def changes_after(self, revision: int) -> Iterable[Change]:
+        """Return the changes after a revision that is not older than ``changes_since``, in their order."""
+        found: deque[Change] = deque()
+        for change in reversed(self._changes):
+            if change.revision <= revision:
+                break
+            found.appendleft(change)
+        return found
+
+    def trim(self, pending: Pending) -> None:
+        """Add to a batch the removal of the oldest events and changes, once there are too many."""
+        surplus = len(self._events) + len(pending.events) - EVENTS_KEPT
+        if surplus >= SLACK:
+            for name, _ in zip(self._events, range(surplus), strict=False):
+                pending.events.setdefault(name, None)
+        surplus = len(self._changes) + len(pending.changes) - CHANGES_KEPT
+        if surplus >= SLACK and self._changes:
+            pending.changes_since = self._changes[min(surplus, len(self._changes)) - 1].revision
+
+    def apply(self, pending: Pending) -> None:
+        """Take in a batch that was committed."""
+        _apply(self._nodes, pending.nodes)
+        _apply(self._deployments, pending.deployments)
+        _apply(self._instances, pending.instances)
+        _apply(self._profiles, pending.profiles)
+        _apply(self._answers, pending.answers)
+        for name, event in pending.events.items():
+            old = self._events.pop(name, None)
+            if event is not None:
+                self._events[name] = event
+            elif old is not None and self._latest_events.get(old.subject) == name:
+                del self._latest_events[old.subject]
+        self._latest_events.update(pending.latest_events)
+        self._changes.extend(pending.changes)
+        if pending.changes_since is not None:
+            self.changes_since = pending.changes_since
+            while self._changes and self._changes[0].revision <= pending.changes_since:
+                self._changes.popleft()
+        self.revision = pending.revision
+
+
+def _apply(rows: dict[str, V], changed: Mapping[str, V | None]) -> None:
+    for name, row in changed.items():
+        if row is None:
+            rows.pop(name, None)
+        else:
+            rows[name] = row

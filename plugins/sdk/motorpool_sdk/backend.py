@@ -1,0 +1,202 @@
+"""What a backend plugin says and is asked: profile, launch request, launch. Pure data and one protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+
+class MemoryModel(StrEnum):
+    """How a backend takes memory; names the controller's selector."""
+
+    FRACTION = "fraction"
+    LAYERS = "layers"
+    FIXED = "fixed"
+
+
+class OptionKind(StrEnum):
+    """What kind of value an option takes."""
+
+    FLAG = "flag"
+    STRING = "string"
+    INTEGER = "integer"
+    NUMBER = "number"
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """One option of the engine's command line.
+
+    ``name`` and ``aliases`` carry no dashes. A ``system_owned`` option is set by Motorpool, and refused when a user
+    sets it. ``meaning`` is what scheduling takes from it: ``context_length``, ``parallel``, ``gpu_layers``, …
+    """
+
+    name: str
+    aliases: tuple[str, ...] = ()
+    kind: OptionKind = OptionKind.STRING
+    system_owned: bool = False
+    meaning: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """An environment that the agent makes for an engine below its data directory, apart from its own.
+
+    ``requirements`` are exact, as pip takes them. ``files`` maps a file name to its text; they are written into the
+    environment's ``files`` folder, so that upgrading the plugin changes no engine that stands.
+    """
+
+    requirements: tuple[str, ...]
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """One version of the backend that this node can run."""
+
+    version: str
+    frameworks: tuple[str, ...] = ("cpu",)
+    executors: tuple[str, ...] = ("process",)
+    operating_systems: tuple[str, ...] = ()
+    architectures: tuple[str, ...] = ()
+    image: str = ""
+    executable: str = ""
+    environment: Environment | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """What scheduling knows of a backend on a node; see ``BackendProfile`` in the protos. Durations are in seconds."""
+
+    backend: str
+    versions: tuple[Version, ...]
+    memory_model: MemoryModel
+    rules: str
+    aliases: tuple[str, ...] = ()
+    fraction_option: str = ""
+    fraction_default: float | None = None
+    formats: tuple[str, ...] = ()
+    architectures: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    distributed_styles: tuple[str, ...] = ()
+    options: tuple[Option, ...] = ()
+    health_path: str = ""
+    metrics_path: str = ""
+    api_key: bool = False
+    cpu: bool = False
+    start_timeout_seconds: float = 600.0
+    stop_grace_seconds: float = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameter:
+    """One parameter, parsed by the controller.
+
+    ``option`` is canonical, without dashes, when ``known``; else as written.
+    """
+
+    option: str
+    values: tuple[str, ...] = ()
+    known: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchRequest:
+    """Everything a backend needs to say how an assignment is launched. Sizes are in bytes.
+
+    ``engine_dir`` is where the version's environment stands (``engine_dir/bin/python``, ``engine_dir/files``), or None
+    where the version has none; ``executable`` is the version's program, empty where it has none. ``api_key`` is secret:
+    it belongs into ``Launch.secrets``, never into ``argv``.
+    """
+
+    backend_version: str
+    framework: str
+    model_path: Path
+    served_model_name: str
+    listen_address: str
+    port: int
+    engine_dir: Path | None = None
+    executable: str = ""
+    parameters: tuple[Parameter, ...] = ()
+    api_key: str = ""
+    device_ids: tuple[str, ...] = ()
+    device_indexes: tuple[int, ...] = ()
+    memory_bytes: int = 0
+    device_memory_bytes: tuple[int, ...] = ()
+    offloaded_layers: int | None = None
+    tensor_split: tuple[float, ...] = ()
+    memory_fraction: float | None = None
+    context_length: int | None = None
+    parallel: int | None = None
+    cpu_count: int = 1
+    trust_remote_code: bool = False
+    image: str = ""
+    command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """How the agent learns that an engine is ready: GET ``path`` on its port answers 200."""
+
+    path: str
+    period_seconds: float = 0.2
+    timeout_seconds: float = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """How to launch an engine: an argument list, never a shell string, and never carried out by the plugin.
+
+    ``secrets`` are environment variables like ``env`` that are never shown. ``start_timeout_seconds`` runs from exec to
+    ready; ``stop_grace_seconds`` from TERM to KILL.
+    """
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    image: str = ""
+    working_directory: Path | None = None
+    readiness: Probe | None = None
+    start_timeout_seconds: float = 600.0
+    stop_grace_seconds: float = 30.0
+
+
+class Severity(StrEnum):
+    """Whether a finding stops a launch."""
+
+    NOTE = "note"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One remark of a backend's check: a stable ``reason`` and a sentence that says what to do."""
+
+    severity: Severity
+    reason: str
+    message: str
+
+
+class BackendPlugin(Protocol):
+    """What a backend plugin registers.
+
+    All three methods are pure but for looking at the node in ``profile`` (is a program installed?). None starts the
+    engine. Each call runs in the plugin's own process, with a deadline.
+    """
+
+    def profile(self) -> Profile:
+        """Return what the controller schedules with. Called at start, and again when the node's engines change."""
+        ...
+
+    def check(self, request: LaunchRequest) -> Sequence[Finding]:
+        """Return what speaks against launching ``request``; an error finding stops it."""
+        ...
+
+    def launch(self, request: LaunchRequest) -> Launch:
+        """Return how to launch ``request``."""
+        ...

@@ -1,0 +1,183 @@
+"""What is wrong with a plugin's answers, beyond their types.
+
+The agent asks it of every answer, the contracts in ``testing`` of every test.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from motorpool_sdk.accelerator import Device, Exposure, Sample
+from motorpool_sdk.backend import Launch, MemoryModel, Option, Profile, Version
+from motorpool_sdk.manifest import Manifest
+
+RULES = ("vllm", "sglang", "mindie", "gguf", "fixed", "generic_fraction")
+_EXECUTORS = ("process", "docker", "systemd")
+_MOST_INTEGER = 2**63 - 1
+_MOST_INDEX = 2**31 - 1
+_MOST_SECONDS = 7 * 24 * 3600.0
+_OPTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
+_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+
+
+def profile_faults(profile: Profile, manifest: Manifest) -> tuple[str, ...]:
+    """Return what is wrong with a backend's profile, each as a clause that names the field."""
+    return tuple(_profile_faults(profile, manifest))
+
+
+def launch_faults(launch: Launch, manifest: Manifest, api_key: str = "") -> tuple[str, ...]:
+    """Return what is wrong with a launch: its arguments, its environment, and a key where it would show."""
+    return tuple(_launch_faults(launch, manifest, api_key))
+
+
+def device_faults(device: Device, manifest: Manifest) -> tuple[str, ...]:
+    """Return what is wrong with one device."""
+    return tuple(_device_faults(device, manifest))
+
+
+def sample_faults(sample: Sample) -> tuple[str, ...]:
+    """Return what is wrong with one measurement."""
+    return tuple(_sample_faults(sample))
+
+
+def exposure_faults(exposure: Exposure, manifest: Manifest) -> tuple[str, ...]:
+    """Return what is wrong with how devices are handed over."""
+    return tuple(_env_faults("env", exposure.env, manifest))
+
+
+def _profile_faults(profile: Profile, manifest: Manifest) -> Iterator[str]:
+    if profile.backend != manifest.provides:
+        yield f"backend is {profile.backend!r}, and the manifest provides {manifest.provides!r}"
+    if not profile.versions:
+        yield "versions is empty"
+    yield from _repeated("versions", (version.version for version in profile.versions))
+    for version in profile.versions:
+        yield from _version_faults(version)
+    if profile.rules not in RULES:
+        yield f"rules is {profile.rules!r}; the controller knows {', '.join(RULES)}"
+    for alias in profile.aliases:
+        if not _ALIAS.fullmatch(alias):
+            yield f"aliases has {alias!r}"
+    if profile.memory_model is MemoryModel.FRACTION:
+        default = profile.fraction_default
+        if not profile.fraction_option or default is None or not 0 < default <= 1:
+            yield "memory_model is fraction, and fraction_option or fraction_default (above 0, up to 1) is missing"
+    if not profile.formats:
+        yield "formats is empty"
+    if not profile.categories:
+        yield "categories is empty"
+    yield from _option_faults(profile.options)
+    yield from _path_fault("health_path", profile.health_path)
+    yield from _path_fault("metrics_path", profile.metrics_path)
+    yield from _seconds_fault("start_timeout_seconds", profile.start_timeout_seconds)
+    yield from _seconds_fault("stop_grace_seconds", profile.stop_grace_seconds)
+
+
+def _version_faults(version: Version) -> Iterator[str]:
+    if not _VERSION.fullmatch(version.version):
+        yield f"versions has {version.version!r}; use letters, digits and ._+- only"
+    if not version.frameworks:
+        yield f"version {version.version} has no frameworks"
+    for executor in version.executors or ("",):
+        if executor not in _EXECUTORS:
+            yield f"version {version.version} names the executor {executor!r}; there are {', '.join(_EXECUTORS)}"
+    if version.environment is None:
+        return
+    if not version.environment.requirements:
+        yield f"version {version.version} has an environment without requirements"
+    for requirement in version.environment.requirements:
+        if "==" not in requirement or requirement.startswith("-"):
+            yield f"version {version.version} requires {requirement!r}; pin it exactly, as name==version"
+    for name in version.environment.files:
+        if not _FILE.fullmatch(name):
+            yield f"version {version.version} has the file {name!r}; use a plain file name"
+
+
+def _option_faults(options: Sequence[Option]) -> Iterator[str]:
+    names = [name for option in options for name in (option.name, *option.aliases)]
+    yield from _repeated("options", names)
+    for name in names:
+        if not _OPTION.fullmatch(name):
+            yield f"options has {name!r}; write names without leading dashes"
+
+
+def _launch_faults(launch: Launch, manifest: Manifest, api_key: str) -> Iterator[str]:
+    if not launch.argv or not launch.argv[0]:
+        yield "argv names no program"
+    for argument in launch.argv:
+        if "\0" in argument:
+            yield "argv has an argument with a NUL"
+    if api_key:
+        if any(api_key in argument for argument in launch.argv):
+            yield "argv shows the API key; put it into secrets"
+        if any(api_key in value for value in launch.env.values()):
+            yield "env shows the API key; put it into secrets"
+    yield from _env_faults("env", launch.env, manifest)
+    yield from _env_faults("secrets", launch.secrets, manifest)
+    yield from _seconds_fault("start_timeout_seconds", launch.start_timeout_seconds)
+    yield from _seconds_fault("stop_grace_seconds", launch.stop_grace_seconds)
+    if launch.readiness is not None:
+        yield from _path_fault("readiness.path", launch.readiness.path or "?")
+        yield from _seconds_fault("readiness.period_seconds", launch.readiness.period_seconds)
+        yield from _seconds_fault("readiness.timeout_seconds", launch.readiness.timeout_seconds)
+
+
+def _env_faults(what: str, env: Mapping[str, str], manifest: Manifest) -> Iterator[str]:
+    for name in env.keys() - set(manifest.sets_env):
+        yield f"{what} sets {name}, which the manifest's sets_env does not list"
+    for name, value in env.items():
+        if "\0" in value:
+            yield f"{what} sets {name} to a text with a NUL"
+
+
+def _device_faults(device: Device, manifest: Manifest) -> Iterator[str]:
+    if not device.device_id or len(device.device_id) > 256:
+        yield "device_id must have 1 to 256 characters"
+    if device.vendor != manifest.provides:
+        yield f"vendor is {device.vendor!r}, and the manifest provides {manifest.provides!r}"
+    if not device.framework:
+        yield "framework is empty"
+    yield from _integer_fault("memory_bytes", device.memory_bytes, least=1)
+    yield from _integer_fault("index", device.index, most=_MOST_INDEX)
+    yield from _integer_fault("numa_node", device.numa_node, most=_MOST_INDEX)
+    for link in device.links:
+        yield from _integer_fault("links.bandwidth_bytes_per_second", link.bandwidth_bytes_per_second)
+
+
+def _sample_faults(sample: Sample) -> Iterator[str]:
+    yield from _integer_fault("used_bytes", sample.used_bytes)
+    ratio = sample.utilization_ratio
+    if ratio is not None and not 0 <= ratio <= 1:
+        yield f"utilization_ratio is {ratio}; it goes from 0 to 1"
+    for name, value in (("temperature_celsius", sample.temperature_celsius), ("power_watts", sample.power_watts)):
+        if value is not None and not math.isfinite(value):
+            yield f"{name} is {value}"
+    for process in sample.processes:
+        yield from _integer_fault("processes.pid", process.pid, least=1)
+        yield from _integer_fault("processes.used_bytes", process.used_bytes)
+
+
+def _repeated(what: str, names: Iterable[str]) -> Iterator[str]:
+    for name, count in Counter(names).items():
+        if count > 1:
+            yield f"{what} has {name!r} {count} times"
+
+
+def _path_fault(what: str, path: str) -> Iterator[str]:
+    if path and not path.startswith("/"):
+        yield f"{what} is {path!r}; a path starts with /"
+
+
+def _seconds_fault(what: str, seconds: float) -> Iterator[str]:
+    if not 0 < seconds <= _MOST_SECONDS:
+        yield f"{what} is {seconds}; it is above 0 and at most a week"
+
+
+def _integer_fault(what: str, value: int | None, least: int = 0, most: int = _MOST_INTEGER) -> Iterator[str]:
+    if value is not None and not least <= value <= most:
+        yield f"{what} is {value}; it goes from {least} to {most}, or is None when unknown"

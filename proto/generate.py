@@ -1,0 +1,173 @@
+"""
+Make ``proto/python/motorpool/v1`` from ``proto/motorpool/v1/*.proto``.
+
+The generator is older than anything in the workspace's environment, so it lives in one of its own,
+``.cache/generator``, made from ``generator.lock``. ``--check`` writes nothing: it lists what is stale.
+"""
+
+import argparse
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from google.protobuf import descriptor_pb2
+
+HERE = Path(__file__).resolve().parent
+ENVIRONMENT = HERE.parent / ".cache" / "generator"
+LOCK = HERE / "generator.lock"
+PACKAGE = Path("motorpool/v1")
+OUTPUT = HERE / "python" / PACKAGE
+# The pinned grpcio-tools has wheels for these.
+PYTHONS = ("python3.11", "python3.12", "python3.13")
+
+
+def main() -> int:
+    """Generate, or check; the process's exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0] if __doc__ else None)
+    parser.add_argument("--check", action="store_true", help="list stale files and exit 1 instead of writing")
+    arguments = parser.parse_args()
+
+    enter_environment()
+    with tempfile.TemporaryDirectory() as folder:
+        fresh = compile_protos(Path(folder))
+    present = {path.name: path.read_bytes() for path in OUTPUT.glob("*") if path.is_file() and path.name != "README.md"}
+    stale = sorted(name for name in fresh.keys() | present.keys() if fresh.get(name) != present.get(name))
+    if arguments.check:
+        for name in stale:
+            print(f"stale: proto/python/{PACKAGE}/{name}: make proto", file=sys.stderr)
+        return 1 if stale else 0
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    for name in stale:
+        if name in fresh:
+            (OUTPUT / name).write_bytes(fresh[name])
+        else:
+            (OUTPUT / name).unlink()
+    print(f"{len(fresh)} files in proto/python/{PACKAGE}, {len(stale)} changed")
+    return 0
+
+
+def compile_protos(folder: Path) -> dict[str, bytes]:
+    """Return the generated files by name."""
+    # Only the generator's environment has these.
+    import grpc_tools  # noqa: PLC0415
+    from google.protobuf import descriptor_pb2  # noqa: PLC0415
+
+    protos = sorted(str(path.relative_to(HERE)) for path in (HERE / PACKAGE).glob("*.proto"))
+    descriptors = folder / "descriptors.binpb"
+    outputs = [f"--{kind}_out={folder}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
+    compiled = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "grpc_tools.protoc",
+            f"--proto_path={HERE}",
+            f"--proto_path={Path(grpc_tools.__file__).parent / '_proto'}",
+            f"--descriptor_set_out={descriptors}",
+            *outputs,
+            *protos,
+        ],
+        check=False,
+        # protoc finds protoc-gen-mypy there.
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"},
+        # Also names each stub written: of interest only if it failed.
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    if compiled.returncode:
+        sys.exit(f"generate.py: protoc refused the protos:\n{compiled.stderr}")
+    files = descriptor_pb2.FileDescriptorSet.FromString(descriptors.read_bytes()).file
+
+    generated = {path.name: path.read_bytes() for path in (folder / PACKAGE).iterdir()}
+    for file in files:
+        if not file.service:  # protoc writes an empty file for every proto without a service
+            for suffix in ("py", "pyi"):
+                generated.pop(f"{Path(file.name).stem}_pb2_grpc.{suffix}", None)
+    generated["__init__.py"] = package_source(files).encode()
+    return generated
+
+
+def package_source(files: "Iterable[descriptor_pb2.FileDescriptorProto]") -> str:
+    """Return the package's ``__init__.py``, which re-exports every name of every file."""
+    imports: list[str] = []
+    typed_imports: list[str] = []
+    exported: list[str] = []
+    for file in sorted(files, key=lambda file: file.name):
+        module = f"{PACKAGE.as_posix().replace('/', '.')}.{Path(file.name).stem}_pb2"
+        names = [
+            *(message.name for message in file.message_type),
+            *(enum.name for enum in file.enum_type),
+            *(value.name for enum in file.enum_type for value in enum.value),
+            *(extension.name for extension in file.extension),
+        ]
+        imports += import_lines(module, names)
+        exported += names
+        for service in file.service:
+            stubs = [
+                f"{service.name}Servicer",
+                f"{service.name}Stub",
+                f"add_{service.name}Servicer_to_server",
+            ]
+            imports += import_lines(f"{module}_grpc", stubs)
+            typed_imports += import_lines(f"{module}_grpc", [f"{service.name}AsyncStub"], indent="    ")
+            exported += stubs
+    return "\n".join(
+        [
+            "# Generated by proto/generate.py: edit the .proto files and run `make proto`.",
+            '"""The Motorpool API, version 1: every message, enum, stub and servicer by its name."""',
+            "",
+            "import typing as _typing",
+            "",
+            *imports,
+            "",
+            "if _typing.TYPE_CHECKING:  # a stub over grpc.aio, to type checkers only",
+            *(typed_imports or ["    pass"]),
+            "",
+            "__all__ = [",
+            *(f'    "{name}",' for name in sorted(exported)),
+            "]",
+            "",
+        ]
+    )
+
+
+def import_lines(module: str, names: Iterable[str], indent: str = "") -> list[str]:
+    """Return one import statement, each name re-exported."""
+    lines = [f"{indent}    {name} as {name}," for name in sorted(names)]
+    return [f"{indent}from {module} import (", *lines, f"{indent})"] if lines else []
+
+
+def enter_environment() -> None:
+    """Run this script again inside the generator's environment, made first if the lock changed."""
+    if Path(sys.prefix) == ENVIRONMENT:
+        return
+    python = ENVIRONMENT / "bin" / "python"
+    stamp = ENVIRONMENT / "generator.lock.sha256"
+    wanted = hashlib.sha256(LOCK.read_bytes()).hexdigest()
+    if not (python.exists() and stamp.exists() and stamp.read_text() == wanted):
+        shutil.rmtree(ENVIRONMENT, ignore_errors=True)
+        subprocess.run([base_python(), "-m", "venv", ENVIRONMENT], check=True)
+        pip = [str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
+        subprocess.run([*pip, "--require-hashes", "-r", str(LOCK)], check=True)
+        stamp.write_text(wanted)
+    os.execv(python, [str(python), str(Path(__file__).resolve()), *sys.argv[1:]])
+
+
+def base_python() -> str:
+    """Return a Python that the generator has wheels for."""
+    if f"python3.{sys.version_info.minor}" in PYTHONS:
+        return sys.executable
+    for name in PYTHONS:
+        if found := shutil.which(name):
+            return found
+    sys.exit(f"generate.py: the pinned generator needs one of {', '.join(PYTHONS)} on the PATH")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

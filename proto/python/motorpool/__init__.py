@@ -1,0 +1,1 @@
+"""The Motorpool API: ``from motorpool import v1``."""

@@ -1,0 +1,68 @@
+"""Whether hardware is there, told without asking its vendor."""
+
+from pathlib import Path
+
+import pytest
+
+from motorpool_agent.inventory.presence import present
+from motorpool_sdk import Kind, Manifest
+
+
+def manifest(**keys: tuple[str, ...]) -> Manifest:
+    return Manifest(kind=Kind.ACCELERATOR, api=">=0.1", provides="acme", module="acme", **keys)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A machine with one NVIDIA card, its device node and a library in a folder of its own."""
+    device = tmp_path / "sys/bus/pci/devices/0000:01:00.0"
+    device.mkdir(parents=True)
+    (device / "vendor").write_text("0x10de\n")
+    (device / "device").write_text("0x2335\n")
+    (tmp_path / "sys/bus/pci/devices/0000:00:00.0").mkdir()
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/nvidia0").touch()
+    (tmp_path / "opt/acme/lib").mkdir(parents=True)
+    (tmp_path / "opt/acme/lib/libacme.so.1").touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"pci_ids": ("10de",)},
+        {"pci_ids": ("ffff", "10de:2335")},
+        {"device_nodes": ("/dev/nvidia[0-9]*",)},
+        {"libraries": ("libacme.so.1",), "library_paths": ("/opt/acme/lib",)},
+        {"pci_ids": ("ffff",), "device_nodes": ("/dev/nvidia0",)},
+        {},
+    ],
+)
+def test_any_sign_is_enough(root: Path, keys: dict[str, tuple[str, ...]]) -> None:
+    """
+    A PCI id, a device node or a library tells of the hardware; a manifest that names none is always asked.
+    """
+    assert present(manifest(**keys), root)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"pci_ids": ("10de:ffff", "1002")},
+        {"device_nodes": ("/dev/kfd", "/dev/davinci[0-9]*")},
+        {"libraries": ("libacme.so.1",)},
+        {"libraries": ("libother.so",), "library_paths": ("/opt/acme/lib", "/no/such/folder")},
+    ],
+)
+def test_without_a_sign_there_is_none(root: Path, keys: dict[str, tuple[str, ...]]) -> None:
+    """
+    Another vendor's card, and a library elsewhere, are no sign.
+    """
+    assert not present(manifest(**keys), root)
+
+
+def test_an_empty_machine_is_no_error(tmp_path: Path) -> None:
+    """
+    A machine without PCI has no hardware of that kind.
+    """
+    assert not present(manifest(pci_ids=("10de",), device_nodes=("/dev/x",), libraries=("libx.so",)), tmp_path)

@@ -1,0 +1,59 @@
+"""A tiny HTTP server that behaves as it is told: what the tests run as an engine.
+
+``engine.py ADDRESS PORT [--option[=value]]…``
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import time
+
+
+def main() -> None:
+    address, port = sys.argv[1], int(sys.argv[2])
+    options = dict(part[2:].partition("=")[::2] for part in sys.argv[3:])
+    print(f"engine {os.getpid()} on {port}", flush=True)
+    if "environment" in options:
+        print(*(f"{name}={value}" for name, value in sorted(os.environ.items())), sep="\n", flush=True)
+    for number in range(int(options.get("chatter", "0"))):
+        print(f"line {number} {'x' * int(options.get('width', '0'))}")
+    sys.stdout.flush()
+    if "exit" in options:
+        sys.exit(int(options["exit"]))
+    if "abort" in options:
+        os.kill(os.getpid(), signal.SIGABRT)
+    if "ignore-term" in options:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if "stray" in options:
+        stray(options["stray"])
+    listener = socket.create_server((address, port))
+    if options.get("foreground") == "busy":
+        time.sleep(3600)
+    while True:
+        connection, _ = listener.accept()
+        with connection:
+            path = connection.recv(4096).split(b" ")[1:2]
+            if path == [b"/say"]:
+                print("said", flush=True)
+            status = "503 Loading" if "never-ready" in options else "200 OK"
+            connection.sendall(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+
+
+def stray(file: str) -> None:
+    """Leave a grandchild in a session of its own, which ignores SIGTERM."""
+    from pathlib import Path
+
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            Path(file + ".new").write_text(str(os.getpid()), encoding="ascii")
+            Path(file + ".new").rename(file)
+            time.sleep(3600)
+        os._exit(0)
+
+
+main()

@@ -1,0 +1,34 @@
+"""The data directory's lock."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from motorpool_agent.state.directory import DataDirectoryLock
+from motorpool_agent.state.errors import DataDirectoryError
+
+
+def test_one_at_a_time(tmp_path: Path) -> None:
+    """
+    While one agent has the directory another one is refused, told who has it, and admitted afterwards.
+    """
+    with (
+        DataDirectoryLock(tmp_path / "data"),
+        pytest.raises(DataDirectoryError, match=f"in use by another agent .pid {os.getpid()}.*--data-dir"),
+    ):
+        DataDirectoryLock(tmp_path / "data")
+
+    DataDirectoryLock(tmp_path / "data").release()
+
+
+def test_directory_that_cannot_be_made(tmp_path: Path) -> None:
+    """
+    A path that cannot be a directory is an error that names it and the setting.
+    """
+    (tmp_path / "file").touch()
+
+    with pytest.raises(DataDirectoryError, match=f"{tmp_path}/file/data cannot be used.*--data-dir"):
+        DataDirectoryLock(tmp_path / "file" / "data")

@@ -1,0 +1,248 @@
+"""Messages to the agent's types and back."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from motorpool import v1
+from motorpool_agent.convert.desired import BadMessageError, body_of
+from motorpool_agent.convert.facts import facts_message, facts_of
+from motorpool_agent.convert.inventory import device_message, profile_message, usage_message
+from motorpool_agent.convert.observed import digest_of, digest_over, instance_message, line
+from motorpool_agent.inventory import HostUsage
+from motorpool_agent.reconcile.assignment import Assignment, DeviceClaim, LogSubscription, Parameter
+from motorpool_agent.reconcile.observation import Failure, ObservedInstance, Rendered, State
+from motorpool_formats import ModelFacts
+from motorpool_sdk.accelerator import Device, Sample
+from motorpool_sdk.backend import Environment, MemoryModel, Profile, Version
+from tests.agent.session.objects import assignment, logs
+
+TIME = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def test_an_assignment_arrives_whole() -> None:
+    """
+    Every field that the agent uses is carried over, and what is absent stays absent.
+    """
+    body = body_of(
+        assignment(
+            "a",
+            3,
+            parameters=[v1.Parameter(option="ctx-size", values=["8"], known=True)],
+            env={"A": "b"},
+            exposure=v1.EXPOSURE_LOCAL,
+            api_key="k",
+            context_length=0,
+            tensor_split=[0.25, 0.75],
+            restart_on_error=True,
+        )
+    )
+
+    assert isinstance(body, Assignment)
+    assert (body.generation, body.digest, body.instance) == (3, "a.3", "instances/a")
+    assert body.parameters == (Parameter(option="ctx-size", values=("8",), known=True),)
+    assert (body.env, body.local_only, body.api_key) == ({"A": "b"}, True, "k")
+    assert (body.context_length, body.parallel, body.memory_fraction) == (0, None, None)
+    assert (body.memory_bytes, body.devices, body.tensor_split) == (100, (), (0.25, 0.75))
+
+
+def test_claims_of_devices_arrive() -> None:
+    """
+    Device claims keep their order.
+    """
+    message = assignment()
+    message.assignment.claim.devices.add(device_id="GPU-2", memory_bytes=5)
+    message.assignment.claim.devices.add(device_id="GPU-1", memory_bytes=6)
+
+    body = body_of(message)
+
+    assert isinstance(body, Assignment)
+    assert body.devices == (DeviceClaim("GPU-2", 5), DeviceClaim("GPU-1", 6))
+
+
+@pytest.mark.parametrize(
+    ("source", "kind"),
+    [
+        (v1.ModelSource(hugging_face=v1.HuggingFaceSource(repository="o/n", file="f", revision="r")), "hugging_face"),
+        (v1.ModelSource(model_scope=v1.ModelScopeSource(model_id="o/n", file_path="f", revision="r")), "model_scope"),
+    ],
+)
+def test_hub_sources_arrive(source: v1.ModelSource, kind: str) -> None:
+    """
+    Both hubs' sources come as repository, file and revision.
+    """
+    message = assignment()
+    message.assignment.model.CopyFrom(source)
+
+    body = body_of(message)
+
+    assert isinstance(body, Assignment)
+    assert (body.model.kind, body.model.repository, body.model.file, body.model.revision) == (kind, "o/n", "f", "r")
+
+
+def test_a_source_of_no_kind_is_refused() -> None:
+    """
+    A model from nowhere is refused by name.
+    """
+    message = assignment("a")
+    message.assignment.model.Clear()
+
+    with pytest.raises(BadMessageError, match=r"assignment/a: model"):
+        body_of(message)
+
+
+def test_a_log_subscription_without_a_time_gets_one() -> None:
+    """
+    No subscription lasts for ever.
+    """
+    body = body_of(logs("s", "a", seconds=0))
+
+    assert isinstance(body, LogSubscription)
+    assert body.timeout_seconds == 3600
+
+
+@pytest.mark.promise("P9")
+@given(st.binary(max_size=200))
+def test_any_bytes_are_an_object_or_a_bad_message(data: bytes) -> None:
+    """
+    Whatever parses as an object becomes one of ours or a BadMessageError.
+    """
+    message = v1.DesiredObject()
+    try:
+        message.ParseFromString(data)
+    except Exception:  # noqa: BLE001  # protobuf's parser is not what is tested
+        return
+    for kind in ("assignment", "tombstone", "query", "logs"):
+        message.id = f"{kind}/a"
+        with contextlib.suppress(BadMessageError):
+            body_of(message)
+
+
+def test_an_observed_instance_is_sent_whole() -> None:
+    """
+    Launch, process and failures are carried over; lines are cut to what fits.
+    """
+    message = instance_message(
+        ObservedInstance(
+            assignment_id="a",
+            instance="instances/a",
+            generation=2,
+            state=State.RUNNING,
+            launch=Rendered(
+                executor="process", argv=("x", "y"), env={"K": "***"}, ports={"http": 40000}, listen_address="::1"
+            ),
+            pid=7,
+            pid_start_ticks=8,
+            start_time=TIME,
+            last_failure=Failure(
+                time=TIME, reason="EXITED", message="m", signal=9, log_tail=("z" * 9000, *["l"] * 300)
+            ),
+            adopted=True,
+        )
+    )
+
+    assert (message.state, message.pid, message.pid_start_ticks) == (v1.INSTANCE_STATE_RUNNING, 7, 8)
+    assert (list(message.launch.argv), message.launch.ports[0].number) == (["x", "y"], 40000)
+    assert message.start_time.ToDatetime(tzinfo=UTC) == TIME
+    assert (len(message.last_failure.log_tail), message.last_failure.signal) == (200, 9)
+    assert not message.last_failure.HasField("exit_code")
+    assert not message.HasField("first_failure")
+    assert not message.HasField("progress_bytes")
+
+
+def test_what_is_unknown_of_a_device_is_absent() -> None:
+    """
+    Unknown memory is no zero.
+    """
+    message = device_message(Device(device_id="D", vendor="v", framework="f"), "nodes/n")
+
+    assert message.name == "nodes/n/devices/D"
+    assert not message.memory.HasField("total_bytes")
+    assert not message.HasField("index")
+    assert message.health == v1.HEALTH_UNKNOWN
+
+
+def test_usage_without_figures_has_none() -> None:
+    """
+    What was not measured is absent.
+    """
+    host = HostUsage(memory_used_bytes=1, memory_available_bytes=2, cpu_ratio=None)
+    message = usage_message(
+        host, {"D": Sample(device_id="D")}, instances_bytes=None, instance_of=lambda pid: "", now=TIME
+    )
+
+    assert not message.HasField("cpu_ratio")
+    assert not message.HasField("memory_instances_bytes")
+    assert not message.devices[0].HasField("used_bytes")
+
+
+def test_installed_versions_are_marked() -> None:
+    """
+    A version is installed if its environment stands, or if it needs none.
+    """
+    profile = Profile(
+        backend="b",
+        versions=(
+            Version(version="1", environment=Environment(requirements=("x==1",))),
+            Version(version="2", environment=Environment(requirements=("x==2",))),
+            Version(version="3", executable="/bin/x"),
+        ),
+        memory_model=MemoryModel.FIXED,
+        rules="fixed",
+    )
+
+    message = profile_message(profile, ("2",))
+
+    assert [each.installed for each in message.versions] == [False, True, True]
+
+
+def test_facts_survive_the_way() -> None:
+    """
+    What the controller schedules with comes back as it was.
+    """
+    facts = ModelFacts(
+        format="gguf",
+        files=(),
+        file_bytes=10,
+        digest="sha256:0",
+        name=None,
+        architecture="llama",
+        categories=("llm",),
+        quantization=None,
+        chat_template=False,
+        parameters=5,
+        weight_bytes=9,
+        layer_bytes=(4, 4),
+        nonlayer_bytes=1,
+        layers=2,
+        heads=32,
+        kv_heads=(8, 0),
+        context_length=4096,
+    )
+
+    assert facts_of(facts_message(facts)) == facts
+
+
+def test_digests_tell_bodies_apart() -> None:
+    """
+    Equal bodies have equal digests, and the digest over all knows ids.
+    """
+    one, two = v1.Assignment(env={"a": "1", "b": "2"}), v1.Assignment(env={"b": "2", "a": "1"})
+
+    assert digest_of(one) == digest_of(two) != digest_of(v1.Assignment())
+    assert digest_over({"a": "1", "b": "2"}) == digest_over({"b": "2", "a": "1"}) != digest_over({"a": "2", "b": "1"})
+
+
+@pytest.mark.parametrize("text", ["\udc80", "a\0b", "x" * 10_000])
+def test_any_line_fits_into_a_message(text: str) -> None:
+    """
+    A line that is no valid text, or endless, can still be sent.
+    """
+    message = v1.SendLogsRequest(lines=[line(text)])
+
+    assert len(message.SerializeToString()) < 3000

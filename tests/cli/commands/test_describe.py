@@ -1,0 +1,110 @@
+import json
+
+import pytest
+
+from motorpool import v1
+from tests.cli.controller import Controller
+from tests.cli.fleet import CRASH, TOO_LARGE, fill, instance
+from tests.cli.motorpool import Motorpool
+
+
+@pytest.mark.parametrize("name", ["smollm2", "deployments/smollm2"])
+def test_a_deployment(controller: Controller, motorpool: Motorpool, name: str) -> None:
+    """
+    A deployment comes with its instances and its events.
+    """
+    fill(controller)
+
+    output = motorpool("describe", name).stdout
+
+    for words in (
+        "Model       /models/smollm2.gguf",
+        "Format      gguf llama Q4_1",
+        "Parameters  --ctx-size 4096",
+        "Needs       512 MiB (weights 90 MiB, kv cache 180 MiB; from the file's headers)",
+        "Exposure    node",
+        "Instance     smollm2-x7k2p",
+        'Command      llama-server --alias "my model"',
+        "Environment  LLAMA_API_KEY=***",
+        "Process      4711, started 2025-10-09 08:53:20",
+        "DEPLOYMENT_CREATED",
+    ):
+        assert words in output
+
+
+def test_a_deployment_as_json(controller: Controller, motorpool: Motorpool) -> None:
+    """
+    JSON is the deployment, its instances and its events in one document.
+    """
+    fill(controller)
+
+    found = json.loads(motorpool("describe", "smollm2", "-o", "json").stdout)
+
+    assert "deployments/smollm2" == found["name"]
+    assert ["instances/smollm2-x7k2p"] == [each["name"] for each in found["instances"]]
+    assert ["DEPLOYMENT_CREATED"] == [event["reason"] for event in found["events"]]
+
+
+@pytest.mark.parametrize("name", ["smollm2-x7k2p", "instances/smollm2-x7k2p"])
+def test_an_instance_that_failed(controller: Controller, motorpool: Motorpool, name: str) -> None:
+    """
+    A failed instance shows its failure once, with the end of its log below it.
+    """
+    fill(controller)
+    controller.put(instance(v1.INSTANCE_STATE_ERROR, failure=CRASH))
+
+    output = motorpool("describe", name).stdout
+
+    assert (
+        "Last failure  2025-10-09 08:53:20 EXITED: It exited with 1 after 0.3 s.\n"
+        "              | loading model\n"
+        "              | error: tensor 'blk.0' is missing\n"
+    ) in output
+    assert "First failure" not in output
+
+
+def test_an_instance_that_is_pending(controller: Controller, motorpool: Motorpool) -> None:
+    """
+    A pending instance shows each refusal.
+    """
+    controller.put(instance(v1.INSTANCE_STATE_PENDING, refusals=[TOO_LARGE, TOO_LARGE]))
+
+    assert 2 == motorpool("describe", "smollm2-x7k2p").stdout.count(f"Refused   {TOO_LARGE.message}\n")
+
+
+@pytest.mark.parametrize("name", ["rack1", "nodes/rack1"])
+def test_a_node(controller: Controller, motorpool: Motorpool, name: str) -> None:
+    """
+    A node shows its machine, its plugins and its events.
+    """
+    fill(controller)
+
+    output = motorpool("describe", name).stdout
+
+    for words in (
+        "Machine     rack1.example: linux/amd64, 6.1.0",
+        "Busy        25 %",
+        "Labels      zone=a",
+        "Plugin      nvidia 0.1.0: QUARANTINED NVML answers with 999",
+        "NODE_UNREACHABLE",
+    ):
+        assert words in output
+
+
+def test_a_node_as_json(controller: Controller, motorpool: Motorpool) -> None:
+    """
+    A node has no instances of its own in JSON.
+    """
+    fill(controller)
+
+    assert "instances" not in json.loads(motorpool("describe", "rack1", "-o", "json").stdout)
+
+
+def test_nothing_of_that_name(motorpool: Motorpool) -> None:
+    """
+    A name that nothing has is exit code 5, and the message says where to look.
+    """
+    result = motorpool("describe", "nobody")
+
+    assert 5 == result.exit_code
+    assert "No deployment, instance or node is called nobody; `motorpool deployments`" in result.stderr

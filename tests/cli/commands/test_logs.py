@@ -1,0 +1,67 @@
+import pytest
+from google.rpc import code_pb2
+
+from motorpool import v1
+from tests.cli.controller import Controller
+from tests.cli.fleet import fill, instance
+from tests.cli.motorpool import Motorpool
+
+
+@pytest.fixture(autouse=True)
+def _log(controller: Controller) -> None:
+    fill(controller)
+    controller.logs["instances/smollm2-x7k2p"] = ["first", "\x1b[32mgreen\x1b[0m", "last"]
+
+
+@pytest.mark.parametrize("name", ["smollm2-x7k2p", "instances/smollm2-x7k2p", "smollm2", "deployments/smollm2"])
+def test_logs(motorpool: Motorpool, name: str) -> None:
+    """
+    An instance's log comes by its name, or by that of a deployment that has only one.
+    """
+    result = motorpool("logs", name)
+
+    assert (0, ["first", "\x1b[32mgreen\x1b[0m", "last"]) == (result.exit_code, result.stdout.splitlines())
+
+
+def test_options(controller: Controller, motorpool: Motorpool) -> None:
+    """
+    --tail and --previous arrive.
+    """
+    motorpool("logs", "smollm2", "--tail", "-1", "--previous")
+
+    (request,) = (each for each in controller.requests if isinstance(each, v1.StreamInstanceLogsRequest))
+    assert (-1, True, False) == (request.tail_lines, request.previous, request.follow)
+
+
+def test_several_instances(controller: Controller, motorpool: Motorpool) -> None:
+    """
+    A deployment with several instances asks which one is meant.
+    """
+    controller.put(instance(name="smollm2-second"))
+
+    result = motorpool("logs", "smollm2")
+
+    assert 2 == result.exit_code
+    assert "name one of smollm2-x7k2p, smollm2-second." in result.stderr
+
+
+def test_nothing_of_that_name(motorpool: Motorpool) -> None:
+    """
+    A name that nothing has is exit code 5.
+    """
+    result = motorpool("logs", "nobody")
+
+    assert 5 == result.exit_code
+    assert "`motorpool ps` lists them" in result.stderr
+
+
+def test_a_node_out_of_reach(controller: Controller, motorpool: Motorpool) -> None:
+    """
+    A node out of reach is no controller out of reach: exit code 1.
+    """
+    controller.refusal = (code_pb2.UNAVAILABLE, "NODE_UNREACHABLE", "nodes/rack1 has no session now.")
+
+    result = motorpool("logs", "instances/smollm2-x7k2p")
+
+    assert 1 == result.exit_code
+    assert "error: nodes/rack1 has no session now. [NODE_UNREACHABLE]\n" == result.stderr

@@ -1,0 +1,368 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from motorpool_controller.domain.fleet import NodeState
+from motorpool_controller.domain.sizes import GIB, MIB
+from motorpool_controller.domain.specs import revised
+from motorpool_controller.domain.workload import Instance, InstanceState
+from motorpool_controller.reconcile.decide import decide
+from motorpool_controller.reconcile.desired import desired_of
+from motorpool_controller.reconcile.world import Decision, Reading, World
+from tests.controller.fleets import NOW, PATH, applied, deployment, ids, node, placed, spec, usage, world
+
+S = InstanceState
+
+
+def reasons(decision: Decision) -> list[str]:
+    return [event.reason for event in decision.events]
+
+
+def settled(start: World, *, steps: int = 8) -> World:
+    """Decide until nothing changes."""
+    fresh = ids()
+    for _ in range(steps):
+        decision = decide(start, NOW, fresh)
+        if not decision.changes_records:
+            return start
+        start = applied(start, decision)
+    pytest.fail("it does not come to rest")
+
+
+def running(start: World, *names: str) -> World:
+    return replace(
+        start,
+        instances={
+            name: replace(each, state=S.RUNNING) if each.placement and each.stop_time is None else each
+            for name, each in start.instances.items()
+            if not names or name in names
+        },
+    )
+
+
+def test_a_deployment_gets_its_instances_and_they_their_assignments() -> None:
+    """
+    Two replicas are created, placed on the two nodes, and each node is told all that a launch needs.
+    """
+    start = world([node("a"), node("b")], [deployment(replicas=2, parameters=("-c", "4096", "--metrics"))])
+    after = settled(start)
+    told = desired_of("nodes/a", after)
+
+    assert sorted(each.state for each in after.instances.values()) == [S.SCHEDULED, S.SCHEDULED]
+    (assignment,) = told.assignments
+    assert told.tombstones == ()
+    assert (assignment.context_length, assignment.parallel, assignment.offloaded_layers) == (4096, 1, 0)
+    assert [parameter.option for parameter in assignment.parameters] == ["metrics"]
+    assert (assignment.api_key, assignment.served_model_name) == ("sk-secret", "chat")
+    assert "sk-secret" not in repr(assignment)
+    assert after.deployments["deployments/chat"].estimate is not None
+
+
+@pytest.mark.promise("P4")
+def test_a_pending_instance_has_rows_from_its_first_moment() -> None:
+    """
+    Before the model was read, the row says so, and the question is asked.
+    """
+    decision = decide(world([node()], [deployment()], readings={}), NOW, ids())
+    (instance,) = decision.put_instances
+
+    assert instance.state is S.PENDING
+    assert [row.reason for row in instance.refusals] == ["MODEL_NOT_READ_YET"]
+    assert decision.questions == (("nodes/a", PATH),)
+
+
+@pytest.mark.promise("P7")
+def test_a_fleet_at_rest_decides_nothing() -> None:
+    """
+    With instances that run, and others that wait for memory while usage breathes, there is nothing to record.
+    """
+    a = node(memory=GIB)
+    start = settled(world([a], [deployment(replicas=2)]))
+    assert sorted(each.state for each in start.instances.values()) == [S.PENDING, S.SCHEDULED]
+    start = running(start)
+
+    for foreign in (0, 20 * MIB, 5 * MIB):
+        breathing = replace(start, usage={a.name: usage(a, foreign=foreign, own=300 * MIB)})
+        decision = decide(breathing, NOW + timedelta(seconds=5), ids())
+        assert not decision.changes_records, decision
+
+
+def test_memory_that_is_freed_places_what_waited() -> None:
+    """
+    As soon as an instance is gone, the next one has its place.
+    """
+    a = node(memory=GIB)
+    start = running(settled(world([a], [deployment(replicas=2)])))
+    first = next(each for each in start.instances.values() if each.placement)
+    smaller = replace(start, deployments={"deployments/chat": deployment(replicas=2)})
+    gone = replace(
+        smaller,
+        instances={name: each for name, each in start.instances.items() if name != first.name},
+    )
+    after = applied(gone, decide(gone, NOW, ids()))
+
+    assert S.SCHEDULED in {each.state for each in after.instances.values()}
+
+
+def test_more_and_fewer_replicas_leave_the_others_be() -> None:
+    """
+    Scaling down stops the least useful; those that stay are untouched.
+    """
+    one = placed("chat-1", memory=MIB)
+    two = placed("chat-2", memory=MIB, state=S.STARTING)
+    start = world([node()], [deployment(replicas=1, generation=2)], [one, two])
+    decision = decide(start, NOW, ids())
+
+    (stopped,) = decision.put_instances
+    assert (stopped.name, stopped.state, stopped.stop_time) == (two.name, S.STOPPING, NOW)
+    assert decision.delete_instances == ()
+
+
+def test_a_pending_instance_is_forgotten_at_once() -> None:
+    """
+    What was never placed has nothing to be stopped.
+    """
+    waiting = Instance(
+        name="instances/chat-1",
+        uid="u1",
+        deployment="deployments/chat",
+        deployment_generation=1,
+        create_time=NOW,
+        state_time=NOW,
+    )
+    decision = decide(world([node()], [deployment(replicas=0)], [waiting]), NOW, ids())
+
+    assert decision.delete_instances == (waiting.name,)
+
+
+def test_a_deleted_deployment_goes_when_its_last_instance_is_gone() -> None:
+    """
+    Deletion stops instances by tombstone, keeps their rows until the node confirms, and only then forgets.
+    """
+    start = world([node()], [deployment(delete_time=NOW)], [placed()])
+    stopping = applied(start, decide(start, NOW, ids()))
+    told = desired_of("nodes/a", stopping)
+    waits = decide(stopping, NOW, ids())
+    confirmed = decide(replace(stopping, gone=frozenset({"uid-chat-1"})), NOW, ids())
+
+    assert told.assignments == ()
+    assert [tombstone.assignment_id for tombstone in told.tombstones] == ["uid-chat-1"]
+    assert not waits.changes_records
+    assert confirmed.delete_instances == ("instances/chat-1",)
+    assert confirmed.delete_deployments == ("deployments/chat",)
+
+
+def test_a_new_spec_starts_the_new_before_it_stops_the_old() -> None:
+    """
+    Where there is room for both, an old instance goes when its replacement runs.
+    """
+    changed = revised(deployment(), spec(parameters=("-c", "4096")))
+    start = settled(world([node()], [changed], [placed()]))
+    old = start.instances["instances/chat-1"]
+    assert old.stop_time is None
+    assert len(start.instances) == 2
+
+    after = settled(running(start))
+    assert after.instances["instances/chat-1"].state is S.STOPPING
+    (new,) = [each for each in after.instances.values() if each.stop_time is None]
+    assert new.assignment is not None
+    assert new.assignment.context_length == 4096
+    assert old.assignment == after.instances["instances/chat-1"].assignment
+
+
+def test_without_room_for_both_the_old_goes_first() -> None:
+    """
+    Where only one fits, the old one is stopped, since the new one fits in its place.
+    """
+    a = node(memory=GIB)
+    changed = revised(deployment(), spec(parameters=("-c", "4096")))
+    start = world([a], [changed], [placed(memory=800 * MIB)], usage={a.name: usage(a, own=700 * MIB)})
+    after = settled(start)
+    freed = replace(after, gone=frozenset({"uid-chat-1"}), usage={a.name: usage(a)})
+
+    assert after.instances["instances/chat-1"].state is S.STOPPING
+    (new,) = settled(freed).instances.values()
+    assert new.state is S.SCHEDULED
+
+
+@pytest.mark.promise("P3")
+def test_an_impossible_new_spec_stops_nothing() -> None:
+    """
+    A replacement that fits nowhere, not even in its predecessor's place, leaves the predecessor running.
+    """
+    a = node(memory=GIB)
+    changed = revised(deployment(), spec(parameters=("-c", "999999")))
+    after = settled(world([a], [changed], [placed(memory=800 * MIB)]))
+
+    assert after.instances["instances/chat-1"].state is S.RUNNING
+
+
+def test_nothing_changes_what_a_standing_instance_was_told() -> None:
+    """
+    A profile that disappears, a new spec and new facts leave the assignment as it was.
+    """
+    start = running(settled(world([node()], [deployment()])))
+    before = desired_of("nodes/a", start)
+    changed = revised(start.deployments["deployments/chat"], spec(env={"A": "b"}))
+    after = replace(start, profiles={}, readings={}, deployments={changed.name: changed})
+
+    assert desired_of("nodes/a", after) == before
+
+
+def test_a_node_in_session_is_ready_and_one_past_its_lease_unreachable() -> None:
+    """
+    Sessions make nodes ready; leases that ran out make them and their instances unreachable; neither does neither.
+    """
+    start = world(
+        [node("a", state=NodeState.ENROLLED), node("b"), node("c")],
+        [deployment()],
+        [placed(on="b")],
+        connected=frozenset({"nodes/a"}),
+        lease_end={"nodes/a": NOW + timedelta(seconds=40), "nodes/b": NOW},
+    )
+    decision = decide(start, NOW, ids())
+
+    assert [(each.name, each.state) for each in decision.put_nodes] == [
+        ("nodes/a", NodeState.READY),
+        ("nodes/b", NodeState.UNREACHABLE),
+    ]
+    assert [each.state for each in decision.put_instances] == [S.UNREACHABLE]
+    assert reasons(decision) == ["NODE_READY", "NODE_UNREACHABLE"]
+
+
+def lost(*, minutes: float = 10, **changes: object) -> World:
+    a = node("a", state=NodeState.UNREACHABLE, state_time=NOW - timedelta(minutes=minutes))
+    instance = placed(state=S.UNREACHABLE, state_time=NOW - timedelta(minutes=minutes))
+    start = world([a, node("b")], [deployment()], [instance], lease_end={"nodes/a": NOW - timedelta(minutes=minutes)})
+    return replace(start, **changes)  # type: ignore[arg-type]  # fields of the world
+
+
+@pytest.mark.promise("P3")
+def test_a_lost_instance_is_replaced_and_its_row_kept_for_the_tombstone() -> None:
+    """
+    After reschedule_after a replacement is placed elsewhere; the old row stays, and its node is told on return (A27).
+    """
+    after = settled(lost())
+    old = after.instances["instances/chat-1"]
+    (new,) = [each for each in after.instances.values() if each.name != old.name]
+
+    assert (old.state, old.stop_time) == (S.UNREACHABLE, NOW)
+    assert new.placement is not None
+    assert new.placement.members[0].node == "nodes/b"
+    assert [each.assignment_id for each in desired_of("nodes/a", after).tombstones] == [old.uid]
+
+    back = settled(
+        replace(after, connected=frozenset({"nodes/a", "nodes/b"}), lease_end={"nodes/a": NOW + timedelta(seconds=40)})
+    )
+    assert back.instances[old.name].state is S.STOPPING
+
+
+@pytest.mark.promise("P3")
+@pytest.mark.parametrize(
+    "world_now",
+    [
+        lost(minutes=4),
+        lost(deployments={"deployments/chat": deployment(reschedule_after_seconds=-1.0)}),
+        lost(lease_end={}),
+        lost(lease_end={"nodes/a": NOW + timedelta(seconds=40)}),
+    ],
+    ids=["too early", "never", "no lease known", "controller just started"],
+)
+def test_a_lost_instance_is_not_replaced_before_its_time(world_now: World) -> None:
+    """
+    Before reschedule_after, with "never", or while a fresh controller gives nodes time, nothing is replaced.
+    """
+    assert not decide(world_now, NOW, ids()).changes_records
+
+
+@pytest.mark.promise("P3")
+def test_a_mass_loss_stops_the_replacing() -> None:
+    """
+    When most nodes go at once nothing is replaced, and one event says why.
+    """
+    nodes = [node(name) for name in "abcde"]
+    gone = {f"nodes/{name}": NOW - timedelta(seconds=1) for name in "abc"}
+    start = world(nodes, [deployment()], [placed(on="a")], lease_end=gone, connected=frozenset())
+    first = decide(start, NOW, ids())
+    later = applied(start, first)
+    much_later = decide(later, NOW + timedelta(hours=2), ids())
+
+    assert reasons(first).count("MASS_FAILURE") == 1
+    assert not much_later.changes_records
+
+
+def test_three_of_a_large_fleet_are_no_mass_loss() -> None:
+    """
+    A few nodes of many are replaced as usual.
+    """
+    nodes = [node(f"n{number}") for number in range(20)]
+    gone = {f"nodes/n{number}": NOW - timedelta(seconds=1) for number in range(3)}
+    start = world(nodes, [deployment()], [placed(on="n0")], lease_end=gone, connected=frozenset())
+    after = applied(start, decide(start, NOW, ids()))
+    later = decide(after, NOW + timedelta(minutes=6), ids())
+
+    assert "INSTANCE_REPLACED" in reasons(later)
+
+
+def test_a_deleted_node_takes_its_rows_along() -> None:
+    """
+    What stood on a node that an operator deleted is forgotten and created anew.
+    """
+    decision = decide(world([node("b")], [deployment()], [placed(on="a")]), NOW, ids())
+
+    assert decision.delete_instances == ("instances/chat-1",)
+    assert [each.state for each in decision.put_instances] == [S.SCHEDULED]
+
+
+def test_an_agent_that_does_not_begin_is_an_error_and_still_told() -> None:
+    """
+    SCHEDULED has a deadline; after it the state is ERROR, with what to look at, and the assignment stands.
+    """
+    instance = placed(state=S.SCHEDULED, state_time=NOW - timedelta(seconds=61))
+    start = world([node()], [deployment()], [instance])
+    after = applied(start, decide(start, NOW, ids()))
+
+    assert after.instances[instance.name].state is S.ERROR
+    assert len(desired_of("nodes/a", after).assignments) == 1
+    assert not decide(after, NOW, ids()).changes_records
+
+
+@pytest.mark.promise("P3")
+def test_a_stop_that_is_not_confirmed_is_said_once_and_the_row_stays() -> None:
+    """
+    STOPPING has a deadline; after it one event says so, and nothing is deleted.
+    """
+    instance = placed(state=S.STOPPING, stop_time=NOW, state_time=NOW - timedelta(minutes=10))
+    start = world([node()], [deployment(replicas=0)], [instance])
+    decision = decide(start, NOW, ids())
+    after = applied(start, decision)
+
+    assert reasons(decision) == ["STOP_OVERDUE"]
+    assert after.instances[instance.name].state is S.STOPPING
+    assert not decide(after, NOW, ids()).changes_records
+
+
+def test_the_next_look_is_when_something_is_due() -> None:
+    """
+    Leases and deadlines say when to decide again.
+    """
+    instance = placed(state=S.SCHEDULED, state_time=NOW - timedelta(seconds=50))
+
+    assert decide(world([node()], [deployment()], [instance]), NOW, ids()).wake_at == NOW + timedelta(seconds=10)
+    assert decide(world([node()]), NOW, ids()).wake_at == NOW + timedelta(seconds=40)
+
+
+def test_nodes_that_disagree_about_a_model_do_not_make_records_flap() -> None:
+    """
+    Facts once believed stay while any node confirms them.
+    """
+    start = settled(world([node("a"), node("b")], [deployment(replicas=9, claim_memory_bytes=3 * GIB)]))
+    known = start.deployments["deployments/chat"].facts
+    assert known is not None
+    other = Reading(facts=replace(known, digest="sha256:other"))
+    mixed = replace(start, readings={**start.readings, ("nodes/a", PATH): other})
+
+    assert decide(mixed, NOW, ids()).put_deployments == ()

@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from motorpool_controller.domain.fleet import BackendVersion, Host, MemoryModel, Node, NodeState
+from motorpool_controller.domain.placement import Refusal
+from motorpool_controller.domain.sizes import GIB
+from motorpool_controller.domain.workload import ModelSource, SourceKind, Speculative
+from motorpool_controller.scheduling.scheduler import schedule
+from motorpool_controller.scheduling.snapshot import Reading
+from tests.controller.fleets import DIGEST, PATH, SMOLLM2, device, node, profile, request, snapshot
+
+pytestmark = pytest.mark.promise("P4")
+
+
+def only_row(of: Node, *, snapshot_changes: dict[str, Any] | None = None, **changes: Any) -> Refusal:
+    wish = request(**changes)
+    plan = schedule(snapshot(of, **(snapshot_changes or {})), [wish])
+    assert plan.placements == {}
+    (row,) = plan.refusals[wish.name]
+    return row
+
+
+@pytest.mark.parametrize(
+    ("changes", "stage", "reason"),
+    [
+        ({"state": NodeState.ENROLLED}, "state", "NODE_NOT_READY"),
+        ({"state": NodeState.UNREACHABLE}, "state", "NODE_UNREACHABLE"),
+        ({"cordoned": True}, "cordon", "NODE_CORDONED"),
+        ({"profiles": {}}, "backend", "BACKEND_MISSING"),
+        ({"host": Host(os="linux", architecture="arm64", memory_bytes=GIB)}, "backend", "PLATFORM_UNSUPPORTED"),
+    ],
+)
+def test_a_node_that_may_not_is_a_row(changes: dict[str, Any], stage: str, reason: str) -> None:
+    """
+    Each removal names its stage, its reason and the node, and ends with what to do.
+    """
+    row = only_row(node(**changes))
+
+    assert (row.stage, row.reason, row.subject) == (stage, reason, "nodes/a")
+    assert row.message.endswith(".")
+    assert "nodes/a" in row.message
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"match_labels": {"zone": "b"}}, "LABELS_DIFFER"),
+        ({"backend": "vllm"}, "BACKEND_MISSING"),
+        ({"backend_version": "9"}, "VERSION_MISSING"),
+        ({"parameters": ("--port", "1")}, "PARAMETER_INVALID"),
+        ({"cpu_offloading": False}, "NO_DEVICE"),
+        ({"parameters": ("-ngl", "10")}, "PARTIAL_OFFLOAD_NOT_SERVED_YET"),
+        ({"parameters": ("-ngl", "99")}, "NO_DEVICE"),
+        ({"speculative": Speculative(algorithm="ngram")}, "NOT_SERVED_YET"),
+        ({"distributed": True}, "NOT_SERVED_YET"),
+    ],
+)
+def test_a_wish_that_the_node_does_not_meet_is_a_row(changes: dict[str, Any], reason: str) -> None:
+    """
+    Labels, backend, version, parameters and layers are each a reason of their own.
+    """
+    assert only_row(node(), **changes).reason == reason
+
+
+@pytest.mark.parametrize("name", ["llama_cpp", "llama-cpp", "llama-box", "llama.cpp", "LLAMA_CPP", ""])
+def test_a_backend_goes_by_its_names(name: str) -> None:
+    """
+    Name, alias, any case, or nothing for a file named .gguf.
+    """
+    assert schedule(snapshot(node()), [request(backend=name)]).placements
+
+
+def test_an_alias_of_a_framework_needs_a_version_for_it() -> None:
+    """
+    A node whose devices no version supports, and whose backend runs on no processor, is refused for its framework.
+    """
+    cuda_only = profile(versions=(BackendVersion(version="1.0", frameworks=("cuda",)),), cpu=False)
+    row = only_row(node(devices=[device(framework="cann")]), snapshot_changes={"profiles": {DIGEST: cuda_only}})
+
+    assert (row.stage, row.reason) == ("framework", "FRAMEWORK_UNSUPPORTED")
+
+
+def test_a_path_that_was_not_read_yet_is_asked_for() -> None:
+    """
+    Before the node's answer the row says that it was asked, and the plan says whom to ask.
+    """
+    fleet = snapshot(node(), readings={})
+    plan = schedule(fleet, [request()])
+
+    assert plan.questions == (("nodes/a", PATH),)
+    assert plan.refusals["instances/chat-1"][0].reason == "MODEL_NOT_READ_YET"
+
+
+def test_a_missing_path_carries_the_nodes_own_words() -> None:
+    """
+    The agent's reason and message stand in the row, and the question stays.
+    """
+    answer = Reading(error_reason="MODEL_NOT_FOUND", error_message="no such file.")
+    plan = schedule(snapshot(node(), readings={("nodes/a", PATH): answer}), [request()])
+    (row,) = plan.refusals["instances/chat-1"]
+
+    assert (row.stage, row.reason) == ("path", "MODEL_NOT_FOUND")
+    assert "no such file" in row.message
+    assert plan.questions == (("nodes/a", PATH),)
+
+
+def test_only_nodes_that_may_run_it_are_asked() -> None:
+    """
+    A cordoned node is not asked about a path.
+    """
+    fleet = snapshot(node("a", cordoned=True), node("b"), readings={})
+
+    assert schedule(fleet, [request()]).questions == (("nodes/b", PATH),)
+
+
+def test_a_claim_by_hand_makes_up_for_an_unknown_format_and_not_for_a_missing_file() -> None:
+    """
+    Where something unreadable lies at the path, an operator's figure is enough; where nothing lies, it is not (A14).
+    """
+    there = {("nodes/a", PATH): Reading(error_reason="MODEL_FORMAT_UNKNOWN", error_message="?")}
+    gone = {("nodes/a", PATH): Reading(error_reason="MODEL_NOT_FOUND", error_message="?")}
+    claimed = request(claim_memory_bytes=GIB, backend="llama_cpp")
+
+    assert schedule(snapshot(node(), readings=there), [claimed]).placements
+    assert not schedule(snapshot(node(), readings=gone), [claimed]).placements
+
+
+def test_facts_that_do_not_give_an_estimate_do_not_place() -> None:
+    """
+    A model whose headers do not tell its layers waits for a claim by hand (A14).
+    """
+    vague = replace(SMOLLM2, layers=None)
+    plan = schedule(snapshot(node(), facts=vague), [request()])
+
+    assert plan.refusals["instances/chat-1"][0].reason == "ESTIMATE_UNKNOWN"
+    assert schedule(snapshot(node(), facts=vague), [request(claim_memory_bytes=GIB)]).placements
+
+
+def test_a_hub_model_says_what_to_do_now() -> None:
+    """
+    Models of a hub are not fetched yet: the row says to download it and deploy the path.
+    """
+    hub = ModelSource(kind=SourceKind.HUGGING_FACE, repository="Qwen/Qwen3-8B")
+    row = only_row(node(), model=hub)
+
+    assert (row.stage, row.reason) == ("facts", "SOURCE_NOT_READABLE_YET")
+    assert "local path" in row.message
+
+
+def test_an_empty_cluster_says_so() -> None:
+    """
+    Without nodes there is one row, about the deployment.
+    """
+    (row,) = schedule(snapshot(), [request()]).refusals["instances/chat-1"]
+
+    assert (row.reason, row.subject) == ("NO_NODES", "deployments/chat")
+
+
+def test_a_format_the_backend_does_not_read_is_a_row() -> None:
+    """
+    Safetensors do not go to a backend of GGUF.
+    """
+    row = only_row(
+        node(),
+        snapshot_changes={"readings": {("nodes/a", PATH): Reading(facts=replace(SMOLLM2, format="safetensors"))}},
+        backend="llama_cpp",
+    )
+
+    assert row.reason == "FORMAT_UNSUPPORTED"
+
+
+def test_a_memory_model_without_a_selector_is_a_row() -> None:
+    """
+    A backend that takes fractions is refused by name of the model, not forgotten.
+    """
+    fraction = profile(memory_model=MemoryModel.FRACTION)
+
+    assert only_row(node(), snapshot_changes={"profiles": {DIGEST: fraction}}).reason == "MEMORY_MODEL_NOT_SERVED_YET"
+
+
+def test_a_pinned_device_that_does_not_exist_is_a_row() -> None:
+    """
+    A wrong pin is named (A12), besides the nodes that are not pinned.
+    """
+    plan = schedule(snapshot(node(devices=[device()])), [request(devices=("nodes/a/devices/nvidia:7",))])
+
+    assert [row.reason for row in plan.refusals["instances/chat-1"]] == ["DEVICE_UNKNOWN", "NOT_PINNED"]

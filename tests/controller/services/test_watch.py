@@ -1,0 +1,127 @@
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import pytest
+
+from motorpool import v1
+from motorpool_controller.services.pages import resume_token
+from tests.controller.agent_client import FACTS, Agent, running_instance
+from tests.controller.clusters import WAIT_SECONDS, Cluster, reason
+
+Watching = grpc.aio.UnaryStreamCall[v1.WatchRequest, v1.WatchResponse]
+
+
+def watch(cluster: Cluster, **asked: Any) -> Watching:
+    return cluster.watches.Watch(v1.WatchRequest(**asked), metadata=cluster.admin)
+
+
+async def next_of(watching: Watching) -> v1.WatchResponse:
+    async with asyncio.timeout(WAIT_SECONDS):
+        answer = await watching.read()
+    assert isinstance(answer, v1.WatchResponse)
+    return answer
+
+
+async def until(watching: Watching, condition: Callable[[v1.WatchResponse], object]) -> list[v1.WatchResponse]:
+    seen = [await next_of(watching)]
+    while not condition(seen[-1]):
+        seen.append(await next_of(watching))
+    return seen
+
+
+def bare(answer: v1.WatchResponse) -> bool:
+    return answer.WhichOneof("change") is None
+
+
+async def test_everything_first_then_changes(cluster: Cluster) -> None:
+    """
+    Without a resume token all that exists comes first, then a token, then changes as they happen.
+    """
+    await cluster.deploy("one")
+    watching = watch(cluster, kinds=["deployments"])
+
+    first = await until(watching, bare)
+    await cluster.deploy("two")
+    second = await next_of(watching)
+
+    assert ["deployments/one"] == [answer.deployment.name for answer in first[:-1]]
+    assert first[-1].resume_token
+    assert "deployments/two" == second.deployment.name
+
+
+async def test_resumed_watch_misses_nothing(cluster: Cluster) -> None:
+    """
+    A watch that goes on from a token gives what changed since, and nothing from before.
+    """
+    await cluster.deploy("one")
+    await cluster.until(lambda: list(cluster.store.view.instances))
+    listed = await cluster.deployments.ListDeployments(v1.ListDeploymentsRequest(), metadata=cluster.admin)
+    await cluster.deploy("two")
+    await cluster.deploy("three")
+
+    watching = watch(cluster, kinds=["deployments"], resume_token=listed.resume_token)
+    found = [await next_of(watching), await next_of(watching)]
+
+    assert {"deployments/two", "deployments/three"} == {answer.deployment.name for answer in found}
+
+
+async def test_one_deployments_life(cluster: Cluster, agent: Agent) -> None:
+    """
+    A watch of one deployment sees it become available when its instance runs, its instance, its events, and its end.
+    """
+    session = await agent.joined()
+    await cluster.deploy("other", claim=v1.ClaimOverride(memory_bytes=1 << 50))
+    await cluster.deploy("chat")
+    watching = watch(cluster, deployment="deployments/chat")
+    await until(watching, bare)
+    await session.answer(FACTS)
+    assignment = await session.assignment()
+    await session.change(running_instance(assignment))
+
+    seen = await until(watching, lambda answer: answer.deployment.state == v1.DEPLOYMENT_STATE_AVAILABLE)
+    await cluster.deployments.DeleteDeployment(
+        v1.DeleteDeploymentRequest(name="deployments/chat"), metadata=cluster.admin
+    )
+    await session.tombstone()
+    await session.change(running_instance(assignment, state=v1.INSTANCE_STATE_STOPPING))
+    await session.change(removed=[f"instance/{assignment.assignment_id}"])
+    gone = {assignment.instance, "deployments/chat"}
+    while not gone <= {answer.deleted for answer in seen}:
+        seen.append(await next_of(watching))
+
+    names = {answer.deployment.name for answer in seen} | {answer.instance.deployment for answer in seen}
+    assert {"", "deployments/chat"} == names
+    assert {"INSTANCE_PLACED", "INSTANCE_RUNNING"} <= {answer.event.reason for answer in seen}
+    assert not [answer for answer in seen if answer.HasField("node")]
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({"kinds": ["pods"]}, "FIELD_INVALID"),
+        ({"deployment": "chat"}, "FIELD_INVALID"),
+        ({"resume_token": "garbage"}, "PAGE_TOKEN_INVALID"),
+    ],
+)
+async def test_bad_requests(cluster: Cluster, asked: dict[str, Any], expected: str) -> None:
+    """
+    An unknown kind, a bad name or a token from elsewhere is refused.
+    """
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await watch(cluster, **asked).read()
+
+    assert expected == reason(failed.value)
+
+
+async def test_token_from_the_future(cluster: Cluster) -> None:
+    """
+    A token of a revision that was not written yet is refused: it is from before a restored backup.
+    """
+    token = resume_token(cluster.store.view.cluster_id, cluster.store.view.revision + 1_000)
+
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await watch(cluster, resume_token=token).read()
+
+    assert "PAGE_TOKEN_INVALID" == reason(failed.value)

@@ -1,0 +1,166 @@
+import os
+from pathlib import Path
+
+import pytest
+
+import motorpool_formats
+from motorpool_formats import (
+    FormatError,
+    ModelCorruptError,
+    ModelFormatUnknownError,
+    ModelIncompleteError,
+    ModelNotFoundError,
+    ModelUnreadableError,
+    read_model,
+)
+from tests.formats.gguf_bytes import gguf_bytes
+
+
+def refusal(path: Path) -> FormatError:
+    with pytest.raises(FormatError) as caught:
+        read_model(path)
+    return caught.value
+
+
+def test_public_names_are_few() -> None:
+    """
+    The package offers the reader, its facts and its errors.
+    """
+    assert motorpool_formats.__all__ == [
+        "FormatError",
+        "ModelCorruptError",
+        "ModelFacts",
+        "ModelFormatUnknownError",
+        "ModelIncompleteError",
+        "ModelNotFoundError",
+        "ModelUnreadableError",
+        "read_model",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reason", "error"),
+    [
+        ("MODEL_NOT_FOUND", ModelNotFoundError),
+        ("MODEL_UNREADABLE", ModelUnreadableError),
+        ("MODEL_FORMAT_UNKNOWN", ModelFormatUnknownError),
+        ("MODEL_CORRUPT", ModelCorruptError),
+        ("MODEL_INCOMPLETE", ModelIncompleteError),
+    ],
+)
+def test_reasons_are_stable(reason: str, error: type[FormatError]) -> None:
+    """
+    Each kind of error has a reason that programs may rely on.
+    """
+    assert reason == error.reason
+
+
+@pytest.mark.parametrize("name", ["absent.gguf", "file/below.gguf", "nul\0.gguf", "lone\ud800.gguf"])
+def test_a_missing_file_is_not_found(tmp_path: Path, name: str) -> None:
+    """
+    Where there is no such file, or cannot be one, nothing is found.
+    """
+    (tmp_path / "file").write_bytes(b"")
+
+    error = refusal(tmp_path / name)
+
+    assert isinstance(error, ModelNotFoundError)
+    assert str(error).isprintable()
+
+
+def test_a_file_the_system_withholds_is_unreadable(tmp_path: Path) -> None:
+    """
+    A file that exists and cannot be reached is unreadable, with the system's own words.
+    """
+    loop = tmp_path / "loop.gguf"
+    loop.symlink_to(loop)
+
+    error = refusal(loop)
+
+    assert isinstance(error, ModelUnreadableError)
+    assert "symbolic links" in error.what
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+def test_a_forbidden_file_is_unreadable(tmp_path: Path) -> None:
+    """
+    A file without permission to read is unreadable.
+    """
+    path = tmp_path / "m.gguf"
+    path.write_bytes(gguf_bytes())
+    path.chmod(0)
+
+    assert isinstance(refusal(path), ModelUnreadableError)
+
+
+def test_a_directory_is_no_model(tmp_path: Path) -> None:
+    """
+    A directory is an unknown format, and the error says to name a file.
+    """
+    error = refusal(tmp_path)
+
+    assert isinstance(error, ModelFormatUnknownError)
+    assert error.todo == "name the model file in it"
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    """
+    A pipe is refused at once; opening it would wait for a writer.
+    """
+    os.mkfifo(tmp_path / "m.gguf")
+
+    assert isinstance(refusal(tmp_path / "m.gguf"), ModelFormatUnknownError)
+
+
+@pytest.mark.parametrize(
+    ("error", "name", "content"),
+    [
+        (ModelIncompleteError, "m.gguf", b""),
+        (ModelIncompleteError, "m.safetensors", b""),
+        (ModelIncompleteError, "m.gguf", b"GG"),
+        (ModelIncompleteError, "m.gguf", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n"),
+        (ModelCorruptError, "m.gguf", b"<!doctype html>"),
+        (ModelFormatUnknownError, "m.safetensors", b"\x40\0\0\0\0\0\0\0{"),
+        (ModelFormatUnknownError, "m.bin", b"\x40\0\0\0\0\0\0\0{"),
+        (ModelFormatUnknownError, "m.bin", b"PK\x03\x04"),
+        (ModelFormatUnknownError, "m.txt", b"G"),
+    ],
+)
+def test_what_is_no_gguf_is_told_apart(tmp_path: Path, error: type[FormatError], name: str, content: bytes) -> None:
+    """
+    An empty or unfinished file, a wrong file under a right name and another format are different errors.
+    """
+    path = tmp_path / name
+    path.write_bytes(content)
+
+    assert error is type(refusal(path))
+
+
+def test_an_unknown_format_names_the_supported_ones(tmp_path: Path) -> None:
+    """
+    The error for another format says what can be read.
+    """
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(b"\x40\0\0\0\0\0\0\0{")
+
+    assert "safetensors; GGUF (.gguf) can be read" in refusal(path).what
+
+
+def test_content_counts_more_than_the_name(tmp_path: Path) -> None:
+    """
+    GGUF under any name is read: a content store has no suffixes.
+    """
+    path = tmp_path / "0d1e2f"
+    path.write_bytes(gguf_bytes())
+
+    assert read_model(path).format == "gguf"
+
+
+def test_an_error_says_which_file_what_where_and_what_to_do(tmp_path: Path) -> None:
+    """
+    An error's text is the file, the defect, the byte and the remedy.
+    """
+    path = tmp_path / "m.gguf"
+    path.write_bytes(b"<html>")
+
+    assert "m.gguf: it does not begin with GGUF (at byte 0); download the model again" == str(refusal(path))
