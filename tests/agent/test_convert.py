@@ -207,20 +207,20 @@ def test_facts_survive_the_way() -> None:
     """
     facts = ModelFacts(
         format="gguf",
-        files=(),
+        files=("x-00001-of-00002.gguf", "x-00002-of-00002.gguf"),
         file_bytes=10,
         digest="sha256:0",
         name=None,
         architecture="llama",
         categories=("llm",),
         quantization=None,
-        chat_template=False,
+        chat_template=True,
         parameters=5,
         weight_bytes=9,
         layer_bytes=(4, 4),
         nonlayer_bytes=1,
         layers=2,
-        heads=32,
+        heads=(32, 16),
         kv_heads=(8, 0),
         context_length=4096,
     )

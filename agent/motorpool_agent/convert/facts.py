@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from motorpool import v1
 from motorpool_formats.facts import ModelFacts
 
@@ -16,7 +18,7 @@ def facts_message(facts: ModelFacts) -> v1.ModelFacts:
         quantization=facts.quantization or "",
         layers=facts.layers,
         hidden_size=facts.hidden_size,
-        heads=_largest(facts.heads),
+        heads=_each(facts.heads),
         kv_heads=_each(facts.kv_heads),
         key_length=facts.key_length,
         value_length=facts.value_length,
@@ -31,32 +33,33 @@ def facts_message(facts: ModelFacts) -> v1.ModelFacts:
         layer_bytes=facts.layer_bytes or (),
         file_bytes=facts.file_bytes,
         digest=facts.digest,
-        feed_forward_size=_largest(facts.feed_forward),
+        feed_forward_size=_each(facts.feed_forward),
+        files=facts.files,
+        chat_template=facts.chat_template,
     )
 
 
 def facts_of(message: v1.ModelFacts) -> ModelFacts:
-    """Return the facts that a message carries. The files' names do not travel."""
-    kv_heads = tuple(message.kv_heads)
+    """Return the facts that a message carries."""
     return ModelFacts(
         format=message.format,
-        files=(),
+        files=tuple(message.files),
         file_bytes=message.file_bytes,
         digest=message.digest,
         name=message.display_name or None,
         architecture=message.architecture or None,
         categories=tuple(message.categories),
         quantization=message.quantization or None,
-        chat_template=False,
+        chat_template=message.chat_template,
         parameters=message.parameter_count,
         weight_bytes=message.weight_bytes,
         layer_bytes=tuple(message.layer_bytes) or None,
         nonlayer_bytes=message.nonlayer_bytes if message.HasField("nonlayer_bytes") else None,
         layers=message.layers if message.HasField("layers") else None,
         hidden_size=message.hidden_size if message.HasField("hidden_size") else None,
-        feed_forward=message.feed_forward_size if message.HasField("feed_forward_size") else None,
-        heads=message.heads if message.HasField("heads") else None,
-        kv_heads=(kv_heads[0] if len(kv_heads) == 1 else kv_heads) if kv_heads else None,
+        feed_forward=_one_or_each(message.feed_forward_size),
+        heads=_one_or_each(message.heads),
+        kv_heads=_one_or_each(message.kv_heads),
         key_length=message.key_length if message.HasField("key_length") else None,
         value_length=message.value_length if message.HasField("value_length") else None,
         vocab_size=message.vocabulary_size if message.HasField("vocabulary_size") else None,
@@ -67,12 +70,14 @@ def facts_of(message: v1.ModelFacts) -> ModelFacts:
     )
 
 
-def _largest(value: int | tuple[int, ...] | None) -> int | None:
-    """Return one number for all layers: the message has one, and memory is planned for the largest."""
-    return max(value, default=None) if isinstance(value, tuple) else value
-
-
 def _each(value: int | tuple[int, ...] | None) -> tuple[int, ...]:
     if value is None:
         return ()
     return value if isinstance(value, tuple) else (value,)
+
+
+def _one_or_each(entries: Iterable[int]) -> int | tuple[int, ...] | None:
+    values = tuple(entries)
+    if len(values) <= 1:
+        return values[0] if values else None
+    return values

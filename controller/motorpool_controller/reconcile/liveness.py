@@ -100,7 +100,6 @@ def _say_braked(draft: Draft, held: frozenset[str]) -> None:
         Severity.ERROR,
         "MASS_FAILURE",
         "nodes",
-        f"{len(held)} of {len(draft.nodes)} nodes were lost within a short time: their instances are not replaced"
-        " until the"
-        " nodes return. Look at the network and at the controller first; delete a node that is gone for good.",
+        f"{len(held)} of {len(draft.nodes)} nodes were lost within a short time: their instances are not replaced until"
+        " the nodes return. Look at the network and at the controller first; delete a node that is gone for good.",
     )

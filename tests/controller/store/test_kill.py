@@ -62,7 +62,7 @@ def _killed_after(database: Path, prefix: str, chance: random.Random) -> list[st
         text=True,
     ) as child:
         assert child.stdout is not None
-        lines = [line for line, _ in zip(child.stdout, range(chance.randrange(30, 400)), strict=False)]
+        lines = [line for _, line in zip(range(chance.randrange(30, 400)), child.stdout, strict=False)]
         child.kill()
         lines += child.stdout.readlines()
     return [line for line in lines if line.endswith("\n")]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from motorpool import v1
 from motorpool_controller.domain.workload import ModelSource, SourceKind
 from motorpool_controller.services.convert import fields
@@ -54,7 +56,7 @@ def facts_message(facts: ModelFacts) -> v1.ModelFacts:
         quantization=facts.quantization or "",
         layers=facts.layers,
         hidden_size=facts.hidden_size,
-        heads=_most(facts.heads),
+        heads=_list(facts.heads),
         kv_heads=_list(facts.kv_heads),
         key_length=facts.key_length,
         value_length=facts.value_length,
@@ -69,7 +71,9 @@ def facts_message(facts: ModelFacts) -> v1.ModelFacts:
         layer_bytes=facts.layer_bytes or (),
         file_bytes=facts.file_bytes,
         digest=facts.digest,
-        feed_forward_size=_most(facts.feed_forward),
+        feed_forward_size=_list(facts.feed_forward),
+        files=facts.files,
+        chat_template=facts.chat_template,
     )
 
 
@@ -78,27 +82,28 @@ def facts_of(message: v1.ModelFacts, field: str) -> ModelFacts:
     for sized in ("weight_bytes", "file_bytes"):
         if not message.HasField(sized):
             raise fields.invalid(f"{field}.{sized}", "it is missing; this agent does not suit this controller")
-    if max(message.layers, len(message.layer_bytes), len(message.kv_heads)) > _MAX_LAYERS:
+    layered = (message.layer_bytes, message.heads, message.kv_heads, message.feed_forward_size)
+    if max(message.layers, *map(len, layered)) > _MAX_LAYERS:
         raise fields.invalid(f"{field}.layers", f"there are more than {_MAX_LAYERS}")
     return ModelFacts(
         format=fields.name(message.format, f"{field}.format"),
-        files=(),
+        files=tuple(fields.text(entry) for entry in message.files),
         file_bytes=fields.size(message.file_bytes, f"{field}.file_bytes"),
         digest=fields.word(message.digest, f"{field}.digest"),
         name=fields.text(message.display_name) or None,
         architecture=fields.word(message.architecture, f"{field}.architecture") or None,
         categories=tuple(fields.name(entry, f"{field}.categories") for entry in message.categories),
         quantization=fields.word(message.quantization, f"{field}.quantization") or None,
-        chat_template=False,
+        chat_template=message.chat_template,
         parameters=fields.size(message.parameter_count, f"{field}.parameter_count"),
         weight_bytes=fields.size(message.weight_bytes, f"{field}.weight_bytes"),
         layer_bytes=tuple(fields.size(entry, f"{field}.layer_bytes") for entry in message.layer_bytes) or None,
         nonlayer_bytes=_optional(message, "nonlayer_bytes", field),
         layers=_optional(message, "layers", field),
         hidden_size=_optional(message, "hidden_size", field),
-        feed_forward=_optional(message, "feed_forward_size", field),
-        heads=_optional(message, "heads", field),
-        kv_heads=_one_or_each(tuple(fields.size(entry, f"{field}.kv_heads") for entry in message.kv_heads)),
+        feed_forward=_one_or_each(message.feed_forward_size, f"{field}.feed_forward_size"),
+        heads=_one_or_each(message.heads, f"{field}.heads"),
+        kv_heads=_one_or_each(message.kv_heads, f"{field}.kv_heads"),
         key_length=_optional(message, "key_length", field),
         value_length=_optional(message, "value_length", field),
         vocab_size=_optional(message, "vocabulary_size", field),
@@ -116,17 +121,14 @@ def _optional(message: v1.ModelFacts, field: str, path: str) -> int | None:
     return fields.size(value, f"{path}.{field}")
 
 
-def _most(value: int | tuple[int, ...] | None) -> int | None:
-    return max(value, default=None) if isinstance(value, tuple) else value
-
-
 def _list(value: int | tuple[int, ...] | None) -> tuple[int, ...]:
     if value is None:
         return ()
     return value if isinstance(value, tuple) else (value,)
 
 
-def _one_or_each(values: tuple[int, ...]) -> int | tuple[int, ...] | None:
+def _one_or_each(entries: Iterable[int], field: str) -> int | tuple[int, ...] | None:
+    values = tuple(fields.size(entry, field) for entry in entries)
     if len(values) <= 1:
         return values[0] if values else None
     return values

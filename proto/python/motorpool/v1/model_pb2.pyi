@@ -131,6 +131,8 @@ class ModelFacts(google.protobuf.message.Message):
     FILE_BYTES_FIELD_NUMBER: builtins.int
     DIGEST_FIELD_NUMBER: builtins.int
     FEED_FORWARD_SIZE_FIELD_NUMBER: builtins.int
+    FILES_FIELD_NUMBER: builtins.int
+    CHAT_TEMPLATE_FIELD_NUMBER: builtins.int
     format: builtins.str
     """"gguf", "safetensors", …"""
     architecture: builtins.str
@@ -143,8 +145,6 @@ class ModelFacts(google.protobuf.message.Message):
     """Transformer blocks."""
     hidden_size: builtins.int
     """Width of the hidden state."""
-    heads: builtins.int
-    """Attention heads."""
     key_length: builtins.int
     """Width of a key head."""
     value_length: builtins.int
@@ -168,12 +168,16 @@ class ModelFacts(google.protobuf.message.Message):
     file_bytes: builtins.int
     """Bytes of the files."""
     digest: builtins.str
-    """Identity of the content: hex SHA-256 over headers and sizes."""
-    feed_forward_size: builtins.int
-    """Width of the feed-forward network."""
+    """Identity of the content: "sha256:" and the hex digest over headers and sizes."""
+    chat_template: builtins.bool
+    """It brings a template that turns a chat into a prompt; absent when unknown."""
     @property
     def categories(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """What it is for: "llm", "embedding", "reranker", "image", "speech_to_text", "text_to_speech"."""
+
+    @property
+    def heads(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Attention heads of each layer; one entry when all layers agree."""
 
     @property
     def kv_heads(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
@@ -182,6 +186,14 @@ class ModelFacts(google.protobuf.message.Message):
     @property
     def layer_bytes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
         """Bytes of each block's tensors."""
+
+    @property
+    def feed_forward_size(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Width of the feed-forward network of each layer; one entry when all layers agree."""
+
+    @property
+    def files(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Names of the files that the model consists of; an engine is given the first."""
 
     def __init__(
         self,
@@ -193,7 +205,7 @@ class ModelFacts(google.protobuf.message.Message):
         quantization: builtins.str = ...,
         layers: builtins.int | None = ...,
         hidden_size: builtins.int | None = ...,
-        heads: builtins.int | None = ...,
+        heads: collections.abc.Iterable[builtins.int] | None = ...,
         kv_heads: collections.abc.Iterable[builtins.int] | None = ...,
         key_length: builtins.int | None = ...,
         value_length: builtins.int | None = ...,
@@ -208,10 +220,14 @@ class ModelFacts(google.protobuf.message.Message):
         layer_bytes: collections.abc.Iterable[builtins.int] | None = ...,
         file_bytes: builtins.int | None = ...,
         digest: builtins.str = ...,
-        feed_forward_size: builtins.int | None = ...,
+        feed_forward_size: collections.abc.Iterable[builtins.int] | None = ...,
+        files: collections.abc.Iterable[builtins.str] | None = ...,
+        chat_template: builtins.bool | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_context_length", b"_context_length", "_experts", b"_experts", "_experts_used", b"_experts_used", "_feed_forward_size", b"_feed_forward_size", "_file_bytes", b"_file_bytes", "_heads", b"_heads", "_hidden_size", b"_hidden_size", "_key_length", b"_key_length", "_layers", b"_layers", "_nonlayer_bytes", b"_nonlayer_bytes", "_parameter_count", b"_parameter_count", "_sliding_window", b"_sliding_window", "_value_length", b"_value_length", "_vocabulary_size", b"_vocabulary_size", "_weight_bytes", b"_weight_bytes", "context_length", b"context_length", "experts", b"experts", "experts_used", b"experts_used", "feed_forward_size", b"feed_forward_size", "file_bytes", b"file_bytes", "heads", b"heads", "hidden_size", b"hidden_size", "key_length", b"key_length", "layers", b"layers", "nonlayer_bytes", b"nonlayer_bytes", "parameter_count", b"parameter_count", "sliding_window", b"sliding_window", "value_length", b"value_length", "vocabulary_size", b"vocabulary_size", "weight_bytes", b"weight_bytes"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_context_length", b"_context_length", "_experts", b"_experts", "_experts_used", b"_experts_used", "_feed_forward_size", b"_feed_forward_size", "_file_bytes", b"_file_bytes", "_heads", b"_heads", "_hidden_size", b"_hidden_size", "_key_length", b"_key_length", "_layers", b"_layers", "_nonlayer_bytes", b"_nonlayer_bytes", "_parameter_count", b"_parameter_count", "_sliding_window", b"_sliding_window", "_value_length", b"_value_length", "_vocabulary_size", b"_vocabulary_size", "_weight_bytes", b"_weight_bytes", "architecture", b"architecture", "categories", b"categories", "context_length", b"context_length", "digest", b"digest", "display_name", b"display_name", "experts", b"experts", "experts_used", b"experts_used", "feed_forward_size", b"feed_forward_size", "file_bytes", b"file_bytes", "format", b"format", "heads", b"heads", "hidden_size", b"hidden_size", "key_length", b"key_length", "kv_heads", b"kv_heads", "layer_bytes", b"layer_bytes", "layers", b"layers", "nonlayer_bytes", b"nonlayer_bytes", "parameter_count", b"parameter_count", "quantization", b"quantization", "sliding_window", b"sliding_window", "value_length", b"value_length", "vocabulary_size", b"vocabulary_size", "weight_bytes", b"weight_bytes"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_chat_template", b"_chat_template", "_context_length", b"_context_length", "_experts", b"_experts", "_experts_used", b"_experts_used", "_file_bytes", b"_file_bytes", "_hidden_size", b"_hidden_size", "_key_length", b"_key_length", "_layers", b"_layers", "_nonlayer_bytes", b"_nonlayer_bytes", "_parameter_count", b"_parameter_count", "_sliding_window", b"_sliding_window", "_value_length", b"_value_length", "_vocabulary_size", b"_vocabulary_size", "_weight_bytes", b"_weight_bytes", "chat_template", b"chat_template", "context_length", b"context_length", "experts", b"experts", "experts_used", b"experts_used", "file_bytes", b"file_bytes", "hidden_size", b"hidden_size", "key_length", b"key_length", "layers", b"layers", "nonlayer_bytes", b"nonlayer_bytes", "parameter_count", b"parameter_count", "sliding_window", b"sliding_window", "value_length", b"value_length", "vocabulary_size", b"vocabulary_size", "weight_bytes", b"weight_bytes"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_chat_template", b"_chat_template", "_context_length", b"_context_length", "_experts", b"_experts", "_experts_used", b"_experts_used", "_file_bytes", b"_file_bytes", "_hidden_size", b"_hidden_size", "_key_length", b"_key_length", "_layers", b"_layers", "_nonlayer_bytes", b"_nonlayer_bytes", "_parameter_count", b"_parameter_count", "_sliding_window", b"_sliding_window", "_value_length", b"_value_length", "_vocabulary_size", b"_vocabulary_size", "_weight_bytes", b"_weight_bytes", "architecture", b"architecture", "categories", b"categories", "chat_template", b"chat_template", "context_length", b"context_length", "digest", b"digest", "display_name", b"display_name", "experts", b"experts", "experts_used", b"experts_used", "feed_forward_size", b"feed_forward_size", "file_bytes", b"file_bytes", "files", b"files", "format", b"format", "heads", b"heads", "hidden_size", b"hidden_size", "key_length", b"key_length", "kv_heads", b"kv_heads", "layer_bytes", b"layer_bytes", "layers", b"layers", "nonlayer_bytes", b"nonlayer_bytes", "parameter_count", b"parameter_count", "quantization", b"quantization", "sliding_window", b"sliding_window", "value_length", b"value_length", "vocabulary_size", b"vocabulary_size", "weight_bytes", b"weight_bytes"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_chat_template", b"_chat_template"]) -> typing.Literal["chat_template"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_context_length", b"_context_length"]) -> typing.Literal["context_length"] | None: ...
     @typing.overload
@@ -219,11 +235,7 @@ class ModelFacts(google.protobuf.message.Message):
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_experts_used", b"_experts_used"]) -> typing.Literal["experts_used"] | None: ...
     @typing.overload
-    def WhichOneof(self, oneof_group: typing.Literal["_feed_forward_size", b"_feed_forward_size"]) -> typing.Literal["feed_forward_size"] | None: ...
-    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_file_bytes", b"_file_bytes"]) -> typing.Literal["file_bytes"] | None: ...
-    @typing.overload
-    def WhichOneof(self, oneof_group: typing.Literal["_heads", b"_heads"]) -> typing.Literal["heads"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_hidden_size", b"_hidden_size"]) -> typing.Literal["hidden_size"] | None: ...
     @typing.overload
