@@ -7,7 +7,7 @@ GIB = 1 << 30
 
 
 def in_words(size_bytes: int) -> str:
-    """Return a size as people read it: GiB with two decimals, small ones in MiB."""
-    if abs(size_bytes) < GIB // 10:
+    """Return a size as people read it: GiB with two decimals, below one in MiB."""
+    if abs(size_bytes) < GIB:
         return f"{size_bytes / MIB:,.1f} MiB"
     return f"{size_bytes / GIB:,.2f} GiB"
