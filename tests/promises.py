@@ -28,6 +28,8 @@ class Promise:
     sentence: str
     owed: str | None
     """Why no test holds it yet."""
+    missing: str | None = None
+    """Which part of it no test holds yet, where tests hold the rest."""
 
 
 class Collector:
@@ -68,7 +70,10 @@ def main() -> int:
 
 def read(text: str) -> list[Promise]:
     """Return the promises of a promises.toml."""
-    return [Promise(promise, entry["sentence"], entry.get("owed")) for promise, entry in tomllib.loads(text).items()]
+    return [
+        Promise(promise, entry["sentence"], entry.get("owed"), entry.get("missing"))
+        for promise, entry in tomllib.loads(text).items()
+    ]
 
 
 def faults(promises: Iterable[Promise], tests: Mapping[str, list[str]]) -> list[str]:
@@ -87,7 +92,8 @@ def table(promises: Iterable[Promise], tests: Mapping[str, list[str]]) -> list[s
     """Return the lines of the report."""
     lines: list[str] = []
     for promise in promises:
-        state = "held" if promise.id in tests else "owed" if promise.owed else "BARE"
+        held = "part" if promise.missing else "held"
+        state = held if promise.id in tests else "owed" if promise.owed else "BARE"
         lines += textwrap.wrap(
             promise.sentence,
             WIDTH,
@@ -95,6 +101,10 @@ def table(promises: Iterable[Promise], tests: Mapping[str, list[str]]) -> list[s
             subsequent_indent=" " * 10,
         )
         lines += [f"          - {test}" for test in tests.get(promise.id, [])]
+        if promise.missing:
+            lines += textwrap.wrap(
+                promise.missing, WIDTH, initial_indent="          missing: ", subsequent_indent=" " * 19
+            )
         if promise.owed:
             lines += textwrap.wrap(promise.owed, WIDTH, initial_indent="          owed: ", subsequent_indent=" " * 16)
     return lines

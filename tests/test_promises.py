@@ -42,6 +42,19 @@ def test_table_shows_tests_and_debts() -> None:
     ] == table([HELD, OWED], {"P1": ["tests/test_a.py::test_a"]})
 
 
+def test_table_shows_what_is_missing_of_a_promise() -> None:
+    """
+    A promise that tests hold only in part says which part they do not.
+    """
+    partly = Promise("P1", "It holds.", owed=None, missing="The other half.")
+
+    assert [
+        "P1  part  It holds.",
+        "          - tests/test_a.py::test_a",
+        "          missing: The other half.",
+    ] == table([partly], {"P1": ["tests/test_a.py::test_a"]})
+
+
 def test_file_is_read_in_order() -> None:
     """
     Promises keep the order of the file; `owed` is optional.
