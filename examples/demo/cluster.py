@@ -35,9 +35,14 @@ class Cluster:
 
     def init(self) -> str:
         """Make the cluster's authority and store, and return a join token."""
-        # Engines are kept between runs: they are what takes long, and what an agent never makes twice.
-        for path in (self.controller_dir, self.agent_dir / "instances", self.agent_dir / "identity"):
-            shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(self.controller_dir, ignore_errors=True)
+        # Engines are kept between runs: they are what takes long, and what an agent never makes twice. All else there
+        # belongs to the cluster before.
+        for path in self.agent_dir.glob("*"):
+            if path.is_dir() and path.name != "engines":
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.is_file():
+                path.unlink()
         self.folder.mkdir(parents=True, exist_ok=True)
         run("motorpool-controller", "init", *self._controller_options(), env=self._env())
         return run("motorpool-controller", "token", "join", *self._data_dir_option(), env=self._env()).strip()

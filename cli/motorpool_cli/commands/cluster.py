@@ -26,7 +26,7 @@ def cluster(output: Output = Format.TABLE) -> None:
     print_facts(
         (
             ("Cluster", found.cluster_id),
-            ("Controller", f"{found.version}, started {found.controller_epoch} times"),
+            ("Controller", f"{found.version}, epoch {found.controller_epoch}"),
             ("Agents connect to", ", ".join(found.agent_endpoints)),
             ("Your role", text.word(v1.Role, found.caller_role).lower()),
         )

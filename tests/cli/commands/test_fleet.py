@@ -175,5 +175,5 @@ def test_cluster(motorpool: Motorpool) -> None:
     table = motorpool("cluster").stdout
     found = document(motorpool("cluster", "-o", "json").stdout)
 
-    assert ["c-81f0", "0.1.0, started 3 times", "10.0.0.1:7401", "admin"] == [row[1] for row in rows(table)]
+    assert ["c-81f0", "0.1.0, epoch 3", "10.0.0.1:7401", "admin"] == [row[1] for row in rows(table)]
     assert ("c-81f0", "ROLE_ADMIN") == (found["cluster_id"], found["caller_role"])

@@ -1,0 +1,21 @@
+from benchmarks.figures import Figure, median, percentile_95
+
+
+def test_verdicts() -> None:
+    """
+    An aim is an upper limit that may just be reached; a figure without one has no verdict.
+    """
+    assert "≤ 50: met" == Figure(key="k", value=50, meaning="m", aim=50).verdict
+    assert "≤ 50: **missed**" == Figure(key="k", value=50.1, meaning="m", aim=50).verdict
+    assert not Figure(key="k", value=1, meaning="m").verdict
+
+
+def test_median_and_percentile() -> None:
+    """
+    Of a hundred values, five are above the p95.
+    """
+    values = [float(value) for value in range(100, 0, -1)]
+
+    assert 50.5 == median(values)
+    assert 96 == percentile_95(values)
+    assert 7 == percentile_95([7])
