@@ -83,8 +83,9 @@ class Cluster:
         return (("authorization", f"Bearer {self._tokens[Role.ADMIN]}"),)
 
     async def token(self, role: Role) -> tuple[tuple[str, str], ...]:
+        uses = 1 if role is Role.JOIN else None
         row, text = make_token(
-            role, "", timedelta(hours=1), 1, now=utc_now(), ca_fingerprint=self.authority.fingerprint
+            role, "", timedelta(hours=1), uses, now=utc_now(), ca_fingerprint=self.authority.fingerprint
         )
         await asyncio.to_thread(self.store.tokens.add, row)
         return (("authorization", f"Bearer {text}"),)

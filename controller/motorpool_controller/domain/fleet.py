@@ -185,6 +185,7 @@ class Profile:
 class Node:
     """A machine with an agent. ``name`` is full (``nodes/a``); ``labels`` are the agent's, overlaid by an operator's.
 
+    ``refused`` is why its agent refused the last desired state, empty where it took it; such a node takes nothing new.
     ``profiles`` maps a backend's name to the digest of its profile, which is stored once.
     """
 
@@ -207,6 +208,7 @@ class Node:
     plugins: tuple[Plugin, ...] = ()
     profiles: Mapping[str, str] = field(default_factory=dict)
     session_epoch: int = 0
+    refused: str = ""
     certificate_serials: tuple[str, ...] = ()
     revision: int = 0
 

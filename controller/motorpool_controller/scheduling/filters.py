@@ -181,6 +181,13 @@ def _by_labels(passing: _Node) -> Refusal | None:
 
 def _by_state(passing: _Node) -> Refusal | None:
     node = passing.node
+    if node.state is NodeState.READY and node.refused:
+        return passing.row(
+            "state",
+            "DESIRED_REFUSED",
+            f"The agent of {node.name} takes no orders of this controller ({node.refused}). Was the controller restored"
+            " from an old copy, or the agent's data directory brought from another cluster?",
+        )
     if node.state is NodeState.READY:
         return None
     if node.state is NodeState.ENROLLED:

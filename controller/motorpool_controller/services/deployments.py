@@ -22,7 +22,7 @@ from motorpool_controller.services.convert.deployment import deployment_message
 from motorpool_controller.services.convert.spec import spec_message, spec_of
 from motorpool_controller.services.explanations import explanation
 from motorpool_controller.services.mutations import check_etag, masked, mutate
-from motorpool_controller.services.views import of_deployment, offer_of, offers
+from motorpool_controller.services.views import deployment_view, of_deployment, offer_of, offers
 from motorpool_controller.store.live import Live
 from motorpool_controller.store.store import Store, utc_now
 from motorpool_controller.store.transaction import Transaction
@@ -81,7 +81,7 @@ class DeploymentService(v1.DeploymentServiceServicer):
         context: grpc.aio.ServicerContext[v1.GetDeploymentRequest, v1.Deployment],
     ) -> v1.Deployment:
         """Give one deployment."""
-        return deployment_message(self._found(request.name), self._store.view.instances.values())
+        return deployment_view(self._found(request.name), self._store.view.instances.values())
 
     async def ListDeployments(  # noqa: N802  # gRPC's name
         self,
@@ -102,7 +102,7 @@ class DeploymentService(v1.DeploymentServiceServicer):
             if instance.deployment in instances:
                 instances[instance.deployment].append(instance)
         return v1.ListDeploymentsResponse(
-            deployments=[deployment_message(row, instances[row.name]) for row in rows],
+            deployments=[deployment_view(row, instances[row.name]) for row in rows],
             next_page_token=token,
             resume_token=pages.resume_token(view.cluster_id, view.revision),
         )

@@ -12,8 +12,7 @@ from motorpool_controller.domain.errors import NotFoundError
 from motorpool_controller.domain.names import resource_id, shown
 from motorpool_controller.domain.workload import Instance
 from motorpool_controller.services import logs, pages
-from motorpool_controller.services.convert.instance import instance_message
-from motorpool_controller.services.views import is_on
+from motorpool_controller.services.views import instance_view, is_on
 from motorpool_controller.store.live import Live
 from motorpool_controller.store.store import Store
 
@@ -31,7 +30,7 @@ class InstanceService(v1.InstanceServiceServicer):
         context: grpc.aio.ServicerContext[v1.GetInstanceRequest, v1.Instance],
     ) -> v1.Instance:
         """Give one instance."""
-        return instance_message(self._found(request.name))
+        return instance_view(self._found(request.name))
 
     async def ListInstances(  # noqa: N802  # gRPC's name
         self,
@@ -57,7 +56,7 @@ class InstanceService(v1.InstanceServiceServicer):
             token=request.page_token,
         )
         return v1.ListInstancesResponse(
-            instances=[instance_message(instance) for instance in rows],
+            instances=[instance_view(instance) for instance in rows],
             next_page_token=token,
             resume_token=pages.resume_token(view.cluster_id, view.revision),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime
 
 from motorpool import v1
@@ -176,17 +177,10 @@ class Session:
         if ack.error_reason and not ack.resend:
             reason, message = fields.text(ack.error_reason), fields.text(ack.error_message)
 
-            def change(tx: Transaction) -> None:
-                in_session(tx, self.node, self.node_uid, self.epoch)
-                tx.event(
-                    Severity.WARNING,
-                    "DESIRED_REFUSED",
-                    self.node,
-                    f"the agent refused desired state {ack.version.version}: {reason}: {message}",
-                )
-
-            await self._store.commit(change)
+            await self._store.commit(lambda tx: self._refused(tx, f"{reason}: {message}"))
         elif ack.version.controller_epoch == self._store.view.controller_epoch and not ack.resend:
+            if self._store.view.nodes[self.node].refused:
+                await self._store.commit(lambda tx: self._refused(tx, ""))
             self._acknowledged.accept(min(ack.version.version, self._told.version))
             self._confirm()
             if self._acknowledged.unsure(self._told, self._observed.instances):
@@ -194,6 +188,14 @@ class Session:
         if ack.resend:
             self._everything_due = True
             self.wake.set()
+
+    def _refused(self, tx: Transaction, why: str) -> None:
+        node = in_session(tx, self.node, self.node_uid, self.epoch)
+        if node.refused == why:
+            return
+        tx.nodes.put(replace(node, refused=why))
+        if why:
+            tx.event(Severity.WARNING, "DESIRED_REFUSED", self.node, f"the agent refused its desired state: {why}")
 
     def _confirm(self) -> None:
         self._live.confirm_gone(self.node, self._acknowledged.gone(self._told, self._observed.instances))

@@ -9,9 +9,15 @@ from dataclasses import dataclass
 from motorpool import v1
 from motorpool_controller.domain.backends import answers_to
 from motorpool_controller.domain.fleet import Node, Profile
-from motorpool_controller.domain.workload import Instance
+from motorpool_controller.domain.workload import Deployment, Instance
+from motorpool_controller.services.authentication import caller
+from motorpool_controller.services.convert.deployment import deployment_message
+from motorpool_controller.services.convert.instance import instance_message
 from motorpool_controller.services.convert.node import Claimed, node_message
+from motorpool_controller.services.roles import Role
 from motorpool_controller.store.live import Live
+
+MASKED = "***"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,24 @@ def node_view(node: Node, live: Live, claimed: Mapping[str, Claimed]) -> v1.Node
         usage=live.usage(node.name),
         heartbeat_time=live.heartbeat_time(node.name),
     )
+
+
+def deployment_view(deployment: Deployment, instances: Iterable[Instance]) -> v1.Deployment:
+    """Return a deployment as the caller sees it: values of its environment may be secrets, and readers see none."""
+    message = deployment_message(deployment, instances)
+    if not caller().role.reaches(Role.OPERATOR):
+        for name in deployment.spec.env:
+            message.spec.env[name] = MASKED
+    return message
+
+
+def instance_view(instance: Instance) -> v1.Instance:
+    """Return an instance as the caller sees it; see ``deployment_view``."""
+    message = instance_message(instance)
+    if instance.assignment is not None and not caller().role.reaches(Role.OPERATOR):
+        for name in instance.assignment.env.keys() & message.launch.env.keys():
+            message.launch.env[name] = MASKED
+    return message
 
 
 def of_deployment(instances: Iterable[Instance], deployment: str) -> Iterator[Instance]:

@@ -10,11 +10,9 @@ from motorpool import v1
 from motorpool_controller.domain.names import resource_id
 from motorpool_controller.services import pages
 from motorpool_controller.services.convert import fields
-from motorpool_controller.services.convert.deployment import deployment_message
 from motorpool_controller.services.convert.event import event_message
-from motorpool_controller.services.convert.instance import instance_message
 from motorpool_controller.services.events import is_about
-from motorpool_controller.services.views import claims, node_view, of_deployment
+from motorpool_controller.services.views import claims, deployment_view, instance_view, node_view, of_deployment
 from motorpool_controller.store.live import Live
 from motorpool_controller.store.pending import Change
 from motorpool_controller.store.store import Store
@@ -114,7 +112,7 @@ class _Watch:
             instance = view.instances.get(change.name)
             if instance is None or self._deployment not in {"", instance.deployment}:
                 return None
-            return v1.WatchResponse(instance=instance_message(instance))
+            return v1.WatchResponse(instance=instance_view(instance))
         event = view.events.get(change.name)
         if event is None or not is_about(event, self._deployment):
             return None
@@ -124,7 +122,7 @@ class _Watch:
         deployment = self._view.deployments.get(name)
         if deployment is None or self._deployment not in {"", name}:
             return None
-        message = deployment_message(deployment, of_deployment(self._view.instances.values(), name))
+        message = deployment_view(deployment, of_deployment(self._view.instances.values(), name))
         self._told[name] = (message.state, message.running_replicas)
         return v1.WatchResponse(deployment=message)
 

@@ -171,15 +171,28 @@ async def test_delta_mismatch_gets_everything(cluster: Cluster, agent: Agent) ->
     assert "DESIRED_REFUSED" not in cluster.event_reasons()
 
 
-async def test_refused_desired_state_is_an_event(cluster: Cluster, agent: Agent) -> None:
+async def test_refused_desired_state_is_shown_until_one_is_taken(cluster: Cluster, agent: Agent) -> None:
     """
-    An agent that refuses a desired state is heard: an event tells its reason.
+    An agent that refuses its desired state is heard: event, node and refusals tell why, until it takes one.
     """
+    view = cluster.store.view
     session = await agent.joined()
+    await session.read_until(lambda: session.states)
+    await session.barrier()
 
     await session.send(desired_ack=v1.DesiredAck(error_reason="DESIRED_STALE", error_message="older"))
-
     await cluster.until(lambda: "DESIRED_REFUSED" in cluster.event_reasons())
+    shown = await cluster.nodes.GetNode(v1.GetNodeRequest(name=agent.name), metadata=cluster.admin)
+    await cluster.deploy()
+    (pending,) = await cluster.until(lambda: list(view.instances.values()))
+
+    assert "DESIRED_STALE: older" in shown.state_message
+    assert ["DESIRED_REFUSED"] == [row.reason for row in pending.refusals]
+    assert "DESIRED_STALE: older" in pending.refusals[0].message
+    await session.send(desired_ack=v1.DesiredAck(version=session.version))
+    await cluster.until(lambda: not view.nodes[agent.name].refused)
+    await session.answer(FACTS)
+    await session.assignment()
 
 
 async def test_restart_of_the_controller(tmp_path: Path) -> None:

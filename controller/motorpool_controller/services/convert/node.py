@@ -37,7 +37,8 @@ def node_message(node: Node, *, claimed: Claimed, usage: NodeUsage | None, heart
         name=node.name,
         uid=node.uid,
         state=fields.number(v1.NodeState, "NODE_STATE", node.state),
-        state_message=node.state_message,
+        state_message=node.state_message
+        or (f"Its agent refused its desired state: {node.refused}" if node.refused else ""),
         address=node.address,
         labels=node.labels,
         host=host_message(node.host),
