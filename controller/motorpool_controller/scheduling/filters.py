@@ -91,9 +91,8 @@ def _unserved(request: Request) -> Refusal | None:
             reason="SOURCE_NOT_READABLE_YET",
             subject=request.deployment,
             message=(
-                f"Models are not fetched from a hub yet: download {spec.model.repository} to the same path on the"
-                " nodes, and"
-                " deploy that local path."
+                f"Models are not fetched from a hub yet: download {spec.model.repository} to the same path on the "
+                "nodes, and deploy that local path."
             ),
         )
     wishes = {
@@ -287,7 +286,7 @@ def _by_path(passing: _Node) -> Refusal | None:
     return passing.row(
         "path",
         reading.error_reason,
-        f"{name} cannot use {path}: {reading.error_message} It is asked again from time to time.",
+        f"{name} cannot use {path}: {reading.error_message.rstrip('. ')}. It is asked again from time to time.",
     )
 
 
@@ -303,9 +302,8 @@ def _by_format(passing: _Node) -> Refusal | None:
         return passing.row(
             "facts",
             "FORMAT_UNSUPPORTED",
-            f"{profile.backend} on {passing.node.name} reads {', '.join(profile.formats)}, and the model is"
-            f" {facts.format};"
-            " choose another backend, or convert the model.",
+            f"{profile.backend} on {passing.node.name} reads {', '.join(profile.formats)}, and the model is "
+            f"{facts.format}; choose another backend, or convert the model.",
         )
     if profile.architectures and facts.architecture not in profile.architectures:
         return passing.row(

@@ -151,9 +151,8 @@ def _no_selector(offer: Offer) -> Refusal:
         reason="MEMORY_MODEL_NOT_SERVED_YET",
         subject=offer.node.name,
         message=(
-            f"{offer.profile.backend} takes memory by {offer.profile.memory_model.value}, which this version does"
-            " not place"
-            " yet; choose another backend."
+            f"{offer.profile.backend} takes memory by {offer.profile.memory_model.value}, which this version does "
+            "not place yet; choose another backend."
         ),
     )
 

@@ -69,7 +69,12 @@ class DeploymentService(v1.DeploymentServiceServicer):
                     findings=choice.findings,
                 )
             )
-            tx.event(Severity.INFO, "DEPLOYMENT_CREATED", name, f"{name} wishes for {spec.replicas} instances.")
+            tx.event(
+                Severity.INFO,
+                "DEPLOYMENT_CREATED",
+                name,
+                f"{name} wishes for {spec.replicas} instance{'' if spec.replicas == 1 else 's'}.",
+            )
             return _message(tx, deployment)
 
         self._read_anew(spec)

@@ -78,6 +78,16 @@ def test_a_model_larger_than_the_machine_is_refused_with_its_figures() -> None:
     assert plan.verdicts[CHAT].sentence.startswith("It fits nowhere")
 
 
+def test_a_claim_by_hand_that_is_too_large_is_told_to_claim_less() -> None:
+    """
+    Where the user named the figure, the row does not advise about a context that would change nothing.
+    """
+    (row,) = schedule(snapshot(node()), [request(claim_memory_bytes=GIB << 10)]).refusals[CHAT]
+
+    assert "claiming less by hand" in row.message
+    assert "--ctx-size" not in row.message
+
+
 def test_holders_are_named_largest_first() -> None:
     """
     Instances, what is reserved, and other programs stand in order of what they hold.

@@ -64,9 +64,8 @@ def _partial_row(offer: Offer) -> Refusal:
         reason="PARTIAL_OFFLOAD_NOT_SERVED_YET",
         subject=offer.node.name,
         message=(
-            f"This version puts all {offer.needs.layers} layers on one device of {offer.node.name}, or none; ask"
-            " for all, for"
-            " 0, or leave the number out."
+            f"This version puts all {offer.needs.layers} layers on one device of {offer.node.name}, or none; ask for "
+            "all, for 0, or leave the number out."
         ),
     )
 
@@ -77,8 +76,7 @@ def _no_device_row(offer: Offer) -> Refusal:
         reason="NO_DEVICE",
         subject=offer.node.name,
         message=(
-            f"{offer.node.name} has no device, and the deployment wants one (cpu_offloading is off, or layers on"
-            " devices were"
-            " asked for); allow host memory, or add a node with devices."
+            f"{offer.node.name} has no device, and the deployment wants one (cpu_offloading is off, or layers on "
+            "devices were asked for); allow host memory, or add a node with devices."
         ),
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from motorpool_controller.domain.fleet import Device, Health
 from motorpool_controller.domain.names import device_name
-from motorpool_controller.domain.placement import Claim, DeviceClaim, Member, Placement, Refusal
+from motorpool_controller.domain.placement import Claim, Confidence, DeviceClaim, Member, Placement, Refusal
 from motorpool_controller.domain.sizes import in_words
 from motorpool_controller.scheduling.allocatable import Ledger, Room
 from motorpool_controller.scheduling.offers import CPU, Offer
@@ -149,9 +149,8 @@ def _unusable(offer: Offer, device: Device) -> Refusal | None:
         return _device_row(
             name,
             "FRAMEWORK_UNSUPPORTED",
-            f"{name} needs {device.framework}, and {offer.profile.backend} on its node runs on {runs_on}; choose"
-            " another"
-            " backend or version to use it.",
+            f"{name} needs {device.framework}, and {offer.profile.backend} on its node runs on {runs_on}; choose "
+            "another backend or version to use it.",
             stage="framework",
         )
     return None
@@ -162,6 +161,8 @@ def _device_row(subject: str, reason: str, message: str, *, stage: str = "device
 
 
 def _hint(offer: Offer) -> str:
+    if offer.needs.host.confidence is Confidence.HIGH:
+        return "What helps: claiming less by hand, a larger node, or stopping what holds the memory."
     ways = ["a smaller quantisation of the model", "a larger node", "stopping what holds the memory"]
     if offer.context_option and offer.needs.context_length is not None and offer.needs.host.kv:
         ways.insert(
