@@ -108,6 +108,8 @@ class LogSender:
     async def _send_lines(
         self, call: grpc.aio.StreamUnaryCall[v1.SendLogsRequest, v1.SendLogsResponse], subscription: LogSubscription
     ) -> None:
+        # A log that is silent has no lines to say that its stream is there.
+        await call.write(v1.SendLogsRequest(subscription_id=subscription.subscription_id))
         source: AsyncIterator[list[str]] = self._instances.lines(subscription)
         async for texts in source:
             for batch in _batches(fitting(texts)):

@@ -434,7 +434,7 @@ async def test_a_question_that_cannot_be_answered_is_answered_with_why(
 
 async def test_logs_are_sent_on_a_stream_of_their_own(agent: Agent, controller: TestController) -> None:
     """
-    A subscription's lines come by SendLogs and end with `end`; it is not served twice.
+    A subscription's stream says that it is there, has the lines, and ends with `end`; it is not served twice.
     """
     agent.instances.texts = [["one", "two \udc80"], ["three"]]
     session = await controller.next_session()
@@ -445,19 +445,21 @@ async def test_logs_are_sent_on_a_stream_of_their_own(agent: Agent, controller: 
     await session.ack(3)
 
     assert [line for each in controller.log_messages for line in each.lines] == ["one", "two ?", "three"]
-    assert [each.end for each in controller.log_messages] == [False, False, True]
+    assert [each.end for each in controller.log_messages] == [False, False, False, True]
     assert {each.subscription_id for each in controller.log_messages} == {"s"}
 
 
 async def test_a_log_that_is_not_there_ends_with_why(agent: Agent, controller: TestController) -> None:
     """
-    An unknown assignment's log is one message: the end and the reason.
+    An unknown assignment's log has no lines: after the stream has said that it is there comes the end, with the reason.
     """
     session = await controller.next_session()
     session.desired(1, logs("s", "nobody"))
     await asyncio.wait_for(controller.log_ended.wait(), PATIENCE_SECONDS)
 
-    assert [(each.end, "nobody" in each.error_message) for each in controller.log_messages] == [(True, True)]
+    assert [list(each.lines) for each in controller.log_messages] == [[], []]
+    assert controller.log_messages[-1].end
+    assert "nobody" in controller.log_messages[-1].error_message
 
 
 async def test_a_withdrawn_log_ends(agent: Agent, controller: TestController) -> None:

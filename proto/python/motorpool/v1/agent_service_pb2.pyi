@@ -696,7 +696,7 @@ Global___RenewResponse: typing_extensions.TypeAlias = RenewResponse
 
 @typing.final
 class SendLogsRequest(google.protobuf.message.Message):
-    """Lines of a log."""
+    """Lines of a log. The first message has none: it says that the stream is there."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
