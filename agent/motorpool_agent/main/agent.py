@@ -85,6 +85,7 @@ async def _live(config: Config) -> None:
     plugins = PluginTable(allow=config.allow_plugins, block=config.block_plugins, notify=changed.set)
     supervisor = Supervisor(
         data_dir=config.data_dir,
+        cache_dir=config.cache_dir,
         backends=plugins,
         address=address,
         ports=config.port_range,

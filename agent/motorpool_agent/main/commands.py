@@ -46,6 +46,9 @@ ConfigFile = Annotated[
     typer.Option("--config", metavar="FILE", help="TOML file; default /etc/motorpool/agent.toml where there is one."),
 ]
 DataDir = Annotated[str | None, typer.Option("--data-dir", metavar="DIR", help="Where the agent keeps its state.")]
+CacheDir = Annotated[
+    str | None, typer.Option("--cache-dir", metavar="DIR", help="Where downloads are kept; may be emptied at any time.")
+]
 NodeName = Annotated[str | None, typer.Option("--node-name", help="Name of the node; default: the host's name.")]
 Server = Annotated[
     str | None, typer.Option("--server", metavar="HOST:PORT", help="The controller's public listener, to enrol.")
@@ -68,7 +71,7 @@ def run_command(
     node_name: NodeName = None,
     node_ip: Annotated[str | None, typer.Option(help="Address at which instances are reached.")] = None,
     data_dir: DataDir = None,
-    cache_dir: Annotated[str | None, typer.Option(metavar="DIR", help="Where model files are cached.")] = None,
+    cache_dir: CacheDir = None,
     label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Label of the node; repeatable.")] = None,
     server: Server = None,
     token: Token = None,
@@ -159,9 +162,14 @@ def install_command(
     version: Annotated[str | None, typer.Option(help="Version; default: the backend's first.")] = None,
     config: ConfigFile = None,
     data_dir: DataDir = None,
+    cache_dir: CacheDir = None,
 ) -> None:
     """Install an engine now, so that its first instance need not wait for it."""
-    _carry_out(lambda: engines.install(load({"data_dir": data_dir}, file=config), backend, version, typer.echo))
+    _carry_out(
+        lambda: engines.install(
+            load({"data_dir": data_dir, "cache_dir": cache_dir}, file=config), backend, version, typer.echo
+        )
+    )
 
 
 @engine_app.command("list")

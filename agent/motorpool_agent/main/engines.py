@@ -19,14 +19,14 @@ async def install(config: Config, backend: str, wanted: str | None, say: Callabl
     if version.environment is None:
         say(f"{profile.backend} {version.version} needs no environment: it runs {version.executable or version.image}")
         return
-    engines = Engines(config.data_dir)
+    engines = Engines(config.data_dir, config.cache_dir)
     directory = await engines.ensure(profile.backend, version, say)
     say(f"{profile.backend} {version.version} stands in {directory}")
 
 
 async def show(config: Config, say: Callable[[str], None]) -> None:
     """Say one line for every version of every backend."""
-    engines = Engines(config.data_dir)
+    engines = Engines(config.data_dir, config.cache_dir)
     async with _plugins(config) as plugins:
         rows = [("BACKEND", "VERSION", "FRAMEWORKS", "STATE")]
         for backend, profile in sorted(plugins.profiles().items()):

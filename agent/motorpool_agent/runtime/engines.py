@@ -24,6 +24,7 @@ from motorpool_sdk.backend import Environment, Version
 MANIFEST_NAME = "manifest.json"
 FILES_FOLDER = "files"
 
+_LEASH = Path(__file__).with_name("leash.py")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
 _LIMIT_SECONDS = 3600.0
 _LOOK_SECONDS = 0.2
@@ -43,10 +44,11 @@ class Manifest(msgspec.Struct, frozen=True):
 
 
 class Engines:
-    """The environments below ``<data-dir>/engines``."""
+    """The environments below ``<data-dir>/engines``; pip keeps what it downloads in ``<cache-dir>/pip``."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, cache_dir: Path) -> None:
         self._root = data_dir.absolute() / "engines"
+        self._pip_cache = cache_dir.absolute() / "pip"
 
     def directory(self, backend: str, version: str) -> Path:
         """Return where a version's environment stands, or would stand."""
@@ -58,11 +60,12 @@ class Engines:
         return self._root / backend / version
 
     def installed(self, backend: str, version: str) -> bool:
-        """Whether a version's environment stands, whole."""
+        """Whether a version's environment stands, whole; not so if the Python it was made with was removed."""
         try:
-            return (self.directory(backend, version) / MANIFEST_NAME).is_file()
+            directory = self.directory(backend, version)
         except EngineInstallError:
             return False
+        return (directory / MANIFEST_NAME).is_file() and (directory / "bin" / "python").exists()
 
     async def ensure(self, backend: str, version: Version, progress: Callable[[str], None]) -> Path:
         """Return a version's environment, made if it does not stand; one that stands is taken as it is, offline."""
@@ -75,16 +78,16 @@ class Engines:
             )
         try:
             directory.parent.mkdir(parents=True, exist_ok=True)
-            async with self._lock(directory, progress):
+            async with self._lock(directory, progress) as lock:
                 if not self.installed(backend, version.version):
-                    await self._make(backend, version.version, version.environment, directory, progress)
+                    await self._make(backend, version.version, version.environment, directory, lock, progress)
         except OSError as error:
             raise EngineInstallError(f"{directory} cannot be made: {error}; free space or permissions") from error
         return directory
 
     @contextlib.asynccontextmanager
-    async def _lock(self, directory: Path, progress: Callable[[str], None]) -> AsyncIterator[None]:
-        """Hold the kernel's lock on a version; a dead installer's is free at once."""
+    async def _lock(self, directory: Path, progress: Callable[[str], None]) -> AsyncIterator[int]:
+        """Hold the kernel's lock on a version; a dead installer's is free as soon as what it ran has ended too."""
         path = directory.with_name(f".{directory.name}.lock")
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -98,12 +101,18 @@ class Engines:
                         progress("waiting for another installation of the same engine")
                         told = True
                     await asyncio.sleep(_LOOK_SECONDS)
-            yield
+            yield descriptor
         finally:
             os.close(descriptor)
 
     async def _make(
-        self, backend: str, version: str, environment: Environment, directory: Path, progress: Callable[[str], None]
+        self,
+        backend: str,
+        version: str,
+        environment: Environment,
+        directory: Path,
+        lock: int,
+        progress: Callable[[str], None],
     ) -> None:
         partial = directory.with_name(f".{directory.name}.partial")
         # We hold the lock: what lies there is of an installer that died.
@@ -111,10 +120,10 @@ class Engines:
         await asyncio.to_thread(_clear, directory)
         try:
             progress("making the environment")
-            await _environment(partial, progress)
+            await _environment(partial, lock, progress)
             if environment.requirements:
                 progress(f"installing {', '.join(environment.requirements)}")
-                await _install(partial, environment.requirements, progress)
+                await _install(partial, environment.requirements, self._pip_cache, lock, progress)
             manifest = Manifest(backend, version, environment.requirements, sys.version.partition(" ")[0])
             await asyncio.to_thread(_finish, partial, directory, environment, manifest)
         except BaseException:
@@ -123,16 +132,18 @@ class Engines:
         progress("the engine is installed")
 
 
-async def _environment(partial: Path, progress: Callable[[str], None]) -> None:
+async def _environment(partial: Path, lock: int, progress: Callable[[str], None]) -> None:
     # Copies of the interpreter would miss its libraries; links survive the move.
     command = [sys.executable, "-I", "-m", "venv", "--symlinks"]
     if importlib.util.find_spec("pip") is not None:
         # The agent's own pip installs into it: four times as fast as giving it one.
         command.append("--without-pip")
-    await _run([*command, str(partial)], "making the environment", progress)
+    await _run([*command, str(partial)], "making the environment", lock, progress)
 
 
-async def _install(partial: Path, requirements: tuple[str, ...], progress: Callable[[str], None]) -> None:
+async def _install(
+    partial: Path, requirements: tuple[str, ...], cache: Path, lock: int, progress: Callable[[str], None]
+) -> None:
     python = str(partial / "bin" / "python")
     if importlib.util.find_spec("pip") is not None:
         command = [sys.executable, "-m", "pip", "--python", python]
@@ -141,19 +152,21 @@ async def _install(partial: Path, requirements: tuple[str, ...], progress: Calla
     command += ["--no-input", "--disable-pip-version-check", "install"]
     command += ["--progress-bar", "off", "--no-warn-script-location"]
     # Requirements after the options' end: none of them may be read as an option.
-    await _run([*command, "--", *requirements], "pip", progress)
+    await _run([*command, "--", *requirements], "pip", lock, progress, PIP_CACHE_DIR=str(cache))
 
 
-async def _run(command: list[str], what: str, progress: Callable[[str], None]) -> None:
+async def _run(command: list[str], what: str, lock: int, progress: Callable[[str], None], **variables: str) -> None:
     """Run an installer, report its lines, and raise with the last of them if it fails. Ends what it started."""
     environment = {name: value for name, value in os.environ.items() if name not in _LEFT_OUT}
+    # On a leash: what an agent that was killed left behind would write into what its successor makes.
     process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.DEVNULL,
+        *(sys.executable, "-I", "-S", str(_LEASH), *command),
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-        env=environment,
+        env={**variables, **environment},
         start_new_session=True,
+        pass_fds=(lock,),
     )
     last: deque[str] = deque(maxlen=_SHOWN_LINES)
     try:
@@ -177,6 +190,8 @@ async def _run(command: list[str], what: str, progress: Callable[[str], None]) -
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
+        if process.stdin is not None:
+            process.stdin.close()
     if code:
         raise EngineInstallError(
             f"{what} failed with status {code}: {' | '.join(last) or 'no output'}; see to the network, the proxy or "

@@ -30,6 +30,7 @@ class Supervisor:
         self,
         *,
         data_dir: Path,
+        cache_dir: Path,
         backends: Backends,
         address: str,
         ports: range,
@@ -37,7 +38,7 @@ class Supervisor:
         timings: Timings | None = None,
     ) -> None:
         self._data_dir = data_dir.absolute()
-        self._engines = Engines(self._data_dir)
+        self._engines = Engines(self._data_dir, cache_dir)
         self._context = Context(
             executor=ProcessExecutor(self._data_dir),
             backends=backends,

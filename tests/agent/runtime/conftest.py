@@ -29,7 +29,7 @@ def _data_dir(tmp_path: Path) -> Iterator[Path]:
         with contextlib.suppress(OSError):
             command = Path(f"/proc/{stat.pid}/cmdline").read_bytes()
             environment = Path(f"/proc/{stat.pid}/environ").read_bytes()
-            if f"{MARKER}=".encode() + directory in environment or (b"shim.py" in command and directory in command):
+            if f"{MARKER}=".encode() + directory in environment or (b"/shim/" in command and directory in command):
                 os.kill(stat.pid, signal.SIGKILL)
     remove_cgroups(data_dir)
 
@@ -54,7 +54,7 @@ def _backends() -> ServerBackends:
 
 
 @pytest_asyncio.fixture(name="make")
-async def _make(data_dir: Path, backends: ServerBackends) -> AsyncIterator[Callable[..., Supervisor]]:
+async def _make(data_dir: Path, tmp_path: Path, backends: ServerBackends) -> AsyncIterator[Callable[..., Supervisor]]:
     """Makes supervisors on the data directory; closes them after the test."""
     made: list[Supervisor] = []
     ports = free_ports(8)
@@ -62,6 +62,7 @@ async def _make(data_dir: Path, backends: ServerBackends) -> AsyncIterator[Calla
     def make(**changes: object) -> Supervisor:
         given: dict[str, object] = {
             "data_dir": data_dir,
+            "cache_dir": tmp_path / "cache",
             "backends": backends,
             "address": "127.0.0.1",
             "ports": ports,

@@ -22,6 +22,7 @@ async def main() -> None:
     data_dir, first_port, file = Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     supervisor = Supervisor(
         data_dir=data_dir,
+        cache_dir=data_dir / "cache",
         backends=ServerBackends(),
         address="127.0.0.1",
         ports=range(first_port, first_port + 8),

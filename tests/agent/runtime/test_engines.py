@@ -6,22 +6,27 @@ import asyncio
 import base64
 import hashlib
 import subprocess
+import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from motorpool_agent.reconcile.observation import State
+from motorpool_agent.runtime import procfs
 from motorpool_agent.runtime.engines import Engines
 from motorpool_agent.runtime.errors import EngineInstallError
 from motorpool_agent.runtime.supervisor import Supervisor
 from motorpool_sdk.backend import Environment, Version
-from tests.agent.runtime.fakes import ServerBackends, assignment, desired, until_state
+from tests.agent.runtime.fakes import ServerBackends, assignment, desired, until, until_state
+from tests.agent.runtime.killed_agent import ROOT
 
 VERSION = Version(
     version="1.0+a",
     environment=Environment(requirements=("tinyengine==1.0",), files={"serve.py": "print('serving')\n"}),
 )
+BUILT = Version(version="3", environment=Environment(requirements=("builtengine",)))
 
 
 @pytest.fixture(name="engines")
@@ -33,7 +38,7 @@ def _engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engines:
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
-    return Engines(tmp_path / "data")
+    return Engines(tmp_path / "data", tmp_path / "cache")
 
 
 async def test_environment_is_made(engines: Engines) -> None:
@@ -118,6 +123,55 @@ async def test_cancelled_installation_leaves_nothing(engines: Engines, tmp_path:
     assert [path.name for path in (tmp_path / "data" / "engines" / "tiny").iterdir()] == [".1.0+a.lock"]
 
 
+async def test_downloads_are_kept_in_the_cache_directory(
+    engines: Engines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    What pip keeps for another time lies below the agent's cache directory.
+    """
+    build = Build(tmp_path, monkeypatch)
+    build.may_end.touch()
+    await engines.ensure("tiny", BUILT, lambda _: None)
+
+    assert [path.name for path in (tmp_path / "cache" / "pip").rglob("*.whl")] == [build.wheel.name]
+
+
+async def test_environment_whose_python_is_gone_is_made_again(engines: Engines) -> None:
+    """
+    An environment whose interpreter was removed from the machine, or itself by hand, does not count as installed.
+    """
+    directory = await engines.ensure("tiny", VERSION, lambda _: None)
+    (directory / "bin" / "python").unlink()
+    (directory / "bin" / "python").symlink_to("/nowhere/python3")
+
+    assert not engines.installed("tiny", VERSION.version)
+    await engines.ensure("tiny", VERSION, lambda _: None)
+    assert _output(directory / "bin" / "tinyengine") == "tiny"
+
+
+@pytest.mark.promise("P1")
+async def test_installer_ends_with_its_agent(engines: Engines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    An agent that is killed while it installs an engine leaves no installer at work, and its successor makes it whole.
+    """
+    build = Build(tmp_path, monkeypatch)
+    program = (
+        "import asyncio, sys; from pathlib import Path; from tests.agent.runtime.test_engines import BUILT, Engines;"
+        "asyncio.run(Engines(*map(Path, sys.argv[1:])).ensure('tiny', BUILT, print))"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "data"), str(tmp_path / "cache")]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as agent:  # noqa: ASYNC220  # killed at once
+        await until(build.started.exists, "the build began")
+        agent.kill()
+    builder = int(build.started.read_text())
+    await until(lambda: not procfs.alive(procfs.identify(builder)), "the build of a dead agent goes on")
+    build.may_end.touch()
+    directory = await engines.ensure("tiny", BUILT, lambda _: None)
+
+    assert _output(directory / "bin" / "python", "-c", "import builtengine; print(builtengine.NAME)") == "builtengine"
+    assert sorted(path.name for path in directory.parent.iterdir()) == [".3.lock", "3"]
+
+
 @pytest.mark.parametrize("name", ["..", "a/b", "", ".hidden", "x" * 200])
 async def test_name_that_is_a_path_is_refused(engines: Engines, name: str) -> None:
     """
@@ -162,19 +216,52 @@ def _output(program: Path, *arguments: str) -> str:
     return subprocess.run([program, *arguments], capture_output=True, text=True, check=True, timeout=30).stdout.strip()
 
 
-def _wheel(folder: Path) -> None:
+class Build:
+    """
+    A package that pip has to build first; the build says that it began, and ends when it may.
+    """
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.started, self.may_end = folder / "build-started", folder / "build-may-end"
+        built = folder / "built"
+        built.mkdir()
+        self.wheel = _wheel(built, "builtengine")
+        source = folder / "builtengine-1.0"
+        source.mkdir()
+        (source / "pyproject.toml").write_text(
+            '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+        )
+        (source / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: builtengine\nVersion: 1.0\n")
+        (source / "backend.py").write_text(
+            "import os, pathlib, shutil, time\n"
+            "def build_wheel(folder, config_settings=None, metadata_directory=None):\n"
+            f"    pathlib.Path({str(self.started) + '.new'!r}).write_text(str(os.getpid()))\n"
+            f"    os.rename({str(self.started) + '.new'!r}, {str(self.started)!r})\n"
+            f"    while not os.path.exists({str(self.may_end)!r}):\n"
+            "        time.sleep(0.01)\n"
+            f"    shutil.copy({str(self.wheel)!r}, folder)\n"
+            f"    return {self.wheel.name!r}\n"
+        )
+        with tarfile.open(folder / "wheels" / "builtengine-1.0.tar.gz", "w:gz") as archive:
+            archive.add(source, source.name)
+
+
+def _wheel(folder: Path, name: str = "tinyengine") -> Path:
     """Write the wheel of a package with one module and one script."""
-    info = "tinyengine-1.0.dist-info"
+    info = f"{name}-1.0.dist-info"
+    short = name if name != "tinyengine" else "tiny"
     files = {
-        "tinyengine.py": "NAME = 'tiny'\ndef main():\n    print(NAME)\n",
-        f"{info}/METADATA": "Metadata-Version: 2.1\nName: tinyengine\nVersion: 1.0\n",
+        f"{name}.py": f"NAME = '{short}'\ndef main():\n    print(NAME)\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        f"{info}/entry_points.txt": "[console_scripts]\ntinyengine = tinyengine:main\n",
+        f"{info}/entry_points.txt": f"[console_scripts]\n{name} = {name}:main\n",
     }
     rows = []
-    with zipfile.ZipFile(folder / "tinyengine-1.0-py3-none-any.whl", "w") as wheel:
-        for name, text in files.items():
+    path = folder / f"{name}-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as wheel:
+        for file, text in files.items():
             digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
-            rows.append(f"{name},sha256={digest},{len(text)}")
-            wheel.writestr(name, text)
+            rows.append(f"{file},sha256={digest},{len(text)}")
+            wheel.writestr(file, text)
         wheel.writestr(f"{info}/RECORD", "\n".join([*rows, f"{info}/RECORD,,", ""]))
+    return path
