@@ -35,6 +35,15 @@ class Cgroups:
         """Return where an assignment's group is, or would be."""
         return "" if self._base is None else str(self._base / f"{self._prefix}-{assignment_id}")
 
+    def sweep(self, kept: frozenset[str]) -> None:
+        """Remove empty groups of assignments that are not among ``kept``: of launches that died before their handle."""
+        if self._base is None:
+            return
+        prefix = f"{self._prefix}-"
+        for group in list(self._base.glob(f"{prefix}*")):
+            if group.name.removeprefix(prefix) not in kept:
+                remove(str(group))
+
     def oom_counter(self, cgroup: str) -> str:
         """Return the file whose ``oom_kill`` line counts kills for memory, the narrowest there is."""
         own = Path(cgroup) / "memory.events" if cgroup else None

@@ -81,3 +81,7 @@ class Executor(Protocol):
     def memory_bytes(self, running: Running) -> int | None:
         """Return the host memory that a run's processes hold, None if unknown."""
         ...
+
+    def sweep(self, kept: frozenset[str]) -> None:
+        """Remove what launches left on the host that came to nothing; ``kept`` are the assignments that stand."""
+        ...

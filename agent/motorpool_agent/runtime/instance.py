@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from motorpool_agent.reconcile.assignment import Assignment, Tombstone
@@ -264,7 +265,7 @@ class Instance:
 
     async def _replace(self) -> None:
         self._record.see(state=State.STOPPING, message=f"making way for generation {self._assignment.generation}")
-        await self._stop()
+        await self._insist(self._stop)
         self._record.running = None
         self._avoid_ports = frozenset()
         self._record.see(state=State.STARTING, message="", restart_count=0, first_failure=None, last_failure=None)
@@ -273,28 +274,35 @@ class Instance:
     async def _remove(self, tombstone: Tombstone) -> None:
         message = tombstone.message or "removal was ordered"
         self._record.see(state=State.STOPPING, message=message)
-        await self._stop()
-        await whole(asyncio.to_thread(self._context.handles.remove, self._id))
+        await self._insist(self._clear)
         self._record.running = None
         self._context.ports.release(self._id)
         self._context.removed(self._id)
 
-    async def _stop(self) -> None:
-        """End all that is ours; if something is not for certain, say so and look again until it is gone."""
-        try:
-            directory = self._context.handles.directory(self._id)
-        except HandleError:
-            return  # Nothing was ever executed under such an id.
-        handle = self._record.handle
-        grace = _GRACE_SECONDS if handle is None else handle.launch.stop_grace_seconds
-        while directory.exists():
+    async def _insist(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do ``work`` until it is done; meanwhile say what stands in its way."""
+        while True:
             try:
-                await self._context.executor.stop(directory, grace)
+                return await work()
+            except HandleError:
+                return None  # Nothing was ever executed, or written, under such an id.
             except (StopError, OSError) as error:
                 self._record.see(state=State.QUARANTINED, message=f"it cannot be removed yet: {error}")
                 await asyncio.sleep(self._context.timings.stop_retry_seconds)
-            else:
-                return
+
+    async def _stop(self) -> None:
+        """End all that is ours for certain."""
+        directory = self._context.handles.directory(self._id)
+        handle = self._record.handle
+        if directory.exists():
+            await self._context.executor.stop(
+                directory, _GRACE_SECONDS if handle is None else handle.launch.stop_grace_seconds
+            )
+
+    async def _clear(self) -> None:
+        """End all that is ours for certain, and remove what it left on disk."""
+        await self._stop()
+        await whole(asyncio.to_thread(self._context.handles.remove, self._id))
 
     def _broke(self, error: Exception) -> None:
         log.error("work on instance ended", exc_info=error, extra={"instance": self._assignment.instance})

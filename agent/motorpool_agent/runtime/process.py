@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from motorpool_agent.reconcile.handle import Handle, Identity, LaunchRecord, Phase
+from motorpool_agent.reconcile.handle import Handle, LaunchRecord, Phase
 from motorpool_agent.runtime import cgroup as cgroups
 from motorpool_agent.runtime import logs, procfs, shimfiles, spawn
 from motorpool_agent.runtime.errors import LaunchError, StopError
@@ -93,7 +93,7 @@ class ProcessExecutor:
                     wait.cancel()
                 await asyncio.gather(*waits, return_exceptions=True)
             if procfs.alive(running.engine) and not procfs.alive(running.shim):
-                _reap(running.shim)
+                _reap(running.shim.pid)
                 await self._attach(running)
         deadline = asyncio.get_running_loop().time() + _SHIM_END_SECONDS
         while (found := shimfiles.read_exit(running.directory, running.run)) is None:
@@ -121,7 +121,7 @@ class ProcessExecutor:
                 await asyncio.wait_for(gone(process.shim), _SHIM_END_SECONDS)
             kill(process.shim)
             await gone(process.shim)
-            _reap(process.shim)
+            _reap(process.shim.pid)
             cgroups.remove(process.cgroup)
         # Also one that was made for a launch that came to nothing.
         cgroups.remove(self._cgroups.path(directory.name))
@@ -141,6 +141,10 @@ class ProcessExecutor:
             )
             pids = [stat.pid for stat in family.members()]
         return procfs.private_bytes(pids)
+
+    def sweep(self, kept: frozenset[str]) -> None:
+        """Remove the empty control groups of assignments that are not among ``kept``."""
+        self._cgroups.sweep(kept)
 
     async def _settled(self, directory: Path) -> None:
         """Wait while a shim is on its way to its process file."""
@@ -186,33 +190,31 @@ class ProcessExecutor:
                 # The shim holds the same lock through its own descriptor from here on.
                 os.close(lock)
                 theirs.close()
-            loop = asyncio.get_running_loop()
             try:
                 await asyncio.to_thread(before_exec)
             except OSError as error:
-                # Without the byte below the shim executes nothing.
+                # Without a byte the shim executes nothing.
+                await _discard(pid)
                 raise LaunchError(
                     "STATE_UNWRITABLE",
-                    f"the handle in {directory} cannot be written: {error}; free space or permissions",
+                    f"the handle in {directory} cannot be written: {error}; nothing was executed; "
+                    "free space there, or give the agent's user permission to write",
                 ) from error
-            try:
-                async with asyncio.timeout(_SHIM_START_SECONDS):
-                    await loop.sock_sendall(ours, b"g")
-                    said = b""
-                    while not said.endswith(specification.EXECUTED) and (more := await loop.sock_recv(ours, 16)):
-                        said += more
-            except (OSError, TimeoutError) as error:
-                said = b""
-                log.warning("shim said nothing: %s", error, extra={"directory": str(directory)})
+            except BaseException:
+                await _discard(pid)
+                raise
+            said = await _release(ours, directory)
             process = shimfiles.read_process(directory)
         if not said.startswith(specification.STARTED) or process is None or process.run != run:
-            detail = logs.last_text(directory / logs.SHIM_ERRORS, 2000)
-            identity = procfs.identify(pid)
-            if identity is not None:
-                kill(identity)
-                await gone(identity)
-                _reap(identity)
-            raise LaunchError("SHIM_FAILED", f"the shim of {directory} did not start: {detail or 'no message'}")
+            await _discard(pid)
+            detail = said.removeprefix(specification.FAILED).decode(errors="replace") or logs.last_text(
+                directory / logs.SHIM_ERRORS, 2000
+            )
+            raise LaunchError(
+                "SHIM_FAILED",
+                f"the shim of {directory} did not start, and nothing was executed: {detail or 'no message'}; "
+                "see to space, permissions and limits of the agent's user there",
+            )
         return Running(directory=directory, run=run, engine=process.engine, shim=process.shim, cgroup=process.cgroup)
 
     @staticmethod
@@ -224,7 +226,31 @@ def _exit(file: shimfiles.ExitFile) -> Exit:
     return Exit(exit_code=file.exit_code, signal=file.signal, out_of_memory=file.out_of_memory, error=file.error)
 
 
-def _reap(identity: Identity) -> None:
+async def _release(ours: socket.socket, directory: Path) -> bytes:
+    """Let the shim go on, and return what it said: started and executed, or why not."""
+    loop = asyncio.get_running_loop()
+    said = b""
+    try:
+        async with asyncio.timeout(_SHIM_START_SECONDS):
+            await loop.sock_sendall(ours, b"g")
+            while said != specification.STARTED + specification.EXECUTED and (more := await loop.sock_recv(ours, 1024)):
+                said += more
+    except (OSError, TimeoutError) as error:
+        log.warning("shim said nothing more: %s", error, extra={"directory": str(directory)})
+        return b""
+    return said
+
+
+async def _discard(pid: int) -> None:
+    """End a shim that came to nothing."""
+    identity = procfs.identify(pid)
+    if identity is not None:
+        kill(identity)
+        await gone(identity)
+    _reap(pid)
+
+
+def _reap(pid: int) -> None:
     """Take a dead shim's place out of the process table, where it was this agent's child."""
     with contextlib.suppress(ChildProcessError):
-        os.waitpid(identity.pid, os.WNOHANG)
+        os.waitpid(pid, os.WNOHANG)

@@ -53,10 +53,11 @@ def shim_process(directory: Path, content: bytes, lock: int, agent: int) -> int:
     Not subprocess: its Popen wants to be waited for, and this child is meant to outlive us. The child gets copies of
     exactly these descriptors, so that no other child of the agent can hold the lock by accident.
     """
-    memory = os.memfd_create("motorpool-specification")
     errors = os.open(directory / logs.SHIM_ERRORS, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     sources: list[int] = []
+    memory = -1
     try:
+        memory = os.memfd_create("motorpool-specification")
         with memoryview(content) as view:
             written = 0
             while written < len(view):
@@ -81,4 +82,5 @@ def shim_process(directory: Path, content: bytes, lock: int, agent: int) -> int:
         )
     finally:
         for descriptor in (memory, errors, *sources):
-            os.close(descriptor)
+            if descriptor >= 0:
+                os.close(descriptor)

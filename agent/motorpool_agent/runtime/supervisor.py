@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
 from pathlib import Path
 
 from motorpool_agent.reconcile.assignment import Assignment, Desired, LogSubscription, ModelSource
 from motorpool_agent.reconcile.decide import Action, decide
+from motorpool_agent.reconcile.handle import Handle
 from motorpool_agent.reconcile.observation import ObservedInstance
 from motorpool_agent.runtime import logs
 from motorpool_agent.runtime.context import Context, Timings
@@ -21,6 +23,8 @@ from motorpool_agent.runtime.process import ProcessExecutor
 from motorpool_agent.state.directory import DataDirectoryLock
 from motorpool_agent.state.errors import HandleError
 from motorpool_agent.state.handles import Handles
+
+log = logging.getLogger(__name__)
 
 
 class Supervisor:
@@ -60,12 +64,8 @@ class Supervisor:
         self._lock = DataDirectoryLock(self._data_dir)
         found = await asyncio.to_thread(self._context.handles.read_all)
         for assignment_id, handle in found.items():
-            if isinstance(handle, HandleError):
-                instance = Instance(self._context, _unknown(assignment_id), unproven=str(handle))
-            else:
-                instance = Instance(self._context, handle.assignment, handle=handle)
-            self._instances[assignment_id] = instance
-            instance.adopt()
+            self._instances[assignment_id] = self._adopted(assignment_id, handle)
+        await asyncio.to_thread(self._context.executor.sweep, frozenset(found))
         self._context.notify()
 
     def apply(self, desired: Desired) -> None:
@@ -138,6 +138,24 @@ class Supervisor:
         if self._lock is not None:
             self._lock.release()
             self._lock = None
+
+    def _adopted(self, assignment_id: str, handle: Handle | HandleError) -> Instance:
+        """Return an instance out of its handle; whatever one of them holds costs that one, and not the agent."""
+        if isinstance(handle, HandleError):
+            return Instance(self._context, _unknown(assignment_id), unproven=str(handle))
+        try:
+            instance = Instance(self._context, handle.assignment, handle=handle)
+            instance.adopt()
+        except Exception as error:
+            log.exception("instance was not adopted", extra={"assignment_id": assignment_id})
+            directory = self._context.handles.directory(assignment_id)
+            return Instance(
+                self._context,
+                handle.assignment,
+                unproven=f"what stands in {directory} cannot be looked at ({error}); it is left as it is, restart the "
+                "agent when that is mended, or remove the instance with `motorpool delete`",
+            )
+        return instance
 
     def _removed(self, assignment_id: str) -> None:
         self._instances.pop(assignment_id, None)

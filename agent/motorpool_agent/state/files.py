@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -11,16 +12,22 @@ def write_durably(path: Path, content: bytes, *, mode: int = 0o600) -> None:
     temporary = path.with_name(f".{path.name}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:
-        # A leftover of a crash keeps its mode; O_CREAT sets it on new files only.
-        os.fchmod(descriptor, mode)
-        with memoryview(content) as view:
-            written = 0
-            while written < len(view):
-                written += os.write(descriptor, view[written:])
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    temporary.replace(path)
+        try:
+            # A leftover of a crash keeps its mode; O_CREAT sets it on new files only.
+            os.fchmod(descriptor, mode)
+            with memoryview(content) as view:
+                written = 0
+                while written < len(view):
+                    written += os.write(descriptor, view[written:])
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        temporary.replace(path)
+    except OSError:
+        # On a full disk a draft would take the very bytes that are missing.
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
     sync_directory(path.parent)
 
 

@@ -91,16 +91,29 @@ class Handles:
         for entry in sorted(self.root.iterdir()):
             if entry.name.startswith(_TRASH_PREFIX):
                 shutil.rmtree(entry, ignore_errors=True)
-            elif entry.is_dir() and _ID.fullmatch(entry.name):
-                if not (entry / FILE_NAME).exists() and _holds_nothing(entry):
-                    # Made for a launch that never came as far as its handle: nothing was executed.
-                    shutil.rmtree(entry, ignore_errors=True)
-                    continue
+            elif _ID.fullmatch(entry.name):
                 try:
-                    found[entry.name] = self.read(entry.name)
+                    handle = self._read_or_sweep(entry)
                 except HandleError as error:
                     found[entry.name] = error
+                else:
+                    if handle is not None:
+                        found[entry.name] = handle
         return found
+
+    def _read_or_sweep(self, directory: Path) -> Handle | None:
+        try:
+            if not directory.is_dir():
+                return None
+            if not (directory / FILE_NAME).exists() and _holds_nothing(directory):
+                # Made for a launch that never came as far as its handle: nothing was executed.
+                shutil.rmtree(directory, ignore_errors=True)
+                return None
+        except OSError as error:
+            raise HandleError(
+                f"{directory} cannot be looked at ({error}); let the agent's user read it, then restart the agent"
+            ) from error
+        return self.read(directory.name)
 
     def remove(self, assignment_id: str) -> None:
         """Remove an assignment's directory; a crash in between leaves nothing that looks like a handle."""

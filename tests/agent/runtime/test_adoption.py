@@ -16,6 +16,7 @@ import pytest_asyncio
 
 from motorpool_agent.reconcile.observation import ObservedInstance, State
 from motorpool_agent.runtime import procfs, shimfiles
+from motorpool_agent.runtime.cgroup import Cgroups
 from motorpool_agent.runtime.probe import ready
 from motorpool_agent.runtime.supervisor import Supervisor
 from motorpool_agent.state.errors import DataDirectoryError
@@ -256,6 +257,63 @@ async def test_absent_after_a_restart_is_not_started(
     await asyncio.sleep(0)
 
     assert (State.QUARANTINED, left.pid) == (supervisor.observed()["a1"].state, supervisor.observed()["a1"].pid)
+
+
+@pytest.mark.promise("P1")
+async def test_one_that_cannot_be_adopted_costs_itself(
+    left: ObservedInstance, make: MakeSupervisor, tmp_path: Path, directory: Path
+) -> None:
+    """
+    An instance that cannot be looked at is quarantined with what is wrong; the agent and the others go on.
+    """
+    broken = directory.with_name("a0")
+    broken.mkdir()
+    handle = msgspec.json.decode((directory / "handle.json").read_bytes())
+    handle["handle"]["assignment"]["assignment_id"] = "a0"
+    (broken / "handle.json").write_bytes(msgspec.json.encode(handle))
+    (broken / "lock").mkdir()
+    supervisor = make()
+    await supervisor.adopt()
+    seen = supervisor.observed()
+
+    assert (State.QUARANTINED, State.RUNNING) == (seen["a0"].state, seen["a1"].state)
+    assert seen["a1"].pid == left.pid
+    assert str(broken) in seen["a0"].message
+    assert "motorpool delete" in seen["a0"].message
+
+
+async def test_control_group_of_a_launch_that_came_to_nothing_is_swept(
+    make: MakeSupervisor, data_dir: Path, left: ObservedInstance
+) -> None:
+    """
+    A successor removes the control group of an assignment of which nothing else is left, and no other one.
+    """
+    example = Cgroups(data_dir).path("never-launched")
+    if not example:
+        pytest.skip("this host gives no control groups")
+    Path(example).mkdir()
+    await make().adopt()
+
+    assert not Path(example).exists()
+    assert Path(Cgroups(data_dir).path("a1")).exists()
+
+
+async def test_removal_that_the_disk_refuses_is_tried_again(
+    left: ObservedInstance, make: MakeSupervisor, directory: Path
+) -> None:
+    """
+    An instance whose files cannot be removed says so, and is gone once they can.
+    """
+    trash = directory.with_name(".trash-a1")
+    supervisor = make()
+    await supervisor.adopt()
+    trash.write_text("in the way")
+    supervisor.apply(desired(tombstones=[tombstone()]))
+    await until(lambda: "cannot be removed yet" in supervisor.observed()["a1"].message)
+    trash.unlink()
+    await until_gone(supervisor)
+
+    assert not directory.exists()
 
 
 async def test_one_agent_for_one_data_directory(make: MakeSupervisor, data_dir: Path) -> None:

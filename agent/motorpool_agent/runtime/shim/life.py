@@ -15,6 +15,7 @@ from motorpool_agent.runtime.shim.specification import (
     AGENT_FD,
     ATTACH,
     EXECUTED,
+    FAILED,
     FIFO_NAME,
     LOCK_FD,
     SPECIFICATION_FD,
@@ -46,7 +47,12 @@ def live(directory: str) -> None:
         _tell(STARTED + EXECUTED)
         error = ""
     else:
-        engine, fifo, log, error = _execute(specification)
+        try:
+            engine, fifo, log, error = _execute(specification)
+        except OSError as problem:
+            # Said, not only written: a full disk is what it most likely is about.
+            _tell(FAILED + f"{problem.strerror}: {problem.filename or directory}".encode("utf-8", "replace")[:1000])
+            raise
     os.close(AGENT_FD)
     _watch(specification, engine, fifo, log, error)
 
@@ -124,6 +130,8 @@ def _watch(specification: Specification, engine: int, fifo: int, log: Log, error
     if gone >= 0:
         poll.register(gone, select.POLLIN)
     finished = False
+    # What ended before its signal was heeded is found by the first look.
+    os.write(woken, b"!")
     while True:
         ready = {descriptor for descriptor, _ in poll.poll()}
         if wake in ready:

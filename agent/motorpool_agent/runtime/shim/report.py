@@ -23,12 +23,15 @@ def write_exit(specification: Specification, status: int | None, error: str) -> 
     code = None if status is None or not os.WIFEXITED(status) else os.WEXITSTATUS(status)
     signal = None if status is None or not os.WIFSIGNALED(status) else os.WTERMSIG(status)
     killed = signal == 9 and 0 <= specification.oom_kills < oom_kills(specification.oom_counter)
-    _write(
-        EXIT_NAME,
-        f'{{"version":1,"run":{specification.run},"exit_code":{"null" if code is None else code},'
-        f'"signal":{"null" if signal is None else signal},"out_of_memory":{"true" if killed else "false"},'
-        f'"error":{_quoted(error)}}}\n',
-    )
+    try:
+        _write(
+            EXIT_NAME,
+            f'{{"version":1,"run":{specification.run},"exit_code":{"null" if code is None else code},'
+            f'"signal":{"null" if signal is None else signal},"out_of_memory":{"true" if killed else "false"},'
+            f'"error":{_quoted(error)}}}\n',
+        )
+    except OSError:
+        return  # A full disk costs the status; the engine's children still want their shim.
 
 
 def start_ticks(pid: int) -> int:
@@ -63,7 +66,10 @@ def overwrite(path: str, text: str) -> bool:
 def _write(name: str, text: str) -> None:
     temporary = f".{name}.new"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    os.write(descriptor, text.encode("utf-8", "replace"))
+    content = text.encode("utf-8", "replace")
+    while content:
+        # A disk about to be full takes a part of it, and refuses the rest.
+        content = content[os.write(descriptor, content) :]
     os.fsync(descriptor)
     os.close(descriptor)
     os.rename(temporary, name)  # noqa: PTH104

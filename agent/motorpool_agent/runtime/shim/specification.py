@@ -11,6 +11,7 @@ ATTACH = "attach"
 
 STARTED = b"s"
 EXECUTED = b"x"
+FAILED = b"f"
 
 FIFO_NAME = "log.fifo"
 PROCESS_NAME = "process.json"
