@@ -60,6 +60,7 @@ class Cluster:
         self._start(
             *("agent", "motorpool-agent", "run", "--server", f"127.0.0.1:{self.public_port}"),
             *("--token-file", str(token_file), "--node-name", node, "--data-dir", str(self.agent_dir)),
+            *("--cache-dir", str(self.folder / "cache")),
         )
         self.wait("agent", "the node to be ready", self._ready)
 

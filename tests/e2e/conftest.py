@@ -25,7 +25,10 @@ def make_engines() -> Path:
     with (data_dir / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the tests' workers share it
         done = subprocess.run(
-            [str(BIN / "motorpool-agent"), "engine", "install", "llama_cpp", "--data-dir", str(data_dir)],
+            [
+                *(str(BIN / "motorpool-agent"), "engine", "install", "llama_cpp"),
+                *("--data-dir", str(data_dir), "--cache-dir", str(data_dir / "cache")),
+            ],
             capture_output=True,
             text=True,
             check=False,

@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from motorpool import v1
+from motorpool_agent.runtime.cgroup import Cgroups
 
 BIN = Path(sys.executable).parent
 T = TypeVar("T")
@@ -121,16 +122,23 @@ class Fleet:
 
     def run_options(self, node: str) -> list[str]:
         """Return the options with which a node's agent runs; its ports are apart from other fleets' and nodes'."""
-        first = 3000 + (self.public_port * 40) % 25000 + len(self.agents) * 20
-        return [*self.enroll_options(node), "--port-range", f"{first}-{first + 19}"]
+        number = [*self.agents, node].index(node)
+        first = 3000 + (self.public_port * 40) % 25000 + number * 20
+        ports = ["--port-range", f"{first}-{first + 19}"]
+        return [*self.enroll_options(node), *ports, "--cache-dir", str(self.engines.parent / "cache")]
 
-    def start_agent(self, node: str = "a", *, token: str | None = None) -> Process:
+    def start_agent(self, node: str = "a", *more: str, token: str | None = None) -> Process:
         """Start a node's agent, enrolling it the first time, and wait until the node is ready and offers a backend."""
-        options = self.run_options(node)
+        self.launch_agent(node, *more, token=token)
+        self.wait_ready(node)
+        return self.agents[node]
+
+    def launch_agent(self, node: str = "a", *more: str, token: str | None = None) -> Process:
+        """Start a node's agent, enrolling it the first time, and wait for nothing; ``more`` are options of its own."""
+        options = [*self.run_options(node), *more]
         if not (self.folder / node / "identity" / "identity.json").exists():
             options += ["--token", token or self.join_token()]
         self.agents[node] = Process(["motorpool-agent", "run", *options], self.folder / f"{node}.log")
-        self.wait_ready(node)
         return self.agents[node]
 
     def wait_ready(self, node: str = "a") -> None:
@@ -227,6 +235,11 @@ class Fleet:
         for left in engines_below(self.folder):
             with contextlib.suppress(psutil.NoSuchProcess):
                 left.kill()
+        deadline = time.monotonic() + 5
+        while engines_below(self.folder) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        for node in self.agents:
+            Cgroups(self.folder / node).sweep(frozenset())
 
     def _exists(self, deployment: str) -> bool:
         try:

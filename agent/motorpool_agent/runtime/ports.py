@@ -24,6 +24,12 @@ class Ports:
     def __init__(self, ports: range, address: str) -> None:
         self._ports = ports
         self._address = listen_address(address)
+        if self._address == _ANY:
+            log.warning(
+                "instances listen on every address of this machine, as %s is none of its own (a name, or behind NAT); "
+                "give one of its addresses with --node-ip to have them listen there only",
+                address,
+            )
         self._holders: dict[int, str] = {}
         overlap = _ephemeral_overlap(ports)
         if overlap is not None:

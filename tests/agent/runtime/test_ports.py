@@ -93,3 +93,15 @@ def test_overlap_with_ephemeral_ports_is_logged(caplog: pytest.LogCaptureFixture
     Ports(range(40000, 40064), "127.0.0.1")
 
     assert "40000-40063" in caplog.text
+
+
+@pytest.mark.parametrize(("address", "warned"), [("node.example", True), ("192.0.2.1", True), ("127.0.0.2", False)])
+def test_listening_everywhere_is_said(address: str, warned: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """
+    An address that is none of this machine's own has instances listen on all of them, and the log says so.
+    """
+    ports = Ports(range(24000, 24001), address)
+
+    assert warned == (address in caplog.text)
+    assert ports.address(local_only=False) == ("0.0.0.0" if warned else address)
+    assert ports.address(local_only=True) == "127.0.0.1"
