@@ -19,6 +19,18 @@ MOTORPOOL = Path(sys.executable).parent / "motorpool"
 pytestmark = pytest.mark.e2e
 
 
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """
+    A shell's background job ignores interrupts, and what it starts inherits that.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @contextmanager
 def started(controller: Controller, *words: str) -> Iterator[subprocess.Popen[str]]:
     """The installed command in a process of its own."""
