@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -96,6 +97,9 @@ def _engines(fleet: Fleet) -> list[psutil.Process]:
     """
     Return the engines that this fleet's shims started.
     """
-    ours = engines_below(fleet.folder)
-    shims = [process for process in ours if any("runtime/shim" in word for word in process.cmdline())]
-    return [child for shim in shims for child in shim.children(recursive=True)]
+    found = []
+    for process in engines_below(fleet.folder):
+        with contextlib.suppress(psutil.Error):  # it may end meanwhile
+            if any("runtime/shim" in word for word in process.cmdline()):
+                found += process.children(recursive=True)
+    return found
