@@ -1,7 +1,14 @@
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis.database import DirectoryBasedExampleDatabase
+
+from tests.tools import missing_packages
 
 # Two test processes share two cores with the servers they start: time is no property of the code there.
 # What once failed is kept with the other caches. Under CI=true Hypothesis's own profile stays: the same
@@ -10,3 +17,42 @@ CACHE = Path(__file__).resolve().parent.parent / ".cache" / "hypothesis"
 settings.register_profile("motorpool", deadline=None, database=DirectoryBasedExampleDatabase(CACHE))
 if settings.get_current_profile_name() != "ci":
     settings.load_profile("motorpool")
+
+NOBODY = 65534
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """
+    Skip a test whose tools this machine does not have; fail it in CI, which is to have them all.
+    """
+    tools = [tool for mark in item.iter_markers("needs") for tool in mark.args]
+    if packages := missing_packages(tools):
+        cannot_run_here(f"{' and '.join(tools)} wanted; on Debian and Ubuntu: apt-get install {' '.join(packages)}")
+
+
+def cannot_run_here(reason: str) -> None:
+    """
+    End a test that this machine cannot run: skipped for a user, failed in CI.
+    """
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"CI runs every test, and this machine cannot run this one: {reason}", pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(name="as_ordinary_user")
+def make_as_ordinary_user() -> Callable[[], AbstractContextManager[None]]:
+    """
+    A block in which file permissions hold, though root may run the tests.
+    """
+
+    @contextlib.contextmanager
+    def as_ordinary_user() -> Iterator[None]:
+        before = os.geteuid()
+        if before == 0:
+            os.seteuid(NOBODY)
+        try:
+            yield
+        finally:
+            os.seteuid(before)
+
+    return as_ordinary_user

@@ -1,4 +1,6 @@
 import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -81,8 +83,9 @@ def test_a_file_the_system_withholds_is_unreadable(tmp_path: Path) -> None:
     assert "symbolic links" in error.what
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
-def test_a_forbidden_file_is_unreadable(tmp_path: Path) -> None:
+def test_a_forbidden_file_is_unreadable(
+    tmp_path: Path, as_ordinary_user: Callable[[], AbstractContextManager[None]]
+) -> None:
     """
     A file without permission to read is unreadable.
     """
@@ -90,7 +93,8 @@ def test_a_forbidden_file_is_unreadable(tmp_path: Path) -> None:
     path.write_bytes(gguf_bytes())
     path.chmod(0)
 
-    assert isinstance(refusal(path), ModelUnreadableError)
+    with as_ordinary_user():
+        assert isinstance(refusal(path), ModelUnreadableError)
 
 
 def test_a_directory_is_no_model(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
-import os
 import stat
 import tomllib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -105,13 +106,14 @@ def test_crash_at_any_point_is_made_good_by_the_next_init(
     assert content(settings.data_dir).keys() == FILES
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_folder_that_cannot_be_written_is_named(
+    tmp_path: Path, as_ordinary_user: Callable[[], AbstractContextManager[None]]
+) -> None:
     """
     A data directory without permission is named, with what to do.
     """
     tmp_path.chmod(0o500)
-    with pytest.raises(StoreError, match="--data-dir"):
+    with as_ordinary_user(), pytest.raises(StoreError, match="--data-dir"):
         initialise_data_dir(config.load({"data_dir": tmp_path / "data"}, environment={}))
 
 

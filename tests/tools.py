@@ -1,0 +1,21 @@
+"""Programs that tests use and a fresh machine may lack, by the Debian package that brings each: the one list of them.
+
+A test names what it uses: ``@pytest.mark.needs("ip")``. Without it the test is skipped with that reason; in CI it
+fails, as ``.ci/run`` installs what ``python3 tests/tools.py`` prints. Standard library only: there is no .venv then.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+
+PACKAGES = {"ip": "iproute2", "unshare": "util-linux"}
+
+
+def missing_packages(tools: Iterable[str] = PACKAGES) -> list[str]:
+    """Return the packages of those tools that this machine does not have."""
+    return sorted({PACKAGES[tool] for tool in tools if shutil.which(tool) is None})
+
+
+if __name__ == "__main__":
+    print("\n".join(missing_packages()))
