@@ -90,15 +90,24 @@ check-locks:
 
 # --- the environment --------------------------------------------------------------------------------------------------
 
-# The first Python that will do, or a sentence saying what to install.
+# The first Python that will do, or a sentence saying what to install. Debian keeps what makes environments in a package
+# of its own: root gets that one installed, others are told to.
 FIND_PYTHON = for python in $(PYTHON) python3.13 python3.12 python3.11; do \
 		"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' > /dev/null 2>&1 && break; python=; \
 	done; \
 	if [ -z "$$python" ]; then \
 		echo "make: Motorpool needs Python 3.11 or later; say where one is: make PYTHON=/path/to/python3" >&2; exit 1; \
 	fi; \
-	if ! "$$python" -c 'import ensurepip, venv' > /dev/null 2>&1; then \
-		echo "make: $$python cannot make virtual environments; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; \
+	makes_environments() { "$$python" -c 'import ensurepip, venv' > /dev/null 2>&1; }; \
+	package=$$("$$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'); \
+	if ! makes_environments && [ "$$(id -u)" -eq 0 ] && command -v apt-get > /dev/null; then \
+		echo "Installing the package $$package: $$python cannot make virtual environments without it"; \
+		export DEBIAN_FRONTEND=noninteractive; \
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends "$$package" > /dev/null; \
+	fi; \
+	if ! makes_environments; then \
+		echo "make: $$python cannot make virtual environments; on Debian and Ubuntu, as root: apt-get install $$package" \
+			>&2; exit 1; \
 	fi
 
 .venv/locked.stamp: requirements.lock
