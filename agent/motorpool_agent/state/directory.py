@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -12,6 +13,9 @@ from typing import Self
 from motorpool_agent.state.errors import DataDirectoryError
 
 LOCK_NAME = "agent.lock"
+# A killed agent's child holds the lock until its exec, which takes moments, or seconds on a busy machine.
+_ORPHAN_SECONDS = 5.0
+_RETRY_SECONDS = 0.02
 
 
 class DataDirectoryLock:
@@ -27,9 +31,9 @@ class DataDirectoryLock:
                 "give a directory that this user may write with --data-dir"
             ) from error
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(descriptor)
         except OSError as error:
-            holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+            holder = _holder(descriptor) or "unknown"
             os.close(descriptor)
             raise DataDirectoryError(
                 f"data directory {data_dir} is in use by another agent (pid {holder}); "
@@ -54,3 +58,32 @@ class DataDirectoryLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+
+def _lock(descriptor: int) -> None:
+    """Take the lock; OSError where another agent that lives has it."""
+    deadline = time.monotonic() + _ORPHAN_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if _lives(_holder(descriptor)) or time.monotonic() > deadline:
+                raise
+            time.sleep(_RETRY_SECONDS)
+        else:
+            return
+
+
+def _holder(descriptor: int) -> str:
+    """Return the pid that the last holder noted; empty if it noted none."""
+    return os.pread(descriptor, 32, 0).decode(errors="replace").strip()
+
+
+def _lives(pid: str) -> bool:
+    if not pid.isdecimal():
+        return True
+    try:
+        state = Path("/proc", pid, "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return False
+    return state not in {"Z", "X"}

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -22,6 +25,25 @@ def test_one_at_a_time(tmp_path: Path) -> None:
         DataDirectoryLock(tmp_path / "data")
 
     DataDirectoryLock(tmp_path / "data").release()
+
+
+def test_what_a_killed_agent_had_just_forked_is_waited_for(tmp_path: Path) -> None:
+    """
+    A child between fork and exec still holds a dead agent's lock; the successor waits for it instead of giving up.
+    """
+    script = (
+        "import os, sys, time; from pathlib import Path\n"
+        "from motorpool_agent.state.directory import DataDirectoryLock\n"
+        "DataDirectoryLock(Path(sys.argv[1]))\n"
+        "if os.fork() == 0: sys.stdin.read()\n"
+        "os._exit(0)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdin=subprocess.PIPE) as agent:
+        agent.wait()
+        assert agent.stdin is not None
+        threading.Timer(0.2, agent.stdin.close).start()
+
+        DataDirectoryLock(tmp_path).release()
 
 
 def test_directory_that_cannot_be_made(tmp_path: Path) -> None:
