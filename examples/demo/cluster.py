@@ -15,8 +15,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import psutil
+
 T = TypeVar("T")
 BIN = Path(sys.executable).parent
+KEPT = {"MOTORPOOL_LLAMA_SERVER"}
+"""Variables that are not about a cluster but about the machine."""
 
 
 class DemoError(Exception):
@@ -32,6 +36,20 @@ class Cluster:
         self.public_port, self.agents_port = _free_port(), _free_port()
         self.client_file = self.controller_dir / "client.toml"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def check_unused(self) -> None:
+        """Fail where an earlier run's processes still use the folder: they would lose their files under their feet."""
+        left = self._left_running()
+        if not left:
+            return
+        daemons = {pid: argv for pid, argv in left.items() if any("/motorpool-" in word for word in argv[:2])}
+        delete = f"MOTORPOOL_CONFIG={shlex.quote(str(self.client_file))} {shlex.quote(str(BIN / 'motorpool'))} delete"
+        raise DemoError(
+            f"{self.folder} is in use by an earlier demo that was left running. See what it runs, and stop it:\n"
+            + (f"  {delete} smollm2 --wait\n" if daemons else "")
+            + "".join(f"  kill {pid}    # {shlex.join(argv)[:100]}\n" for pid, argv in (daemons or left).items())
+            + "or give this one a folder of its own: DEMO_DIR=/path make demo"
+        )
 
     def init(self) -> str:
         """Make the cluster's authority and store, and return a join token."""
@@ -112,8 +130,26 @@ class Cluster:
         with (self.folder / f"{name}.log").open("wb") as log:
             # A session of its own: an interrupt at the terminal reaches the demo alone, which then stops in order.
             self._processes[name] = subprocess.Popen(
-                [str(BIN / command[0]), *command[1:]], stdout=log, stderr=log, start_new_session=True
+                [str(BIN / command[0]), *command[1:]],
+                env=self._env(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
+
+    def _left_running(self) -> dict[int, list[str]]:
+        """Return the arguments of every process that has to do with a file of the cluster, by its pid."""
+        folders = [f"{path}{end}" for path in (self.controller_dir, self.agent_dir) for end in ("/", "\0")]
+        found: dict[int, list[str]] = {}
+        for process in psutil.process_iter():
+            try:
+                argv = process.cmdline()
+            except psutil.Error:
+                continue
+            if any(f"{argument}\0".startswith(folder) for argument in argv for folder in folders):
+                found[process.pid] = argv
+        return found
 
     def _answer(self, *arguments: str) -> dict[str, object] | None:
         try:
@@ -138,7 +174,10 @@ class Cluster:
         )
 
     def _env(self) -> dict[str, str]:
-        return {**os.environ, "MOTORPOOL_CONFIG": str(self.client_file)}
+        """Our environment without what a person set for another cluster; the files in /etc are that cluster's too."""
+        kept = {name: value for name, value in os.environ.items() if name in KEPT or not name.startswith("MOTORPOOL_")}
+        nothing = dict.fromkeys(("MOTORPOOL_AGENT_CONFIG", "MOTORPOOL_CONTROLLER_CONFIG"), os.devnull)
+        return {**kept, **nothing, "MOTORPOOL_CONFIG": str(self.client_file)}
 
 
 def run(*command: str, env: dict[str, str]) -> str:

@@ -51,6 +51,7 @@ def main() -> int:
 
 
 def _run(cluster: Cluster) -> None:
+    cluster.check_unused()
     _say("Fetching SmolLM2-135M-Instruct (98 MB, once)")
     model = fetch(ROOT / ".cache" / "models")
     _say("Making a cluster: authority, store, tokens")
@@ -156,6 +157,8 @@ def _wait_for_refusal(cluster: Cluster) -> None:
 
 
 def _stop(cluster: Cluster) -> None:
+    if not cluster.pids():
+        return
     _say("Stopping what was started")
     if "agent" in cluster.pids():
         for name in (NAME, "too-large"):
