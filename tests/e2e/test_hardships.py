@@ -6,6 +6,7 @@ import os
 import signal
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -85,7 +86,7 @@ def test_what_ends_without_agent_and_controller_is_started_again_without_the_con
 
     fleet.launch_agent()
     wait_for("both to listen", lambda: len(_listeners(fleet) - {ends.pid}) == 2)
-    ask(credentials)
+    wait_for("an answer, once the model is loaded", lambda: _answers(credentials))
 
     fleet.start_controller()
     fleet.wait_ready()
@@ -162,3 +163,14 @@ def _addresses(pid: int) -> list[str]:
     except psutil.Error:
         return []
     return [each.laddr.ip for each in connections if each.status == psutil.CONN_LISTEN]
+
+
+def _answers(credentials: v1.DeploymentCredentials) -> bool:
+    """
+    Whether the engine answers: llama.cpp listens, with 503, before it has loaded the model.
+    """
+    try:
+        return bool(ask(credentials))
+    except httpx.HTTPStatusError as error:
+        assert httpx.codes.SERVICE_UNAVAILABLE == error.response.status_code
+        return False
