@@ -172,5 +172,6 @@ def _answers(credentials: v1.DeploymentCredentials) -> bool:
     try:
         return bool(ask(credentials))
     except httpx.HTTPStatusError as error:
-        assert httpx.codes.SERVICE_UNAVAILABLE == error.response.status_code
+        if error.response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+            raise
         return False
