@@ -27,8 +27,8 @@ class Settings:
 
 def default_file(environ: Mapping[str, str] = os.environ) -> Path:
     """Return the client file that is read when none is named."""
-    base = environ.get("XDG_CONFIG_HOME") or str(Path("~/.config").expanduser())
-    return Path(base) / "motorpool" / "client.toml"
+    base = environ.get("XDG_CONFIG_HOME") or "~/.config"
+    return _expanded(Path(base)) / "motorpool" / "client.toml"
 
 
 def load(
@@ -44,14 +44,14 @@ def load(
     Raises CommandError (USAGE) naming the file, key or variable at fault.
     """
     named = config or (Path(environ["MOTORPOOL_CONFIG"]) if environ.get("MOTORPOOL_CONFIG") else None)
-    path = (named or default_file(environ)).expanduser()
+    path = _expanded(named or default_file(environ))
     file = _read(path, required=named is not None)
     server = server or environ.get("MOTORPOOL_SERVER") or file.get("server")
     token = token or environ.get("MOTORPOOL_TOKEN") or file.get("token")
     ca_path = ca_file or (Path(environ["MOTORPOOL_CA_FILE"]) if environ.get("MOTORPOOL_CA_FILE") else None)
     if ca_path is None and file.get("ca_file"):
         # As in a kubeconfig: a folder with client.toml and ca.pem can be carried elsewhere.
-        ca_path = path.parent / Path(file["ca_file"]).expanduser()
+        ca_path = path.parent / _expanded(Path(file["ca_file"]))
     if not (server and token and ca_path):
         missing = [key for key, value in (("server", server), ("ca_file", ca_path), ("token", token)) if not value]
         raise _usage(
@@ -61,6 +61,14 @@ def load(
             f"MOTORPOOL_CONFIG, or set {', '.join(f'MOTORPOOL_{key.upper()}' for key in missing)}."
         )
     return Settings(server=_checked_server(server), ca_pem=_read_ca(ca_path), token=_checked_token(token))
+
+
+def _expanded(path: Path) -> Path:
+    """Return the path with ~ replaced; where there is no home directory ~ stays, and no such file will be found."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
 
 
 def _usage(message: str) -> CommandError:
@@ -78,7 +86,7 @@ def _read(path: Path, *, required: bool) -> dict[str, str]:
         raise _usage(f"The client file {path} cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:
         raise _usage(f"The client file {path} is not UTF-8 text. Its keys are {', '.join(KEYS)}.") from None
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # tomllib raises both, and TOMLDecodeError is a ValueError
         raise _usage(f"The client file {path} is not TOML: {error}. Its keys are {', '.join(KEYS)}.") from None
     for key, value in table.items():
         if key not in KEYS:
@@ -109,7 +117,7 @@ def _checked_token(token: str) -> str:
 
 
 def _read_ca(path: Path) -> bytes:
-    path = path.expanduser()
+    path = _expanded(path)
     try:
         pem = path.read_bytes()
     except OSError as error:

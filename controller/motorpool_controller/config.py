@@ -97,7 +97,8 @@ def load(
         **_from_environment(environment),
         **{name: _parsed(f"flag --{name.replace('_', '-')}", name, value) for name, value in given.items()},
     }
-    values.setdefault("data_dir", default_data_dir())
+    if "data_dir" not in values:
+        values["data_dir"] = default_data_dir()
     return Settings(**values)  # type: ignore[arg-type]  # each parser returns its field's type
 
 
@@ -105,7 +106,10 @@ def default_data_dir() -> Path:
     """Return where the controller keeps its data unless told otherwise."""
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         return Path("/var/lib/motorpool/controller")
-    return Path.home() / ".local/share/motorpool/controller"
+    try:
+        return Path.home() / ".local/share/motorpool/controller"
+    except RuntimeError as error:
+        raise ConfigError("this user has no home directory: name a folder for the data with --data-dir") from error
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, object]:
@@ -127,8 +131,8 @@ def _from_file(file: Path | None, environment: Mapping[str, str]) -> dict[str, o
         table = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"configuration file {file} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"configuration file {file} is not TOML: {error}") from error
+    except (ValueError, RecursionError) as error:  # tomllib raises both, and TOMLDecodeError is a ValueError
+        raise ConfigError(f"configuration file {file} is not TOML that can be read: {error}") from error
     for key in table:
         if key not in _SETTINGS:
             near = difflib.get_close_matches(key, _SETTINGS, n=3)
@@ -148,7 +152,10 @@ def _parsed(source: str, name: str, value: object) -> object:
 def _path(value: object) -> Path:
     if not isinstance(value, str | Path) or not str(value):
         raise ValueError("a path")
-    path = Path(value).expanduser()
+    try:
+        path = Path(value).expanduser()
+    except RuntimeError as error:
+        raise ValueError("a path; ~ stands for a home directory, and there is none") from error
     if not path.is_absolute():
         path = Path.cwd() / path
     return path

@@ -73,7 +73,9 @@ class Exit(IntEnum):
 DataDir = Annotated[
     Path | None,
     typer.Option(
-        "--data-dir", help="Where the controller keeps its data.", show_default=str(config.default_data_dir())
+        "--data-dir",
+        help="Where the controller keeps its data.",
+        show_default="/var/lib/motorpool/controller, not as root ~/.local/share/motorpool/controller",
     ),
 ]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML file.", show_default=str(config.DEFAULT_FILE))]

@@ -8,6 +8,7 @@ import pytest
 
 from motorpool_agent.config import ConfigError, load
 from motorpool_agent.config.sources import default_node_name
+from tests.homeless import homeless
 
 
 def test_flags_win_over_environment_over_file_over_defaults(tmp_path: Path) -> None:
@@ -56,6 +57,8 @@ def test_the_file_is_found_by_variable(tmp_path: Path) -> None:
         ("nod_name = 'a'", r"nod_name is not a setting; did you mean node_name\?"),
         ("zzz = 1", "zzz is not a setting; known keys: node_name"),
         ("node_name = ", "is not TOML"),
+        ("node_name = " + "[" * 5000, "is not TOML"),
+        ("node_name = " + "9" * 5000, "is not TOML"),
         ("node_name = 7", "node_name is '7', which is not allowed: give 1 to 63"),
         ("labels = {a = 1}", "labels is .* give key=value"),
         ("use_proxy = 3", "use_proxy is '3', which is not allowed: give true or false"),
@@ -74,6 +77,20 @@ def test_a_bad_file_is_named_with_its_key(tmp_path: Path, text: str, said: str) 
         load({}, environment={}, file=file)
 
     assert str(file) in str(caught.value)
+
+
+def test_a_user_without_a_home_is_told_which_flag_helps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """
+    Without a home directory there are no default folders: the flag is named, and where given nothing is missing.
+    """
+    homeless(monkeypatch)
+    with pytest.raises(ConfigError, match=r"no home directory.*--data-dir"):
+        load({}, environment={})
+    with pytest.raises(ConfigError, match=r"no home directory.*--cache-dir"):
+        load({"data_dir": str(tmp_path)}, environment={})
+    with pytest.raises(ConfigError, match=r"--data-dir is '~/data'.*home directory"):
+        load({"data_dir": "~/data"}, environment={})
+    assert tmp_path == load({"data_dir": str(tmp_path), "cache_dir": "/c"}, environment={}).data_dir
 
 
 def test_a_file_that_was_named_must_exist(tmp_path: Path) -> None:

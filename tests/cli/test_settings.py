@@ -5,6 +5,7 @@ import pytest
 from motorpool_cli.failures import CommandError, Exit
 from motorpool_cli.settings import default_file, load
 from tests.cli.authority import Authority
+from tests.homeless import homeless
 
 
 @pytest.fixture
@@ -67,11 +68,22 @@ def test_nothing_is_known() -> None:
         assert words in caught.value.message
 
 
+def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Without a home directory there is no default client file, and the same message says what to set.
+    """
+    homeless(monkeypatch)
+    with pytest.raises(CommandError, match=r"server, ca_file, token are missing.*~/\.config/motorpool"):
+        load(environ={})
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
         (b"server = ", "is not TOML: Invalid value (at end of document)"),
         (b"server = \xff", "is not UTF-8 text"),
+        (b"server = " + b"[" * 5000, "is not TOML"),
+        (b"server = " + b"9" * 5000, "is not TOML"),
         (b'sever = "a:1"', "has an unknown key 'sever'; its keys are server, ca_file, token."),
         (b"[server]\n", "server is not a string"),
         (b"token = 4711", "token is not a string"),

@@ -4,6 +4,7 @@ import pytest
 
 from motorpool_controller import config
 from motorpool_controller.config import Address, ConfigError, load
+from tests.homeless import homeless
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +70,8 @@ def test_bad_value_names_source_value_and_what_is_allowed(name: str, tmp_path: P
     [
         (b"listen = ", "is not TOML"),
         (b"\xff\xfe", "is not TOML"),
+        (b"listen = " + b"[" * 5000, "is not TOML"),
+        (b"listen = " + b"9" * 5000, "is not TOML"),
         (b"lisen = 1", "lisen is not a setting; did you mean listen"),
         (b"zzz = 1", "known keys: data_dir"),
         (b"lease_periods = true", "a whole number"),
@@ -86,6 +89,18 @@ def test_bad_file_is_said_to_be(tmp_path: Path, text: bytes, message: str) -> No
     with pytest.raises(ConfigError, match=message) as caught:
         load({}, environment={}, file=file)
     assert str(file) in str(caught.value)
+
+
+def test_a_user_without_a_home_is_told_which_flag_helps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """
+    Without a home directory there is no default folder: the flag is named, and where it is given nothing is missing.
+    """
+    homeless(monkeypatch)
+    with pytest.raises(ConfigError, match=r"no home directory.*--data-dir"):
+        load({}, environment={})
+    with pytest.raises(ConfigError, match=r"--data-dir is '~/data'.*home directory"):
+        load({"data_dir": "~/data"}, environment={})
+    assert tmp_path == load({"data_dir": tmp_path}, environment={}).data_dir
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:

@@ -107,8 +107,10 @@ def load(
                     settings.pop("join_token_file", None)
                 settings[name] = value
     settings.setdefault("node_name", default_node_name(socket.gethostname()))
-    settings.setdefault("data_dir", _default_dir("/var/lib/motorpool/agent", ".local/share/motorpool/agent"))
-    settings.setdefault("cache_dir", _default_dir("/var/cache/motorpool", ".cache/motorpool"))
+    if "data_dir" not in settings:
+        settings["data_dir"] = _default_dir("data_dir", "/var/lib/motorpool/agent", ".local/share/motorpool/agent")
+    if "cache_dir" not in settings:
+        settings["cache_dir"] = _default_dir("cache_dir", "/var/cache/motorpool", ".cache/motorpool")
     return Config(**{_FIELDS.get(name, name): value for name, value in settings.items()})  # type: ignore[arg-type]  # each parser returns its field's type
 
 
@@ -154,8 +156,8 @@ def _from_file(file: Path | None, environment: Mapping[str, str]) -> dict[str, o
         table = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"configuration file {file} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"configuration file {file} is not TOML: {error}") from error
+    except (ValueError, RecursionError) as error:  # tomllib raises both, and TOMLDecodeError is a ValueError
+        raise ConfigError(f"configuration file {file} is not TOML that can be read: {error}") from error
     for key in table:
         if key not in _SETTINGS:
             near = difflib.get_close_matches(key, _SETTINGS, n=3)
@@ -178,5 +180,10 @@ def _mapping(value: object) -> Mapping[str, str]:
     return value if isinstance(value, dict) else {}
 
 
-def _default_dir(system: str, personal: str) -> Path:
-    return Path(system) if os.geteuid() == 0 else Path.home() / personal
+def _default_dir(name: str, system: str, personal: str) -> Path:
+    if os.geteuid() == 0:
+        return Path(system)
+    try:
+        return Path.home() / personal
+    except RuntimeError as error:
+        raise ConfigError(f"this user has no home directory: name a folder with {_flag(name)}") from error
