@@ -1,3 +1,4 @@
+import contextlib
 import os
 import re
 import signal
@@ -166,6 +167,41 @@ def test_second_controller_of_a_data_dir_is_refused(data_dir: Path) -> None:
         assert (5, 0) == (second.returncode, beside.returncode)
         assert f"{data_dir} is in use by another motorpool-controller" in second.stderr
         assert process.poll() is None
+
+
+@pytest.mark.e2e
+def test_a_port_in_use_is_one_paragraph(data_dir: Path) -> None:
+    """
+    An address that somebody else listens on ends the controller with 2, and with the flag that gives another.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        flags = ["--data-dir", str(data_dir), "--listen", address, "--agents-listen", "127.0.0.1:0"]
+        done = subprocess.run([*COMMAND, "run", *flags], capture_output=True, text=True, check=False)
+
+    assert 2 == done.returncode
+    (line,) = done.stderr.splitlines()
+    assert f"cannot listen on {address}" in line
+    assert "--listen" in line
+
+
+@pytest.mark.e2e
+def test_strangers_at_the_port_leave_nothing_in_the_log(data_dir: Path) -> None:
+    """
+    Bytes that are no TLS cost their own connection, and no line of another format in the log.
+    """
+    with controller(data_dir) as (process, line):
+        for port in re.findall(r"listen=127\.0\.0\.1:(\d+)", line):
+            for content in (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01" + bytes(300)):
+                with socket.create_connection(("127.0.0.1", int(port)), timeout=30) as stranger:
+                    stranger.sendall(content)
+                    with contextlib.suppress(ConnectionError):
+                        while stranger.recv(1_000):
+                            pass
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 0
+        assert process.stderr is not None
+        assert "ssl" not in process.stderr.read()
 
 
 @pytest.mark.e2e
