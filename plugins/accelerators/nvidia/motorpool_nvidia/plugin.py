@@ -1,0 +1,77 @@
+"""NVIDIA cards as Motorpool sees them: found, measured, judged, and handed to processes and containers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from motorpool_nvidia import parsing
+from motorpool_nvidia.driver import Driver
+from motorpool_nvidia.records import Fault
+from motorpool_sdk import AcceleratorPlugin, Device, DeviceError, Exposure, Health, Sample, hookimpl
+
+_PARTITION = "MIG-"
+_CONTAINER_RUNTIME = "nvidia"
+_CDI_KIND = "nvidia.com/gpu"
+
+
+class Nvidia:
+    """The cards of this machine, by UUID. A card that was seen once is listed as lost when it is not there any more."""
+
+    def __init__(self, driver: Driver | None = None) -> None:
+        self._driver = driver or Driver()
+        self._seen: dict[str, Device] = {}
+
+    def fingerprint(self) -> Sequence[Device | DeviceError]:
+        """Return every card and MIG partition."""
+        found = parsing.devices(self._driver.cards(), self._driver.system())
+        there = {each.device_id: each for each in found if isinstance(each, Device)}
+        lost = {device.device_id: device for device in self._lost(there)}
+        self._seen = {**there, **lost}
+        # Whatever NVML cannot even name is one of those that it could name before.
+        named = {parsing.nameless(device.index) for device in lost.values() if device.index is not None}
+        return [*(each for each in found if each.device_id not in named), *lost.values()]
+
+    def sample(self, device_ids: Sequence[str]) -> Sequence[Sample]:
+        """Return a measurement of each card and partition that answers."""
+        measured = (self._driver.measure(device_id) for device_id in device_ids)
+        return [parsing.sample(each) for each in measured if not isinstance(each, Fault)]
+
+    def health(self, device_ids: Sequence[str]) -> Mapping[str, tuple[Health, tuple[str, ...]]]:
+        """Return how each is; a partition is as well as its card."""
+        return {device_id: parsing.health(self._driver.condition(device_id)) for device_id in device_ids}
+
+    def expose(self, device_ids: Sequence[str]) -> Exposure:
+        """Return how to hand these over and no others: by UUID, which no renumbering in between can change."""
+        for device_id in device_ids:
+            fault = self._driver.find(device_id)
+            if fault is not None:
+                raise LookupError(f"{device_id} cannot be handed over: {parsing.lost(fault)}")
+        if len(device_ids) > 1 and any(device_id.startswith(_PARTITION) for device_id in device_ids):
+            raise ValueError(
+                f"{', '.join(device_ids)}: CUDA gives a process one MIG partition and nothing beside it; "
+                "ask for one partition, or for whole cards"
+            )
+        listed = ",".join(device_ids)
+        return Exposure(
+            env={
+                "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+                "CUDA_VISIBLE_DEVICES": listed,
+                "NVIDIA_VISIBLE_DEVICES": listed or "void",
+                "NVIDIA_DRIVER_CAPABILITIES": "compute,utility",
+            },
+            container_runtime=_CONTAINER_RUNTIME if device_ids else "",
+            cdi_devices=tuple(f"{_CDI_KIND}={device_id}" for device_id in device_ids),
+        )
+
+    def _lost(self, there: Mapping[str, Device]) -> Iterator[Device]:
+        for device_id, device in self._seen.items():
+            # A partition that is gone while its card is there was taken away by somebody.
+            if device_id not in there and device.partition_of not in there:
+                yield replace(device, memory_bytes=None, links=())
+
+
+@hookimpl
+def motorpool_register_accelerators(register: Callable[[AcceleratorPlugin], None]) -> None:
+    """Introduce NVIDIA."""
+    register(Nvidia())
