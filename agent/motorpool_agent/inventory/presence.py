@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,6 +48,9 @@ def _glob(root: Path, pattern: str) -> Iterator[Path]:
 
 
 def _has_library(manifest: Manifest, root: Path) -> bool:
-    folders = [path.lstrip("/") for path in manifest.library_paths]
+    # The plugin's process looks where its loader is told to, so the same folders count here.
+    inherited = os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)
+    told = [path for path in (*manifest.library_paths, *inherited) if path.startswith("/")]
+    folders = [path.lstrip("/") for path in told]
     folders += [*_LIBRARY_FOLDERS, *(f"usr/lib/{triplet}" for triplet in _TRIPLETS)]
     return any((root / folder / library).exists() for folder in folders for library in manifest.libraries)

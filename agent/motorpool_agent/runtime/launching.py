@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from types import MappingProxyType
+from typing import Protocol, TypeVar
 
 from motorpool_agent.reconcile.assignment import Assignment
 from motorpool_agent.reconcile.handle import LaunchRecord
 from motorpool_agent.reconcile.observation import Rendered
 from motorpool_agent.runtime.errors import LaunchError
 from motorpool_agent.runtime.family import MARKER
+from motorpool_sdk.accelerator import Device, Exposure
 from motorpool_sdk.backend import Finding, Launch, LaunchRequest, Parameter, Profile, Severity, Version
+
+_Answer = TypeVar("_Answer")
 
 MASK = "***"
 PORT_NAME = "http"
@@ -33,14 +37,14 @@ _SECRET_NAME = re.compile(r"TOKEN|KEY|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
 
 
 class Backends(Protocol):
-    """Knows the backends' plugins. ``inventory.plugins.PluginTable`` is one; it raises errors with a ``reason``."""
+    """Knows the plugins, devices too. ``inventory.plugins.PluginTable`` is one; it raises errors with a ``reason``."""
 
     def profile(self, backend: str) -> Profile | None:
         """Return a backend's profile, None if no plugin offers it."""
         ...
 
-    async def wait_ready(self) -> None:
-        """Wait until every plugin was asked once."""
+    async def wait_ready(self, backend: str = "") -> None:
+        """Wait until every plugin, or just this backend's, was asked once."""
         ...
 
     async def check(self, backend: str, request: LaunchRequest) -> Sequence[Finding]:
@@ -50,6 +54,23 @@ class Backends(Protocol):
     async def launch(self, backend: str, request: LaunchRequest) -> Launch:
         """Return how to launch."""
         ...
+
+    def devices(self) -> Mapping[str, Device]:
+        """Return the node's devices by id."""
+        ...
+
+    async def expose(self, vendor: str, device_ids: Sequence[str]) -> Exposure:
+        """Return how devices of one vendor are handed over."""
+        ...
+
+
+async def asked(answer: Awaitable[_Answer]) -> _Answer:
+    """Return a plugin's answer; raise ``LaunchError`` for whatever it raises."""
+    try:
+        return await answer
+    except Exception as error:  # a plugin is foreign code, whatever runs it
+        reason = getattr(error, "reason", "PLUGIN_FAILED")
+        raise LaunchError(str(reason), f"{error}; `motorpool plugins` shows the plugin's state") from error
 
 
 def version_of(profile: Profile | None, assignment: Assignment) -> Version:
@@ -97,9 +118,17 @@ def model_path(assignment: Assignment) -> Path:
 
 
 def request(
-    assignment: Assignment, *, path: Path, address: str, port: int, engine_dir: Path | None, executable: str = ""
+    assignment: Assignment,
+    *,
+    path: Path,
+    address: str,
+    port: int,
+    engine_dir: Path | None,
+    executable: str = "",
+    devices: Sequence[Device] = (),
 ) -> LaunchRequest:
-    """Return what the backend's plugin is asked."""
+    """Return what the backend's plugin is asked. Indexes are told where every device has one: a partition has none."""
+    indexes = tuple(device.index for device in devices if device.index is not None)
     return LaunchRequest(
         backend_version=assignment.backend_version,
         framework=assignment.framework,
@@ -114,6 +143,7 @@ def request(
         ),
         api_key=assignment.api_key,
         device_ids=tuple(claim.device_id for claim in assignment.devices),
+        device_indexes=indexes if len(indexes) == len(devices) else (),
         memory_bytes=assignment.memory_bytes,
         device_memory_bytes=tuple(claim.memory_bytes for claim in assignment.devices),
         offloaded_layers=assignment.offloaded_layers,
@@ -152,15 +182,22 @@ def refuse(findings: Sequence[Finding]) -> None:
 
 
 def record(
-    assignment: Assignment, launch: Launch, *, directory: Path, executor: str, address: str, port: int
+    assignment: Assignment,
+    launch: Launch,
+    *,
+    directory: Path,
+    executor: str,
+    address: str,
+    port: int,
+    device_env: Mapping[str, str] = MappingProxyType({}),
 ) -> LaunchRecord:
-    """Return the launch as it is executed: a clean environment, the plugin's, then the user's."""
+    """Return the launch as it is executed: a clean environment, the plugin's, the user's, then the devices'."""
     texts = (*launch.argv, *launch.env, *launch.env.values(), *launch.secrets, *launch.secrets.values())
     if not launch.argv or any("\0" in text for text in texts):
         raise LaunchError(
             "LAUNCH_INVALID", f"the plugin of {assignment.backend} gave no usable command; report it there"
         )
-    shown = {**launch.env, **assignment.env}
+    shown = {**launch.env, **assignment.env, **device_env}
     probe = launch.readiness
     return LaunchRecord(
         executor=executor,

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
 
 from motorpool_agent.reconcile.assignment import Assignment
 from motorpool_agent.reconcile.handle import LaunchRecord
 from motorpool_agent.reconcile.observation import State
-from motorpool_agent.runtime import launching
+from motorpool_agent.runtime import exposing, launching
 from motorpool_agent.runtime.context import Context
-from motorpool_agent.runtime.errors import LaunchError
-
-_Answer = TypeVar("_Answer")
+from motorpool_agent.runtime.launching import asked
+from motorpool_sdk.accelerator import Device
 
 
 async def prepare(
@@ -29,7 +27,8 @@ async def prepare(
     launching.deny(assignment)
     # Before the engine: a missing model is told at once, and not after a download.
     path = launching.model_path(assignment)
-    await context.backends.wait_ready()
+    # Of the other plugins' code nothing is needed, and it may hang.
+    await context.backends.wait_ready(assignment.backend)
     version = launching.version_of(context.backends.profile(assignment.backend), assignment)
     engine_dir = None
     if version.environment is not None:
@@ -39,22 +38,33 @@ async def prepare(
         engine_dir = await context.engines.ensure(
             assignment.backend, version, lambda line: say(State.DOWNLOADING, f"engine {name}: {line}")
         )
+    devices: tuple[Device, ...] = ()
+    device_env: Mapping[str, str] = {}
+    if assignment.devices:
+        say(State.STARTING, "asking the devices' plugin")
+        await context.backends.wait_ready()
+        devices = exposing.claimed(assignment, context.backends.devices())
+        device_env = await exposing.environment(context.backends, assignment, devices)
     say(State.STARTING, "asking the backend's plugin")
     address = context.ports.address(local_only=assignment.local_only)
     port = context.ports.reserve(assignment.assignment_id, address, last=last_port, avoid=avoid_ports)
     request = launching.request(
-        assignment, path=path, address=address, port=port, engine_dir=engine_dir, executable=version.executable
+        assignment,
+        path=path,
+        address=address,
+        port=port,
+        engine_dir=engine_dir,
+        executable=version.executable,
+        devices=devices,
     )
-    launching.refuse(await _asked(context.backends.check(assignment.backend, request)))
-    launch = await _asked(context.backends.launch(assignment.backend, request))
+    launching.refuse(await asked(context.backends.check(assignment.backend, request)))
+    launch = await asked(context.backends.launch(assignment.backend, request))
     return launching.record(
-        assignment, launch, directory=directory, executor=context.executor.name, address=address, port=port
+        assignment,
+        launch,
+        directory=directory,
+        executor=context.executor.name,
+        address=address,
+        port=port,
+        device_env=device_env,
     )
-
-
-async def _asked(answer: Awaitable[_Answer]) -> _Answer:
-    try:
-        return await answer
-    except Exception as error:  # a plugin is foreign code, whatever runs it
-        reason = getattr(error, "reason", "PLUGIN_FAILED")
-        raise LaunchError(str(reason), f"{error}; `motorpool plugins` shows the plugin's state") from error

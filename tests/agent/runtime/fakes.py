@@ -6,13 +6,14 @@ import asyncio
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from motorpool_agent.reconcile.assignment import Assignment, Desired, ModelSource, Parameter, Tombstone
 from motorpool_agent.reconcile.observation import ObservedInstance, State
 from motorpool_agent.runtime.context import Timings
 from motorpool_agent.runtime.supervisor import Supervisor
+from motorpool_sdk.accelerator import Device, Exposure
 from motorpool_sdk.backend import (
     Finding,
     Launch,
@@ -34,6 +35,7 @@ class ServerBackends:
 
     def __init__(self) -> None:
         self.requests: list[LaunchRequest] = []
+        self.cards: list[int | None] = [0, 1]  # a card without an index is a partition
         self.version = Version(version="1")
         self.rival: socket.socket | None = None
         self.ready = asyncio.Event()
@@ -46,7 +48,18 @@ class ServerBackends:
             backend="server", versions=(self.version,), memory_model=MemoryModel.FIXED, rules="fixed", cpu=True
         )
 
-    async def wait_ready(self) -> None:
+    def devices(self) -> Mapping[str, Device]:
+        cards = [
+            Device(device_id=f"card-{index}", vendor="acme", framework="acme", index=index) for index in self.cards
+        ]
+        return {card.device_id: card for card in cards}
+
+    async def expose(self, vendor: str, device_ids: Sequence[str]) -> Exposure:
+        if "card-9" in device_ids:
+            raise PluginCrashError
+        return Exposure(env={"ACME_VISIBLE": ",".join(device_ids)})
+
+    async def wait_ready(self, backend: str = "") -> None:
         await self.ready.wait()
 
     async def check(self, backend: str, request: LaunchRequest) -> Sequence[Finding]:
