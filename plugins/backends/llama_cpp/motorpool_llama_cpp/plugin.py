@@ -7,7 +7,7 @@ from pathlib import Path
 
 from motorpool_llama_cpp import launcher
 from motorpool_llama_cpp.options import OPTIONS
-from motorpool_llama_cpp.programs import find
+from motorpool_llama_cpp.programs import device_names, find
 from motorpool_sdk import (
     BackendPlugin,
     Environment,
@@ -78,7 +78,7 @@ def motorpool_register_backends(register: Callable[[BackendPlugin], None]) -> No
 
 def _versions() -> Iterator[Version]:
     if program := find():
-        yield Version(version=program.version, executable=program.path)
+        yield Version(version=program.version, executable=program.path, frameworks=program.frameworks)
     yield Version(
         version=LAUNCHER_VERSION,
         operating_systems=("linux",),
@@ -158,6 +158,9 @@ def _offloading(request: LaunchRequest) -> Iterator[str]:
             yield from ("--device", "none")
         yield from ("--n-gpu-layers", "0")
         return
+    if request.device_ids and not _launched(request):
+        # It sees the claimed devices and no others; without their names it would run on processors if it saw none.
+        yield from ("--device", ",".join(device_names(request.framework, len(request.device_ids))))
     if request.offloaded_layers is not None and not _meant(request, "gpu_layers"):
         yield from ("--n-gpu-layers", str(request.offloaded_layers))
     if request.tensor_split and not _meant(request, "tensor_split"):

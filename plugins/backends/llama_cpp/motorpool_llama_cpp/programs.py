@@ -1,4 +1,4 @@
-"""The llama-server program that is installed on this node, where one is."""
+"""The llama-server program that is installed on this node, where one is, and what it runs on."""
 
 from __future__ import annotations
 
@@ -7,13 +7,19 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 SETTING = "MOTORPOOL_LLAMA_SERVER"
-_SECONDS = 8.0
+CPU = "cpu"
+# Of the 15 s that a profile may take; a CUDA build without a persistent driver wakes every card first.
+_SECONDS = 12.0
 # "version: 11434 (0c1f2e3)" of llama.cpp's own builds, "version: 0.7.0 …" of Debian's.
 _VERSION = re.compile(r"^version:\s*([0-9][0-9A-Za-z.+-]{0,63})", re.MULTILINE)
+# "  CUDA0: NVIDIA H200 (143156 MiB, 142630 MiB free)" of --list-devices: the names that ggml gives its backends.
+_DEVICE = re.compile(r"^\s+(CUDA|ROCm|MUSA)[0-9]+: ", re.MULTILINE)
+_FRAMEWORKS = {"CUDA": "cuda", "ROCm": "rocm", "MUSA": "musa"}
 
 
 class ProgramError(Exception):
@@ -22,10 +28,14 @@ class ProgramError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A llama-server that runs here: ``version`` is "b11434" for a build number, else as it says."""
+    """A llama-server that runs here: ``version`` is "b11434" for a build number, else as it says.
+
+    ``frameworks`` are those of the devices that it sees, and the processors.
+    """
 
     path: str
     version: str
+    frameworks: tuple[str, ...] = (CPU,)
 
 
 def find(env: Mapping[str, str] = os.environ) -> Program | None:
@@ -54,8 +64,25 @@ def find(env: Mapping[str, str] = os.environ) -> Program | None:
 
 
 def _asked(path: str) -> Program:
+    with ThreadPoolExecutor(2) as pool:
+        version = pool.submit(_said, path, "--version")
+        listed = pool.submit(_said, path, "--list-devices")
+    return Program(
+        path=str(Path(path).resolve()), version=version_of(version.result()), frameworks=_frameworks(path, listed)
+    )
+
+
+def _frameworks(path: str, listed: Future[str]) -> tuple[str, ...]:
+    try:
+        return frameworks_of(listed.result())
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        print(f"{path} is used on processors only: it did not list its devices: {error}")  # noqa: T201  # logged
+        return (CPU,)
+
+
+def _said(path: str, option: str) -> str:
     asked = subprocess.run(
-        [path, "--version"],
+        [path, option],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         timeout=_SECONDS,
@@ -63,7 +90,7 @@ def _asked(path: str) -> Program:
         text=True,
         errors="replace",
     )
-    return Program(path=str(Path(path).resolve()), version=version_of(asked.stderr + asked.stdout))
+    return asked.stderr + asked.stdout
 
 
 def version_of(said: str) -> str:
@@ -73,3 +100,14 @@ def version_of(said: str) -> str:
         raise ValueError(f"no line 'version: …' in {said[:200]!r}")
     version = match[1]
     return f"b{version}" if version.isdigit() else version
+
+
+def frameworks_of(said: str) -> tuple[str, ...]:
+    """Return the frameworks of the devices in what ``llama-server --list-devices`` said, and the processors."""
+    return (CPU, *sorted({_FRAMEWORKS[name] for name in _DEVICE.findall(said)}))
+
+
+def device_names(framework: str, count: int) -> tuple[str, ...]:
+    """Return what llama-server calls the first ``count`` devices of a framework that it sees."""
+    prefix = next(name for name, known in _FRAMEWORKS.items() if known == framework)
+    return tuple(f"{prefix}{number}" for number in range(count))

@@ -20,9 +20,14 @@ def no_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def install_program(tmp_path: Path) -> InstallProgram:
     """Put a program on PATH that tells a version as llama-server does: on standard error."""
 
-    def install(said: str = "version: 11434 (0c1f2e3)", *, status: int = 0, name: str = "llama-server") -> Path:
+    def install(
+        said: str = "version: 11434 (0c1f2e3)", *, status: int = 0, name: str = "llama-server", devices: str = ""
+    ) -> Path:
         program = tmp_path / "bin" / name
-        program.write_text(f'#!/bin/sh\n[ "$1" = --version ] && echo "{said}" >&2\nexit {status}\n')
+        program.write_text(
+            f'#!/bin/sh\n[ "$1" = --version ] && echo "{said}" >&2\n'
+            f'[ "$1" = --list-devices ] && {{ {devices or "true"}; exit; }}\nexit {status}\n'
+        )
         program.chmod(0o755)
         return program
 

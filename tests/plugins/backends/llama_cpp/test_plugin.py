@@ -187,3 +187,13 @@ def test_a_plain_request_has_no_findings() -> None:
     """
     said = (Parameter(option="ctx-size", values=("512",)), Parameter(option="embeddings"))
     assert () == LlamaCpp().check(replace(REQUEST, parameters=said))
+
+
+def test_claimed_devices_are_named_to_a_program() -> None:
+    """
+    A llama-server on devices is told which of those it sees to use, and to fail where it sees none.
+    """
+    launched = argv(replace(PROGRAM, framework="cuda", device_ids=("GPU-a", "GPU-b"), offloaded_layers=33))
+
+    assert "CUDA0,CUDA1" == option(launched, "--device")
+    assert "33" == option(launched, "--n-gpu-layers")

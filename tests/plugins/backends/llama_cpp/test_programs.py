@@ -2,8 +2,17 @@
 
 import pytest
 
-from motorpool_llama_cpp.programs import Program, ProgramError, find, version_of
+from motorpool_llama_cpp.programs import Program, ProgramError, find, frameworks_of, version_of
 from tests.plugins.backends.llama_cpp.conftest import InstallProgram
+
+CUDA_DEVICES = """
+ggml_cuda_init: found 2 CUDA devices:
+  Device 0: NVIDIA H200, compute capability 9.0, VMM: yes
+  Device 1: NVIDIA H200, compute capability 9.0, VMM: yes
+Available devices:
+  CUDA0: NVIDIA H200 (143156 MiB, 142630 MiB free)
+  CUDA1: NVIDIA H200 (143156 MiB, 142630 MiB free)
+"""
 
 
 def test_without_a_program_there_is_none() -> None:
@@ -81,3 +90,41 @@ def test_versions_are_read(said: str, version: str) -> None:
     A build number becomes "b" and the number, as llama.cpp names its releases; anything else stays as it is.
     """
     assert version == version_of(said)
+
+
+@pytest.mark.parametrize(
+    ("said", "frameworks"),
+    [
+        ("Available devices:\n", ("cpu",)),
+        (CUDA_DEVICES, ("cpu", "cuda")),
+        ("Available devices:\n  ROCm0: AMD Instinct MI300X (196592 MiB, 196288 MiB free)\n", ("cpu", "rocm")),
+        ("Available devices:\n  Vulkan0: NVIDIA GeForce RTX 4090 (24564 MiB, 23000 MiB free)\n", ("cpu",)),
+        ("error: invalid argument: --list-devices\n", ("cpu",)),
+    ],
+)
+def test_frameworks_are_those_of_the_devices_it_lists(said: str, frameworks: tuple[str, ...]) -> None:
+    """
+    A build offers what it sees devices of, and processors always; Vulkan's devices are no vendor's.
+    """
+    assert frameworks == frameworks_of(said)
+
+
+def test_a_program_offers_its_devices_framework(install_program: InstallProgram) -> None:
+    """
+    A llama-server that lists CUDA devices runs on those too.
+    """
+    path = install_program(devices='echo "  CUDA0: NVIDIA H200 (143156 MiB, 142630 MiB free)"')
+
+    assert Program(path=str(path), version="b11434", frameworks=("cpu", "cuda")) == find()
+
+
+def test_a_program_that_lists_no_devices_runs_on_processors(
+    install_program: InstallProgram, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    A llama-server too old to list devices is used without any, and the log says so.
+    """
+    path = install_program(devices="exit 1")
+
+    assert Program(path=str(path), version="b11434", frameworks=("cpu",)) == find()
+    assert "is used on processors only: it did not list its devices" in capsys.readouterr().out
