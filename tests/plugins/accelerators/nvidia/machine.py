@@ -67,7 +67,7 @@ def compile_nvml(folder: Path, *defines: str) -> Path:
     """Compile the library; ``defines`` leave parts of it out."""
     folder.mkdir(parents=True, exist_ok=True)
     library = folder / LIBRARY
-    command = ["gcc", "-std=c11", "-O0", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-fvisibility=hidden"]
+    command = ["cc", "-std=c11", "-O0", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-fvisibility=hidden"]
     subprocess.run(
         [*command, *(f"-D{define}" for define in defines), f"-Wl,-soname,{LIBRARY}", "-o", library, SOURCE, "-ldl"],
         check=True,
