@@ -1,6 +1,6 @@
 """What this node has: the machine, its plugins, and what they answer."""
 
-from motorpool_agent.inventory.host import HostFacts, HostUsage, facts, measure
+from motorpool_agent.inventory.host import HostFacts, HostUsage, facts, lineage, measure
 from motorpool_agent.inventory.plugin_process import Patience
 from motorpool_agent.inventory.plugin_status import PluginState, PluginStatus
 from motorpool_agent.inventory.plugins import PluginTable
@@ -15,5 +15,6 @@ __all__ = [
     "PluginStatus",
     "PluginTable",
     "facts",
+    "lineage",
     "measure",
 ]

@@ -53,6 +53,14 @@ def facts() -> HostFacts:
     )
 
 
+def lineage(pid: int) -> tuple[int, ...]:
+    """Return a process and its ancestors, nearest first; itself alone when it is gone."""
+    try:
+        return (pid, *(parent.pid for parent in psutil.Process(pid).parents()))
+    except (psutil.Error, ValueError):
+        return (pid,)
+
+
 class Meter:
     """Measures the machine; keeps the last reading of the processors' clocks, which only count up."""
 

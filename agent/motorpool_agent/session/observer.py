@@ -8,7 +8,7 @@ from functools import partial
 from motorpool import v1
 from motorpool_agent.convert.inventory import device_message, plugin_message, profile_message
 from motorpool_agent.convert.observed import answer_message, digest_of, instance_message
-from motorpool_agent.inventory import PluginStatus
+from motorpool_agent.inventory import PluginStatus, lineage
 from motorpool_agent.reconcile.observation import Answer, ObservedInstance
 from motorpool_agent.session.seams import Instances, Plugins
 from motorpool_sdk.accelerator import Device
@@ -38,11 +38,9 @@ class Observer:
         return {object_id: each for object_id, (_, each) in made.items()}
 
     def instance_of(self, pid: int) -> str:
-        """Return the name of the instance whose process this is; "" for a stranger's."""
-        for observed in self._instances.observed().values():
-            if observed.pid == pid:
-                return observed.instance
-        return ""
+        """Return the name of the instance whose process this is, its engine's or a worker's; "" for a stranger's."""
+        engines = {each.pid: each.instance for each in self._instances.observed().values() if each.pid}
+        return next((engines[each] for each in lineage(pid) if each in engines), "") if engines else ""
 
     def _sources(self) -> Iterator[tuple[str, object, Callable[[], v1.ObservedObject]]]:
         for device in self._plugins.devices().values():

@@ -61,6 +61,18 @@ def test_without_a_sign_there_is_none(root: Path, keys: dict[str, tuple[str, ...
     assert not present(manifest(**keys), root)
 
 
+def test_folders_of_the_loader_count(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A library in LD_LIBRARY_PATH is a sign: the plugin's process will find it there.
+    """
+    keys = manifest(libraries=("libacme.so.1",))
+    assert not present(keys, root)
+
+    monkeypatch.setenv("LD_LIBRARY_PATH", "relative:/opt/other:/opt/acme/lib")
+
+    assert present(keys, root)
+
+
 def test_an_empty_machine_is_no_error(tmp_path: Path) -> None:
     """
     A machine without PCI has no hardware of that kind.

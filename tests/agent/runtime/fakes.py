@@ -40,6 +40,8 @@ class ServerBackends:
         self.rival: socket.socket | None = None
         self.ready = asyncio.Event()
         self.ready.set()
+        self.vendors_ready = asyncio.Event()
+        self.vendors_ready.set()
 
     def profile(self, backend: str) -> Profile | None:
         if backend != "server":
@@ -61,6 +63,8 @@ class ServerBackends:
 
     async def wait_ready(self, backend: str = "") -> None:
         await self.ready.wait()
+        if not backend:
+            await self.vendors_ready.wait()
 
     async def check(self, backend: str, request: LaunchRequest) -> Sequence[Finding]:
         if _option(request, "refuse") is not None:

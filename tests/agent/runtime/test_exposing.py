@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from motorpool_agent.reconcile.assignment import Assignment, DeviceClaim
 from motorpool_agent.reconcile.observation import State
 from motorpool_agent.runtime.supervisor import Supervisor
@@ -113,3 +115,21 @@ async def test_indexes_are_told_of_whole_devices_only(
 
     (request,) = backends.requests
     assert (("card-0", "card-None"), ()) == (request.device_ids, request.device_indexes)
+
+
+@pytest.mark.promise("P5")
+async def test_processors_do_not_wait_for_vendors(
+    supervisor: Supervisor, tmp_path: Path, backends: ServerBackends
+) -> None:
+    """
+    While a vendor's plugin does not answer, what claims no device is launched; what claims one waits.
+    """
+    backends.vendors_ready.clear()
+    waiting = replace(claiming(tmp_path, "card-0"), assignment_id="a2", instance="instances/a2")
+    supervisor.apply(desired(assignment(tmp_path), waiting))
+
+    await until_state(supervisor, State.RUNNING)
+    assert State.STARTING is supervisor.observed()["a2"].state
+
+    backends.vendors_ready.set()
+    await until_state(supervisor, State.RUNNING, "a2")
