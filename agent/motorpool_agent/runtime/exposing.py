@@ -1,4 +1,4 @@
-"""The devices of an assignment: whether they are there, and how they are handed to its process."""
+"""The devices of an assignment: whether they are there, and how they are handed to what it runs."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from motorpool_agent.reconcile.assignment import Assignment
 from motorpool_agent.runtime.errors import LaunchError
-from motorpool_agent.runtime.launching import Backends, asked
-from motorpool_sdk.accelerator import Device
+from motorpool_sdk.accelerator import Device, Exposure
 
 
 def claimed(assignment: Assignment, there: Mapping[str, Device]) -> tuple[Device, ...]:
@@ -18,25 +17,25 @@ def claimed(assignment: Assignment, there: Mapping[str, Device]) -> tuple[Device
             "DEVICE_MISSING",
             f"{', '.join(missing)} is claimed for {assignment.instance} and is not on this node, which has "
             f"{', '.join(sorted(there)) or 'no devices'}; bring it back (`motorpool plugins` shows whether its "
-            "vendor's plugin answers), or delete the instance to have it placed anew",
+            "vendor's plugin answers), or delete the deployment and deploy it anew",
         )
     return tuple(there[claim.device_id] for claim in assignment.devices)
 
 
-async def environment(backends: Backends, assignment: Assignment, devices: Sequence[Device]) -> Mapping[str, str]:
-    """Return the variables that hand over exactly these devices; raise ``LaunchError`` if the user's set one of them.
+def by_vendor(devices: Sequence[Device]) -> Mapping[str, tuple[str, ...]]:
+    """Return the ids of each vendor's devices: what its plugin is asked to hand over."""
+    vendors = dict.fromkeys(device.vendor for device in devices)
+    return {vendor: tuple(each.device_id for each in devices if each.vendor == vendor) for vendor in vendors}
 
-    What a vendor says of containers is not for a process.
-    """
-    env: dict[str, str] = {}
-    for vendor in dict.fromkeys(device.vendor for device in devices):
-        ids = [device.device_id for device in devices if device.vendor == vendor]
-        env.update((await asked(backends.expose(vendor, ids))).env)
+
+def environment(assignment: Assignment, exposures: Sequence[Exposure]) -> Mapping[str, str]:
+    """Return the variables that hand the devices over; raise ``LaunchError`` if the deployment sets one of them."""
+    env = {name: value for exposure in exposures for name, value in exposure.env.items()}
     for name in sorted(env.keys() & assignment.env.keys()):
         raise LaunchError(
             "POLICY_DENIED",
             f"environment variable {name} says which devices the engine may use, and is set by Motorpool to those "
-            "claimed for it; remove it from the deployment, and choose devices with its placement rules",
+            "claimed for it; remove it from the deployment",
             final=True,
         )
     return env

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from motorpool_agent.reconcile.assignment import Assignment
 from motorpool_agent.reconcile.handle import LaunchRecord
@@ -16,8 +16,6 @@ from motorpool_agent.runtime.errors import LaunchError
 from motorpool_agent.runtime.family import MARKER
 from motorpool_sdk.accelerator import Device, Exposure
 from motorpool_sdk.backend import Finding, Launch, LaunchRequest, Parameter, Profile, Severity, Version
-
-_Answer = TypeVar("_Answer")
 
 MASK = "***"
 PORT_NAME = "http"
@@ -62,15 +60,6 @@ class Backends(Protocol):
     async def expose(self, vendor: str, device_ids: Sequence[str]) -> Exposure:
         """Return how devices of one vendor are handed over."""
         ...
-
-
-async def asked(answer: Awaitable[_Answer]) -> _Answer:
-    """Return a plugin's answer; raise ``LaunchError`` for whatever it raises."""
-    try:
-        return await answer
-    except Exception as error:  # a plugin is foreign code, whatever runs it
-        reason = getattr(error, "reason", "PLUGIN_FAILED")
-        raise LaunchError(str(reason), f"{error}; `motorpool plugins` shows the plugin's state") from error
 
 
 def version_of(profile: Profile | None, assignment: Assignment) -> Version:

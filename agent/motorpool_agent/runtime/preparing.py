@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
 from motorpool_agent.reconcile.assignment import Assignment
 from motorpool_agent.reconcile.handle import LaunchRecord
 from motorpool_agent.reconcile.observation import State
 from motorpool_agent.runtime import exposing, launching
 from motorpool_agent.runtime.context import Context
-from motorpool_agent.runtime.launching import asked
+from motorpool_agent.runtime.errors import LaunchError
 from motorpool_sdk.accelerator import Device
+
+_Answer = TypeVar("_Answer")
 
 
 async def prepare(
@@ -39,12 +42,14 @@ async def prepare(
             assignment.backend, version, lambda line: say(State.DOWNLOADING, f"engine {name}: {line}")
         )
     devices: tuple[Device, ...] = ()
-    device_env: Mapping[str, str] = {}
     if assignment.devices:
         say(State.STARTING, "asking the devices' plugin")
         await context.backends.wait_ready()
         devices = exposing.claimed(assignment, context.backends.devices())
-        device_env = await exposing.environment(context.backends, assignment, devices)
+    exposures = [
+        await _asked(context.backends.expose(vendor, ids)) for vendor, ids in exposing.by_vendor(devices).items()
+    ]
+    device_env = exposing.environment(assignment, exposures)
     say(State.STARTING, "asking the backend's plugin")
     address = context.ports.address(local_only=assignment.local_only)
     port = context.ports.reserve(assignment.assignment_id, address, last=last_port, avoid=avoid_ports)
@@ -57,8 +62,8 @@ async def prepare(
         executable=version.executable,
         devices=devices,
     )
-    launching.refuse(await asked(context.backends.check(assignment.backend, request)))
-    launch = await asked(context.backends.launch(assignment.backend, request))
+    launching.refuse(await _asked(context.backends.check(assignment.backend, request)))
+    launch = await _asked(context.backends.launch(assignment.backend, request))
     return launching.record(
         assignment,
         launch,
@@ -68,3 +73,11 @@ async def prepare(
         port=port,
         device_env=device_env,
     )
+
+
+async def _asked(answer: Awaitable[_Answer]) -> _Answer:
+    try:
+        return await answer
+    except Exception as error:  # a plugin is foreign code, whatever runs it
+        reason = getattr(error, "reason", "PLUGIN_FAILED")
+        raise LaunchError(str(reason), f"{error}; `motorpool plugins` shows the plugin's state") from error

@@ -30,7 +30,7 @@ from motorpool_nvidia.records import (
 
 LIBRARY = "libnvidia-ml.so.1"
 _RETRY_SECONDS = 20.0
-_UNDECODABLE = -1
+_NONSENSE = -1
 _NO_VALUE_32 = 2**32 - 1
 _SWITCH = 2  # NVML_NVLINK_DEVICE_TYPE_SWITCH
 _WITHOUT_SESSION = frozenset(
@@ -164,17 +164,17 @@ class Driver:
         uuid = self._text(pynvml.nvmlDeviceGetUUID, handle)
         if isinstance(uuid, Fault):
             return Unreadable(index=index, fault=uuid)
-        bus_id = self._read(lambda: _text_of(pynvml.nvmlDeviceGetPciInfo(handle).busId))
+        address = self._read(lambda: pci_address(_text_of(pynvml.nvmlDeviceGetPciInfo(handle).busId)))
         is_partitioned = self._is_partitioned(handle)
         return Card(
             uuid=uuid,
             index=index,
             name=self._text(pynvml.nvmlDeviceGetName, handle),
-            bus_id=bus_id,
+            pci_address=address,
             memory=self._memory(handle),
             compute_capability=self._read(lambda: _pair(pynvml.nvmlDeviceGetCudaComputeCapability(handle))),
             architecture=self._number(pynvml.nvmlDeviceGetArchitecture, handle),
-            numa_node=None if isinstance(bus_id, Fault) else numa_node(bus_id),
+            numa_node=None if isinstance(address, Fault) else numa_node(address),
             is_partitioned=is_partitioned,
             partitions=tuple(self._partitions(handle)) if is_partitioned else (),
             links=tuple(self._links(handle)),
@@ -233,10 +233,10 @@ class Driver:
             kind = self._number(pynvml.nvmlDeviceGetNvLinkRemoteDeviceType, handle, link)
             remote = self._remote(handle, link)
             if not isinstance(remote, Fault):
-                yield NvLink(remote_bus_id=remote, is_switch=kind == _SWITCH)
+                yield NvLink(remote_address=remote, is_switch=kind == _SWITCH)
 
     def _remote(self, handle: _Handle, link: int) -> str | Fault:
-        return self._read(lambda: _text_of(pynvml.nvmlDeviceGetNvLinkRemotePciInfo(handle, link).busId))
+        return self._read(lambda: pci_address(_text_of(pynvml.nvmlDeviceGetNvLinkRemotePciInfo(handle, link).busId)))
 
     def _link_speed(self, handle: _Handle) -> int | Fault:
         field = pynvml.NVML_FI_DEV_NVLINK_SPEED_MBPS_COMMON
@@ -278,15 +278,20 @@ class Driver:
                 self._failure = _why_not(error)
                 raise DriverError(self._failure) from error
             return Fault(int(error.value), str(error))
-        except UnicodeDecodeError as error:
-            return Fault(_UNDECODABLE, f"a text that is none: {error}")
+        except ValueError as error:  # UnicodeDecodeError is one.
+            return Fault(_NONSENSE, f"NVML answered with something else than it must: {error}")
 
 
-def numa_node(bus_id: str, root: Path = Path("/sys/bus/pci/devices")) -> int | None:
-    """Return the NUMA node of a PCI device, None where the machine has none or does not tell."""
+def pci_address(bus_id: str) -> str:
+    """Return NVML's ``00000000:3B:00.0`` as the kernel writes it: ``0000:3b:00.0``. Raises ValueError."""
     domain, _, rest = bus_id.lower().partition(":")
+    return f"{int(domain, 16):04x}:{rest}"
+
+
+def numa_node(address: str, root: Path = Path("/sys/bus/pci/devices")) -> int | None:
+    """Return the NUMA node of a PCI device, None where the machine has none or does not tell."""
     try:
-        node = int((root / f"{domain[-4:]}:{rest}" / "numa_node").read_text(encoding="ascii"))
+        node = int((root / address / "numa_node").read_text(encoding="ascii"))
     except (OSError, ValueError):
         return None
     return node if node >= 0 else None

@@ -106,14 +106,13 @@ def _device(card: Card, system: System, links: tuple[Link, ...]) -> Device:
     capability = _known(card.compute_capability)
     cuda = _known(system.cuda_version)
     kind, memory_bytes = _size(card.memory)
-    bus_id = _known(card.bus_id)
     return Device(
         device_id=card.uuid,
         vendor=VENDOR,
         framework=FRAMEWORK,
         product=_known(card.name) or "",
         index=card.index,
-        pci_address="" if bus_id is None else pci_address(bus_id),
+        pci_address=_known(card.pci_address) or "",
         architecture=_ARCHITECTURES.get(_known(card.architecture) or 0, ""),
         compute_capability="" if capability is None else f"{capability[0]}.{capability[1]}",
         driver_version=_known(system.driver_version) or "",
@@ -165,14 +164,14 @@ def _size(memory: Memory | Fault) -> tuple[MemoryKind | None, int | None]:
 
 def _links(cards: Sequence[Card]) -> Mapping[str, tuple[Link, ...]]:
     """Return each card's links to others. Cards that hang on switches reach one another."""
-    by_address = {pci_address(card.bus_id): card for card in cards if isinstance(card.bus_id, str)}
+    by_address = {card.pci_address: card.uuid for card in cards if isinstance(card.pci_address, str)}
     switched = {card.uuid: sum(link.is_switch for link in card.links) for card in cards}
     result: dict[str, tuple[Link, ...]] = {}
     for card in cards:
         direct = Counter(
-            by_address[address].uuid
+            by_address[link.remote_address]
             for link in card.links
-            if not link.is_switch and (address := pci_address(link.remote_bus_id)) in by_address
+            if not link.is_switch and link.remote_address in by_address
         )
         found = [_link(peer, "NVLink", count, card) for peer, count in direct.items()]
         found += [
@@ -228,13 +227,6 @@ def _error(device_id: str, what: str, fault: Fault) -> DeviceError:
     return DeviceError(
         device_id=device_id, message=f"{what} cannot be read: {fault.message}; see `nvidia-smi` and `dmesg`"
     )
-
-
-def pci_address(bus_id: str) -> str:
-    """Return NVML's ``00000000:3B:00.0`` as the kernel writes it: ``0000:3b:00.0``."""
-    domain, _, rest = bus_id.lower().partition(":")
-    short = domain.removeprefix("0000") if len(domain) > 4 else domain
-    return f"{short}:{rest}"
 
 
 def _known(answer: T | Fault) -> T | None:

@@ -10,6 +10,7 @@ NOT_FOUND = 6
 FUNCTION_NOT_FOUND = 13
 GPU_IS_LOST = 15
 RESET_REQUIRED = 16
+VGPU_ECC_NOT_SUPPORTED = 22
 ARGUMENT_VERSION_MISMATCH = 25
 
 
@@ -28,7 +29,7 @@ class Fault:
     @property
     def is_absence(self) -> bool:
         """Whether the card, or its driver, has no such thing to tell of."""
-        return self.code in {NOT_SUPPORTED, FUNCTION_NOT_FOUND}
+        return self.code in {NOT_SUPPORTED, FUNCTION_NOT_FOUND, VGPU_ECC_NOT_SUPPORTED}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +63,7 @@ class Partition:
 class NvLink:
     """An active NVLink and what is at its other end; ``is_switch`` where that is no card but connects all of them."""
 
-    remote_bus_id: str
+    remote_address: str
     is_switch: bool
 
 
@@ -73,7 +74,7 @@ class Card:
     uuid: str
     index: int
     name: str | Fault
-    bus_id: str | Fault
+    pci_address: str | Fault
     memory: Memory | Fault
     compute_capability: tuple[int, int] | Fault
     architecture: int | Fault

@@ -59,7 +59,7 @@ class FakeNvml:
     def show(self, scenario: str, first: str = "driver 580.95.05\ncuda 13000\n") -> None:
         """Have the library tell of this from its next call on."""
         new = self.folder / "scenario.new"
-        new.write_text(first + dedent(scenario), encoding="utf-8")
+        new.write_text(first + dedent(scenario), encoding="utf-8", errors="surrogateescape")
         new.replace(self.folder / "scenario")
 
 

@@ -66,6 +66,19 @@ def test_one_unknown_field_loses_one_field(
     assert {field} == {name for name in names if getattr(whole, name) != getattr(less, name)}
 
 
+@pytest.mark.promise("P5")
+@pytest.mark.promise("P9")
+def test_nonsense_loses_its_field(nvml: FakeNvml, start: StartPlugin) -> None:
+    """
+    An address that is none, and a name of bytes that are no text, are unknown; the card is there.
+    """
+    nvml.show(card(FIRST, "bus nowhere", "name NVIDIA \udcff\udcfe"))
+
+    device = start(nvml.folder).devices()[FIRST]
+
+    assert ("", "", "Hopper") == (device.pci_address, device.product, device.architecture)
+
+
 @pytest.mark.parametrize("lines", [("fault memory 3",), ("total 0",)])
 def test_memory_of_the_machine_is_unknown_and_not_none(
     nvml: FakeNvml, start: StartPlugin, lines: tuple[str, ...]
