@@ -165,7 +165,6 @@ class Driver:
         if isinstance(uuid, Fault):
             return Unreadable(index=index, fault=uuid)
         address = self._read(lambda: pci_address(_text_of(pynvml.nvmlDeviceGetPciInfo(handle).busId)))
-        is_partitioned = self._is_partitioned(handle)
         return Card(
             uuid=uuid,
             index=index,
@@ -175,8 +174,7 @@ class Driver:
             compute_capability=self._read(lambda: _pair(pynvml.nvmlDeviceGetCudaComputeCapability(handle))),
             architecture=self._number(pynvml.nvmlDeviceGetArchitecture, handle),
             numa_node=None if isinstance(address, Fault) else numa_node(address),
-            is_partitioned=is_partitioned,
-            partitions=tuple(self._partitions(handle)) if is_partitioned else (),
+            partitions=tuple(self._partitions(handle)) if self._is_partitioned(handle) else (),
             links=tuple(self._links(handle)),
             link_speed=self._link_speed(handle),
         )

@@ -79,7 +79,6 @@ class Card:
     compute_capability: tuple[int, int] | Fault
     architecture: int | Fault
     numa_node: int | None
-    is_partitioned: bool
     partitions: tuple[Partition | Fault, ...]
     links: tuple[NvLink, ...]
     link_speed: int | Fault
