@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import Annotated, Protocol, Self
 
 import typer
 
 from motorpool import v1
-from motorpool_cli import settings, text
+from motorpool_cli import logins, settings, text
 from motorpool_cli.client import Client, connect
 from motorpool_cli.failures import CommandError
 from motorpool_cli.output import Format, print_error
 
-Output = Annotated[Format, typer.Option("--output", "-o", help="Print a table, or JSON with the API's field names.")]
+Output = Annotated[
+    Format, typer.Option("--output", "-o", help="Print a table, or a document with the API's field names.")
+]
 COMPLETION_TIMEOUT_SECONDS = 1.0
+
+
+_KEYS = ("config", "context", "server", "ca_file", "token")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,13 +31,22 @@ class Options:
     """The options that stand before the command."""
 
     config: Path | None = None
+    context: str | None = None
     server: str | None = None
     ca_file: Path | None = None
     token: str | None = None
 
+    def as_typed(self, line: typer.Context) -> Self:
+        """Return those that stand on the line itself; the settings read the variables, which are farther from it."""
+        root = line.find_root()
+        typed = {key for key in _KEYS if (source := root.get_parameter_source(key)) and source.name == "COMMANDLINE"}
+        return replace(self, **dict.fromkeys(set(_KEYS) - typed))
+
     def load(self) -> settings.Settings:
-        """Return the settings that these options, the environment and the client file give."""
-        return settings.load(config=self.config, server=self.server, ca_file=self.ca_file, token=self.token)
+        """Return the settings that these options, the environment, and the context or client file give."""
+        return settings.load(
+            config=self.config, context=self.context, server=self.server, ca_file=self.ca_file, token=self.token
+        )
 
 
 _OPTIONS: ContextVar[Options] = ContextVar("options")
@@ -43,15 +57,34 @@ def keep(options: Options) -> None:
     _OPTIONS.set(options)
 
 
+def given() -> Options:
+    """Return the options that stood before the command."""
+    return _OPTIONS.get(Options())
+
+
 @contextmanager
-def client(output: Format) -> Iterator[Client]:
-    """Give the controller's client for a command; a failure is printed and becomes the exit code."""
+def reporting(output: Format) -> Iterator[None]:
+    """Print a failure of the block, and end the command with its exit code."""
     try:
-        with connect(_OPTIONS.get(Options()).load()) as connected:
-            yield connected
+        yield
     except CommandError as error:
         print_error(error, output)
         raise typer.Exit(error.exit_code) from None
+
+
+@contextmanager
+def client(output: Format) -> Iterator[Client]:
+    """Give the controller's client for a command; a failure is printed and becomes the exit code."""
+    with reporting(output), connect(given().load()) as connected:
+        yield connected
+
+
+def complete_context(incomplete: str) -> list[str]:
+    """Return contexts' names for the shell's completion."""
+    try:
+        return sorted(name for name in logins.read().by_name if name.startswith(incomplete))
+    except CommandError:
+        return []
 
 
 def complete_deployment(context: typer.Context, incomplete: str) -> list[str]:
@@ -96,10 +129,8 @@ def _nodes(connected: Client) -> Iterable[_Named]:
 
 def _complete(context: typer.Context, incomplete: str, *lists: Callable[[Client], Iterable[_Named]]) -> list[str]:
     # The callback that keeps the options does not run while a line is completed.
-    given = context.find_root().params
-    options = Options(
-        config=given.get("config"), server=given.get("server"), ca_file=given.get("ca_file"), token=given.get("token")
-    )
+    known = context.find_root().params
+    options = Options(**{key: known.get(key) for key in _KEYS}).as_typed(context)
     try:
         with connect(options.load()) as connected:
             found = [text.bare(item.name) for fetch in lists for item in fetch(connected)]

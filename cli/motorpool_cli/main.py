@@ -15,8 +15,20 @@ from typing import Annotated, Any, NoReturn, Protocol, runtime_checkable
 import typer
 from typer.core import TyperGroup
 
-from motorpool_cli.commands import cluster, delete, deploy, describe, events, explain, fleet, logs, tokens, workloads
-from motorpool_cli.context import Options, keep
+from motorpool_cli.commands import (
+    cluster,
+    delete,
+    deploy,
+    describe,
+    events,
+    explain,
+    fleet,
+    login,
+    logs,
+    tokens,
+    workloads,
+)
+from motorpool_cli.context import Options, complete_context, keep
 from motorpool_cli.failures import CommandError, Exit
 from motorpool_cli.output import Format, print_error
 
@@ -50,7 +62,7 @@ class Group(TyperGroup):
         except Exception as error:
             if not isinstance(error, _ParserError):
                 raise
-            if not error.format_message() or not _wants_json(words):
+            if not error.format_message() or _output(words) is Format.TABLE:
                 error.show()
                 sys.exit(error.exit_code)
             _fail(CommandError(Exit.USAGE, "COMMAND_LINE_INVALID", error.format_message()), words)
@@ -58,15 +70,19 @@ class Group(TyperGroup):
 
 
 def _fail(error: CommandError, words: Sequence[str]) -> NoReturn:
-    print_error(error, Format.JSON if _wants_json(words) else Format.TABLE)
+    print_error(error, _output(words))
     sys.exit(error.exit_code)
 
 
-def _wants_json(line: Sequence[str]) -> bool:
+def _output(line: Sequence[str]) -> Format:
+    """Return the format that a line asks for, though it cannot be parsed."""
     words = list(itertools.takewhile(lambda word: word != "--", line))  # what follows is the engine's
-    return any(word in {"--output=json", "-ojson"} for word in words) or any(
-        word in {"--output", "-o"} and value == Format.JSON for word, value in itertools.pairwise(words)
-    )
+    for form in Format:
+        if any(word in {f"--output={form}", f"-o{form}"} for word in words) or any(
+            word in {"--output", "-o"} and value == form for word, value in itertools.pairwise(words)
+        ):
+            return form
+    return Format.TABLE
 
 
 app = typer.Typer(
@@ -88,10 +104,17 @@ def _print_version(wanted: bool) -> None:
 
 
 @app.callback()
-def options(
+def keep_options(
+    line: typer.Context,
     config: Annotated[
         Path | None,
         typer.Option(envvar="MOTORPOOL_CONFIG", help="Client file that `motorpool-controller init` wrote."),
+    ] = None,
+    context: Annotated[
+        str | None,
+        typer.Option(
+            envvar="MOTORPOOL_CONTEXT", autocompletion=complete_context, help="Context that `motorpool login` made."
+        ),
     ] = None,
     server: Annotated[
         str | None,
@@ -112,10 +135,11 @@ def options(
     ] = False,
 ) -> None:
     """Keep the options for whichever command follows."""
-    keep(Options(config=config, server=server, ca_file=ca_file, token=token))
+    options = Options(config=config, context=context, server=server, ca_file=ca_file, token=token)
+    keep(options.as_typed(line))
 
 
-for _noun in (cluster, fleet, deploy, workloads, delete, describe, explain, logs, events, tokens):
+for _noun in (login, cluster, fleet, deploy, workloads, delete, describe, explain, logs, events, tokens):
     _noun.add_to(app)
 
 

@@ -1,9 +1,10 @@
-"""Answers on the terminal: tables for people, JSON for programs; errors on stderr."""
+"""Answers on the terminal: tables for people, JSON or YAML for programs; errors on stderr."""
 
 from __future__ import annotations
 
 import enum
 import json
+import math
 from collections.abc import Iterable, Sequence
 
 from google.protobuf.json_format import MessageToDict
@@ -44,6 +45,7 @@ class Format(enum.StrEnum):
 
     TABLE = "table"
     JSON = "json"
+    YAML = "yaml"
 
 
 # What is printed is data: never markup, never folded at the terminal's edge. Colours are for terminals, NO_COLOR aside.
@@ -57,9 +59,25 @@ def plain(message: Message) -> dict[str, object]:
     return result
 
 
-def print_json(value: object) -> None:
-    """Print one JSON document."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+def print_document(value: object, output: Format) -> None:
+    """Print one document, JSON or YAML."""
+    print(json.dumps(value, indent=2, ensure_ascii=False) if output is Format.JSON else _yaml(value))
+
+
+def _yaml(value: object) -> str:
+    # Ten milliseconds that only this format pays for.
+    import yaml  # noqa: PLC0415
+
+    class Dumper(yaml.SafeDumper):
+        """Writes a paragraph as a block, as a person would."""
+
+    Dumper.add_representer(
+        str,
+        lambda dumper, string: dumper.represent_scalar(
+            "tag:yaml.org,2002:str", string, style="|" if "\n" in string else None
+        ),
+    )
+    return str(yaml.dump(value, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=math.inf)).rstrip("\n")
 
 
 def say(line: str = "", style: str = "") -> None:
@@ -117,9 +135,9 @@ def print_facts(pairs: Iterable[tuple[str, str]]) -> None:
 
 def print_error(error: CommandError, output: Format) -> None:
     """Print why a command failed, on stderr."""
-    if output is Format.JSON:
+    if output is not Format.TABLE:
         document = {"error": {"reason": error.reason, "message": error.message, "exit_code": int(error.exit_code)}}
-        errors.print(Text(json.dumps(document, ensure_ascii=False)))
+        errors.print(Text(json.dumps(document, ensure_ascii=False) if output is Format.JSON else _yaml(document)))
     else:
         message, reason = text.printable(error.message), text.printable(error.reason)
         errors.print(Text.assemble(("error: ", "bold red"), message, (f" [{reason}]", "dim")))

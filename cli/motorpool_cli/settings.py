@@ -1,4 +1,4 @@
-"""Where the controller is and who is asking: flags, then MOTORPOOL_* variables, then the client file."""
+"""Where the controller is and who is asking: flags, then MOTORPOOL_* variables, then a context or the client file."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import os
 import re
 import ssl
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from motorpool_cli import logins
 from motorpool_cli.failures import CommandError, Exit
 
 KEYS = ("server", "ca_file", "token")
@@ -26,14 +27,14 @@ class Settings:
 
 
 def default_file(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return the client file that is read when none is named."""
-    base = environ.get("XDG_CONFIG_HOME") or "~/.config"
-    return _expanded(Path(base)) / "motorpool" / "client.toml"
+    """Return the client file that is read when none is named and nobody is logged in."""
+    return logins.folder(environ) / "client.toml"
 
 
 def load(
     *,
     config: Path | None = None,
+    context: str | None = None,
     server: str | None = None,
     ca_file: Path | None = None,
     token: str | None = None,
@@ -43,24 +44,53 @@ def load(
 
     Raises CommandError (USAGE) naming the file, key or variable at fault.
     """
-    named = config or (Path(environ["MOTORPOOL_CONFIG"]) if environ.get("MOTORPOOL_CONFIG") else None)
-    path = _expanded(named or default_file(environ))
-    file = _read(path, required=named is not None)
-    server = server or environ.get("MOTORPOOL_SERVER") or file.get("server")
-    token = token or environ.get("MOTORPOOL_TOKEN") or file.get("token")
+    if context:
+        # Nearest to the command: what a shell exported for another cluster does not reach into this one.
+        environ = {key: value for key, value in environ.items() if not key.startswith("MOTORPOOL_")}
+    server = server or environ.get("MOTORPOOL_SERVER")
+    token = token or environ.get("MOTORPOOL_TOKEN")
     ca_path = ca_file or (Path(environ["MOTORPOOL_CA_FILE"]) if environ.get("MOTORPOOL_CA_FILE") else None)
-    if ca_path is None and file.get("ca_file"):
-        # As in a kubeconfig: a folder with client.toml and ca.pem can be carried elsewhere.
-        ca_path = path.parent / _expanded(Path(file["ca_file"]))
-    if not (server and token and ca_path):
-        missing = [key for key, value in (("server", server), ("ca_file", ca_path), ("token", token)) if not value]
+    ca_pem = read_ca(ca_path) if ca_path is not None else None
+    kept = _kept(config, context, environ)
+    server, token, ca_pem = server or kept.server, token or kept.token, ca_pem or kept.ca_pem()
+    if not (server and token and ca_pem):
+        missing = [key for key, value in (("server", server), ("ca_file", ca_pem), ("token", token)) if not value]
         raise _usage(
             f"It is not known where the controller is and who asks: {', '.join(missing)} "
-            f"{'is' if len(missing) == 1 else 'are'} missing. Copy the client.toml that `motorpool-controller init` "
-            f"wrote, and its ca.pem, to {default_file(environ).parent}, name the file with --config or "
-            f"MOTORPOOL_CONFIG, or set {', '.join(f'MOTORPOOL_{key.upper()}' for key in missing)}."
+            f"{'is' if len(missing) == 1 else 'are'} missing. Run `motorpool login HOST:PORT --ca-file ca.pem`, copy "
+            f"client.toml as `motorpool-controller init` wrote it, and its ca.pem, to {logins.folder(environ)}, name "
+            f"that file with --config or MOTORPOOL_CONFIG, or set "
+            f"{', '.join(f'MOTORPOOL_{key.upper()}' for key in missing)}."
         )
-    return Settings(server=_checked_server(server), ca_pem=_read_ca(ca_path), token=_checked_token(token))
+    return Settings(server=checked_server(server), ca_pem=ca_pem, token=checked_token(token))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kept:
+    """What a context or a client file says; its certificate is read when it is needed."""
+
+    server: str | None
+    token: str | None
+    ca_pem: Callable[[], bytes | None]
+
+
+def _kept(config: Path | None, context: str | None, environ: Mapping[str, str]) -> _Kept:
+    if config and context:
+        raise _usage("--config and --context name a cluster each: leave one of them out.")
+    if not config and environ.get("MOTORPOOL_CONFIG") and environ.get("MOTORPOOL_CONTEXT"):
+        raise _usage("MOTORPOOL_CONFIG and MOTORPOOL_CONTEXT name a cluster each: unset one of them, or say --context.")
+    named = config or (Path(environ["MOTORPOOL_CONFIG"]) if environ.get("MOTORPOOL_CONFIG") else None)
+    if named is None:
+        known = logins.read(environ)
+        name = context or environ.get("MOTORPOOL_CONTEXT") or known.current
+        if name:
+            one = known.chosen(name)
+            return _Kept(server=one.server, token=one.token, ca_pem=one.ca_pem.encode)
+    path = _expanded(named or default_file(environ))
+    file = _read(path, required=named is not None)
+    # As in a kubeconfig: a folder with client.toml and ca.pem can be carried elsewhere.
+    beside = path.parent / _expanded(Path(file["ca_file"])) if file.get("ca_file") else None
+    return _Kept(server=file.get("server"), token=file.get("token"), ca_pem=lambda: read_ca(beside) if beside else None)
 
 
 def _expanded(path: Path) -> Path:
@@ -96,7 +126,8 @@ def _read(path: Path, *, required: bool) -> dict[str, str]:
     return table
 
 
-def _checked_server(server: str) -> str:
+def checked_server(server: str) -> str:
+    """Return host:port; raises CommandError (USAGE) where it is none."""
     match = _SERVER.fullmatch(server)
     if match is None or not 0 < int(match[2]) < 65536:
         raise _usage(
@@ -106,7 +137,8 @@ def _checked_server(server: str) -> str:
     return server
 
 
-def _checked_token(token: str) -> str:
+def checked_token(token: str) -> str:
+    """Return a token without the newline it may end with; raises CommandError (USAGE)."""
     token = token.strip()
     if not (token.isascii() and token.isprintable()) or " " in token:
         raise _usage(
@@ -116,7 +148,8 @@ def _checked_token(token: str) -> str:
     return token
 
 
-def _read_ca(path: Path) -> bytes:
+def read_ca(path: Path) -> bytes:
+    """Return a PEM file's content; raises CommandError (USAGE) where it holds no certificate."""
     path = _expanded(path)
     try:
         pem = path.read_bytes()

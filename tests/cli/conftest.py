@@ -13,8 +13,9 @@ from tests.cli.motorpool import Motorpool
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test reads the client file of whoever runs it."""
-    for key in ("MOTORPOOL_CONFIG", "MOTORPOOL_SERVER", "MOTORPOOL_CA_FILE", "MOTORPOOL_TOKEN", "FORCE_COLOR"):
-        monkeypatch.delenv(key, raising=False)
+    for key in ("CONFIG", "CONTEXT", "SERVER", "CA_FILE", "TOKEN"):
+        monkeypatch.delenv(f"MOTORPOOL_{key}", raising=False)
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("TZ", "UTC")
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.controller import Controller
+from motorpool_cli.logins import Login, Logins, write
+from tests.cli.controller import TOKEN, Controller
 from tests.cli.fleet import fill
 
 MOTORPOOL = Path(sys.executable).parent / "motorpool"
@@ -62,6 +63,19 @@ def test_options_before_the_command_count(controller: Controller) -> None:
     line = f"motorpool --config {controller.client_file} explain "
 
     assert ["smollm2"] == completed(line, controller, MOTORPOOL_CONFIG="")
+
+
+def test_contexts_are_completed(controller: Controller, tmp_path: Path) -> None:
+    """
+    A context's name is offered, and names of the cluster of a context that stands on the line.
+    """
+    fill(controller)
+    lab = Login(server=controller.address, cluster_id="c", token=TOKEN, ca_pem=controller.ca_file.read_text())
+    write(Logins().with_login("lab", lab), {"XDG_CONFIG_HOME": str(tmp_path / "config")})
+
+    assert ["lab"] == completed("motorpool --context l", controller)
+    assert ["lab"] == completed("motorpool use ", controller)
+    assert ["smollm2"] == completed("motorpool --context lab explain ", controller, MOTORPOOL_CONFIG="/nowhere.toml")
 
 
 def test_completion_never_fails(controller: Controller) -> None:

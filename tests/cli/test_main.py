@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import yaml
 
 from motorpool import v1
 from tests.cli.controller import Controller
@@ -191,6 +192,17 @@ def test_a_terminal_of_another_encoding(controller: Controller) -> None:
 
     assert (0, b"") == (done.returncode, done.stderr)
     assert rb"\u6a21\u578b" in done.stdout
+
+
+def test_a_line_that_cannot_be_parsed_fails_in_the_format_it_asks_for(controller: Controller) -> None:
+    """
+    A program that asks for JSON or YAML gets its errors so, usage errors too.
+    """
+    for words in (("-o", "yaml"), ("--output=yaml",), ("-oyaml",)):
+        with started(controller, "nodes", "--bogus", *words) as process:
+            code, out, err = ended(process)
+        assert (2, "") == (code, out)
+        assert "COMMAND_LINE_INVALID" == yaml.safe_load(err)["error"]["reason"]
 
 
 def test_on_a_terminal_states_are_coloured(controller: Controller) -> None:

@@ -1,7 +1,10 @@
+import json
+
 import pytest
+import yaml
 
 from motorpool_cli.failures import CommandError, Exit
-from motorpool_cli.output import Format, print_error, print_facts, print_table
+from motorpool_cli.output import Format, print_document, print_error, print_facts, print_table
 
 
 def test_a_table_is_as_wide_as_its_rows(capsys: pytest.CaptureFixture[str]) -> None:
@@ -55,12 +58,31 @@ def test_facts(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (Format.TABLE, "error: It broke.\nTry [again]. [BROKEN]\n"),
         (Format.JSON, '{"error": {"reason": "BROKEN", "message": "It broke.\\nTry [again].", "exit_code": 1}}\n'),
+        (Format.YAML, "error:\n  reason: BROKEN\n  message: |-\n    It broke.\n    Try [again].\n  exit_code: 1\n"),
     ],
 )
 def test_errors(capsys: pytest.CaptureFixture[str], output: Format, shown: str) -> None:
     """
-    An error goes to stderr, as a paragraph or as one line of JSON.
+    An error goes to stderr, as a paragraph, as one line of JSON or in YAML.
     """
     print_error(CommandError(Exit.FAILED, "BROKEN", "It broke.\nTry [again]."), output)
 
     assert ("", shown) == tuple(capsys.readouterr())
+
+
+def test_yaml_says_what_json_says(capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    A document reads back alike from both: numbers in text stay text, lines stay lines, and words of any script too.
+    """
+    value = {
+        "name": "no",
+        "bytes": "1024",
+        "ratio": 0.5,
+        "tail": ["a\n b", "模型", ""],
+        "labels": {"on": "yes"},
+        "none": [],
+    }
+
+    for output, parse in ((Format.JSON, json.loads), (Format.YAML, yaml.safe_load)):
+        print_document(value, output)
+        assert value == parse(capsys.readouterr().out)

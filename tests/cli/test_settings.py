@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from motorpool_cli.failures import CommandError, Exit
+from motorpool_cli.logins import Login, Logins, write
 from motorpool_cli.settings import default_file, load
 from tests.cli.authority import Authority
 from tests.homeless import homeless
@@ -140,3 +141,68 @@ def test_a_truncated_certificate(client_file: Path) -> None:
     (client_file.parent / "ca.pem").write_text("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n")
 
     assert "holds no PEM certificate" in refused(client_file)
+
+
+@pytest.fixture
+def logged_in(tmp_path: Path, authority: Authority) -> dict[str, str]:
+    """An environment in which somebody logged in to lab and then to home."""
+    environ = {"XDG_CONFIG_HOME": str(tmp_path)}
+    logins = Logins()
+    for name in ("lab", "home"):
+        one = Login(
+            server=f"{name}.example:1", cluster_id="c", token=f"of-{name}", ca_pem=authority.certificate_pem.decode()
+        )
+        logins = logins.with_login(name, one)
+    write(logins, environ)
+    return environ
+
+
+def test_the_current_context(logged_in: dict[str, str], authority: Authority) -> None:
+    """
+    Who logged in needs no client file, and one in the default place is not read.
+    """
+    default_file(logged_in).write_text('server = "file.example:1"\n')
+
+    found = load(environ=logged_in)
+
+    assert ("home.example:1", authority.certificate_pem, "of-home") == (found.server, found.ca_pem, found.token)
+
+
+def test_a_context_named_on_the_line_wins_over_variables(logged_in: dict[str, str], client_file: Path) -> None:
+    """
+    What a shell exported for another cluster does not reach into the context that the line names.
+    """
+    environ = {**logged_in, "MOTORPOOL_CONFIG": str(client_file), "MOTORPOOL_TOKEN": "t", "MOTORPOOL_SERVER": "x:1"}
+
+    found = load(context="lab", environ=environ)
+
+    assert ("lab.example:1", "of-lab") == (found.server, found.token)
+
+
+def test_a_context_named_by_a_variable(logged_in: dict[str, str], client_file: Path) -> None:
+    """
+    A variable names a context too; a client file named on the line is nearer.
+    """
+    environ = {**logged_in, "MOTORPOOL_CONTEXT": "lab"}
+
+    assert "lab.example:1" == load(environ=environ).server
+    assert "file.example:7400" == load(config=client_file, environ=environ).server
+
+
+def test_a_named_client_file_wins_over_the_current_context(logged_in: dict[str, str], client_file: Path) -> None:
+    """
+    MOTORPOOL_CONFIG works as before for who logged in.
+    """
+    assert "file.example:7400" == load(environ={**logged_in, "MOTORPOOL_CONFIG": str(client_file)}).server
+
+
+def test_two_clusters_at_once(logged_in: dict[str, str], client_file: Path) -> None:
+    """
+    Two names from the same place are an error: a guess would deploy elsewhere.
+    """
+    environ = {**logged_in, "MOTORPOOL_CONFIG": str(client_file), "MOTORPOOL_CONTEXT": "lab"}
+
+    with pytest.raises(CommandError, match="--config and --context name a cluster each"):
+        load(config=client_file, context="lab", environ=logged_in)
+    with pytest.raises(CommandError, match="MOTORPOOL_CONFIG and MOTORPOOL_CONTEXT name a cluster each"):
+        load(environ=environ)

@@ -8,7 +8,7 @@ from motorpool import v1
 from motorpool_cli import text
 from motorpool_cli.client import TIMEOUT_SECONDS
 from motorpool_cli.context import Output, client
-from motorpool_cli.output import Format, plain, print_facts, print_json
+from motorpool_cli.output import Format, plain, print_document, print_facts
 
 
 def add_to(app: typer.Typer) -> None:
@@ -20,8 +20,8 @@ def cluster(output: Output = Format.TABLE) -> None:
     """Show which cluster answers, its controller's version, and your role."""
     with client(output) as connected:
         found = connected.cluster.GetCluster(v1.GetClusterRequest(), timeout=TIMEOUT_SECONDS)
-    if output is Format.JSON:
-        print_json(plain(found))
+    if output is not Format.TABLE:
+        print_document(plain(found), output)
         return
     print_facts(
         (

@@ -13,7 +13,7 @@ from motorpool_cli.client import TIMEOUT_SECONDS, Client
 from motorpool_cli.commands.progress import Progress
 from motorpool_cli.context import Output, client, complete_deployment
 from motorpool_cli.failures import CommandError, Exit
-from motorpool_cli.output import Format, plain, print_json, say
+from motorpool_cli.output import Format, plain, print_document, say
 
 
 def add_to(app: typer.Typer) -> None:
@@ -34,8 +34,8 @@ def delete(
     with client(output) as connected:
         if name.startswith("nodes/"):
             connected.nodes.DeleteNode(v1.DeleteNodeRequest(name=name, force=force), timeout=TIMEOUT_SECONDS)
-            if output is Format.JSON:
-                print_json({"deleted": name})
+            if output is not Format.TABLE:
+                print_document({"deleted": name}, output)
             else:
                 say(f"{name} is forgotten")
             return
@@ -43,8 +43,8 @@ def delete(
         deleted = connected.deployments.DeleteDeployment(v1.DeleteDeploymentRequest(name=full), timeout=TIMEOUT_SECONDS)
         if wait:
             _wait(connected, deleted, timeout, output)
-    if output is Format.JSON:
-        print_json(plain(deleted))
+    if output is not Format.TABLE:
+        print_document(plain(deleted), output)
     else:
         say(f"{full} is deleted" if wait else f"{full} is being deleted; its instances stop first")
 

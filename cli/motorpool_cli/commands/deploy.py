@@ -15,7 +15,7 @@ from motorpool_cli.client import TIMEOUT_SECONDS, Client
 from motorpool_cli.commands.progress import Progress
 from motorpool_cli.context import Output, client
 from motorpool_cli.failures import CommandError, Exit
-from motorpool_cli.output import Format, note, plain, print_facts, print_json, say
+from motorpool_cli.output import Format, note, plain, print_document, print_facts, say
 
 
 class Strategy(enum.StrEnum):
@@ -98,8 +98,8 @@ def deploy(
                 note(f"note: {finding}")
         if wait and not dry_run:
             created = _wait(connected, created, timeout, output)
-        if output is Format.JSON:
-            print_json(plain(created))
+        if output is not Format.TABLE:
+            print_document(plain(created), output)
         elif not wait and not dry_run:
             bare = text.bare(created.name)
             say(f"See it come up with `motorpool ps`; `motorpool explain {bare}` says why if it does not.")

@@ -16,7 +16,7 @@ from motorpool_cli.commands.events import print_events
 from motorpool_cli.context import Output, client, complete_any
 from motorpool_cli.failures import CommandError, Exit
 from motorpool_cli.lists import list_events, list_instances
-from motorpool_cli.output import Format, plain, print_facts, print_json, say
+from motorpool_cli.output import Format, plain, print_document, print_facts, say
 
 
 def add_to(app: typer.Typer) -> None:
@@ -39,9 +39,9 @@ def describe(
         found = _find(connected, name)
         events = list_events(connected, found.name, limit=10)
         instances = list_instances(connected, found.name) if isinstance(found, v1.Deployment) else []
-        if output is Format.JSON:
+        if output is not Format.TABLE:
             theirs = {"instances": [plain(each) for each in instances]} if isinstance(found, v1.Deployment) else {}
-            print_json({**plain(found), **theirs, "events": [plain(event) for event in events]})
+            print_document({**plain(found), **theirs, "events": [plain(event) for event in events]}, output)
             return
         if isinstance(found, v1.Deployment):
             _print_deployment(found)

@@ -11,7 +11,7 @@ from motorpool import v1
 from motorpool_cli import text
 from motorpool_cli.context import Output, client
 from motorpool_cli.lists import list_events
-from motorpool_cli.output import Format, plain, print_json, print_table
+from motorpool_cli.output import Format, plain, print_document, print_table
 
 
 def add_to(app: typer.Typer) -> None:
@@ -31,8 +31,8 @@ def events(
         subject = f"deployments/{subject}"
     with client(output) as connected:
         found = list_events(connected, subject, limit)
-    if output is Format.JSON:
-        print_json({"events": [plain(event) for event in found]})
+    if output is not Format.TABLE:
+        print_document({"events": [plain(event) for event in found]}, output)
     else:
         print_events(found)
 

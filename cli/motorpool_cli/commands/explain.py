@@ -10,7 +10,7 @@ from motorpool import v1
 from motorpool_cli import text
 from motorpool_cli.client import TIMEOUT_SECONDS
 from motorpool_cli.context import Output, client, complete_deployment
-from motorpool_cli.output import Format, plain, print_json, print_table, say
+from motorpool_cli.output import Format, plain, print_document, print_table, say
 
 
 def add_to(app: typer.Typer) -> None:
@@ -27,8 +27,8 @@ def explain(
         found = connected.deployments.ExplainDeployment(
             v1.ExplainDeploymentRequest(name=text.full("deployments", deployment)), timeout=TIMEOUT_SECONDS
         )
-    if output is Format.JSON:
-        print_json(plain(found))
+    if output is not Format.TABLE:
+        print_document(plain(found), output)
         return
     estimate = found.estimate
     if estimate.HasField("upper_bytes"):

@@ -12,7 +12,7 @@ from motorpool_cli import text
 from motorpool_cli.client import TIMEOUT_SECONDS
 from motorpool_cli.context import Output, client, complete_node
 from motorpool_cli.lists import list_backends, list_devices, list_nodes
-from motorpool_cli.output import Format, plain, print_json, print_table, say
+from motorpool_cli.output import Format, plain, print_document, print_table, say
 
 Node = Annotated[str, typer.Argument(help="Name of the node.", autocompletion=complete_node)]
 
@@ -32,8 +32,8 @@ def nodes(output: Output = Format.TABLE) -> None:
     """List the nodes: state, memory, devices and agent."""
     with client(output) as connected:
         found = list_nodes(connected)
-    if output is Format.JSON:
-        print_json({"nodes": [plain(node) for node in found]})
+    if output is not Format.TABLE:
+        print_document({"nodes": [plain(node) for node in found]}, output)
         return
     print_table(
         (
@@ -74,8 +74,8 @@ def devices(output: Output = Format.TABLE) -> None:
     """List the devices of all nodes: memory, claims and use."""
     with client(output) as connected:
         found = list_devices(connected)
-    if output is Format.JSON:
-        print_json({"devices": [plain(status) for status in found]})
+    if output is not Format.TABLE:
+        print_document({"devices": [plain(status) for status in found]}, output)
         return
     print_table(
         (
@@ -118,8 +118,10 @@ def plugins(output: Output = Format.TABLE) -> None:
     """List the plugins found on every node, and what became of them."""
     with client(output) as connected:
         found = list_nodes(connected)
-    if output is Format.JSON:
-        print_json({"nodes": [{"name": node.name, "plugins": [plain(p) for p in node.plugins]} for node in found]})
+    if output is not Format.TABLE:
+        print_document(
+            {"nodes": [{"name": node.name, "plugins": [plain(p) for p in node.plugins]} for node in found]}, output
+        )
         return
     print_table(
         ("NODE", "PLUGIN", "KIND", "PROVIDES", "DISTRIBUTION", "STATE", "LAST ERROR"),
@@ -145,8 +147,8 @@ def backends(output: Output = Format.TABLE) -> None:
     """List the backends that nodes offer, with versions."""
     with client(output) as connected:
         found = list_backends(connected)
-    if output is Format.JSON:
-        print_json({"backends": [plain(backend) for backend in found]})
+    if output is not Format.TABLE:
+        print_document({"backends": [plain(backend) for backend in found]}, output)
         return
     print_table(
         ("NAME", "ALIASES", "VERSIONS", "FORMATS", "RUNS ON", "NODES"),
@@ -183,7 +185,7 @@ def _set_cordoned(node: str, output: Format, *, cordoned: bool) -> None:
     )
     with client(output) as connected:
         changed = connected.nodes.UpdateNode(request, timeout=TIMEOUT_SECONDS)
-    if output is Format.JSON:
-        print_json(plain(changed))
+    if output is not Format.TABLE:
+        print_document(plain(changed), output)
     else:
         say(f"{changed.name} {'is cordoned: it takes nothing new' if cordoned else 'takes work again'}")

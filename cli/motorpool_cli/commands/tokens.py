@@ -13,7 +13,7 @@ from motorpool_cli import lists, text
 from motorpool_cli.client import TIMEOUT_SECONDS
 from motorpool_cli.context import Output, client
 from motorpool_cli.failures import CommandError, Exit
-from motorpool_cli.output import Format, note, plain, print_json, print_table, say
+from motorpool_cli.output import Format, note, plain, print_document, print_table, say
 
 
 class Role(enum.StrEnum):
@@ -68,8 +68,8 @@ def create(
         if ttl is not None:
             request.ttl.CopyFrom(Duration(seconds=int(ttl)))
         made = connected.tokens.CreateToken(request, timeout=TIMEOUT_SECONDS)
-    if output is Format.JSON:
-        print_json(plain(made))
+    if output is not Format.TABLE:
+        print_document(plain(made), output)
     else:
         note(f"{made.token.name} ({role}); it is shown this once:")
         print(made.secret)
@@ -79,8 +79,8 @@ def list_tokens(output: Output = Format.TABLE) -> None:
     """List the tokens, without their secrets."""
     with client(output) as connected:
         found = lists.list_tokens(connected)
-    if output is Format.JSON:
-        print_json({"tokens": [plain(token) for token in found]})
+    if output is not Format.TABLE:
+        print_document({"tokens": [plain(token) for token in found]}, output)
         return
     print_table(
         ("NAME", "ROLE", "EXPIRES", "USES LEFT", "AGE", "DESCRIPTION"),
@@ -103,7 +103,7 @@ def revoke(name: Annotated[str, typer.Argument(help="Name of the token.")], outp
     """Revoke a token."""
     with client(output) as connected:
         connected.tokens.DeleteToken(v1.DeleteTokenRequest(name=text.full("tokens", name)), timeout=TIMEOUT_SECONDS)
-    if output is Format.JSON:
-        print_json({"deleted": text.full("tokens", name)})
+    if output is not Format.TABLE:
+        print_document({"deleted": text.full("tokens", name)}, output)
     else:
         say(f"{text.full('tokens', name)} is revoked")

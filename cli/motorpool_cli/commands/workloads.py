@@ -11,7 +11,7 @@ from motorpool_cli import text
 from motorpool_cli.client import TIMEOUT_SECONDS
 from motorpool_cli.context import Output, client, complete_deployment
 from motorpool_cli.lists import list_deployments, list_instances
-from motorpool_cli.output import Format, note, plain, print_facts, print_json, print_table
+from motorpool_cli.output import Format, note, plain, print_document, print_facts, print_table
 
 Deployment = Annotated[str, typer.Argument(help="Name of the deployment.", autocompletion=complete_deployment)]
 
@@ -30,8 +30,8 @@ def deployments(output: Output = Format.TABLE) -> None:
     """List the deployments."""
     with client(output) as connected:
         found = list_deployments(connected)
-    if output is Format.JSON:
-        print_json({"deployments": [plain(deployment) for deployment in found]})
+    if output is not Format.TABLE:
+        print_document({"deployments": [plain(deployment) for deployment in found]}, output)
         return
     print_table(
         ("NAME", "STATE", "RUNNING", "BACKEND", "MODEL", "NEEDS", "AGE"),
@@ -79,8 +79,8 @@ def instances(
     """List the instances: state, node, claim, endpoint."""
     with client(output) as connected:
         found = list_instances(connected, deployment)
-    if output is Format.JSON:
-        print_json({"instances": [plain(instance) for instance in found]})
+    if output is not Format.TABLE:
+        print_document({"instances": [plain(instance) for instance in found]}, output)
         return
     print_table(
         ("NAME", "STATE", "NODE", "PID", "CLAIM", "ENDPOINT", "RESTARTS", "AGE", "MESSAGE"),
@@ -131,8 +131,8 @@ def endpoint(deployment: Deployment, output: Output = Format.TABLE) -> None:
             v1.GetDeploymentCredentialsRequest(name=text.full("deployments", deployment)),
             timeout=TIMEOUT_SECONDS,
         )
-    if output is Format.JSON:
-        print_json(plain(found))
+    if output is not Format.TABLE:
+        print_document(plain(found), output)
         return
     if not found.endpoints:
         note(f"Nothing of {deployment} runs yet; `motorpool explain {deployment}` says why.")

@@ -1,0 +1,66 @@
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from motorpool import v1
+from motorpool_cli.main import app
+from tests.cli.authority import Authority
+from tests.cli.controller import Controller
+from tests.cli.fleet import fill
+from tests.cli.test_readme import VISIBLE
+
+LINES = {
+    "backends": (),
+    "cluster": (),
+    "contexts": (),
+    "cordon": ("rack1",),
+    "delete": ("smollm2",),
+    "deploy": ("again", "--model", "/m.gguf", "--dry-run"),
+    "deployments": (),
+    "describe": ("smollm2",),
+    "devices": (),
+    "endpoint": ("smollm2",),
+    "events": (),
+    "explain": ("smollm2",),
+    "instances": (),
+    "nodes": (),
+    "plugins": (),
+    "ps": (),
+    "tokens create": ("--role", "reader"),
+    "tokens list": (),
+    "tokens revoke": ("t1",),
+    "uncordon": ("rack1",),
+}
+
+
+@pytest.mark.parametrize("command", sorted(LINES))
+def test_yaml_is_the_same_document_as_json(authority: Authority, tmp_path: Path, command: str) -> None:
+    """
+    Each command prints in YAML what it prints in JSON.
+    """
+    documents = []
+    for output, parse in (("json", json.loads), ("yaml", yaml.safe_load)):
+        (tmp_path / output).mkdir()
+        controller = Controller(authority, tmp_path / output)
+        try:
+            fill(controller)
+            controller.explanations["deployments/smollm2"] = v1.ExplainDeploymentResponse()
+            line = ["--config", str(controller.client_file), *command.split(), *LINES[command], "--output", output]
+            done = CliRunner().invoke(app, line)
+        finally:
+            controller.close()
+        assert 0 == done.exit_code, done.output
+        documents.append(parse(done.stdout))
+
+    assert documents[0] == documents[1]
+    assert isinstance(documents[0], dict)
+
+
+def test_every_command_is_here() -> None:
+    """
+    No command is left out, but the log, which is text, and those that change what the user has logged in to.
+    """
+    assert {"login", "logout", "logs", "use"} == VISIBLE - set(LINES)
