@@ -27,6 +27,7 @@ def test_flags_win_over_environment_over_file_over_defaults(tmp_path: Path) -> N
     assert (config.node_name, config.port_range, config.log_level) == ("flag", range(42000, 42004), "debug")
     assert config.reserved_memory_bytes == 1 << 30
     assert not config.use_proxy
+    assert not config.engine_proxy
 
 
 def test_labels_of_all_sources_are_merged(tmp_path: Path) -> None:

@@ -90,6 +90,23 @@ def test_parameters_that_the_system_owns_are_refused(fleet: Fleet, tiny_model: P
     assert "port" in done.stderr
 
 
+@pytest.mark.promise("P6")
+@pytest.mark.parametrize("name", ["LD_PRELOAD", "CUDA_VISIBLE_DEVICES", "MOTORPOOL_TOKEN"])
+def test_variables_that_the_system_owns_are_refused(fleet: Fleet, tiny_model: Path, name: str) -> None:
+    """
+    A variable that no deployment may set fails the call, is named, and nothing is created; its value is not repeated.
+    """
+    done = fleet.command(
+        "motorpool", "deploy", "tiny", "--model", str(tiny_model), "--env", f"{name}=hidden", check=False
+    )
+
+    assert 7 == done.returncode
+    assert "FIELD_INVALID" in done.stderr
+    assert f"spec.env: {name} cannot be set:" in done.stderr
+    assert "hidden" not in done.stderr
+    assert [] == fleet.instances("tiny")
+
+
 @pytest.mark.parametrize(
     ("kind", "reason"), [("wrong", "TOKEN_INVALID"), ("used", "TOKEN_USED_UP"), ("expired", "TOKEN_EXPIRED")]
 )

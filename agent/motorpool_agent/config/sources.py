@@ -41,6 +41,7 @@ class Config:
     allow_plugins: tuple[str, ...] | None = None
     block_plugins: tuple[str, ...] = ()
     use_proxy: bool = False
+    engine_proxy: bool = False
     log_level: str = "info"
 
     def token(self) -> str | None:
@@ -71,6 +72,7 @@ _SETTINGS: Mapping[str, Callable[[object], object]] = {
     "allow_plugins": values.names,
     "block_plugins": values.names,
     "use_proxy": values.boolean,
+    "engine_proxy": values.boolean,
     "log_level": values.log_level,
 }
 _FIELDS = {

@@ -84,6 +84,10 @@ def run_command(
     allow_plugin: Annotated[list[str] | None, typer.Option(help="Load only these plugins; repeatable.")] = None,
     block_plugin: Annotated[list[str] | None, typer.Option(help="Never load these plugins; repeatable.")] = None,
     use_proxy: UseProxy = None,
+    engine_proxy: Annotated[
+        bool | None,
+        typer.Option("--engine-proxy/--no-engine-proxy", help="Hand the agent's proxies to engines; default: no."),
+    ] = None,
     log_level: LogLevel = None,
 ) -> None:
     """Run the agent; enrols first where this machine is no node yet."""
@@ -105,6 +109,7 @@ def run_command(
                 "allow_plugins": allow_plugin,
                 "block_plugins": block_plugin,
                 "use_proxy": use_proxy,
+                "engine_proxy": engine_proxy,
                 "log_level": log_level,
             },
             file=config,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from motorpool_agent.runtime.engines import Engines
@@ -24,7 +24,10 @@ class Timings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """The agent's executor, plugins, engines, ports and handles; ``removed`` is told an id whose instance is gone."""
+    """The agent's executor, plugins, engines, ports and handles; ``removed`` is told an id whose instance is gone.
+
+    ``proxies`` are variables that every engine gets.
+    """
 
     executor: Executor
     backends: Backends
@@ -32,5 +35,6 @@ class Context:
     ports: Ports
     handles: Handles
     timings: Timings
+    proxies: Mapping[str, str]
     notify: Callable[[], None]
     removed: Callable[[str], None]

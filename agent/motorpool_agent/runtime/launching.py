@@ -14,6 +14,7 @@ from motorpool_agent.reconcile.handle import LaunchRecord
 from motorpool_agent.reconcile.observation import Rendered
 from motorpool_agent.runtime.errors import LaunchError
 from motorpool_agent.runtime.family import MARKER
+from motorpool_agent.runtime.proxies import without_user
 from motorpool_sdk.accelerator import Device, Exposure
 from motorpool_sdk.backend import Finding, Launch, LaunchRequest, Parameter, Profile, Severity, Version
 
@@ -199,7 +200,10 @@ def record(
             executor=executor,
             argv=tuple(_masked(part, assignment, launch.secrets) for part in launch.argv),
             env={
-                **{name: MASK if _SECRET_NAME.search(name) else value for name, value in shown.items()},
+                **{
+                    name: MASK if _SECRET_NAME.search(name) else without_user(value, MASK)
+                    for name, value in shown.items()
+                },
                 **dict.fromkeys(launch.secrets, MASK),
             },
             image=launch.image,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,6 +13,7 @@ from motorpool_agent.reconcile.observation import State
 from motorpool_agent.runtime import exposing, launching
 from motorpool_agent.runtime.context import Context
 from motorpool_agent.runtime.errors import LaunchError
+from motorpool_agent.runtime.proxies import beneath
 from motorpool_sdk.accelerator import Device
 
 _Answer = TypeVar("_Answer")
@@ -28,6 +30,7 @@ async def prepare(
 ) -> LaunchRecord:
     """Return the launch of an assignment, its port reserved; raise ``LaunchError`` or ``EngineInstallError``."""
     launching.deny(assignment)
+    assignment = replace(assignment, env=beneath(context.proxies, assignment.env))
     # Before the engine: a missing model is told at once, and not after a download.
     path = launching.model_path(assignment)
     # Of the other plugins' code nothing is needed, and it may hang.

@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from motorpool_agent.reconcile.assignment import Assignment, Desired, LogSubscription, ModelSource
 from motorpool_agent.reconcile.decide import Action, decide
@@ -28,7 +29,10 @@ log = logging.getLogger(__name__)
 
 
 class Supervisor:
-    """The instances of this node. ``notify`` is called, in the loop, whenever ``observed`` changed."""
+    """The instances of this node. ``notify`` is called, in the loop, whenever ``observed`` changed.
+
+    ``proxies`` are variables that every engine gets beneath the deployment's own.
+    """
 
     def __init__(
         self,
@@ -39,6 +43,7 @@ class Supervisor:
         address: str,
         ports: range,
         notify: Callable[[], None],
+        proxies: Mapping[str, str] = MappingProxyType({}),
         timings: Timings | None = None,
     ) -> None:
         self._data_dir = data_dir.absolute()
@@ -50,6 +55,7 @@ class Supervisor:
             ports=Ports(ports, address),
             handles=Handles(self._data_dir),
             timings=timings or Timings(),
+            proxies=proxies,
             notify=notify,
             removed=self._removed,
         )

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from motorpool_controller.domain.environment import why_owned
 from motorpool_controller.domain.errors import InvalidError
 from motorpool_controller.domain.names import device_of, shown
 from motorpool_controller.domain.parameters import MAX_ELEMENT_CHARACTERS, MAX_ELEMENTS
@@ -178,6 +179,8 @@ def _check_maps(spec: DeploymentSpec) -> Iterator[_Fault]:
     for name, value in spec.env.items():
         if not _ENV_NAME.fullmatch(name) or len(name) > MAX_NAME_CHARACTERS:
             yield "spec.env", f"{shown(name)} is no name of a variable; use letters, digits and _, not a digit first"
+        elif why := why_owned(name):
+            yield "spec.env", f"{name} cannot be set: {why}"
         if "\0" in value or len(value) > MAX_ELEMENT_CHARACTERS:
             yield "spec.env", f"the value of {shown(name)} holds a NUL character or is too long; shorten it"
     for key, value in spec.match_labels.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -151,6 +152,39 @@ async def test_engine_gets_a_clean_environment(
 
     assert {b"PATH", b"HOME", b"ENGINE_SETTING", b"ENGINE_API_KEY", b"OMP_NUM_THREADS"} <= names
     assert not {b"AGENT_PRIVATE", b"LD_PRELOAD", b"PYTEST_CURRENT_TEST"} & names
+
+
+async def test_an_engine_has_the_proxies_that_it_was_given(make: Callable[..., Supervisor], tmp_path: Path) -> None:
+    """
+    Proxies reach the engine beneath what its deployment names itself; the report shows no password.
+    """
+    supervisor = make(proxies={"https_proxy": "http://me:secret@proxy:3128", "HTTPS_PROXY": "x", "no_proxy": "a"})
+    await supervisor.adopt()
+    supervisor.apply(desired(replace(assignment(tmp_path), env={"NO_PROXY": "b"})))
+    seen = await until_state(supervisor, State.RUNNING)
+    lines = set(Path(f"/proc/{seen.pid}/environ").read_bytes().split(b"\0"))
+
+    assert {b"https_proxy=http://me:secret@proxy:3128", b"HTTPS_PROXY=x", b"NO_PROXY=b"} <= lines
+    assert b"no_proxy=a" not in lines
+    assert seen.launch is not None
+    assert "http://***@proxy:3128" == seen.launch.env["https_proxy"]
+    assert "secret" not in repr(seen)
+
+
+async def test_an_engine_has_no_proxy_by_accident(
+    supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    The agent's own proxy is no engine's, unless the configuration says so.
+    """
+    for name in ("http_proxy", "HTTPS_PROXY", "ALL_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    supervisor.apply(desired(assignment(tmp_path)))
+    seen = await until_state(supervisor, State.RUNNING)
+
+    lines = Path(f"/proc/{seen.pid}/environ").read_bytes().split(b"\0")
+
+    assert [] == [line for line in lines if line.partition(b"=")[0].lower().endswith(b"_proxy")]
 
 
 @pytest.mark.promise("P6")

@@ -46,6 +46,7 @@ def test_sane_specs_pass(changes: dict[str, Any]) -> None:
         ({"model": ModelSource(kind=SourceKind.HUGGING_FACE, repository="x")}, "spec.model.hugging_face"),
         ({"env": {"1A": "x"}}, "spec.env"),
         ({"env": {"A": "\0"}}, "spec.env"),
+        ({"env": {"LD_PRELOAD": "x"}}, "spec.env"),
         ({"served_model_name": "two words"}, "spec.served_model_name"),
         ({"backend": "rm -rf"}, "spec.backend"),
         ({"claim_memory_bytes": 0}, "spec.claim.memory_bytes"),
