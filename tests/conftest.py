@@ -3,11 +3,14 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import NoReturn
 
+import docker.errors
 import pytest
 from hypothesis import settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
+from tests.docker_engine import DockerEngine
 from tests.tools import missing_packages
 
 # Two test processes share two cores with the servers they start: time is no property of the code there.
@@ -30,7 +33,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         cannot_run_here(f"{' and '.join(tools)} wanted; on Debian and Ubuntu: apt-get install {' '.join(packages)}")
 
 
-def cannot_run_here(reason: str) -> None:
+def cannot_run_here(reason: str) -> NoReturn:
     """
     End a test that this machine cannot run: skipped for a user, failed in CI.
     """
@@ -56,3 +59,14 @@ def make_as_ordinary_user() -> Callable[[], AbstractContextManager[None]]:
             os.seteuid(before)
 
     return as_ordinary_user
+
+
+@pytest.fixture(scope="session", name="docker")
+def make_docker() -> DockerEngine:
+    """
+    The Docker Engine of this machine. Without one a test is skipped, in CI it fails.
+    """
+    try:
+        return DockerEngine()
+    except (docker.errors.DockerException, OSError) as error:
+        cannot_run_here(f"no Docker Engine answers (set DOCKER_HOST, or start dockerd): {error}")

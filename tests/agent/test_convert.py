@@ -85,6 +85,20 @@ def test_hub_sources_arrive(source: v1.ModelSource, kind: str) -> None:
     assert (body.model.kind, body.model.repository, body.model.file, body.model.revision) == (kind, "o/n", "f", "r")
 
 
+@pytest.mark.parametrize(("given", "expected"), [(0, None), (5, 5)])
+def test_memory_limit_arrives(given: int, expected: int | None) -> None:
+    """
+    Zero is no limit, as is a controller that does not know of one.
+    """
+    message = assignment()
+    message.assignment.memory_limit_bytes = given
+
+    body = body_of(message)
+
+    assert isinstance(body, Assignment)
+    assert expected == body.memory_limit_bytes
+
+
 def test_a_source_of_no_kind_is_refused() -> None:
     """
     A model from nowhere is refused by name.

@@ -72,7 +72,7 @@ def _assignment(message: v1.DesiredObject) -> Assignment:
             raise BadMessageError(f"object {message.id}: {field} is empty")
     if body.gang:
         raise BadMessageError(f"object {message.id}: gang: this agent runs no distributed instances yet")
-    claims = [body.claim.memory_bytes, *(device.memory_bytes for device in body.claim.devices)]
+    claims = [body.claim.memory_bytes, body.memory_limit_bytes, *(device.memory_bytes for device in body.claim.devices)]
     if min(claims) < 0:
         raise BadMessageError(f"object {message.id}: claim: bytes are negative")
     return Assignment(
@@ -104,6 +104,7 @@ def _assignment(message: v1.DesiredObject) -> Assignment:
         parallel=body.parallel if body.HasField("parallel") else None,
         restart_on_error=body.restart_on_error,
         trust_remote_code=body.trust_remote_code,
+        memory_limit_bytes=body.memory_limit_bytes or None,
         image=body.image,
         command=tuple(body.command),
     )

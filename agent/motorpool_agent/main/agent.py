@@ -92,6 +92,7 @@ async def _live(config: Config) -> None:
         ports=config.port_range,
         notify=changed.set,
         proxies=engine_proxies(address) if config.engine_proxy else {},
+        cluster=document.cluster_id,
     )
     renewal = Renewal(store, identity, use_proxy=config.use_proxy)
     async with contextlib.AsyncExitStack() as closing:

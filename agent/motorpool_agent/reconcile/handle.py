@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -28,10 +28,30 @@ class Phase(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """What a container's launch has beside a process's.
+
+    ``mounts`` are the host's paths by the container's, all read-only; without an ``entrypoint`` it is the image's.
+    ``runtime`` and ``cdi_devices`` are two ways to the same devices; the executor takes the one that the host knows.
+    ``labels`` name the launch; whose it is, the executor adds.
+    """
+
+    image: str
+    labels: Mapping[str, str]
+    entrypoint: tuple[str, ...] = ()
+    mounts: Mapping[str, str] = field(default_factory=dict)
+    device_nodes: tuple[str, ...] = ()
+    runtime: str = ""
+    cdi_devices: tuple[str, ...] = ()
+    memory_limit_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchRecord:
     """A launch as it is executed, secrets included.
 
-    ``environment`` is the whole of it; without a ``probe_path`` a port that accepts is ready.
+    ``environment`` is the whole of it, but for what an image brings along; an empty ``working_directory`` is the
+    image's. Without a ``probe_path`` a port that accepts is ready. ``container`` is None for a process.
     """
 
     executor: str
@@ -48,6 +68,7 @@ class LaunchRecord:
     probe_timeout_seconds: float = 2.0
     start_timeout_seconds: float = 600.0
     stop_grace_seconds: float = 30.0
+    container: Container | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +85,7 @@ class Handle:
     launch: LaunchRecord
     engine: Identity | None = None
     shim: Identity | None = None
+    container_id: str = ""
     ready: bool = False
     start_time: datetime | None = None
     restart_count: int = 0

@@ -24,7 +24,7 @@ class Timings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """The agent's executor, plugins, engines, ports and handles; ``removed`` is told an id whose instance is gone.
+    """The agent's executors, plugins, engines, ports and handles; ``removed`` is told an id whose instance is gone.
 
     ``proxies`` are variables that every engine gets.
     """

@@ -2,6 +2,7 @@
 
 RuntimeFault
 ├── LaunchError            reason as in Failure: MODEL_NOT_FOUND, NO_FREE_PORT, POLICY_DENIED, EXEC_FAILED, …
+│   └── PortTakenError     PORT_TAKEN: tried again on another port at once
 ├── EngineInstallError     ENGINE_INSTALL
 └── StopError              STOP_UNPROVEN | STOP_FAILED
 """
@@ -24,6 +25,13 @@ class LaunchError(RuntimeFault):
     def __init__(self, reason: str, message: str, *, final: bool = False) -> None:
         super().__init__(reason, message)
         self.final = final
+
+
+class PortTakenError(LaunchError):
+    """Another program took the port between its test and the launch."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("PORT_TAKEN", message)
 
 
 class EngineInstallError(RuntimeFault):

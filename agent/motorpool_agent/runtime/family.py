@@ -121,8 +121,10 @@ def kill(identity: Identity) -> None:
         _signal(stat, signal.SIGKILL)
 
 
-async def gone(identity: Identity) -> None:
+async def gone(identity: Identity | None) -> None:
     """Wait until exactly this process has ended."""
+    if identity is None:
+        return
     try:
         descriptor = os.pidfd_open(identity.pid)
     except OSError:

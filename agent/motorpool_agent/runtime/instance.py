@@ -13,7 +13,7 @@ from motorpool_agent.reconcile.handle import Handle, LaunchRecord, Phase
 from motorpool_agent.reconcile.observation import Failure, ObservedInstance, State
 from motorpool_agent.runtime import failures, launching, ports, procfs
 from motorpool_agent.runtime.context import Context
-from motorpool_agent.runtime.errors import LaunchError, RuntimeFault, StopError
+from motorpool_agent.runtime.errors import LaunchError, PortTakenError, RuntimeFault, StopError
 from motorpool_agent.runtime.executor import Evidence, Exit, Running, Verdict
 from motorpool_agent.runtime.preparing import prepare
 from motorpool_agent.runtime.record import Record
@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 _GRACE_SECONDS = 30.0
 _LOOK_SECONDS = 0.02
+_ASK_AGAIN_SECONDS = 1.0
 _ABSENT = (
     "the controller does not name this instance any more, and has not ordered its removal: it is left as it is; "
     "`motorpool delete` removes it"
@@ -57,7 +58,8 @@ class Instance:
     @property
     def observed(self) -> ObservedInstance:
         """What is known of it."""
-        if self._present.is_set() or self._removing:
+        # What is unproven is quarantined already, for a reason that says more.
+        if self._present.is_set() or self._removing or self._unproven:
             return self._record.seen
         return replace(self._record.seen, state=State.QUARANTINED, message=_ABSENT)
 
@@ -75,22 +77,21 @@ class Instance:
         """Launch it."""
         self._work.switch(self._live)
 
-    def adopt(self) -> None:
+    async def adopt(self) -> None:
         """Take over what a former agent left, as far as it is this instance's for certain."""
         handle = self._record.handle
         if handle is None or self._unproven:
             return
-        evidence = self._context.executor.inspect(self._context.handles.directory(self._id), handle)
+        evidence = await self._context.executor.inspect(self._context.handles.directory(self._id), handle)
         for port in handle.launch.ports.values():
             self._context.ports.claim(self._id, port)
-        state, message = State.STARTING, evidence.message
+        # As it was last known where nobody can tell now.
+        ready = handle.ready and evidence.verdict in {Verdict.RUNNING, Verdict.UNKNOWN}
+        state = State.RUNNING if ready else State.STARTING
+        self._record.restore(handle, evidence.running, state=state, message=evidence.message)
         if evidence.verdict is Verdict.UNCERTAIN:
-            self._unproven = f"{message}; it is left as it is, `motorpool delete` removes it"
-            state, message = State.QUARANTINED, self._unproven
-        elif evidence.verdict is Verdict.RUNNING and handle.ready:
-            state = State.RUNNING
-        self._record.restore(handle, evidence.running, state=state, message=message)
-        if not self._unproven:
+            self._quarantine(evidence.message)
+        else:
             self._work.switch(lambda: self._live(evidence))
 
     def replace(self, assignment: Assignment) -> None:
@@ -130,6 +131,10 @@ class Instance:
         failure: Failure | None = None
         running: Running | None = None
         if evidence is not None and self._record.handle is not None:
+            evidence = await self._settled(self._record.handle, evidence)
+            if evidence.verdict is Verdict.UNCERTAIN:
+                self._quarantine(evidence.message)
+                return
             running, failure = await self._found(self._record.handle, evidence)
         while True:
             final = False
@@ -150,22 +155,37 @@ class Instance:
                 self._record.see(restart_count=self._record.seen.restart_count + 1)
                 failure = None
 
+    async def _settled(self, handle: Handle, evidence: Evidence) -> Evidence:
+        """Look again until the host shows what became of the last run."""
+        directory = self._context.handles.directory(self._id)
+        while evidence.verdict in {Verdict.STARTING, Verdict.UNKNOWN}:
+            if evidence.verdict is Verdict.UNKNOWN:
+                self._record.see(message=evidence.message)
+            await asyncio.sleep(_LOOK_SECONDS if evidence.verdict is Verdict.STARTING else _ASK_AGAIN_SECONDS)
+            evidence = await self._context.executor.inspect(directory, handle)
+        return evidence
+
     async def _found(self, handle: Handle, evidence: Evidence) -> tuple[Running | None, Failure | None]:
-        while evidence.verdict is Verdict.STARTING:
-            await asyncio.sleep(_LOOK_SECONDS)
-            evidence = self._context.executor.inspect(self._context.handles.directory(self._id), handle)
         if evidence.running is not None:
-            self._record.runs(evidence.running, adopted=True)
+            self._record.runs(evidence.running, adopted=True, message="")
             return evidence.running, None
         if evidence.verdict in {Verdict.EXITED, Verdict.GONE}:
             return None, await self._end(evidence.exit or Exit(), handle.run)
         return None, None
 
+    def _quarantine(self, message: str) -> None:
+        self._unproven = f"{message}; it is left as it is, `motorpool delete` removes it"
+        self._record.see(state=State.QUARANTINED, message=self._unproven)
+
     async def _run(self, running: Running | None) -> Failure | None:
         """Launch it unless it runs, and watch it to its end; None to try again at once (its port was taken)."""
         if running is None:
             await self._present.wait()
-            running = await self._launch()
+            try:
+                running = await self._launch()
+            except PortTakenError as error:
+                self._leave_port(error.message)
+                return None
         handle = self._record.handle
         assert handle is not None  # noqa: S101  # a run has a handle before it is executed
         started = handle.start_time or failures.now()
@@ -191,11 +211,16 @@ class Instance:
         handle = self._record.handle or handle
         address, port = handle.launch.listen_address, handle.launch.ports[launching.PORT_NAME]
         if not handle.ready and not outcome.error and not ports.free(address, port):
-            self._avoid_ports |= {port}
-            log.info("port was taken by another program", extra={"instance": self._assignment.instance, "port": port})
+            self._leave_port(f"port {port} was taken by another program")
             return None
         self._avoid_ports = frozenset()
         return failure
+
+    def _leave_port(self, message: str) -> None:
+        """Do not try the last launch's port again until a launch came up."""
+        if self._record.handle is not None:
+            self._avoid_ports |= {self._record.handle.launch.ports[launching.PORT_NAME]}
+        log.info("launch goes to another port: %s", message, extra={"instance": self._assignment.instance})
 
     async def _launch(self) -> Running:
         assignment, before = self._assignment, self._record.handle
@@ -210,7 +235,7 @@ class Instance:
             directory,
             last_port=None if before is None else before.launch.ports.get(launching.PORT_NAME),
             avoid_ports=self._avoid_ports,
-            say=lambda state, message: self._record.see(state=state, message=message),
+            say=self._record.progress,
         )
         await self._present.wait()
         # Shown before it is executed: what never comes up can be looked at too.
@@ -294,7 +319,7 @@ class Instance:
         """End all that is ours for certain."""
         directory = self._context.handles.directory(self._id)
         handle = self._record.handle
-        if directory.exists():
+        if directory.exists() or self._context.executor.holds(directory):
             await self._context.executor.stop(
                 directory, _GRACE_SECONDS if handle is None else handle.launch.stop_grace_seconds
             )

@@ -10,8 +10,10 @@ from types import MappingProxyType
 from typing import Protocol
 
 from motorpool_agent.reconcile.assignment import Assignment
-from motorpool_agent.reconcile.handle import LaunchRecord
+from motorpool_agent.reconcile.handle import Container, LaunchRecord
 from motorpool_agent.reconcile.observation import Rendered
+from motorpool_agent.runtime.docker import labels
+from motorpool_agent.runtime.docker.mounts import model_mounts
 from motorpool_agent.runtime.errors import LaunchError
 from motorpool_agent.runtime.family import MARKER
 from motorpool_agent.runtime.proxies import without_user
@@ -20,6 +22,7 @@ from motorpool_sdk.backend import Finding, Launch, LaunchRequest, Parameter, Pro
 
 MASK = "***"
 PORT_NAME = "http"
+ANY_ADDRESS = "0.0.0.0"  # noqa: S104  # inside a container
 
 # Variables that decide which code is loaded, whatever the engine is. HOME: Python imports from below it.
 _DENIED = frozenset(
@@ -81,6 +84,25 @@ def version_of(profile: Profile | None, assignment: Assignment) -> Version:
     )
 
 
+def image_of(version: Version, assignment: Assignment) -> str:
+    """Return the image that an assignment runs in, empty for none: the deployment's word before the version's.
+
+    Raise ``LaunchError`` if the version runs in an image only, and nobody names one.
+    """
+    if assignment.image:
+        return assignment.image
+    if "process" in version.executors or "docker" not in version.executors:
+        return ""
+    if not version.image:
+        raise LaunchError(
+            "IMAGE_MISSING",
+            f"version {version.version} of {assignment.backend} runs in a container only, and names no image; deploy "
+            "with --image",
+            final=True,
+        )
+    return version.image
+
+
 def model_path(assignment: Assignment) -> Path:
     """Return the model's path on this node; raise ``LaunchError`` if it is not there or may not be read."""
     source = assignment.model
@@ -116,6 +138,7 @@ def request(
     engine_dir: Path | None,
     executable: str = "",
     devices: Sequence[Device] = (),
+    image: str = "",
 ) -> LaunchRequest:
     """Return what the backend's plugin is asked. Indexes are told where every device has one: a partition has none."""
     indexes = tuple(device.index for device in devices if device.index is not None)
@@ -143,7 +166,7 @@ def request(
         parallel=assignment.parallel,
         cpu_count=len(os.sched_getaffinity(0)),
         trust_remote_code=assignment.trust_remote_code,
-        image=assignment.image,
+        image=image,
         command=assignment.command,
     )
 
@@ -171,34 +194,80 @@ def refuse(findings: Sequence[Finding]) -> None:
         raise LaunchError(errors[0].reason, "; ".join(finding.message for finding in errors))
 
 
+def agree(assignment: Assignment, launch: Launch, image: str) -> None:
+    """Raise ``LaunchError`` if the plugin means another image than it was asked for, or cannot be run in one."""
+    if image and not launch.image:
+        raise LaunchError(
+            "IMAGE_UNSUPPORTED",
+            f"the plugin of {assignment.backend} runs its engine as a process only; deploy without an image",
+            final=True,
+        )
+    if launch.image != image:
+        raise LaunchError(
+            "LAUNCH_INVALID",
+            f"the plugin of {assignment.backend} names the image {launch.image[:200]!r}, and was asked for "
+            f"{image or 'a process'!r}; report it there",
+        )
+
+
+def container(
+    assignment: Assignment, launch: Launch, image: str, path: Path, exposures: Sequence[Exposure] = ()
+) -> Container:
+    """Return what a launch in a container has beside its arguments and environment: model, devices, limit, labels."""
+    return Container(
+        image=image,
+        labels={
+            labels.INSTANCE: assignment.instance,
+            labels.GENERATION: str(assignment.generation),
+            labels.DIGEST: assignment.digest,
+        },
+        entrypoint=launch.entrypoint,
+        mounts={**model_mounts(path), **{target: host for each in exposures for host, target in each.mounts.items()}},
+        device_nodes=tuple(node for each in exposures for node in each.device_nodes),
+        runtime=next((each.container_runtime for each in exposures if each.container_runtime), ""),
+        cdi_devices=tuple(device for each in exposures for device in each.cdi_devices),
+        memory_limit_bytes=assignment.memory_limit_bytes,
+    )
+
+
 def record(
     assignment: Assignment,
     launch: Launch,
     *,
     directory: Path,
-    executor: str,
     address: str,
     port: int,
+    container: Container | None = None,
     device_env: Mapping[str, str] = MappingProxyType({}),
 ) -> LaunchRecord:
-    """Return the launch as it is executed: a clean environment, the plugin's, the user's, then the devices'."""
-    texts = (*launch.argv, *launch.env, *launch.env.values(), *launch.secrets, *launch.secrets.values())
-    if not launch.argv or any("\0" in text for text in texts):
+    """Return the launch as it is executed: a clean environment or the image's; the plugin's, user's and devices'."""
+    command = (*(() if container is None else container.entrypoint), *launch.argv)
+    texts = (*command, *launch.env, *launch.env.values(), *launch.secrets, *launch.secrets.values())
+    if not (launch.argv or container) or any("\0" in text for text in texts):
         raise LaunchError(
             "LAUNCH_INVALID", f"the plugin of {assignment.backend} gave no usable command; report it there"
         )
-    shown = {**launch.env, **assignment.env, **device_env}
     probe = launch.readiness
+    if container is not None and probe is None:
+        raise LaunchError(
+            "LAUNCH_INVALID",
+            f"the plugin of {assignment.backend} gives no path to ask whether it is ready, and a container's port "
+            "accepts before its engine does; report it there",
+        )
+    shown = {**launch.env, **assignment.env, **device_env}
+    executor = "process" if container is None else "docker"
+    own = {**_clean(), MARKER: str(directory)} if container is None else {}
+    own_directory = str(directory / "work") if container is None else ""
     return LaunchRecord(
         executor=executor,
         argv=launch.argv,
-        environment={**_clean(), MARKER: str(directory), **shown, **launch.secrets},
-        working_directory=str(launch.working_directory or directory / "work"),
+        environment={**own, **shown, **launch.secrets},
+        working_directory=str(launch.working_directory or own_directory),
         ports={PORT_NAME: port},
         listen_address=address,
         rendered=Rendered(
             executor=executor,
-            argv=tuple(_masked(part, assignment, launch.secrets) for part in launch.argv),
+            argv=tuple(_masked(part, assignment, launch.secrets) for part in command),
             env={
                 **{
                     name: MASK if _SECRET_NAME.search(name) else without_user(value, MASK)
@@ -206,7 +275,7 @@ def record(
                 },
                 **dict.fromkeys(launch.secrets, MASK),
             },
-            image=launch.image,
+            image="" if container is None else container.image,
             ports={PORT_NAME: port},
             listen_address=address,
         ),
@@ -216,6 +285,7 @@ def record(
         probe_timeout_seconds=2.0 if probe is None else probe.timeout_seconds,
         start_timeout_seconds=launch.start_timeout_seconds,
         stop_grace_seconds=launch.stop_grace_seconds,
+        container=container,
     )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from motorpool_agent.reconcile.assignment import Assignment
 from motorpool_agent.reconcile.handle import LaunchRecord
@@ -19,6 +20,16 @@ from motorpool_sdk.accelerator import Device
 _Answer = TypeVar("_Answer")
 
 
+class Say(Protocol):
+    """Is told what is being done, and how far that came where somebody counts."""
+
+    def __call__(
+        self, state: State, message: str, done_bytes: int | None = None, total_bytes: int | None = None, /
+    ) -> None:
+        """Take note."""
+        ...
+
+
 async def prepare(
     context: Context,
     assignment: Assignment,
@@ -26,7 +37,7 @@ async def prepare(
     *,
     last_port: int | None,
     avoid_ports: frozenset[int],
-    say: Callable[[State, str], None],
+    say: Say,
 ) -> LaunchRecord:
     """Return the launch of an assignment, its port reserved; raise ``LaunchError`` or ``EngineInstallError``."""
     launching.deny(assignment)
@@ -36,8 +47,10 @@ async def prepare(
     # Of the other plugins' code nothing is needed, and it may hang.
     await context.backends.wait_ready(assignment.backend)
     version = launching.version_of(context.backends.profile(assignment.backend), assignment)
+    image = launching.image_of(version, assignment)
     engine_dir = None
-    if version.environment is not None:
+    # An image brings its engine along.
+    if version.environment is not None and not image:
         name = f"{assignment.backend} {version.version}"
         if not context.engines.installed(assignment.backend, version.version):
             say(State.DOWNLOADING, f"engine {name}: waiting")
@@ -59,23 +72,31 @@ async def prepare(
     request = launching.request(
         assignment,
         path=path,
-        address=address,
+        # A container's own loopback is not the machine's; who reaches it is decided where its port is published.
+        address=launching.ANY_ADDRESS if image else address,
         port=port,
         engine_dir=engine_dir,
         executable=version.executable,
+        image=image,
         devices=devices,
     )
     launching.refuse(await _asked(context.backends.check(assignment.backend, request)))
     launch = await _asked(context.backends.launch(assignment.backend, request))
-    return launching.record(
+    launching.agree(assignment, launch, image)
+    container = None
+    if image:
+        container = await asyncio.to_thread(launching.container, assignment, launch, image, path, exposures)
+    record = launching.record(
         assignment,
         launch,
         directory=directory,
-        executor=context.executor.name,
         address=address,
         port=port,
+        container=container,
         device_env=device_env,
     )
+    await context.executor.fetch(record, lambda *said: say(State.DOWNLOADING, *said))
+    return record
 
 
 async def _asked(answer: Awaitable[_Answer]) -> _Answer:

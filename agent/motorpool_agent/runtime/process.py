@@ -7,19 +7,20 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from motorpool_agent.reconcile.handle import Handle, LaunchRecord, Phase
 from motorpool_agent.runtime import cgroup as cgroups
 from motorpool_agent.runtime import logs, procfs, shimfiles, spawn
 from motorpool_agent.runtime.errors import LaunchError, StopError
-from motorpool_agent.runtime.executor import Evidence, Exit, Running, Verdict
+from motorpool_agent.runtime.executor import Evidence, Exit, Progress, Running, Verdict
 from motorpool_agent.runtime.family import Family, gone, kill
 from motorpool_agent.runtime.shim import specification
 
 log = logging.getLogger(__name__)
 
+NAME = "process"
 _SHIM_START_SECONDS = 30.0
 _SHIM_END_SECONDS = 10.0
 _STATUS_LOOK_SECONDS = 0.01
@@ -28,10 +29,11 @@ _STATUS_LOOK_SECONDS = 0.01
 class ProcessExecutor:
     """Starts engines as processes, finds them again, waits for their end, stops them whole."""
 
-    name = "process"
-
     def __init__(self, data_dir: Path) -> None:
         self._cgroups = cgroups.Cgroups(data_dir)
+
+    async def fetch(self, record: LaunchRecord, progress: Progress) -> None:
+        """Get nothing: what a process executes is on the machine, or its engine's environment was made before."""
 
     async def start(self, directory: Path, run: int, record: LaunchRecord, before_exec: Callable[[], None]) -> Running:
         """Execute a launch; the interpreter of the shim starts while ``before_exec`` writes the handle."""
@@ -42,7 +44,7 @@ class ProcessExecutor:
         )
         return await self._run_shim(directory, run, content, before_exec)
 
-    def inspect(self, directory: Path, handle: Handle) -> Evidence:
+    async def inspect(self, directory: Path, handle: Handle) -> Evidence:
         """Compare a handle with the host: boot, run, pid, start ticks and the shim's lock."""
         if handle.boot_id != procfs.boot_id():
             return Evidence(verdict=Verdict.NOTHING if handle.phase is Phase.PREPARED else Verdict.GONE)
@@ -69,9 +71,7 @@ class ProcessExecutor:
         exit_file = shimfiles.read_exit(directory, handle.run)
         if exit_file is not None:
             return Evidence(verdict=Verdict.EXITED, exit=_exit(exit_file))
-        running = Running(
-            directory=directory, run=handle.run, engine=process.engine, shim=process.shim, cgroup=process.cgroup
-        )
+        running = _runs(directory, process)
         if procfs.alive(process.engine) or held:
             return Evidence(verdict=Verdict.RUNNING, running=running)
         if procfs.taken_by_another(process.engine):
@@ -93,7 +93,8 @@ class ProcessExecutor:
                     wait.cancel()
                 await asyncio.gather(*waits, return_exceptions=True)
             if procfs.alive(running.engine) and not procfs.alive(running.shim):
-                _reap(running.shim.pid)
+                if running.shim is not None:
+                    _reap(running.shim.pid)
                 await self._attach(running)
         deadline = asyncio.get_running_loop().time() + _SHIM_END_SECONDS
         while (found := shimfiles.read_exit(running.directory, running.run)) is None:
@@ -131,6 +132,17 @@ class ProcessExecutor:
                 f"{directory / shimfiles.LOCK_NAME} is held by a process that is not known here; "
                 "`fuser` names it, end it by hand",
             )
+
+    def holds(self, directory: Path) -> bool:
+        """Whether a launch was ever prepared here."""
+        return directory.exists()
+
+    async def strangers(self, known: Collection[str]) -> Mapping[str, str]:
+        """Return nothing: without a handle, a process below its shim is found by the shim's own files."""
+        return {}
+
+    async def close(self) -> None:
+        """Let go of nothing: shims need no agent."""
 
     def memory_bytes(self, running: Running) -> int | None:
         """Return what a run's processes hold beside the page cache."""
@@ -215,11 +227,22 @@ class ProcessExecutor:
                 f"the shim of {directory} did not start, and nothing was executed: {detail or 'no message'}; "
                 "see to space, permissions and limits of the agent's user there",
             )
-        return Running(directory=directory, run=run, engine=process.engine, shim=process.shim, cgroup=process.cgroup)
+        return _runs(directory, process)
 
     @staticmethod
     def _family(directory: Path, process: shimfiles.ProcessFile) -> Family:
         return Family(directory=str(directory), engine=process.engine, shim=process.shim, cgroup=process.cgroup)
+
+
+def _runs(directory: Path, process: shimfiles.ProcessFile) -> Running:
+    return Running(
+        executor=NAME,
+        directory=directory,
+        run=process.run,
+        engine=process.engine,
+        shim=process.shim,
+        cgroup=process.cgroup,
+    )
 
 
 def _exit(file: shimfiles.ExitFile) -> Exit:

@@ -96,6 +96,14 @@ def environment_has(pid: int, variable: str, value: str) -> bool:
     return os.fsencode(f"{variable}={value}") in content.split(b"\0")
 
 
+def in_group(pid: int, name: str) -> bool:
+    """Whether one of a process's control groups has ``name`` in its path."""
+    try:
+        return name in (PROC / str(pid) / "cgroup").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+
+
 def private_bytes(pids: Iterable[int]) -> int | None:
     """Return the memory that processes hold beside the page cache, None if none of them could be read.
 

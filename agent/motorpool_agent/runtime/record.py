@@ -27,10 +27,19 @@ class Record:
 
     def see(self, **changes: Any) -> None:
         """Change fields of the observed object, and report it if that changed anything."""
+        if changes.get("state", State.DOWNLOADING) is not State.DOWNLOADING:
+            # Bytes are of a download under way.
+            changes = {"progress_bytes": None, "progress_total_bytes": None, **changes}
         seen = replace(self.seen, **changes)
         if seen != self.seen:
             self.seen = seen
             self._context.notify()
+
+    def progress(
+        self, state: State, message: str, done_bytes: int | None = None, total_bytes: int | None = None
+    ) -> None:
+        """Show what is being done before the launch, and how far it came."""
+        self.see(state=state, message=message, progress_bytes=done_bytes, progress_total_bytes=total_bytes)
 
     async def save(self, **changes: Any) -> None:
         """Change fields of the handle and write it; nothing hangs on that: what must be on disk was written before."""
@@ -46,8 +55,8 @@ class Record:
         """Show a run's process, with other changes at once."""
         self.running = running
         self.see(
-            pid=running.engine.pid,
-            pid_start_ticks=running.engine.start_ticks,
+            pid=0 if running.engine is None else running.engine.pid,
+            pid_start_ticks=0 if running.engine is None else running.engine.start_ticks,
             start_time=None if self.handle is None else self.handle.start_time,
             adopted=adopted,
             **changes,
@@ -68,7 +77,13 @@ class Record:
 
     async def started(self, running: Running, handle: Handle) -> None:
         """Show and write that a launch was executed."""
-        self.handle = replace(handle, phase=Phase.STARTED, engine=running.engine, shim=running.shim)
+        self.handle = replace(
+            handle,
+            phase=Phase.STARTED,
+            engine=running.engine,
+            shim=running.shim,
+            container_id=running.container_id,
+        )
         self.runs(running, adopted=False, message="waiting until it is ready")
         await self.save()
 

@@ -13,14 +13,15 @@ from motorpool_agent.reconcile.assignment import Assignment, Desired, LogSubscri
 from motorpool_agent.reconcile.decide import Action, decide
 from motorpool_agent.reconcile.handle import Handle
 from motorpool_agent.reconcile.observation import ObservedInstance
-from motorpool_agent.runtime import logs
+from motorpool_agent.runtime import logs, process
 from motorpool_agent.runtime.context import Context, Timings
+from motorpool_agent.runtime.docker import executor as docker
 from motorpool_agent.runtime.engines import Engines
 from motorpool_agent.runtime.errors import RuntimeFault
+from motorpool_agent.runtime.executors import Executors
 from motorpool_agent.runtime.instance import Instance
 from motorpool_agent.runtime.launching import Backends
 from motorpool_agent.runtime.ports import Ports
-from motorpool_agent.runtime.process import ProcessExecutor
 from motorpool_agent.state.directory import DataDirectoryLock
 from motorpool_agent.state.errors import HandleError
 from motorpool_agent.state.handles import Handles
@@ -44,12 +45,18 @@ class Supervisor:
         ports: range,
         notify: Callable[[], None],
         proxies: Mapping[str, str] = MappingProxyType({}),
+        cluster: str = "",
         timings: Timings | None = None,
     ) -> None:
         self._data_dir = data_dir.absolute()
         self._engines = Engines(self._data_dir, cache_dir)
         self._context = Context(
-            executor=ProcessExecutor(self._data_dir),
+            executor=Executors(
+                {
+                    process.NAME: process.ProcessExecutor(self._data_dir),
+                    docker.NAME: docker.DockerExecutor(self._data_dir, cluster),
+                }
+            ),
             backends=backends,
             engines=self._engines,
             ports=Ports(ports, address),
@@ -69,9 +76,15 @@ class Supervisor:
         """
         self._lock = DataDirectoryLock(self._data_dir)
         found = await asyncio.to_thread(self._context.handles.read_all)
-        for assignment_id, handle in found.items():
-            self._instances[assignment_id] = self._adopted(assignment_id, handle)
+        for assignment_id, instance in zip(
+            found, await asyncio.gather(*(self._adopted(*each) for each in found.items())), strict=True
+        ):
+            self._instances[assignment_id] = instance
         await asyncio.to_thread(self._context.executor.sweep, frozenset(found))
+        for assignment_id, what in (await self._context.executor.strangers(self._instances.keys())).items():
+            self._instances[assignment_id] = Instance(
+                self._context, _unknown(assignment_id), unproven=f"{what}; it is left as it is"
+            )
         self._context.notify()
 
     def apply(self, desired: Desired) -> None:
@@ -141,17 +154,18 @@ class Supervisor:
     async def close(self) -> None:
         """End the work, leave the instances running, and give the data directory back."""
         await asyncio.gather(*(instance.close() for instance in self._instances.values()))
+        await self._context.executor.close()
         if self._lock is not None:
             self._lock.release()
             self._lock = None
 
-    def _adopted(self, assignment_id: str, handle: Handle | HandleError) -> Instance:
+    async def _adopted(self, assignment_id: str, handle: Handle | HandleError) -> Instance:
         """Return an instance out of its handle; whatever one of them holds costs that one, and not the agent."""
         if isinstance(handle, HandleError):
             return Instance(self._context, _unknown(assignment_id), unproven=str(handle))
         try:
             instance = Instance(self._context, handle.assignment, handle=handle)
-            instance.adopt()
+            await instance.adopt()
         except Exception as error:
             log.exception("instance was not adopted", extra={"assignment_id": assignment_id})
             directory = self._context.handles.directory(assignment_id)

@@ -147,6 +147,7 @@ def _print_instance(instance: v1.Instance) -> None:
             ("Endpoint", instance.endpoint),
             ("Process", _process(instance)),
             ("Executor", launch.executor),
+            ("Image", launch.image),
             ("Command", " ".join(_quoted(word) for word in launch.argv)),
             ("Environment", " ".join(f"{key}={value}" for key, value in sorted(launch.env.items()))),
             ("Ports", ", ".join(f"{port.port_name} {port.number}" for port in launch.ports)),

@@ -206,6 +206,7 @@ class Assignment:
     parallel: int | None = None
     restart_on_error: bool = True
     trust_remote_code: bool = False
+    memory_limit_bytes: int | None = None
     image: str = ""
     command: tuple[str, ...] = ()
 

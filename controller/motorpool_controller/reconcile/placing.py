@@ -124,6 +124,7 @@ def _assignment(instance: Instance, deployment: Deployment, verdict: Verdict, pl
         parallel=placement.parallel,
         restart_on_error=spec.restart_on_error,
         trust_remote_code=spec.trust_remote_code,
+        memory_limit_bytes=spec.claim_memory_bytes,
         image=spec.image,
         command=spec.command,
     )

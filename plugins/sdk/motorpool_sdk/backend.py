@@ -110,7 +110,7 @@ class LaunchRequest:
 
     ``engine_dir`` is where the version's environment stands (``engine_dir/bin/python``, ``engine_dir/files``), or None
     where the version has none; ``executable`` is the version's program, empty where it has none. ``api_key`` is secret:
-    it belongs into ``Launch.secrets``, never into ``argv``.
+    it belongs into ``Launch.secrets``, never into ``argv``. ``image`` is what it is to run in, empty for a process.
     """
 
     backend_version: str
@@ -153,12 +153,17 @@ class Launch:
 
     ``secrets`` are environment variables like ``env`` that are never shown. ``start_timeout_seconds`` runs from exec to
     ready; ``stop_grace_seconds`` from TERM to KILL.
+
+    Where the request names an ``image``, a backend that can be run in one returns it; ``argv`` are then the arguments
+    of the image's own entrypoint, or of ``entrypoint`` if that is given, and the engine listens on the request's
+    address and port inside the container. A backend that cannot leaves ``image`` empty, and is not launched.
     """
 
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
     image: str = ""
+    entrypoint: tuple[str, ...] = ()
     working_directory: Path | None = None
     readiness: Probe | None = None
     start_timeout_seconds: float = 600.0

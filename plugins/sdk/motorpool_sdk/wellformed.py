@@ -107,13 +107,13 @@ def _option_faults(options: Sequence[Option]) -> Iterator[str]:
 
 
 def _launch_faults(launch: Launch, manifest: Manifest, api_key: str) -> Iterator[str]:
-    if not launch.argv or not launch.argv[0]:
+    if not launch.image and (not launch.argv or not launch.argv[0]):
         yield "argv names no program"
-    for argument in launch.argv:
+    for argument in (*launch.entrypoint, *launch.argv):
         if "\0" in argument:
             yield "argv has an argument with a NUL"
     if api_key:
-        if any(api_key in argument for argument in launch.argv):
+        if any(api_key in argument for argument in (*launch.entrypoint, *launch.argv)):
             yield "argv shows the API key; put it into secrets"
         if any(api_key in value for value in launch.env.values()):
             yield "env shows the API key; put it into secrets"

@@ -29,6 +29,7 @@ def main() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if "stray" in options:
         stray(options["stray"])
+    _eaten = b"x" * (int(options.get("eat", "0")) << 20)
     listener = socket.create_server((address, port))
     if options.get("foreground") == "busy":
         time.sleep(3600)

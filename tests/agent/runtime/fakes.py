@@ -74,12 +74,12 @@ class ServerBackends:
     async def launch(self, backend: str, request: LaunchRequest) -> Launch:
         self.requests.append(request)
         if _option(request, "rival") is not None and len(self.requests) == 1:
-            self.rival = socket.create_server((request.listen_address, request.port))
+            self.rival = socket.create_server(("127.0.0.1", request.port))
         if _option(request, "crash-plugin") is not None:
             raise PluginCrashError
         program = _option(request, "program")
-        argv: tuple[str, ...] = (sys.executable, "-I", "-S", str(ENGINE))
-        if program is not None:
+        argv: tuple[str, ...] = () if request.image else (sys.executable, "-I", "-S", str(ENGINE))
+        if program is not None and not request.image:
             argv = (program,)
         options = [
             f"--{part.option}" + (f"={part.values[0]}" if part.values else "")
@@ -87,6 +87,8 @@ class ServerBackends:
             if part.option not in {"program", "grace", "start-timeout", "rival"}
         ]
         return Launch(
+            image=request.image,
+            entrypoint=(program,) if program is not None and request.image else (),
             argv=(*argv, request.listen_address, str(request.port), *options),
             env={"ENGINE_SETTING": "on"},
             secrets={"ENGINE_API_KEY": request.api_key} if request.api_key else {},
@@ -111,7 +113,13 @@ def _option(request: LaunchRequest, name: str) -> str | None:
 
 
 def assignment(
-    tmp_path: Path, assignment_id: str = "a1", *, generation: int = 1, restart: bool = True, **options: str
+    tmp_path: Path,
+    assignment_id: str = "a1",
+    *,
+    generation: int = 1,
+    restart: bool = True,
+    image: str = "",
+    **options: str,
 ) -> Assignment:
     """An assignment of the backend ``server``; keywords become the engine's options."""
     model = tmp_path / "model.gguf"
@@ -135,6 +143,7 @@ def assignment(
         local_only=True,
         api_key="s3cret-key",
         restart_on_error=restart,
+        image=image,
     )
 
 

@@ -366,3 +366,17 @@ def test_nodes_that_disagree_about_a_model_do_not_make_records_flap() -> None:
     mixed = replace(start, readings={**start.readings, ("nodes/a", PATH): other})
 
     assert decide(mixed, NOW, ids()).put_deployments == ()
+
+
+@pytest.mark.parametrize(("claimed", "limit"), [(3 * GIB, 3 * GIB), (None, None)])
+def test_an_image_is_placed_like_a_process(claimed: int | None, limit: int | None) -> None:
+    """
+    The node's default version is taken, the image goes along, and a claim that was given is also the limit.
+    """
+    (plain,) = settled(world([node("a")], [deployment(claim_memory_bytes=claimed)])).instances.values()
+    (boxed,) = settled(world([node("a")], [deployment(image="llama:1", claim_memory_bytes=claimed)])).instances.values()
+    assert plain.assignment is not None
+    assert boxed.assignment is not None
+
+    assert plain.placement == boxed.placement
+    assert ("llama:1", limit) == (boxed.assignment.image, boxed.assignment.memory_limit_bytes)

@@ -62,6 +62,7 @@ def assignment_message(assignment: Assignment) -> v1.Assignment:
         parallel=assignment.parallel,
         restart_on_error=assignment.restart_on_error,
         trust_remote_code=assignment.trust_remote_code,
+        memory_limit_bytes=assignment.memory_limit_bytes or 0,
         image=assignment.image,
         command=assignment.command,
     )

@@ -62,7 +62,10 @@ class LlamaCpp:
     def launch(self, request: LaunchRequest) -> Launch:
         """Return how to launch ``request``."""
         return Launch(
-            argv=(*_program(request), *_arguments(request)),
+            # An image brings the program: its entrypoint is llama-server, or takes the same arguments.
+            argv=(*(() if request.image else _program(request)), *_arguments(request)),
+            image=request.image,
+            entrypoint=request.command if request.image else (),
             secrets={"LLAMA_API_KEY": request.api_key} if request.api_key else {},
             readiness=Probe(path=_HEALTH_PATH),
             start_timeout_seconds=_START_TIMEOUT_SECONDS,
@@ -111,7 +114,7 @@ def _findings(request: LaunchRequest) -> Iterator[Finding]:
 
 
 def _launched(request: LaunchRequest) -> bool:
-    return request.backend_version == LAUNCHER_VERSION
+    return request.backend_version == LAUNCHER_VERSION and not request.image
 
 
 def _program(request: LaunchRequest) -> tuple[str, ...]:
@@ -154,7 +157,8 @@ def _arguments(request: LaunchRequest) -> Iterator[str]:
 def _offloading(request: LaunchRequest) -> Iterator[str]:
     if request.framework == "cpu":
         # A build with GPU support would take memory of a device that was claimed for somebody else.
-        if not _launched(request):
+        # A container sees no device that it was not given.
+        if not _launched(request) and not request.image:
             yield from ("--device", "none")
         yield from ("--n-gpu-layers", "0")
         return

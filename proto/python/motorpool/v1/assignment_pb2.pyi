@@ -146,6 +146,7 @@ class Assignment(google.protobuf.message.Message):
     PARALLELISM_FIELD_NUMBER: builtins.int
     LORA_ADAPTERS_FIELD_NUMBER: builtins.int
     SPECULATIVE_FIELD_NUMBER: builtins.int
+    MEMORY_LIMIT_BYTES_FIELD_NUMBER: builtins.int
     assignment_id: builtins.str
     """The instance's uid."""
     generation: builtins.int
@@ -182,6 +183,10 @@ class Assignment(google.protobuf.message.Message):
     """Image instead of the profile's; empty for none."""
     rank: builtins.int
     """Rank of this member."""
+    memory_limit_bytes: builtins.int
+    """Host memory that it is held to, where its executor can; 0 for no limit. An estimate is no limit: only a claim that
+    the deployment states is.
+    """
     @property
     def model(self) -> motorpool.v1.model_pb2.ModelSource:
         """Where the model comes from."""
@@ -258,9 +263,10 @@ class Assignment(google.protobuf.message.Message):
         parallelism: collections.abc.Mapping[builtins.str, builtins.int] | None = ...,
         lora_adapters: collections.abc.Iterable[motorpool.v1.deployment_pb2.LoraAdapter] | None = ...,
         speculative: motorpool.v1.deployment_pb2.SpeculativeDecoding | None = ...,
+        memory_limit_bytes: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_context_length", b"_context_length", "_memory_fraction", b"_memory_fraction", "_offloaded_layers", b"_offloaded_layers", "_parallel", b"_parallel", "claim", b"claim", "context_length", b"context_length", "facts", b"facts", "memory_fraction", b"memory_fraction", "model", b"model", "offloaded_layers", b"offloaded_layers", "parallel", b"parallel", "speculative", b"speculative"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_context_length", b"_context_length", "_memory_fraction", b"_memory_fraction", "_offloaded_layers", b"_offloaded_layers", "_parallel", b"_parallel", "api_key", b"api_key", "assignment_id", b"assignment_id", "backend", b"backend", "backend_version", b"backend_version", "claim", b"claim", "command", b"command", "context_length", b"context_length", "deployment", b"deployment", "env", b"env", "exposure", b"exposure", "facts", b"facts", "framework", b"framework", "gang", b"gang", "generation", b"generation", "image", b"image", "instance", b"instance", "lora_adapters", b"lora_adapters", "memory_fraction", b"memory_fraction", "model", b"model", "offloaded_layers", b"offloaded_layers", "parallel", b"parallel", "parallelism", b"parallelism", "parameters", b"parameters", "rank", b"rank", "restart_on_error", b"restart_on_error", "served_model_name", b"served_model_name", "speculative", b"speculative", "tensor_split", b"tensor_split", "trust_remote_code", b"trust_remote_code"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_context_length", b"_context_length", "_memory_fraction", b"_memory_fraction", "_offloaded_layers", b"_offloaded_layers", "_parallel", b"_parallel", "api_key", b"api_key", "assignment_id", b"assignment_id", "backend", b"backend", "backend_version", b"backend_version", "claim", b"claim", "command", b"command", "context_length", b"context_length", "deployment", b"deployment", "env", b"env", "exposure", b"exposure", "facts", b"facts", "framework", b"framework", "gang", b"gang", "generation", b"generation", "image", b"image", "instance", b"instance", "lora_adapters", b"lora_adapters", "memory_fraction", b"memory_fraction", "memory_limit_bytes", b"memory_limit_bytes", "model", b"model", "offloaded_layers", b"offloaded_layers", "parallel", b"parallel", "parallelism", b"parallelism", "parameters", b"parameters", "rank", b"rank", "restart_on_error", b"restart_on_error", "served_model_name", b"served_model_name", "speculative", b"speculative", "tensor_split", b"tensor_split", "trust_remote_code", b"trust_remote_code"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_context_length", b"_context_length"]) -> typing.Literal["context_length"] | None: ...
     @typing.overload

@@ -197,3 +197,27 @@ def test_claimed_devices_are_named_to_a_program() -> None:
 
     assert "CUDA0,CUDA1" == option(launched, "--device")
     assert "33" == option(launched, "--n-gpu-layers")
+
+
+def test_an_image_brings_the_program() -> None:
+    """
+    In an image the arguments alone are ours, for its entrypoint or for the deployment's command in its place.
+    """
+    request = replace(REQUEST, engine_dir=None, image="llama:1", listen_address="0.0.0.0")
+    launch = LlamaCpp().launch(request)
+    commanded = LlamaCpp().launch(replace(request, command=("/app/llama-server",)))
+
+    assert ("llama:1", (), "--model") == (launch.image, launch.entrypoint, launch.argv[0])
+    assert ("0.0.0.0", "0") == (option(launch.argv, "--host"), option(launch.argv, "--n-gpu-layers"))
+    assert "--device" not in launch.argv
+    assert ("/app/llama-server",) == commanded.entrypoint
+
+
+def test_an_image_knows_more_options_than_the_launcher() -> None:
+    """
+    What only a llama-server knows is no error where an image is to run it.
+    """
+    parameters = (Parameter(option="mlock", values=()),)
+    request = replace(REQUEST, engine_dir=None, image="llama:1", parameters=parameters)
+
+    assert not [each for each in LlamaCpp().check(request) if each.severity is Severity.ERROR]

@@ -1,0 +1,95 @@
+"""From a launch record to the body of a request to create a container."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from motorpool_agent.reconcile.handle import Container, LaunchRecord
+from motorpool_agent.runtime import logs
+from motorpool_agent.runtime.errors import LaunchError
+
+# Processes of one engine share memory there; Docker's 64 MiB end most of them. It counts only as far as it is used.
+_SHARED_MEMORY_SHARE = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Abilities:
+    """What a Docker Engine can.
+
+    ``init`` puts Docker's own small init above the engine, which reaps and passes signals on. ``runtimes`` are vendors'
+    and its own, by name; ``cdi`` hands devices over by the Container Device Interface.
+    """
+
+    init: bool = False
+    runtimes: frozenset[str] = frozenset()
+    cdi: bool = False
+
+
+def creation(
+    record: LaunchRecord, container: Container, labels: Mapping[str, str], abilities: Abilities
+) -> dict[str, Any]:
+    """Return the body; raise ``LaunchError`` if the claimed devices cannot be handed to a container here."""
+    ports = {
+        f"{port}/tcp": [{"HostIp": record.listen_address, "HostPort": str(port)}] for port in record.ports.values()
+    }
+    host = {
+        "NetworkMode": "bridge",
+        "PortBindings": ports,
+        "Mounts": [
+            {"Type": "bind", "Source": source, "Target": target, "ReadOnly": True}
+            for target, source in container.mounts.items()
+        ],
+        # Restarts are ours: a container that comes back by itself would be nobody's.
+        "RestartPolicy": {"Name": "no"},
+        # Enough to bridge an agent's absence; what it copied is kept in its own files.
+        "LogConfig": {"Type": "json-file", "Config": {"max-size": str(logs.LIMIT_BYTES), "max-file": str(logs.FILES)}},
+        "SecurityOpt": ["no-new-privileges"],
+        "ShmSize": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // _SHARED_MEMORY_SHARE,
+        "Devices": [
+            {"PathOnHost": node, "PathInContainer": node, "CgroupPermissions": "rw"} for node in container.device_nodes
+        ],
+    }
+    if abilities.init:
+        host["Init"] = True
+    if container.memory_limit_bytes:
+        # Both, or as much again could be swapped out.
+        host |= {"Memory": container.memory_limit_bytes, "MemorySwap": container.memory_limit_bytes}
+    host |= _handed_over(container, abilities)
+    body: dict[str, Any] = {
+        "Image": container.image,
+        "Env": [f"{name}={value}" for name, value in record.environment.items()],
+        "Labels": dict(labels),
+        "ExposedPorts": {port: {} for port in ports},
+        "HostConfig": host,
+    }
+    if record.argv:
+        body["Cmd"] = list(record.argv)
+    if container.entrypoint:
+        body["Entrypoint"] = list(container.entrypoint)
+    if record.working_directory:
+        body["WorkingDir"] = record.working_directory
+    return body
+
+
+def _handed_over(container: Container, abilities: Abilities) -> dict[str, Any]:
+    """Return the vendor's runtime where the engine knows it, else CDI: a plugin names both, and one is enough."""
+    if container.runtime in abilities.runtimes:
+        return {"Runtime": container.runtime}
+    if container.cdi_devices and abilities.cdi:
+        return {"DeviceRequests": [{"Driver": "cdi", "DeviceIDs": list(container.cdi_devices)}]}
+    if not container.runtime and not container.cdi_devices:
+        return {}
+    ways = " or ".join(
+        [
+            *([f"the runtime {container.runtime}"] if container.runtime else []),
+            *(["CDI"] if container.cdi_devices else []),
+        ]
+    )
+    raise LaunchError(
+        "DEVICES_NOT_EXPOSED",
+        f"this node's Docker Engine hands no devices to containers by {ways}; install the vendor's container toolkit, "
+        "restart dockerd (`docker info` then lists it), or deploy without an image",
+    )

@@ -1,0 +1,40 @@
+"""What of the host's files a container sees: the model's, at their own paths, read-only."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+_SHARD = re.compile(r"(?P<stem>.+)-\d{5}-of-(?P<count>\d{5})(?P<suffix>\.[A-Za-z]+)")
+
+
+def model_mounts(path: Path) -> dict[str, str]:
+    """Return what to mount for a model, host path by container path: its folder, and the folders that links lead to.
+
+    A folder right below the root (``/tmp``, ``/etc``) would hide the image's own: there, the model's files alone.
+    """
+    folder = path if path.is_dir() else path.parent
+    files = list(_files(path))
+    places = {folder, *(target.parent for file in files if (target := file.resolve()).parent != folder)}
+    wanted: set[Path] = set()
+    for place in places:
+        if len(place.parts) > 2:
+            wanted.add(place)
+        else:
+            wanted |= {one for file in files for one in (file, file.resolve()) if one.parent == place}
+    # A folder within a mounted one is there already.
+    roots = [one for one in wanted if not any(other in one.parents for other in wanted)]
+    return {str(one): str(one) for one in sorted(roots)}
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_dir():
+        yield from (file for file in path.iterdir() if file.is_file())
+        return
+    yield path
+    shard = _SHARD.fullmatch(path.name)
+    if shard is not None:
+        for other in path.parent.glob(f"*-of-{shard['count']}{shard['suffix']}"):
+            if other != path and other.name.startswith(f"{shard['stem']}-"):
+                yield other
