@@ -58,7 +58,7 @@ clean: ## Remove environments, caches and what the demo left
 	@rm -rf .venv .cache .demo .hypothesis dist build
 	@find . -name __pycache__ -not -path './.git/*' -type d -prune -exec rm -rf {} +
 
-setup: .venv/members.stamp
+setup: .venv/members.stamp ## Make .venv (the others do so by themselves)
 
 # --- parts of check ---------------------------------------------------------------------------------------------------
 
@@ -114,7 +114,8 @@ FIND_PYTHON = for python in $(PYTHON) python3.13 python3.12 python3.11; do \
 	@$(FIND_PYTHON); \
 	echo "Making .venv from requirements.lock"; \
 	rm -rf .venv && "$$python" -m venv .venv
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock || { \
+		echo "make: requirements.lock was not installed; it needs PyPI, or the index that pip is configured for" >&2; exit 1; }
 	@touch $@
 
 # pip has no hashes for editables: they come second, with nothing to fetch.

@@ -14,7 +14,7 @@ _OTHERS = "vllm"
 def wanted_backend(spec: DeploymentSpec, facts: ModelFacts | None) -> str | None:
     """Return the backend that the spec names, or the one for its model; None as long as the model is not known.
 
-    scheduling.md part A, "Automatic backend". A file named ``*.gguf`` is known before it was read (B1.1).
+    A file named ``*.gguf`` is known before it was read (rule B1.1).
     """
     if spec.backend:
         return normal(spec.backend)

@@ -1,6 +1,6 @@
 """An engine's extra arguments, parsed once against its profile's option table.
 
-Rules: scheduling.md 1.4 and A24. An element that begins with an option is split as a shell would (JSON is left whole);
+Rule A24. An element that begins with an option is split as a shell would (JSON is left whole);
 any other element is one value. Dashes and underscores are equal, leading dashes do not matter, the first value wins.
 """
 

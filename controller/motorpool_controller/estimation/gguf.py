@@ -3,7 +3,7 @@
 Sources: llama.cpp b11549 (src/llama-kv-cache.cpp, llama-kv-cache-iswa.cpp, llama-context.cpp: sched_reserve;
 common/arg.cpp)
 for how caches and buffers are sized, and gguf-parser-go (file_estimate__llamacpp.go) for the parts and the footprint of
-150 MiB host and 500 MiB device memory (scheduling.md 9.1). Held against a running engine by
+150 MiB host and 500 MiB device memory. Held against a running engine by
 tests/controller/estimation/test_gguf.py, which has the measurements.
 """
 

@@ -1,4 +1,4 @@
-"""Which feasible placement is best: binpack or spread, 0 to 100 (scheduling.md 13.1 and A19)."""
+"""Which feasible placement is best: binpack or spread, 0 to 100 (rule A19)."""
 
 from __future__ import annotations
 
