@@ -16,13 +16,9 @@ from tests.e2e.conftest import ROOT
 from tests.e2e.fleet import Fleet, engines_below
 
 EXAMPLE = ROOT / "examples" / "node"
-# Continuous integration installs both; a person may not want to.
-MISSING = [] if os.environ.get("CI") else [name for name in ("node", "npm") if shutil.which(name) is None]
 
 pytestmark = pytest.mark.e2e
-needs_node = pytest.mark.skipif(
-    bool(MISSING), reason=f"not installed: {', '.join(MISSING)}; apt-get install nodejs npm"
-)
+needs_node = pytest.mark.needs("node", "npm")
 
 
 @pytest.fixture(scope="session")
