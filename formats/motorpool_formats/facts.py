@@ -1,6 +1,74 @@
 """What the rest of Motorpool knows about a model file."""
 
 from dataclasses import dataclass
+from enum import StrEnum
+
+
+class LayerKind(StrEnum):
+    """What a layer keeps of the tokens before: all of them, those of its window, a state of fixed size, nothing."""
+
+    FULL = "full"
+    SLIDING = "sliding"
+    RECURRENT = "recurrent"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatentAttention:
+    """Sizes of multi-head latent attention (DeepSeek-V2, arXiv:2405.04434), whose cache holds a compressed vector.
+
+    A token and layer take ``kv_rank + rope_dim`` elements of cache where the engine caches compressed.
+    """
+
+    kv_rank: int
+    rope_dim: int
+    query_rank: int | None = None
+    nope_dim: int | None = None
+    value_dim: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecurrentState:
+    """What one recurrent layer keeps of one sequence, in elements, however long the sequence is."""
+
+    convolution: int
+    state: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleBytes:
+    """Bytes of tensors by what they are for; together they are ``ModelFacts.weight_bytes``.
+
+    ``layers`` are the layers' tensors without their experts, ``vision`` is every tower and projector for pictures and
+    sound that is part of the model itself, and not a companion file.
+    """
+
+    embedding: int = 0
+    layers: int = 0
+    experts: int = 0
+    output: int = 0
+    vision: int = 0
+    other: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Companion:
+    """A file beside the model that an engine loads with it. ``kind``: projector, draft or adapter."""
+
+    kind: str
+    file: str
+    file_bytes: int
+    weight_bytes: int | None = None
+    heads: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Component:
+    """One part of a pipeline (diffusers): its name, class, and bytes of weights; None where they cannot be told."""
+
+    name: str
+    type: str
+    weight_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -8,7 +76,7 @@ class ModelFacts:
     """What a model's own headers say, whatever the format; what they do not say is None, never 0."""
 
     format: str
-    """``gguf``."""
+    """gguf, safetensors, pytorch, diffusers; of speech models without one of these: onnx."""
     files: tuple[str, ...]
     """Names of the files the model consists of; an engine is given the first."""
     file_bytes: int
@@ -19,14 +87,15 @@ class ModelFacts:
     name: str | None
     architecture: str | None
     categories: tuple[str, ...]
-    """llm, embedding, reranker, image, text_to_speech; not to be served alone: adapter, projector."""
+    """llm, embedding, reranker, image, speech_to_text, text_to_speech; not to be served alone: adapter, projector."""
     quantization: str | None
-    """As llama.cpp names it: Q4_K_M, BF16 …"""
+    """GGUF: as llama.cpp names it: Q4_K_M, BF16 … Others: method and bits, e.g. gptq-int4, awq-int4, fp8; None where
+    the weights are as they were trained."""
     chat_template: bool
     """Whether the model brings a template that turns a chat into a prompt."""
 
-    parameters: int
-    """Elements of all tensors."""
+    parameters: int | None
+    """Elements of all tensors; of packed quantised ones, of what they stand for where that can be told."""
     weight_bytes: int
     """Bytes of all tensors."""
     layer_bytes: tuple[int, ...] | None
@@ -50,3 +119,27 @@ class ModelFacts:
     experts_used: int | None = None
     sliding_window: int | None = None
     """How far back windowed attention looks; None also where all attention is full."""
+
+    architectures: tuple[str, ...] = ()
+    """All class names that config.json gives; ``architecture`` is the first."""
+    model_type: str | None = None
+    """``model_type`` of config.json."""
+    dtype: str | None = None
+    """Number type the model computes in, e.g. bfloat16."""
+    layer_kinds: tuple[LayerKind, ...] | None = None
+    """One for each layer; None where it is not known, and then every layer has to be taken for full attention."""
+    latent: LatentAttention | None = None
+    recurrent: RecurrentState | None = None
+    experts_shared: int | None = None
+    expert_feed_forward: int | None = None
+    """Width of one expert."""
+    vision_heads: int | None = None
+    audio_heads: int | None = None
+    custom_code: bool = False
+    """The repository brings code of its own that an engine would have to run (``auto_map``)."""
+
+    roles: RoleBytes | None = None
+    layer_expert_bytes: tuple[int, ...] | None = None
+    """Of ``layer_bytes``, the part that is experts."""
+    companions: tuple[Companion, ...] = ()
+    components: tuple[Component, ...] = ()

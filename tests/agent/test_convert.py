@@ -21,6 +21,7 @@ from motorpool_formats import ModelFacts
 from motorpool_sdk.accelerator import Device, Sample
 from motorpool_sdk.backend import Environment, MemoryModel, Profile, Version
 from tests.agent.session.objects import assignment, logs
+from tests.models.facts import EVERYTHING
 
 TIME = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -240,6 +241,7 @@ def test_facts_survive_the_way() -> None:
     )
 
     assert facts_of(facts_message(facts)) == facts
+    assert facts_of(facts_message(EVERYTHING)) == EVERYTHING
 
 
 def test_digests_tell_bodies_apart() -> None:

@@ -125,7 +125,7 @@ def test_tiny_model_has_its_facts(tmp_path: Path) -> None:
         facts.context_length,
     )
     assert (path.stat().st_size, True) == (facts.file_bytes, facts.chat_template)
-    assert 4 * facts.parameters == facts.weight_bytes
+    assert 4 * (facts.parameters or 0) == facts.weight_bytes
 
 
 def test_bytes_are_counted_by_layer() -> None:

@@ -23,8 +23,8 @@ from motorpool_controller.scheduling.snapshot import Reading
 from motorpool_controller.services.convert import fields
 from motorpool_controller.services.convert.backend import profile_digest, profile_of
 from motorpool_controller.services.convert.device import device_of
+from motorpool_controller.services.convert.facts import facts_of
 from motorpool_controller.services.convert.instance import report_of
-from motorpool_controller.services.convert.model import facts_of
 from motorpool_controller.services.convert.node import plugin_of
 from motorpool_controller.store.transaction import Transaction
 

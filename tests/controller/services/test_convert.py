@@ -27,12 +27,13 @@ from motorpool_controller.domain.workload import (
 from motorpool_controller.services.convert import fields
 from motorpool_controller.services.convert.backend import profile_digest, profile_message, profile_of
 from motorpool_controller.services.convert.device import device_message, device_of, device_usage_of
+from motorpool_controller.services.convert.facts import facts_message, facts_of
 from motorpool_controller.services.convert.instance import report_of
-from motorpool_controller.services.convert.model import facts_message, facts_of
 from motorpool_controller.services.convert.node import usage_of
 from motorpool_controller.services.convert.spec import spec_message, spec_of
 from tests.controller.agent_client import FACTS, PROFILE
 from tests.controller.fleets import SMOLLM2, device, profile
+from tests.models.facts import EVERYTHING
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 UNKNOWN: Any = 99
@@ -153,6 +154,7 @@ def test_facts_survive_the_way_back() -> None:
 
     assert SMOLLM2 == facts_of(facts_message(SMOLLM2), "facts")
     assert uneven == facts_of(facts_message(uneven), "facts")
+    assert facts_of(facts_message(EVERYTHING), "facts") == EVERYTHING
 
 
 def test_facts_without_weights_are_none() -> None:

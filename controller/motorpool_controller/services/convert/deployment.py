@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from motorpool import v1
 from motorpool_controller.domain.workload import Deployment, Instance, InstanceState
 from motorpool_controller.services.convert import fields
-from motorpool_controller.services.convert.model import facts_message
+from motorpool_controller.services.convert.facts import facts_message
 from motorpool_controller.services.convert.node import etag
 from motorpool_controller.services.convert.placement import estimate_message
 from motorpool_controller.services.convert.spec import spec_message

@@ -11,7 +11,8 @@ from motorpool import v1
 from motorpool_controller.domain.workload import Assignment
 from motorpool_controller.reconcile.desired import Tombstone
 from motorpool_controller.services.convert import fields
-from motorpool_controller.services.convert.model import facts_message, source_message
+from motorpool_controller.services.convert.facts import facts_message
+from motorpool_controller.services.convert.model import source_message
 from motorpool_controller.services.convert.placement import claim_message
 from motorpool_controller.store.live import Wanted
 from motorpool_controller.store.questions import Question

@@ -7,6 +7,7 @@ import builtins
 import collections.abc
 import google.protobuf.descriptor
 import google.protobuf.internal.containers
+import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import sys
 import typing
@@ -17,6 +18,38 @@ else:
     import typing_extensions
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
+
+class _LayerKind:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _LayerKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_LayerKind.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    LAYER_KIND_UNSPECIFIED: _LayerKind.ValueType  # 0
+    """Unknown."""
+    LAYER_KIND_FULL: _LayerKind.ValueType  # 1
+    """All of them."""
+    LAYER_KIND_SLIDING: _LayerKind.ValueType  # 2
+    """Those of its window."""
+    LAYER_KIND_RECURRENT: _LayerKind.ValueType  # 3
+    """A state of fixed size."""
+    LAYER_KIND_NONE: _LayerKind.ValueType  # 4
+    """Nothing."""
+
+class LayerKind(_LayerKind, metaclass=_LayerKindEnumTypeWrapper):
+    """What a layer keeps of the tokens before."""
+
+LAYER_KIND_UNSPECIFIED: LayerKind.ValueType  # 0
+"""Unknown."""
+LAYER_KIND_FULL: LayerKind.ValueType  # 1
+"""All of them."""
+LAYER_KIND_SLIDING: LayerKind.ValueType  # 2
+"""Those of its window."""
+LAYER_KIND_RECURRENT: LayerKind.ValueType  # 3
+"""A state of fixed size."""
+LAYER_KIND_NONE: LayerKind.ValueType  # 4
+"""Nothing."""
+Global___LayerKind: typing_extensions.TypeAlias = LayerKind
 
 @typing.final
 class HuggingFaceSource(google.protobuf.message.Message):
@@ -103,6 +136,174 @@ class ModelSource(google.protobuf.message.Message):
 Global___ModelSource: typing_extensions.TypeAlias = ModelSource
 
 @typing.final
+class LatentAttention(google.protobuf.message.Message):
+    """Sizes of multi-head latent attention, whose cache holds a compressed vector."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    KV_RANK_FIELD_NUMBER: builtins.int
+    ROPE_DIMENSION_FIELD_NUMBER: builtins.int
+    QUERY_RANK_FIELD_NUMBER: builtins.int
+    NOPE_DIMENSION_FIELD_NUMBER: builtins.int
+    VALUE_DIMENSION_FIELD_NUMBER: builtins.int
+    kv_rank: builtins.int
+    """Width of the compressed keys and values."""
+    rope_dimension: builtins.int
+    """Width of the part of a key that carries the position."""
+    query_rank: builtins.int
+    """Width of the compressed queries."""
+    nope_dimension: builtins.int
+    """Width of the part of a key that carries no position."""
+    value_dimension: builtins.int
+    """Width of a value head."""
+    def __init__(
+        self,
+        *,
+        kv_rank: builtins.int = ...,
+        rope_dimension: builtins.int = ...,
+        query_rank: builtins.int | None = ...,
+        nope_dimension: builtins.int | None = ...,
+        value_dimension: builtins.int | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_nope_dimension", b"_nope_dimension", "_query_rank", b"_query_rank", "_value_dimension", b"_value_dimension", "nope_dimension", b"nope_dimension", "query_rank", b"query_rank", "value_dimension", b"value_dimension"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_nope_dimension", b"_nope_dimension", "_query_rank", b"_query_rank", "_value_dimension", b"_value_dimension", "kv_rank", b"kv_rank", "nope_dimension", b"nope_dimension", "query_rank", b"query_rank", "rope_dimension", b"rope_dimension", "value_dimension", b"value_dimension"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_nope_dimension", b"_nope_dimension"]) -> typing.Literal["nope_dimension"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_query_rank", b"_query_rank"]) -> typing.Literal["query_rank"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_value_dimension", b"_value_dimension"]) -> typing.Literal["value_dimension"] | None: ...
+
+Global___LatentAttention: typing_extensions.TypeAlias = LatentAttention
+
+@typing.final
+class RecurrentState(google.protobuf.message.Message):
+    """What one recurrent layer keeps of one sequence, in elements."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CONVOLUTION_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    convolution: builtins.int
+    """For its convolution."""
+    state: builtins.int
+    """For its state."""
+    def __init__(
+        self,
+        *,
+        convolution: builtins.int = ...,
+        state: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["convolution", b"convolution", "state", b"state"]) -> None: ...
+
+Global___RecurrentState: typing_extensions.TypeAlias = RecurrentState
+
+@typing.final
+class RoleBytes(google.protobuf.message.Message):
+    """Bytes of tensors by what they are for; together they are `weight_bytes`."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    EMBEDDING_FIELD_NUMBER: builtins.int
+    LAYERS_FIELD_NUMBER: builtins.int
+    EXPERTS_FIELD_NUMBER: builtins.int
+    OUTPUT_FIELD_NUMBER: builtins.int
+    VISION_FIELD_NUMBER: builtins.int
+    OTHER_FIELD_NUMBER: builtins.int
+    embedding: builtins.int
+    """Input embeddings."""
+    layers: builtins.int
+    """Layers without their experts."""
+    experts: builtins.int
+    """Experts."""
+    output: builtins.int
+    """Output layer."""
+    vision: builtins.int
+    """Towers and projectors for pictures and sound that are part of the model."""
+    other: builtins.int
+    """The rest."""
+    def __init__(
+        self,
+        *,
+        embedding: builtins.int = ...,
+        layers: builtins.int = ...,
+        experts: builtins.int = ...,
+        output: builtins.int = ...,
+        vision: builtins.int = ...,
+        other: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["embedding", b"embedding", "experts", b"experts", "layers", b"layers", "other", b"other", "output", b"output", "vision", b"vision"]) -> None: ...
+
+Global___RoleBytes: typing_extensions.TypeAlias = RoleBytes
+
+@typing.final
+class CompanionFile(google.protobuf.message.Message):
+    """A file beside the model that an engine loads with it."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: builtins.int
+    FILE_FIELD_NUMBER: builtins.int
+    FILE_BYTES_FIELD_NUMBER: builtins.int
+    WEIGHT_BYTES_FIELD_NUMBER: builtins.int
+    HEADS_FIELD_NUMBER: builtins.int
+    kind: builtins.str
+    """"projector", "draft" or "adapter"."""
+    file: builtins.str
+    """Its name."""
+    file_bytes: builtins.int
+    """What it takes on disk."""
+    weight_bytes: builtins.int
+    """Bytes of its tensors."""
+    heads: builtins.int
+    """Attention heads of a projector's tower."""
+    def __init__(
+        self,
+        *,
+        kind: builtins.str = ...,
+        file: builtins.str = ...,
+        file_bytes: builtins.int = ...,
+        weight_bytes: builtins.int | None = ...,
+        heads: builtins.int | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_heads", b"_heads", "_weight_bytes", b"_weight_bytes", "heads", b"heads", "weight_bytes", b"weight_bytes"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_heads", b"_heads", "_weight_bytes", b"_weight_bytes", "file", b"file", "file_bytes", b"file_bytes", "heads", b"heads", "kind", b"kind", "weight_bytes", b"weight_bytes"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_heads", b"_heads"]) -> typing.Literal["heads"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_weight_bytes", b"_weight_bytes"]) -> typing.Literal["weight_bytes"] | None: ...
+
+Global___CompanionFile: typing_extensions.TypeAlias = CompanionFile
+
+@typing.final
+class PipelineComponent(google.protobuf.message.Message):
+    """One part of a diffusion pipeline."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    COMPONENT_FIELD_NUMBER: builtins.int
+    TYPE_FIELD_NUMBER: builtins.int
+    WEIGHT_BYTES_FIELD_NUMBER: builtins.int
+    component: builtins.str
+    """E.g. "unet"."""
+    type: builtins.str
+    """Class that reads it."""
+    weight_bytes: builtins.int
+    """Bytes of its weights."""
+    def __init__(
+        self,
+        *,
+        component: builtins.str = ...,
+        type: builtins.str = ...,
+        weight_bytes: builtins.int | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_weight_bytes", b"_weight_bytes", "weight_bytes", b"weight_bytes"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_weight_bytes", b"_weight_bytes", "component", b"component", "type", b"type", "weight_bytes", b"weight_bytes"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_weight_bytes", b"_weight_bytes"]) -> typing.Literal["weight_bytes"] | None: ...
+
+Global___PipelineComponent: typing_extensions.TypeAlias = PipelineComponent
+
+@typing.final
 class ModelFacts(google.protobuf.message.Message):
     """What is known of a model from its headers. An unknown is absent."""
 
@@ -133,8 +334,23 @@ class ModelFacts(google.protobuf.message.Message):
     FEED_FORWARD_SIZE_FIELD_NUMBER: builtins.int
     FILES_FIELD_NUMBER: builtins.int
     CHAT_TEMPLATE_FIELD_NUMBER: builtins.int
+    ARCHITECTURES_FIELD_NUMBER: builtins.int
+    MODEL_TYPE_FIELD_NUMBER: builtins.int
+    DTYPE_FIELD_NUMBER: builtins.int
+    LAYER_KINDS_FIELD_NUMBER: builtins.int
+    LATENT_FIELD_NUMBER: builtins.int
+    RECURRENT_FIELD_NUMBER: builtins.int
+    EXPERTS_SHARED_FIELD_NUMBER: builtins.int
+    EXPERT_FEED_FORWARD_SIZE_FIELD_NUMBER: builtins.int
+    VISION_HEADS_FIELD_NUMBER: builtins.int
+    AUDIO_HEADS_FIELD_NUMBER: builtins.int
+    CUSTOM_CODE_FIELD_NUMBER: builtins.int
+    ROLES_FIELD_NUMBER: builtins.int
+    LAYER_EXPERT_BYTES_FIELD_NUMBER: builtins.int
+    COMPANIONS_FIELD_NUMBER: builtins.int
+    COMPONENTS_FIELD_NUMBER: builtins.int
     format: builtins.str
-    """"gguf", "safetensors", …"""
+    """"gguf", "safetensors", "pytorch", "diffusers", …"""
     architecture: builtins.str
     """Architecture as the file names it, e.g. "llama"."""
     display_name: builtins.str
@@ -171,6 +387,20 @@ class ModelFacts(google.protobuf.message.Message):
     """Identity of the content: "sha256:" and the hex digest over headers and sizes."""
     chat_template: builtins.bool
     """It brings a template that turns a chat into a prompt; absent when unknown."""
+    model_type: builtins.str
+    """`model_type` of config.json."""
+    dtype: builtins.str
+    """Number type that it computes in, e.g. "bfloat16"."""
+    experts_shared: builtins.int
+    """Experts that every token uses."""
+    expert_feed_forward_size: builtins.int
+    """Width of one expert."""
+    vision_heads: builtins.int
+    """Attention heads of the tower for pictures."""
+    audio_heads: builtins.int
+    """Attention heads of the tower for sound."""
+    custom_code: builtins.bool
+    """It brings code of its own that an engine would have to run."""
     @property
     def categories(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """What it is for: "llm", "embedding", "reranker", "image", "speech_to_text", "text_to_speech"."""
@@ -194,6 +424,38 @@ class ModelFacts(google.protobuf.message.Message):
     @property
     def files(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Names of the files that the model consists of; an engine is given the first."""
+
+    @property
+    def architectures(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """All class names that config.json gives; the first one is `architecture`."""
+
+    @property
+    def layer_kinds(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[Global___LayerKind.ValueType]:
+        """What each layer keeps; empty when unknown."""
+
+    @property
+    def latent(self) -> Global___LatentAttention:
+        """Latent attention; absent where there is none."""
+
+    @property
+    def recurrent(self) -> Global___RecurrentState:
+        """Recurrent layers' state; absent where there are none."""
+
+    @property
+    def roles(self) -> Global___RoleBytes:
+        """Bytes by what they are for; absent when unknown."""
+
+    @property
+    def layer_expert_bytes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Of each block's bytes, the part that is experts; empty when unknown."""
+
+    @property
+    def companions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___CompanionFile]:
+        """Files beside the model that an engine loads with it."""
+
+    @property
+    def components(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___PipelineComponent]:
+        """Parts of a diffusion pipeline."""
 
     def __init__(
         self,
@@ -223,15 +485,36 @@ class ModelFacts(google.protobuf.message.Message):
         feed_forward_size: collections.abc.Iterable[builtins.int] | None = ...,
         files: collections.abc.Iterable[builtins.str] | None = ...,
         chat_template: builtins.bool | None = ...,
+        architectures: collections.abc.Iterable[builtins.str] | None = ...,
+        model_type: builtins.str = ...,
+        dtype: builtins.str = ...,
+        layer_kinds: collections.abc.Iterable[Global___LayerKind.ValueType] | None = ...,
+        latent: Global___LatentAttention | None = ...,
+        recurrent: Global___RecurrentState | None = ...,
+        experts_shared: builtins.int | None = ...,
+        expert_feed_forward_size: builtins.int | None = ...,
+        vision_heads: builtins.int | None = ...,
+        audio_heads: builtins.int | None = ...,
+        custom_code: builtins.bool = ...,
+        roles: Global___RoleBytes | None = ...,
+        layer_expert_bytes: collections.abc.Iterable[builtins.int] | None = ...,
+        companions: collections.abc.Iterable[Global___CompanionFile] | None = ...,
+        components: collections.abc.Iterable[Global___PipelineComponent] | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_chat_template", b"_chat_template", "_context_length", b"_context_length", "_experts", b"_experts", "_experts_used", b"_experts_used", "_file_bytes", b"_file_bytes", "_hidden_size", b"_hidden_size", "_key_length", b"_key_length", "_layers", b"_layers", "_nonlayer_bytes", b"_nonlayer_bytes", "_parameter_count", b"_parameter_count", "_sliding_window", b"_sliding_window", "_value_length", b"_value_length", "_vocabulary_size", b"_vocabulary_size", "_weight_bytes", b"_weight_bytes", "chat_template", b"chat_template", "context_length", b"context_length", "experts", b"experts", "experts_used", b"experts_used", "file_bytes", b"file_bytes", "hidden_size", b"hidden_size", "key_length", b"key_length", "layers", b"layers", "nonlayer_bytes", b"nonlayer_bytes", "parameter_count", b"parameter_count", "sliding_window", b"sliding_window", "value_length", b"value_length", "vocabulary_size", b"vocabulary_size", "weight_bytes", b"weight_bytes"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_chat_template", b"_chat_template", "_context_length", b"_context_length", "_experts", b"_experts", "_experts_used", b"_experts_used", "_file_bytes", b"_file_bytes", "_hidden_size", b"_hidden_size", "_key_length", b"_key_length", "_layers", b"_layers", "_nonlayer_bytes", b"_nonlayer_bytes", "_parameter_count", b"_parameter_count", "_sliding_window", b"_sliding_window", "_value_length", b"_value_length", "_vocabulary_size", b"_vocabulary_size", "_weight_bytes", b"_weight_bytes", "architecture", b"architecture", "categories", b"categories", "chat_template", b"chat_template", "context_length", b"context_length", "digest", b"digest", "display_name", b"display_name", "experts", b"experts", "experts_used", b"experts_used", "feed_forward_size", b"feed_forward_size", "file_bytes", b"file_bytes", "files", b"files", "format", b"format", "heads", b"heads", "hidden_size", b"hidden_size", "key_length", b"key_length", "kv_heads", b"kv_heads", "layer_bytes", b"layer_bytes", "layers", b"layers", "nonlayer_bytes", b"nonlayer_bytes", "parameter_count", b"parameter_count", "quantization", b"quantization", "sliding_window", b"sliding_window", "value_length", b"value_length", "vocabulary_size", b"vocabulary_size", "weight_bytes", b"weight_bytes"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_audio_heads", b"_audio_heads", "_chat_template", b"_chat_template", "_context_length", b"_context_length", "_expert_feed_forward_size", b"_expert_feed_forward_size", "_experts", b"_experts", "_experts_shared", b"_experts_shared", "_experts_used", b"_experts_used", "_file_bytes", b"_file_bytes", "_hidden_size", b"_hidden_size", "_key_length", b"_key_length", "_layers", b"_layers", "_nonlayer_bytes", b"_nonlayer_bytes", "_parameter_count", b"_parameter_count", "_sliding_window", b"_sliding_window", "_value_length", b"_value_length", "_vision_heads", b"_vision_heads", "_vocabulary_size", b"_vocabulary_size", "_weight_bytes", b"_weight_bytes", "audio_heads", b"audio_heads", "chat_template", b"chat_template", "context_length", b"context_length", "expert_feed_forward_size", b"expert_feed_forward_size", "experts", b"experts", "experts_shared", b"experts_shared", "experts_used", b"experts_used", "file_bytes", b"file_bytes", "hidden_size", b"hidden_size", "key_length", b"key_length", "latent", b"latent", "layers", b"layers", "nonlayer_bytes", b"nonlayer_bytes", "parameter_count", b"parameter_count", "recurrent", b"recurrent", "roles", b"roles", "sliding_window", b"sliding_window", "value_length", b"value_length", "vision_heads", b"vision_heads", "vocabulary_size", b"vocabulary_size", "weight_bytes", b"weight_bytes"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_audio_heads", b"_audio_heads", "_chat_template", b"_chat_template", "_context_length", b"_context_length", "_expert_feed_forward_size", b"_expert_feed_forward_size", "_experts", b"_experts", "_experts_shared", b"_experts_shared", "_experts_used", b"_experts_used", "_file_bytes", b"_file_bytes", "_hidden_size", b"_hidden_size", "_key_length", b"_key_length", "_layers", b"_layers", "_nonlayer_bytes", b"_nonlayer_bytes", "_parameter_count", b"_parameter_count", "_sliding_window", b"_sliding_window", "_value_length", b"_value_length", "_vision_heads", b"_vision_heads", "_vocabulary_size", b"_vocabulary_size", "_weight_bytes", b"_weight_bytes", "architecture", b"architecture", "architectures", b"architectures", "audio_heads", b"audio_heads", "categories", b"categories", "chat_template", b"chat_template", "companions", b"companions", "components", b"components", "context_length", b"context_length", "custom_code", b"custom_code", "digest", b"digest", "display_name", b"display_name", "dtype", b"dtype", "expert_feed_forward_size", b"expert_feed_forward_size", "experts", b"experts", "experts_shared", b"experts_shared", "experts_used", b"experts_used", "feed_forward_size", b"feed_forward_size", "file_bytes", b"file_bytes", "files", b"files", "format", b"format", "heads", b"heads", "hidden_size", b"hidden_size", "key_length", b"key_length", "kv_heads", b"kv_heads", "latent", b"latent", "layer_bytes", b"layer_bytes", "layer_expert_bytes", b"layer_expert_bytes", "layer_kinds", b"layer_kinds", "layers", b"layers", "model_type", b"model_type", "nonlayer_bytes", b"nonlayer_bytes", "parameter_count", b"parameter_count", "quantization", b"quantization", "recurrent", b"recurrent", "roles", b"roles", "sliding_window", b"sliding_window", "value_length", b"value_length", "vision_heads", b"vision_heads", "vocabulary_size", b"vocabulary_size", "weight_bytes", b"weight_bytes"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_audio_heads", b"_audio_heads"]) -> typing.Literal["audio_heads"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_chat_template", b"_chat_template"]) -> typing.Literal["chat_template"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_context_length", b"_context_length"]) -> typing.Literal["context_length"] | None: ...
     @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_expert_feed_forward_size", b"_expert_feed_forward_size"]) -> typing.Literal["expert_feed_forward_size"] | None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_experts", b"_experts"]) -> typing.Literal["experts"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_experts_shared", b"_experts_shared"]) -> typing.Literal["experts_shared"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_experts_used", b"_experts_used"]) -> typing.Literal["experts_used"] | None: ...
     @typing.overload
@@ -250,6 +533,8 @@ class ModelFacts(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_sliding_window", b"_sliding_window"]) -> typing.Literal["sliding_window"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_value_length", b"_value_length"]) -> typing.Literal["value_length"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_vision_heads", b"_vision_heads"]) -> typing.Literal["vision_heads"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_vocabulary_size", b"_vocabulary_size"]) -> typing.Literal["vocabulary_size"] | None: ...
     @typing.overload

@@ -1,0 +1,140 @@
+"""Where a model's files lie: a folder of this machine, or anything else that can list and read ranges of files.
+
+Readers know these two protocols and nothing of disks or hubs, so that one reader serves both.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+MAX_FILES = 10_000
+"""Files of one folder that are looked at; a model has at most some hundred."""
+
+MAX_DEPTH = 3
+"""Folders below the model's own; a pipeline's components and tokenizers lie one or two down."""
+
+
+class ByteSource(Protocol):
+    """One file, read by ranges. Blocks; raises OSError or a FormatError where it cannot be read."""
+
+    @property
+    def name(self) -> str:
+        """Its name inside its folder, with forward slashes."""
+
+    @property
+    def size(self) -> int:
+        """Its bytes in all."""
+
+    def read(self, offset: int, count: int) -> bytes:
+        """Return ``count`` bytes from ``offset``; fewer at the file's end and nowhere else."""
+
+
+class Folder(Protocol):
+    """The files that a model consists of and lies beside."""
+
+    @property
+    def name(self) -> str:
+        """What errors call it: a path, or repository and revision."""
+
+    def files(self) -> Mapping[str, int]:
+        """Return sizes by name inside the folder, e.g. ``unet/config.json``; at most ``MAX_FILES``."""
+
+    def open(self, name: str) -> AbstractContextManager[ByteSource]:
+        """Open one of ``files()``."""
+
+
+class LocalFolder:
+    """A folder of this machine. Only regular files below it count; links are followed for files, not for folders."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @property
+    def name(self) -> str:
+        """Its path."""
+        return str(self._path)
+
+    def files(self) -> Mapping[str, int]:
+        """Return sizes by name, sorted; hidden files and folders are passed over."""
+        sizes: dict[str, int] = {}
+        for folder, below, names in os.walk(self._path, onerror=_raise):
+            inside = Path(folder).relative_to(self._path)
+            below[:] = (
+                sorted(entry for entry in below if not entry.startswith(".")) if _depth(inside) < MAX_DEPTH else []
+            )
+            for name in sorted(names):
+                status = _status(Path(folder) / name)
+                if status is None or name.startswith("."):
+                    continue
+                sizes[(inside / name).as_posix()] = status.st_size
+                if len(sizes) >= MAX_FILES:
+                    return sizes
+        return sizes
+
+    def open(self, name: str) -> LocalFile:
+        """Open a file of the folder."""
+        return LocalFile(self._path / name, name)
+
+
+class LocalFile:
+    """A file of this machine, open for reading until the context ends."""
+
+    def __init__(self, path: Path, name: str | None = None) -> None:
+        self._path = path
+        self._name = path.name if name is None else name
+        self._file = path.open("rb", buffering=0)
+        self._size = os.fstat(self._file.fileno()).st_size
+
+    @property
+    def name(self) -> str:
+        """Its name inside its folder."""
+        return self._name
+
+    @property
+    def size(self) -> int:
+        """Its size when it was opened."""
+        return self._size
+
+    def read(self, offset: int, count: int) -> bytes:
+        """Return ``count`` bytes from ``offset``; fewer at the end."""
+        pieces: list[bytes] = []
+        while count > 0:
+            piece = os.pread(self._file.fileno(), count, offset)
+            if not piece:
+                break
+            pieces.append(piece)
+            offset += len(piece)
+            count -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _depth(inside: Path) -> int:
+    return len(inside.parts)
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        status = path.stat()
+    except OSError:  # a broken link: as good as not there
+        return None
+    return status if stat.S_ISREG(status.st_mode) else None
+
+
+def _raise(error: OSError) -> None:
+    raise error
