@@ -5,11 +5,12 @@ from enum import StrEnum
 
 
 class LayerKind(StrEnum):
-    """What a layer keeps of the tokens before: all of them, those of its window, a state of fixed size, nothing."""
+    """What a layer keeps of the tokens before: all, those of a window, a state of fixed size, all and a state, none."""
 
     FULL = "full"
     SLIDING = "sliding"
     RECURRENT = "recurrent"
+    HYBRID = "hybrid"
     NONE = "none"
 
 
@@ -119,6 +120,9 @@ class ModelFacts:
     experts_used: int | None = None
     sliding_window: int | None = None
     """How far back windowed attention looks; None also where all attention is full."""
+    sliding_key_length: int | None = None
+    """Width of a key in layers with a window, where it differs from ``key_length``; so also of a value."""
+    sliding_value_length: int | None = None
 
     architectures: tuple[str, ...] = ()
     """All class names that config.json gives; ``architecture`` is the first."""

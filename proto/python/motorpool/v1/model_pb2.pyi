@@ -35,6 +35,8 @@ class _LayerKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     """A state of fixed size."""
     LAYER_KIND_NONE: _LayerKind.ValueType  # 4
     """Nothing."""
+    LAYER_KIND_HYBRID: _LayerKind.ValueType  # 5
+    """All of them, and a state of fixed size beside."""
 
 class LayerKind(_LayerKind, metaclass=_LayerKindEnumTypeWrapper):
     """What a layer keeps of the tokens before."""
@@ -49,6 +51,8 @@ LAYER_KIND_RECURRENT: LayerKind.ValueType  # 3
 """A state of fixed size."""
 LAYER_KIND_NONE: LayerKind.ValueType  # 4
 """Nothing."""
+LAYER_KIND_HYBRID: LayerKind.ValueType  # 5
+"""All of them, and a state of fixed size beside."""
 Global___LayerKind: typing_extensions.TypeAlias = LayerKind
 
 @typing.final
@@ -349,6 +353,8 @@ class ModelFacts(google.protobuf.message.Message):
     LAYER_EXPERT_BYTES_FIELD_NUMBER: builtins.int
     COMPANIONS_FIELD_NUMBER: builtins.int
     COMPONENTS_FIELD_NUMBER: builtins.int
+    SLIDING_KEY_LENGTH_FIELD_NUMBER: builtins.int
+    SLIDING_VALUE_LENGTH_FIELD_NUMBER: builtins.int
     format: builtins.str
     """"gguf", "safetensors", "pytorch", "diffusers", …"""
     architecture: builtins.str
@@ -401,6 +407,10 @@ class ModelFacts(google.protobuf.message.Message):
     """Attention heads of the tower for sound."""
     custom_code: builtins.bool
     """It brings code of its own that an engine would have to run."""
+    sliding_key_length: builtins.int
+    """Width of a key head in layers with a window, where it differs from `key_length`."""
+    sliding_value_length: builtins.int
+    """Width of a value head in layers with a window, where it differs from `value_length`."""
     @property
     def categories(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """What it is for: "llm", "embedding", "reranker", "image", "speech_to_text", "text_to_speech"."""
@@ -500,9 +510,11 @@ class ModelFacts(google.protobuf.message.Message):
         layer_expert_bytes: collections.abc.Iterable[builtins.int] | None = ...,
         companions: collections.abc.Iterable[Global___CompanionFile] | None = ...,
         components: collections.abc.Iterable[Global___PipelineComponent] | None = ...,
+        sliding_key_length: builtins.int | None = ...,
+        sliding_value_length: builtins.int | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_audio_heads", b"_audio_heads", "_chat_template", b"_chat_template", "_context_length", b"_context_length", "_expert_feed_forward_size", b"_expert_feed_forward_size", "_experts", b"_experts", "_experts_shared", b"_experts_shared", "_experts_used", b"_experts_used", "_file_bytes", b"_file_bytes", "_hidden_size", b"_hidden_size", "_key_length", b"_key_length", "_layers", b"_layers", "_nonlayer_bytes", b"_nonlayer_bytes", "_parameter_count", b"_parameter_count", "_sliding_window", b"_sliding_window", "_value_length", b"_value_length", "_vision_heads", b"_vision_heads", "_vocabulary_size", b"_vocabulary_size", "_weight_bytes", b"_weight_bytes", "audio_heads", b"audio_heads", "chat_template", b"chat_template", "context_length", b"context_length", "expert_feed_forward_size", b"expert_feed_forward_size", "experts", b"experts", "experts_shared", b"experts_shared", "experts_used", b"experts_used", "file_bytes", b"file_bytes", "hidden_size", b"hidden_size", "key_length", b"key_length", "latent", b"latent", "layers", b"layers", "nonlayer_bytes", b"nonlayer_bytes", "parameter_count", b"parameter_count", "recurrent", b"recurrent", "roles", b"roles", "sliding_window", b"sliding_window", "value_length", b"value_length", "vision_heads", b"vision_heads", "vocabulary_size", b"vocabulary_size", "weight_bytes", b"weight_bytes"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_audio_heads", b"_audio_heads", "_chat_template", b"_chat_template", "_context_length", b"_context_length", "_expert_feed_forward_size", b"_expert_feed_forward_size", "_experts", b"_experts", "_experts_shared", b"_experts_shared", "_experts_used", b"_experts_used", "_file_bytes", b"_file_bytes", "_hidden_size", b"_hidden_size", "_key_length", b"_key_length", "_layers", b"_layers", "_nonlayer_bytes", b"_nonlayer_bytes", "_parameter_count", b"_parameter_count", "_sliding_window", b"_sliding_window", "_value_length", b"_value_length", "_vision_heads", b"_vision_heads", "_vocabulary_size", b"_vocabulary_size", "_weight_bytes", b"_weight_bytes", "architecture", b"architecture", "architectures", b"architectures", "audio_heads", b"audio_heads", "categories", b"categories", "chat_template", b"chat_template", "companions", b"companions", "components", b"components", "context_length", b"context_length", "custom_code", b"custom_code", "digest", b"digest", "display_name", b"display_name", "dtype", b"dtype", "expert_feed_forward_size", b"expert_feed_forward_size", "experts", b"experts", "experts_shared", b"experts_shared", "experts_used", b"experts_used", "feed_forward_size", b"feed_forward_size", "file_bytes", b"file_bytes", "files", b"files", "format", b"format", "heads", b"heads", "hidden_size", b"hidden_size", "key_length", b"key_length", "kv_heads", b"kv_heads", "latent", b"latent", "layer_bytes", b"layer_bytes", "layer_expert_bytes", b"layer_expert_bytes", "layer_kinds", b"layer_kinds", "layers", b"layers", "model_type", b"model_type", "nonlayer_bytes", b"nonlayer_bytes", "parameter_count", b"parameter_count", "quantization", b"quantization", "recurrent", b"recurrent", "roles", b"roles", "sliding_window", b"sliding_window", "value_length", b"value_length", "vision_heads", b"vision_heads", "vocabulary_size", b"vocabulary_size", "weight_bytes", b"weight_bytes"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_audio_heads", b"_audio_heads", "_chat_template", b"_chat_template", "_context_length", b"_context_length", "_expert_feed_forward_size", b"_expert_feed_forward_size", "_experts", b"_experts", "_experts_shared", b"_experts_shared", "_experts_used", b"_experts_used", "_file_bytes", b"_file_bytes", "_hidden_size", b"_hidden_size", "_key_length", b"_key_length", "_layers", b"_layers", "_nonlayer_bytes", b"_nonlayer_bytes", "_parameter_count", b"_parameter_count", "_sliding_key_length", b"_sliding_key_length", "_sliding_value_length", b"_sliding_value_length", "_sliding_window", b"_sliding_window", "_value_length", b"_value_length", "_vision_heads", b"_vision_heads", "_vocabulary_size", b"_vocabulary_size", "_weight_bytes", b"_weight_bytes", "audio_heads", b"audio_heads", "chat_template", b"chat_template", "context_length", b"context_length", "expert_feed_forward_size", b"expert_feed_forward_size", "experts", b"experts", "experts_shared", b"experts_shared", "experts_used", b"experts_used", "file_bytes", b"file_bytes", "hidden_size", b"hidden_size", "key_length", b"key_length", "latent", b"latent", "layers", b"layers", "nonlayer_bytes", b"nonlayer_bytes", "parameter_count", b"parameter_count", "recurrent", b"recurrent", "roles", b"roles", "sliding_key_length", b"sliding_key_length", "sliding_value_length", b"sliding_value_length", "sliding_window", b"sliding_window", "value_length", b"value_length", "vision_heads", b"vision_heads", "vocabulary_size", b"vocabulary_size", "weight_bytes", b"weight_bytes"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_audio_heads", b"_audio_heads", "_chat_template", b"_chat_template", "_context_length", b"_context_length", "_expert_feed_forward_size", b"_expert_feed_forward_size", "_experts", b"_experts", "_experts_shared", b"_experts_shared", "_experts_used", b"_experts_used", "_file_bytes", b"_file_bytes", "_hidden_size", b"_hidden_size", "_key_length", b"_key_length", "_layers", b"_layers", "_nonlayer_bytes", b"_nonlayer_bytes", "_parameter_count", b"_parameter_count", "_sliding_key_length", b"_sliding_key_length", "_sliding_value_length", b"_sliding_value_length", "_sliding_window", b"_sliding_window", "_value_length", b"_value_length", "_vision_heads", b"_vision_heads", "_vocabulary_size", b"_vocabulary_size", "_weight_bytes", b"_weight_bytes", "architecture", b"architecture", "architectures", b"architectures", "audio_heads", b"audio_heads", "categories", b"categories", "chat_template", b"chat_template", "companions", b"companions", "components", b"components", "context_length", b"context_length", "custom_code", b"custom_code", "digest", b"digest", "display_name", b"display_name", "dtype", b"dtype", "expert_feed_forward_size", b"expert_feed_forward_size", "experts", b"experts", "experts_shared", b"experts_shared", "experts_used", b"experts_used", "feed_forward_size", b"feed_forward_size", "file_bytes", b"file_bytes", "files", b"files", "format", b"format", "heads", b"heads", "hidden_size", b"hidden_size", "key_length", b"key_length", "kv_heads", b"kv_heads", "latent", b"latent", "layer_bytes", b"layer_bytes", "layer_expert_bytes", b"layer_expert_bytes", "layer_kinds", b"layer_kinds", "layers", b"layers", "model_type", b"model_type", "nonlayer_bytes", b"nonlayer_bytes", "parameter_count", b"parameter_count", "quantization", b"quantization", "recurrent", b"recurrent", "roles", b"roles", "sliding_key_length", b"sliding_key_length", "sliding_value_length", b"sliding_value_length", "sliding_window", b"sliding_window", "value_length", b"value_length", "vision_heads", b"vision_heads", "vocabulary_size", b"vocabulary_size", "weight_bytes", b"weight_bytes"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_audio_heads", b"_audio_heads"]) -> typing.Literal["audio_heads"] | None: ...
     @typing.overload
@@ -529,6 +541,10 @@ class ModelFacts(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_nonlayer_bytes", b"_nonlayer_bytes"]) -> typing.Literal["nonlayer_bytes"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_parameter_count", b"_parameter_count"]) -> typing.Literal["parameter_count"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_sliding_key_length", b"_sliding_key_length"]) -> typing.Literal["sliding_key_length"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_sliding_value_length", b"_sliding_value_length"]) -> typing.Literal["sliding_value_length"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_sliding_window", b"_sliding_window"]) -> typing.Literal["sliding_window"] | None: ...
     @typing.overload
