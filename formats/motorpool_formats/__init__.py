@@ -1,4 +1,4 @@
-"""Model files read for their facts: GGUF headers now, safetensors headers to come."""
+"""Model files read for their facts, from a disk or a hub, never their weights."""
 
 from motorpool_formats.errors import (
     FormatError,
@@ -9,7 +9,7 @@ from motorpool_formats.errors import (
     ModelUnreadableError,
 )
 from motorpool_formats.facts import ModelFacts
-from motorpool_formats.read import read_model
+from motorpool_formats.read import read_folder, read_model
 
 __all__ = [
     "FormatError",
@@ -19,5 +19,6 @@ __all__ = [
     "ModelIncompleteError",
     "ModelNotFoundError",
     "ModelUnreadableError",
+    "read_folder",
     "read_model",
 ]

@@ -8,28 +8,27 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from struct import Struct
-from typing import BinaryIO, TypeAlias
+from typing import TypeAlias
 
+from motorpool_formats.beginning import pass_magic
 from motorpool_formats.errors import ModelCorruptError, ModelFormatUnknownError, shown
 from motorpool_formats.ggml import REMOVED_TENSOR_TYPES, TENSOR_TYPES
+from motorpool_formats.gguf_bounds import (
+    KEPT_ARRAY_ITEMS,
+    KEPT_STRING_BYTES,
+    MAX_DIMENSIONS,
+    MAX_ELEMENTS,
+    MAX_NAME_BYTES,
+    MAX_TENSOR_NAME_BYTES,
+    Allowance,
+)
+from motorpool_formats.places import ByteSource
 from motorpool_formats.window import Window
 
-MAGIC = b"GGUF"
 VERSIONS = (2, 3)
 DEFAULT_ALIGNMENT = 32
 
-# Bounds on what a file may make us read or keep. The largest real headers are some tens of MB (a tokenizer of
-# 256k tokens, and the same once more as JSON), with under a hundred keys and some thousands of tensors.
-HEADER_LIMIT_BYTES = 128 << 20
-MAX_KEYS = 4_096
-MAX_TENSORS = 65_536
-MAX_NAME_BYTES = 1_024
-MAX_DIMENSIONS = 4
-MAX_ELEMENTS = (1 << 63) - 1
-KEPT_STRING_BYTES = 4_096
-KEPT_ARRAY_ITEMS = 1_024
-
-_STRING, _ARRAY, _BOOL = 8, 9, 7
+_STRING, _ARRAY = 8, 9
 _SCALARS = {
     0: ("u8", Struct("<B")),
     1: ("i8", Struct("<b")),
@@ -48,6 +47,7 @@ _U32, _U64 = Struct("<I"), Struct("<Q")
 _PREAMBLE = Struct("<IQQ")
 _ELEMENT_KIND_AND_COUNT = Struct("<IQ")
 _TYPE_AND_OFFSET = Struct("<IQ")
+_SHAPES = tuple(Struct(f"<{dimensions}Q") for dimensions in range(MAX_DIMENSIONS + 1))
 _SMALLEST_KEY_BYTES = 8 + 4 + 1
 _SMALLEST_TENSOR_BYTES = 8 + 4 + 4 + 8
 
@@ -81,180 +81,209 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Everything one GGUF file says before its weights begin."""
+    """Everything one GGUF file says before its weights begin; ``offsets`` tell where in it each value lies."""
 
     name: str
     version: int
     values: Mapping[str, Value]
+    offsets: Mapping[str, int]
     tensors: tuple[Tensor, ...]
     data_offset: int
     file_bytes: int
     sha256: bytes
 
 
-def read_header(file: BinaryIO, name: str) -> Header:
-    """Return the header of a GGUF file; ``name`` is what errors call the file."""
-    window = Window(file, name, HEADER_LIMIT_BYTES)
-    if window.take(len(MAGIC), "the magic number") != MAGIC:
-        raise ModelCorruptError(name, "it does not begin with GGUF", "download the model again", offset=0)
-    version, tensor_count, key_count = _preamble(window)
-    values = _read_values(window, key_count)
-    alignment = _alignment(window, values)
-    tensors = _read_tensors(window, tensor_count, alignment)
-    data_offset = _aligned(window.position, alignment)
-    header = Header(name, version, values, tensors, data_offset, window.size_bytes, window.sha256())
-    _check_complete(window, header)
-    return header
+def read_header(source: ByteSource, allowance: Allowance | None = None) -> Header:
+    """Return the header of a GGUF file, and take what it has from the allowance."""
+    return _Reader(source, allowance or Allowance()).read()
 
 
-def _preamble(window: Window) -> tuple[int, int, int]:
-    version, tensor_count, key_count = (int(number) for number in window.unpack(_PREAMBLE, "the preamble"))
-    if version and not version & 0xFFFF:
-        raise ModelFormatUnknownError(
-            window.name,
-            "the file is big-endian",
-            "convert the model again for little-endian machines",
-            offset=4,
+class _Reader:
+    """One pass over one header, front to back."""
+
+    def __init__(self, source: ByteSource, allowance: Allowance) -> None:
+        self._window = Window(source, allowance.header_bytes)
+        self._allowance = allowance
+
+    def read(self) -> Header:
+        window = self._window
+        pass_magic(window)
+        version, tensor_count, key_count = self._preamble()
+        values, offsets = self._values(key_count)
+        alignment = self._alignment(values, offsets)
+        tensors = self._tensors(tensor_count, alignment)
+        self._allowance.header_bytes -= window.position
+        header = Header(
+            name=window.name,
+            version=version,
+            values=values,
+            offsets=offsets,
+            tensors=tensors,
+            data_offset=_aligned(window.position, alignment),
+            file_bytes=window.size_bytes,
+            sha256=window.sha256(),
         )
-    if version not in VERSIONS:
-        raise ModelFormatUnknownError(
-            window.name,
-            f"GGUF version {version} is not supported",
-            "convert the model to version 3 (2 works too)",
-            offset=4,
-        )
-    for count, most, smallest, what in (
-        (key_count, MAX_KEYS, _SMALLEST_KEY_BYTES, "keys"),
-        (tensor_count, MAX_TENSORS, _SMALLEST_TENSOR_BYTES, "tensors"),
-    ):
-        if count > most:
-            raise _corrupt(window, f"it claims {count} {what}, and {most} is the most accepted")
-        window.check(count * smallest, f"the list of {count} {what}")
-    return version, tensor_count, key_count
+        self._check_complete(header)
+        return header
 
+    def _preamble(self) -> tuple[int, int, int]:
+        window = self._window
+        version, tensor_count, key_count = (int(number) for number in window.unpack(_PREAMBLE, "the preamble"))
+        if version and not version & 0xFFFF:
+            raise ModelFormatUnknownError(
+                window.name,
+                "the file is big-endian",
+                "convert the model again for little-endian machines",
+                offset=4,
+            )
+        if version not in VERSIONS:
+            raise ModelFormatUnknownError(
+                window.name,
+                f"GGUF version {version} is not supported",
+                "convert the model to version 3 (2 works too)",
+                offset=4,
+            )
+        self._allowance.keys = self._spent(self._allowance.keys, key_count, "the file", "keys", at=16)
+        self._allowance.tensors = self._spent(self._allowance.tensors, tensor_count, "the file", "tensors", at=8)
+        window.check(key_count * _SMALLEST_KEY_BYTES, f"the list of {key_count} keys")
+        window.check(tensor_count * _SMALLEST_TENSOR_BYTES, f"the list of {tensor_count} tensors")
+        return version, tensor_count, key_count
 
-def _read_values(window: Window, count: int) -> dict[str, Value]:
-    values: dict[str, Value] = {}
-    for _ in range(count):
-        key = _read_name(window, "a key")
-        if key in values:
-            raise _corrupt(window, f"key {shown(key)} occurs twice")
-        values[key] = _read_value(window, f"key {shown(key)}")
-    return values
+    def _values(self, count: int) -> tuple[dict[str, Value], dict[str, int]]:
+        values: dict[str, Value] = {}
+        offsets: dict[str, int] = {}
+        for _ in range(count):
+            at = self._window.position
+            key = self._name("a key", MAX_NAME_BYTES)
+            if not key:
+                raise self._corrupt("a key has no name", at)
+            if key in values:
+                raise self._corrupt(f"key {shown(key)} occurs twice", at)
+            offsets[key] = self._window.position
+            values[key] = self._value(f"key {shown(key)}")
+        return values, offsets
 
+    def _value(self, what: str) -> Value:
+        at = self._window.position
+        kind = int(self._window.unpack(_U32, what)[0])
+        if kind == _STRING:
+            return self._string(what)
+        if kind == _ARRAY:
+            return self._array(what)
+        if kind not in _SCALARS:
+            raise self._corrupt(f"{what} has a value of type {kind}, which does not exist", at)
+        return self._window.unpack(_SCALARS[kind][1], what)[0]
 
-def _read_value(window: Window, what: str) -> Value:
-    kind = int(window.unpack(_U32, what)[0])
-    if kind == _STRING:
-        return _read_string(window, what)
-    if kind == _ARRAY:
-        return _read_array(window, what)
-    if kind not in _SCALARS:
-        raise _corrupt(window, f"{what} has a value of type {kind}, which does not exist")
-    return window.unpack(_SCALARS[kind][1], what)[0]
+    def _string(self, what: str) -> str | Skipped:
+        at = self._window.position
+        length = int(self._window.unpack(_U64, what)[0])
+        if length > KEPT_STRING_BYTES:
+            self._window.skip(length, what)
+            return Skipped("string", length)
+        self._allowance.text_bytes = self._spent(self._allowance.text_bytes, length, what, "bytes of short texts", at)
+        return self._window.take(length, what).decode("utf-8", "replace")
 
+    def _array(self, what: str) -> tuple[int, ...] | Skipped:
+        at = self._window.position
+        kind, count = (int(number) for number in self._window.unpack(_ELEMENT_KIND_AND_COUNT, what))
+        if kind == _STRING:
+            self._window.check(count * _U64.size, what)
+            self._allowance.strings = self._spent(self._allowance.strings, count, what, "strings", at)
+            self._window.skip_strings(count, what)
+            return Skipped("string", count)
+        if kind not in _SCALARS:  # an array of arrays is in no file and in no engine
+            raise self._corrupt(f"{what} is an array of type {kind}, which cannot be read", at)
+        name, item = _SCALARS[kind]
+        if kind in _FLOATS or count > KEPT_ARRAY_ITEMS:
+            self._window.skip(count * item.size, what)
+            return Skipped(name, count)
+        self._allowance.numbers = self._spent(self._allowance.numbers, count, what, "numbers in short lists", at)
+        return tuple(int(number) for number in self._window.unpack(Struct(f"<{count}{item.format[1:]}"), what))
 
-def _read_string(window: Window, what: str) -> str | Skipped:
-    length = int(window.unpack(_U64, what)[0])
-    if length > KEPT_STRING_BYTES:
-        window.skip(length, what)
-        return Skipped("string", length)
-    return window.take(length, what).decode("utf-8", "replace")
+    def _name(self, what: str, most: int) -> str:
+        at = self._window.position
+        length = int(self._window.unpack(_U64, f"the length of {what}'s name")[0])
+        if length > most:
+            raise self._corrupt(f"{what} has a name of {length} bytes, and {most} is the most accepted", at)
+        return self._window.take(length, f"{what}'s name").decode("utf-8", "replace")
 
+    def _alignment(self, values: Mapping[str, Value], offsets: Mapping[str, int]) -> int:
+        key = "general.alignment"
+        alignment = values.get(key, DEFAULT_ALIGNMENT)
+        if type(alignment) is not int or alignment < 1 or alignment & (alignment - 1) or alignment > 1 << 30:
+            raise self._corrupt(f"key {key} is {shown(str(alignment))}, not a power of two", offsets[key])
+        return alignment
 
-def _read_array(window: Window, what: str) -> tuple[int, ...] | Skipped:
-    kind, count = (int(number) for number in window.unpack(_ELEMENT_KIND_AND_COUNT, what))
-    if kind == _STRING:
-        window.skip_strings(count, what)
-        return Skipped("string", count)
-    if kind not in _SCALARS:  # an array of arrays is in no file and in no engine
-        raise _corrupt(window, f"{what} is an array of type {kind}, which cannot be read")
-    name, item = _SCALARS[kind]
-    if kind in _FLOATS or count > KEPT_ARRAY_ITEMS:
-        window.skip(count * item.size, what)
-        return Skipped(name, count)
-    return tuple(int(number) for number in window.unpack(Struct(f"<{count}{item.format[1:]}"), what))
+    def _tensors(self, count: int, alignment: int) -> tuple[Tensor, ...]:
+        tensors: dict[str, Tensor] = {}
+        expected_offset = 0
+        for _ in range(count):
+            at = self._window.position
+            tensor = self._tensor(at)
+            if tensor.name in tensors:
+                raise self._corrupt(f"tensor {shown(tensor.name)} occurs twice", at)
+            # The engine insists on this order, and it makes counting the same bytes twice impossible.
+            if tensor.offset != expected_offset:
+                raise self._corrupt(
+                    f"tensor {shown(tensor.name)} lies at {tensor.offset}, not at {expected_offset}", at
+                )
+            expected_offset = _aligned(tensor.offset + tensor.size_bytes, alignment)
+            tensors[tensor.name] = tensor
+        return tuple(tensors.values())
 
+    def _tensor(self, at: int) -> Tensor:
+        window = self._window
+        name = self._name("a tensor", MAX_TENSOR_NAME_BYTES)
+        what = f"tensor {shown(name)}"
+        dimensions = int(window.unpack(_U32, what)[0])
+        if dimensions > MAX_DIMENSIONS:
+            raise self._corrupt(f"{what} has {dimensions} dimensions, and {MAX_DIMENSIONS} is the most there are", at)
+        shape = tuple(int(length) for length in window.unpack(_SHAPES[dimensions], what))
+        elements = math.prod(shape)
+        if elements > MAX_ELEMENTS:
+            raise self._corrupt(f"{what} has {elements} elements", at)
+        kind, offset = (int(number) for number in window.unpack(_TYPE_AND_OFFSET, what))
+        if kind not in TENSOR_TYPES:
+            raise self._unknown_type(what, kind, at)
+        layout = TENSOR_TYPES[kind]
+        if shape and shape[0] % layout.block_elements:
+            raise self._corrupt(
+                f"{what} has rows of {shape[0]}, not a multiple of {layout.name}'s {layout.block_elements}", at
+            )
+        blocks = -(-elements // layout.block_elements)
+        return Tensor(name, shape, layout.name, offset, blocks * layout.block_bytes)
 
-def _read_name(window: Window, what: str) -> str:
-    length = int(window.unpack(_U64, f"the length of {what}'s name")[0])
-    if length > MAX_NAME_BYTES:
-        raise _corrupt(window, f"{what} has a name of {length} bytes, and {MAX_NAME_BYTES} is the most accepted")
-    return window.take(length, f"{what}'s name").decode("utf-8", "replace")
-
-
-def _alignment(window: Window, values: Mapping[str, Value]) -> int:
-    alignment = values.get("general.alignment", DEFAULT_ALIGNMENT)
-    if type(alignment) is not int or alignment < 1 or alignment & (alignment - 1) or alignment > 1 << 30:
-        raise _corrupt(window, f"general.alignment is {shown(str(alignment))}, not a power of two")
-    return alignment
-
-
-def _read_tensors(window: Window, count: int, alignment: int) -> tuple[Tensor, ...]:
-    tensors: dict[str, Tensor] = {}
-    expected_offset = 0
-    for _ in range(count):
-        tensor = _read_tensor(window)
-        if tensor.name in tensors:
-            raise _corrupt(window, f"tensor {shown(tensor.name)} occurs twice")
-        # The engine insists on this order, and it makes counting the same bytes twice impossible.
-        if tensor.offset != expected_offset:
-            raise _corrupt(window, f"tensor {shown(tensor.name)} lies at {tensor.offset}, not at {expected_offset}")
-        expected_offset = _aligned(tensor.offset + tensor.size_bytes, alignment)
-        tensors[tensor.name] = tensor
-    return tuple(tensors.values())
-
-
-def _read_tensor(window: Window) -> Tensor:
-    name = _read_name(window, "a tensor")
-    what = f"tensor {shown(name)}"
-    dimensions = int(window.unpack(_U32, what)[0])
-    if dimensions > MAX_DIMENSIONS:
-        raise _corrupt(window, f"{what} has {dimensions} dimensions, and {MAX_DIMENSIONS} is the most there are")
-    shape = tuple(int(length) for length in window.unpack(Struct(f"<{dimensions}Q"), what))
-    elements = math.prod(shape)
-    if elements > MAX_ELEMENTS:
-        raise _corrupt(window, f"{what} has {elements} elements")
-    kind, offset = (int(number) for number in window.unpack(_TYPE_AND_OFFSET, what))
-    if kind not in TENSOR_TYPES:
-        raise _unknown_type(window, what, kind)
-    layout = TENSOR_TYPES[kind]
-    if shape and shape[0] % layout.block_elements:
-        raise _corrupt(
-            window,
-            f"{what} has rows of {shape[0]}, not a multiple of {layout.name}'s {layout.block_elements}",
-        )
-    blocks = -(-elements // layout.block_elements)
-    return Tensor(name, shape, layout.name, offset, blocks * layout.block_bytes)
-
-
-def _unknown_type(window: Window, what: str, kind: int) -> ModelFormatUnknownError:
-    if kind in REMOVED_TENSOR_TYPES:
+    def _unknown_type(self, what: str, kind: int, at: int) -> ModelFormatUnknownError:
+        if kind in REMOVED_TENSOR_TYPES:
+            return ModelFormatUnknownError(
+                self._window.name,
+                f"{what} has type {kind}, which llama.cpp removed",
+                "convert the model again with a current llama.cpp",
+                offset=at,
+            )
         return ModelFormatUnknownError(
-            window.name,
-            f"{what} has type {kind}, which llama.cpp removed",
-            "convert the model again with a current llama.cpp",
-            offset=window.position,
+            self._window.name,
+            f"{what} has the unknown type {kind}",
+            "update Motorpool, or repair the file",
+            offset=at,
         )
-    return ModelFormatUnknownError(
-        window.name,
-        f"{what} has the unknown type {kind}",
-        "update Motorpool, or repair the file",
-        offset=window.position,
-    )
 
+    def _check_complete(self, header: Header) -> None:
+        if not header.tensors:
+            return
+        last = header.tensors[-1]
+        end = header.data_offset + last.offset + last.size_bytes
+        if end > header.file_bytes:
+            raise self._window.truncated(f"tensor {shown(last.name)}", end)
 
-def _check_complete(window: Window, header: Header) -> None:
-    if not header.tensors:
-        return
-    last = header.tensors[-1]
-    end = header.data_offset + last.offset + last.size_bytes
-    if end > window.size_bytes:
-        raise window.truncated(f"tensor {shown(last.name)}", end)
+    def _spent(self, left: int, count: int, what: str, of: str, at: int) -> int:
+        """Return what is left of a bound after ``count`` of it."""
+        if count > left:
+            raise self._corrupt(f"{what} claims {count} {of}, and {left} is the most accepted here", at)
+        return left - count
 
-
-def _corrupt(window: Window, what: str) -> ModelCorruptError:
-    return ModelCorruptError(window.name, what, "download or convert the model again", offset=window.position)
+    def _corrupt(self, what: str, at: int) -> ModelCorruptError:
+        return ModelCorruptError(self._window.name, what, "download or convert the model again", offset=at)
 
 
 def _aligned(offset: int, alignment: int) -> int:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -50,10 +50,15 @@ class Folder(Protocol):
 
 
 class LocalFolder:
-    """A folder of this machine. Only regular files below it count; links are followed for files, not for folders."""
+    """A folder of this machine. Only regular files below it count; links are followed for files, not for folders.
 
-    def __init__(self, path: Path) -> None:
+    ``depth`` is how many folders below its own are looked into, ``suffix`` how names end that are listed.
+    """
+
+    def __init__(self, path: Path, *, depth: int = MAX_DEPTH, suffix: str = "") -> None:
         self._path = path
+        self._depth = depth
+        self._suffix = suffix
 
     @property
     def name(self) -> str:
@@ -66,11 +71,13 @@ class LocalFolder:
         for folder, below, names in os.walk(self._path, onerror=_raise):
             inside = Path(folder).relative_to(self._path)
             below[:] = (
-                sorted(entry for entry in below if not entry.startswith(".")) if _depth(inside) < MAX_DEPTH else []
+                sorted(entry for entry in below if not entry.startswith(".")) if len(inside.parts) < self._depth else []
             )
             for name in sorted(names):
+                if name.startswith(".") or not name.lower().endswith(self._suffix):
+                    continue
                 status = _status(Path(folder) / name)
-                if status is None or name.startswith("."):
+                if status is None:
                     continue
                 sizes[(inside / name).as_posix()] = status.st_size
                 if len(sizes) >= MAX_FILES:
@@ -80,6 +87,50 @@ class LocalFolder:
     def open(self, name: str) -> LocalFile:
         """Open a file of the folder."""
         return LocalFile(self._path / name, name)
+
+
+class CountedFolder:
+    """A folder that tells what was read of it: how many times, and how many bytes."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self.reads = 0
+        self.bytes_read = 0
+
+    @property
+    def name(self) -> str:
+        """The folder's own."""
+        return self._folder.name
+
+    def files(self) -> Mapping[str, int]:
+        """Return the folder's files."""
+        return self._folder.files()
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[ByteSource]:
+        """Open a file whose reads count."""
+        with self._folder.open(name) as source:
+            yield _CountedSource(source, self)
+
+
+class _CountedSource:
+    def __init__(self, source: ByteSource, tally: CountedFolder) -> None:
+        self._source = source
+        self._tally = tally
+
+    @property
+    def name(self) -> str:
+        return self._source.name
+
+    @property
+    def size(self) -> int:
+        return self._source.size
+
+    def read(self, offset: int, count: int) -> bytes:
+        content = self._source.read(offset, count)
+        self._tally.reads += 1
+        self._tally.bytes_read += len(content)
+        return content
 
 
 class LocalFile:
@@ -122,10 +173,6 @@ class LocalFile:
     ) -> None:
         """Close the file."""
         self._file.close()
-
-
-def _depth(inside: Path) -> int:
-    return len(inside.parts)
 
 
 def _status(path: Path) -> os.stat_result | None:

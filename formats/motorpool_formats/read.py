@@ -1,100 +1,81 @@
-"""From a path to facts."""
+"""From a path or a folder to facts: what kind of model is there, and who reads it."""
 
 import os
 import stat
-from pathlib import Path
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
 
-from motorpool_formats import gguf
-from motorpool_formats.errors import (
-    FormatError,
-    ModelCorruptError,
-    ModelFormatUnknownError,
-    ModelIncompleteError,
-    ModelNotFoundError,
-    ModelUnreadableError,
-)
+from motorpool_formats import gguf_files
+from motorpool_formats.beginning import unknown_format
+from motorpool_formats.errors import FormatError, ModelNotFoundError, ModelUnreadableError, shown
 from motorpool_formats.facts import ModelFacts
-from motorpool_formats.gguf import MAX_TENSORS, Header
-from motorpool_formats.gguf_model import model_facts
-from motorpool_formats.shards import check_shards, shard_count, shard_paths
+from motorpool_formats.places import Folder, LocalFolder
 
-SUPPORTED = "GGUF (.gguf) can be read"
-
-_GIT_LFS_POINTER = b"version https://git-lfs"
-_BEGINNING_BYTES = len(_GIT_LFS_POINTER)
+_HUGGING_FACE_FILES = ("config.json", "model_index.json")
+_HUGGING_FACE_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".onnx")
 
 
-def read_model(path: Path) -> ModelFacts:
-    """Return the facts of the model at ``path``, or raise a FormatError; a split model goes by any part."""
+def read_model(path: Path, pattern: str = "", *, projector: str = "") -> ModelFacts:
+    """Return the facts of the model at ``path`` on this machine, or raise a FormatError.
+
+    Of a split model any part will do; of a folder, ``pattern`` and ``projector`` choose as in ``read_folder``.
+    """
     try:
-        return _read_gguf_model(path)
-    except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _read_gguf_model(path: Path) -> ModelFacts:
-    header = _read_header(path)
-    count = shard_count(header)
-    if count == 1:
-        return model_facts([header])
-    paths = shard_paths(path, count)
-    missing = [shard.name for shard in paths if not shard.exists()]
-    if missing:
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise ModelIncompleteError(
-            missing[0], f"this part{more} of {count} is missing", "download all parts into one folder"
-        )
-    headers: list[Header] = []
-    for shard in paths:
-        headers.append(_read_header(shard))
-        if sum(len(header.tensors) for header in headers) > MAX_TENSORS:
-            raise ModelCorruptError(
-                shard.name, f"the parts hold more than {MAX_TENSORS} tensors", "split the model again"
-            )
-    check_shards(headers)
-    return model_facts(headers)
-
-
-def _read_header(path: Path) -> Header:
-    try:
-        status = path.stat()
+        mode = path.stat().st_mode
     except ValueError as error:  # a NUL or a lone surrogate in it: the operating system was not even asked
         raise ModelNotFoundError(str(path), "this is not a path", "check the path") from error
-    if stat.S_ISDIR(status.st_mode):
-        raise _unknown(path, "it is a directory", "name the model file in it")
-    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for a writer
-        raise _unknown(path, "it is not a regular file")
-    with path.open("rb", buffering=0) as file:
-        _check_beginning(path, file.read(_BEGINNING_BYTES) or b"")
-        return gguf.read_header(file, path.name)
+    except OSError as error:
+        raise _unreadable(str(path), error) from error
+    try:
+        if stat.S_ISDIR(mode):
+            return _read_folder(LocalFolder(path), pattern, projector)
+        if not stat.S_ISREG(mode):  # opening a pipe would wait for a writer
+            raise unknown_format(path.name or str(path), "it is not a regular file")
+        return gguf_files.read_file(LocalFolder(path.parent, depth=0, suffix=gguf_files.SUFFIX), path.name)
+    except OSError as error:
+        raise _unreadable(str(path), error) from error
 
 
-def _check_beginning(path: Path, beginning: bytes) -> None:
-    if beginning.startswith(gguf.MAGIC):
-        return
-    if not beginning:
-        raise ModelIncompleteError(path.name, "the file is empty", "finish the download or repeat it")
-    if beginning.startswith(_GIT_LFS_POINTER):
-        raise ModelIncompleteError(path.name, "it is a Git LFS pointer, not the model", "run git lfs pull")
-    if path.suffix.lower() == ".gguf":
-        if gguf.MAGIC.startswith(beginning):
-            raise ModelIncompleteError(
-                path.name, "the file ends in its magic number", "finish the download or repeat it"
-            )
-        raise ModelCorruptError(path.name, "it does not begin with GGUF", "download the model again", offset=0)
-    if path.suffix.lower() == ".safetensors" or beginning[8:9] == b"{":
-        raise _unknown(path, "it looks like safetensors")
-    raise _unknown(path, "its format is not known")
+def read_folder(folder: Folder, pattern: str = "", *, projector: str = "") -> ModelFacts:
+    """Return the facts of the model in a folder, which may lie on a hub, or raise a FormatError.
+
+    ``pattern`` is a file's name or a glob, of which the first match counts; without it a repository of GGUF files gives
+    the one of the lowest quantisation. ``projector`` names the file for pictures and sound that is loaded beside it;
+    without it the most precise that fits is taken. Only headers are read.
+    """
+    try:
+        return _read_folder(folder, pattern, projector)
+    except OSError as error:
+        raise _unreadable(folder.name, error) from error
 
 
-def _unknown(path: Path, what: str, todo: str = "give another file") -> FormatError:
-    return ModelFormatUnknownError(path.name or str(path), f"{what}; {SUPPORTED}", todo)
+def _read_folder(folder: Folder, pattern: str, projector: str) -> ModelFacts:
+    files = folder.files()
+    has_gguf = any(gguf_files.is_gguf(name) for name in files)
+    if has_gguf and (pattern or not _is_hugging_face(files)):
+        return gguf_files.read_one_of(folder, files, pattern, projector)
+    if not files:
+        raise ModelNotFoundError(folder.name, "it is an empty folder", "name the folder that has the model's files")
+    if pattern:
+        raise ModelNotFoundError(
+            folder.name,
+            f"{shown(pattern)} names a GGUF file, and there is none in it",
+            "leave the file out to read the folder as a whole",
+        )
+    raise unknown_format(folder.name, "it holds no GGUF file", "name the folder or the file that has the model")
 
 
-def _unreadable(path: Path, error: OSError) -> FormatError:
+def _is_hugging_face(files: Mapping[str, int]) -> bool:
+    """Return whether the folder is a model as Transformers and Diffusers save it; GGUF files may lie beside."""
+    return any(name in files for name in _HUGGING_FACE_FILES) and any(
+        PurePosixPath(name).suffix in _HUGGING_FACE_WEIGHTS for name in files
+    )
+
+
+def _unreadable(place: str, error: OSError) -> FormatError:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return ModelNotFoundError(
-            str(path), "there is no such file", "check the path, and that this is the node that has it"
+            place, "there is no such file", "check the path, and that this is the node that has it"
         )
     reason = os.strerror(error.errno) if error.errno else str(error)
-    return ModelUnreadableError(str(path), f"it cannot be read: {reason}", "check the permissions and the disk")
+    return ModelUnreadableError(place, f"it cannot be read: {reason}", "check the permissions and the disk")

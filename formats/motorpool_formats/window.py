@@ -1,38 +1,46 @@
 """Reading the beginning of a file once, front to back."""
 
 import hashlib
-import os
 from struct import Struct
-from typing import BinaryIO
 
 from motorpool_formats.errors import ModelCorruptError, ModelIncompleteError
+from motorpool_formats.places import ByteSource
+
+FIRST_BYTES = 1 << 16
+"""The first read: all of the header of a part or a projector, and of few models with a tokenizer."""
 
 CHUNK_BYTES = 1 << 20
+"""The largest read. Each is twice the one before, so that at most half of what a hub sends is not header."""
 
 _LENGTH = Struct("<Q")
 
 
 class Window:
-    """A moving view of a file's header: large reads, a digest of what passed, no step beyond file or limit.
+    """A moving view of a file's header: few reads, a digest of what passed, no step beyond file or limit.
 
-    Not an mmap: a file that shrinks under a mapping ends the process with SIGBUS.
+    Not an mmap: a file that shrinks under a mapping ends the process with SIGBUS, and a hub has nothing to map.
     """
 
-    def __init__(self, file: BinaryIO, name: str, limit_bytes: int) -> None:
-        self.name = name
-        self.size_bytes = file.seek(0, os.SEEK_END)
-        self._file = file
+    def __init__(self, source: ByteSource, limit_bytes: int) -> None:
+        self.name = source.name
+        self.size_bytes = source.size
+        self._source = source
         self._limit_bytes = limit_bytes
+        self._next_bytes = FIRST_BYTES
         self._hash = hashlib.sha256()
         self._start = 0
         self._buffer = b""
         self._at = 0
-        file.seek(0)
 
     @property
     def position(self) -> int:
         """Where in the file the next byte comes from."""
         return self._start + self._at
+
+    def peek(self, count: int) -> bytes:
+        """Return the next bytes without passing them; fewer where the file ends."""
+        self._fill(min(count, self.size_bytes - self.position), "its beginning")
+        return self._buffer[self._at : self._at + count]
 
     def unpack(self, layout: Struct, what: str) -> tuple[int | float | bool, ...]:
         """Return the numbers that come next."""
@@ -103,18 +111,16 @@ class Window:
         return passed.digest()
 
     def _fill(self, count: int, what: str) -> None:
-        if self._at + count <= len(self._buffer):
+        have = len(self._buffer) - self._at
+        if count <= have:
             return
         self.check(count, what)
-        self._hash.update(memoryview(self._buffer)[: self._at])
-        pieces = [self._buffer[self._at :]]
-        have = len(pieces[0])
-        while have < count:
-            piece = self._file.read(max(CHUNK_BYTES, count - have))
-            if not piece:  # shorter than it was when it was opened
-                raise self.truncated(what, self.position + count)
-            pieces.append(piece)
-            have += len(piece)
+        passed = memoryview(self._buffer)
+        self._hash.update(passed[: self._at])
         self._start += self._at
-        self._at = 0
-        self._buffer = b"".join(pieces)
+        ahead = self._start + have
+        wanted = min(max(self._next_bytes, count - have), self.size_bytes - ahead)
+        self._next_bytes = min(2 * self._next_bytes, CHUNK_BYTES)
+        self._buffer, self._at = b"".join((passed[self._at :], self._source.read(ahead, wanted))), 0
+        if len(self._buffer) < count:  # shorter than it was when it was opened
+            raise self.truncated(what, self._start + count)

@@ -1,5 +1,4 @@
 import contextlib
-import io
 import tracemalloc
 from pathlib import Path
 
@@ -8,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from motorpool_formats import FormatError, read_model
-from motorpool_formats.gguf import MAGIC, read_header
+from motorpool_formats.beginning import MAGIC
+from motorpool_formats.gguf import read_header
 from motorpool_formats.gguf_model import model_facts
 from tests.formats.gguf_bytes import STRING, U32, Items, Values, gguf_bytes
+from tests.formats.sources import BytesSource
 
 pytestmark = pytest.mark.promise("P9")
 
@@ -30,7 +31,7 @@ MOST_BYTES = 8 << 20
 def read(content: bytes) -> None:
     """Read as facts what may be anything, and let only a FormatError pass."""
     with contextlib.suppress(FormatError):
-        model_facts([read_header(io.BytesIO(content), "m.gguf")])
+        model_facts([read_header(BytesSource(content))])
 
 
 def read_within_bounds(content: bytes) -> None:

@@ -1,4 +1,3 @@
-import io
 import math
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import pytest
 from motorpool_formats import ModelCorruptError, ModelFacts, ModelIncompleteError, read_model
 from motorpool_formats.gguf import read_header
 from motorpool_formats.gguf_model import MAX_LAYERS, model_facts
+from motorpool_formats.places import LocalFolder
 from tests.formats.gguf_bytes import (
     F32,
     I32,
@@ -23,6 +23,7 @@ from tests.formats.gguf_bytes import (
     Values,
     gguf_bytes,
 )
+from tests.formats.sources import BytesSource
 from tests.models.tiny_gguf import make_tiny_gguf
 
 DETAILED: Values = {
@@ -51,7 +52,7 @@ FOUR_TENSORS = (
 
 
 def facts_of(values: Values = LLAMA, tensors: tuple[Entry, ...] = ONE_TENSOR) -> ModelFacts:
-    return model_facts([read_header(io.BytesIO(gguf_bytes(values, tensors)), "m.gguf")])
+    return model_facts([read_header(BytesSource(gguf_bytes(values, tensors)))])
 
 
 def llama(**values: str | int | bool | Typed | Items) -> Values:
@@ -87,8 +88,8 @@ def test_tiny_model_is_read_as_the_gguf_package_reads_it(tmp_path: Path) -> None
     Our reader and the gguf package see the same tensors, sizes and values in the same file.
     """
     path = make_tiny_gguf(tmp_path / "tiny.gguf", layers=3)
-    with path.open("rb") as file:
-        header = read_header(file, path.name)
+    with LocalFolder(tmp_path).open(path.name) as source:
+        header = read_header(source)
 
     theirs = gguf.GGUFReader(path)
 
@@ -340,7 +341,7 @@ def test_digest_tells_headers_and_sizes_apart() -> None:
     """
     The same bytes give the same digest; another value or another size gives another one.
     """
-    longer = model_facts([read_header(io.BytesIO(gguf_bytes() + b"\0"), "m.gguf")])
+    longer = model_facts([read_header(BytesSource(gguf_bytes() + b"\0"))])
 
     assert facts_of().digest == facts_of().digest
     assert 3 == len({facts_of().digest, longer.digest, facts_of(llama(context_length=1)).digest})

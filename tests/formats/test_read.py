@@ -36,6 +36,7 @@ def test_public_names_are_few() -> None:
         "ModelIncompleteError",
         "ModelNotFoundError",
         "ModelUnreadableError",
+        "read_folder",
         "read_model",
     ]
 
@@ -95,16 +96,6 @@ def test_a_forbidden_file_is_unreadable(
 
     with as_ordinary_user():
         assert isinstance(refusal(path), ModelUnreadableError)
-
-
-def test_a_directory_is_no_model(tmp_path: Path) -> None:
-    """
-    A directory is an unknown format, and the error says to name a file.
-    """
-    error = refusal(tmp_path)
-
-    assert isinstance(error, ModelFormatUnknownError)
-    assert error.todo == "name the model file in it"
 
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
