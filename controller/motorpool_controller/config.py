@@ -55,12 +55,19 @@ class Settings:
     mass_failure_fraction: float = 0.34
     mass_failure_nodes: int = 3
     mass_failure_window_seconds: float = 600.0
+    hub_seconds: float = 120.0
+    hub_look_ups_at_once: int = 4
     log_level: str = "info"
 
     @property
     def database(self) -> Path:
         """The store's file."""
         return self.data_dir / "controller.db"
+
+    @property
+    def catalog(self) -> Path:
+        """Where what hubs said of models is kept; may be emptied at any time."""
+        return self.data_dir / "catalog"
 
     @property
     def reconcile(self) -> ReconcileSettings:
@@ -233,5 +240,7 @@ _SETTINGS: Mapping[str, Callable[[object], object]] = {
     "mass_failure_fraction": _number(0, 1),
     "mass_failure_nodes": _integer(1, 1_000_000),
     "mass_failure_window_seconds": _number(0, 86_400),
+    "hub_seconds": _number(1, 3_600),
+    "hub_look_ups_at_once": _integer(1, 64),
     "log_level": _log_level,
 }

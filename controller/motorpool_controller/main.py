@@ -20,6 +20,9 @@ from rich.console import Console
 from rich.table import Table
 
 from motorpool_controller import config
+from motorpool_controller.catalog.cache import FactsCache
+from motorpool_controller.catalog.catalog import Catalog
+from motorpool_controller.catalog.hubs import HUBS
 from motorpool_controller.config import ConfigError, Settings
 from motorpool_controller.domain.errors import DomainError
 from motorpool_controller.loops.reconciler import Reconciler
@@ -34,8 +37,10 @@ from motorpool_controller.services.events import EventService
 from motorpool_controller.services.initialization import initialise_data_dir
 from motorpool_controller.services.instances import InstanceService
 from motorpool_controller.services.logformat import log_to_stderr
+from motorpool_controller.services.models import ModelService
 from motorpool_controller.services.nodes import NodeService
 from motorpool_controller.services.notify import notify
+from motorpool_controller.services.offline import as_json, as_text, inspect_offline
 from motorpool_controller.services.roles import Role
 from motorpool_controller.services.server import ListenError, Server
 from motorpool_controller.services.tokens import TokenService, make_token
@@ -144,6 +149,21 @@ def run(
             asyncio.run(_serve(settings))
 
 
+@app.command()
+def inspect(
+    source: Annotated[
+        str, typer.Argument(help="/path on this machine, hf:OWNER/NAME[:FILE][@REVISION], ms:OWNER/NAME.")
+    ],
+    json: Annotated[bool, typer.Option("--json", help="Print it as `motorpool model inspect -o json` does.")] = False,
+    data_dir: DataDir = None,
+    config_file: ConfigFile = None,
+) -> None:
+    """Say what a model's headers say and what it needs, without a controller; of a path also without a network."""
+    with _faults():
+        found = inspect_offline(source, _settings(data_dir, config_file))
+    typer.echo(as_json(found) if json else as_text(found))
+
+
 @tokens_app.command("create")
 def create_token(
     role: Annotated[str, typer.Option(help="reader, operator or admin.")],
@@ -201,7 +221,9 @@ def revoke_token(
     typer.echo(f"Revoked tokens/{token.removeprefix('tokens/')}.", err=True)
 
 
-def public_services(store: Store, live: Live, authority: Authority, endpoints: Sequence[str]) -> list[object]:
+def public_services(
+    store: Store, live: Live, authority: Authority, catalog: Catalog, endpoints: Sequence[str]
+) -> list[object]:
     """Return what people, programs and joining machines may call; ``endpoints`` are those of the agents' listener."""
     return [
         BackendService(store),
@@ -210,6 +232,7 @@ def public_services(store: Store, live: Live, authority: Authority, endpoints: S
         EnrollmentService(store, authority, endpoints),
         EventService(store),
         InstanceService(store, live),
+        ModelService(store, live, catalog),
         NodeService(store, live),
         TokenService(store, authority),
         WatchService(store, live),
@@ -222,14 +245,20 @@ async def _serve(settings: Settings) -> None:
     async with await Store.open(settings.database) as store:
         authority = Authority.load(settings.data_dir, store.view.cluster_id)
         live = Live()
+        catalog = Catalog(
+            HUBS,
+            FactsCache(settings.catalog),
+            seconds=settings.hub_seconds,
+            at_once=settings.hub_look_ups_at_once,
+        )
         server = Server(settings, store, authority)
         await server.start(
-            public=public_services(store, live, authority, server.agent_endpoints),
+            public=public_services(store, live, authority, catalog, server.agent_endpoints),
             agents=[AgentService(store, live, authority, settings)],
         )
         try:
             async with asyncio.TaskGroup() as tasks:
-                deciding = tasks.create_task(_decide(Reconciler(store, live, settings)), name="reconciler")
+                deciding = tasks.create_task(_decide(Reconciler(store, live, catalog, settings)), name="reconciler")
                 fenced = tasks.create_task(store.wait_fenced(), name="fence")
                 stopping = tasks.create_task(stop.wait(), name="signals")
                 log.info(
@@ -250,6 +279,7 @@ async def _serve(settings: Settings) -> None:
         finally:
             notify("STOPPING=1")
             await server.stop()
+            await catalog.close()
     if lost:
         raise FencedError(
             f"another motorpool-controller opened {settings.database} after this one, which has stopped; let one of "

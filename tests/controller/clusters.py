@@ -7,7 +7,7 @@ import contextlib
 import time
 import tomllib
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,7 +18,12 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 
 from motorpool import v1
+from motorpool_controller.catalog.cache import FactsCache
+from motorpool_controller.catalog.catalog import Catalog
+from motorpool_controller.catalog.hub import Hub
+from motorpool_controller.catalog.hubs import HUBS
 from motorpool_controller.config import Address, Settings
+from motorpool_controller.domain.workload import SourceKind
 from motorpool_controller.loops.reconciler import Reconciler
 from motorpool_controller.security.authority import Authority
 from motorpool_controller.services.agents import AgentService
@@ -28,6 +33,7 @@ from motorpool_controller.services.enrollment import EnrollmentService
 from motorpool_controller.services.events import EventService
 from motorpool_controller.services.initialization import initialise_data_dir
 from motorpool_controller.services.instances import InstanceService
+from motorpool_controller.services.models import ModelService
 from motorpool_controller.services.nodes import NodeService
 from motorpool_controller.services.roles import Role
 from motorpool_controller.services.server import Server
@@ -38,6 +44,7 @@ from motorpool_controller.store.store import Store, utc_now
 
 WAIT_SECONDS = 20.0
 T = TypeVar("T")
+Hubs = Mapping[SourceKind, Callable[[], Hub]]
 
 
 def settings(data_dir: Path, **changes: Any) -> Settings:
@@ -75,6 +82,7 @@ class Cluster:
         self.instances = v1.InstanceServiceStub(self._channel)
         self.events = v1.EventServiceStub(self._channel)
         self.backends = v1.BackendServiceStub(self._channel)
+        self.models = v1.ModelServiceStub(self._channel)
         self.watches = v1.WatchServiceStub(self._channel)
         self.enrollment = v1.EnrollmentServiceStub(self._channel)
 
@@ -150,7 +158,9 @@ class Clock:
 
 
 @asynccontextmanager
-async def running(made: Settings, *, reconcile: bool = True, clock: Clock | None = None) -> AsyncIterator[Cluster]:
+async def running(
+    made: Settings, *, reconcile: bool = True, clock: Clock | None = None, hubs: Hubs = HUBS
+) -> AsyncIterator[Cluster]:
     """Run a controller on a data directory; make the cluster where there is none."""
     clock = clock or Clock()
     if not made.database.exists():
@@ -158,6 +168,7 @@ async def running(made: Settings, *, reconcile: bool = True, clock: Clock | None
     async with await Store.open(made.database, clock=clock.now) as store:
         authority = Authority.load(made.data_dir, store.view.cluster_id)
         live = Live(clock.monotonic)
+        catalog = Catalog(hubs, FactsCache(made.catalog), seconds=made.hub_seconds)
         server = Server(made, store, authority, clock=clock.now)
         await server.start(
             public=[
@@ -165,13 +176,15 @@ async def running(made: Settings, *, reconcile: bool = True, clock: Clock | None
                 NodeService(store, live),
                 DeploymentService(store, live, clock=clock.now),
                 InstanceService(store, live),
+                ModelService(store, live, catalog, clock=clock.now),
                 EventService(store),
                 BackendService(store),
                 WatchService(store, live),
             ],
             agents=[AgentService(store, live, authority, made, clock=clock.now)],
         )
-        loop = asyncio.create_task(Reconciler(store, live, made, clock=clock.now).run()) if reconcile else None
+        reconciler = Reconciler(store, live, catalog, made, clock=clock.now)
+        loop = asyncio.create_task(reconciler.run()) if reconcile else None
         cluster = Cluster(store, live, authority, server, made, clock)
         try:
             yield cluster
@@ -182,6 +195,7 @@ async def running(made: Settings, *, reconcile: bool = True, clock: Clock | None
                 with contextlib.suppress(asyncio.CancelledError):
                     await loop
             await server.stop()
+            await catalog.close()
 
 
 def reason(error: grpc.aio.AioRpcError) -> str:

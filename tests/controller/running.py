@@ -14,6 +14,9 @@ from google.rpc.status_pb2 import Status
 
 from motorpool import v1
 from motorpool_controller import config
+from motorpool_controller.catalog.cache import FactsCache
+from motorpool_controller.catalog.catalog import Catalog
+from motorpool_controller.catalog.hubs import HUBS
 from motorpool_controller.config import Settings
 from motorpool_controller.main import public_services
 from motorpool_controller.security.authority import Authority, key_pem
@@ -92,9 +95,10 @@ async def running(directory: Path, *, clock: Callable[[], datetime] = utc_now) -
     async with await Store.open(settings.database, clock=clock) as store:
         live = Live()
         authority = Authority.load(settings.data_dir, store.view.cluster_id)
+        catalog = Catalog(HUBS, FactsCache(settings.catalog))
         server = Server(settings, store, authority, clock=clock)
         await server.start(
-            public=public_services(store, live, authority, server.agent_endpoints),
+            public=public_services(store, live, authority, catalog, server.agent_endpoints),
             agents=[AgentService(store, live, authority, settings, clock=clock)],
         )
         credentials = grpc.ssl_channel_credentials(authority.pem.encode())
@@ -103,6 +107,7 @@ async def running(directory: Path, *, clock: Callable[[], datetime] = utc_now) -
                 yield Running(settings, store, live, authority, server, public)
         finally:
             await server.stop()
+            await catalog.close()
 
 
 def reason(error: grpc.RpcError) -> tuple[grpc.StatusCode, str]:

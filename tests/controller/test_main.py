@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from motorpool_controller.main import app
 from motorpool_controller.security.tokens import read_token
+from tests.models.tiny_gguf import make_tiny_gguf
 
 COMMAND = [sys.executable, "-c", "from motorpool_controller.main import main; main()"]
 LISTEN = ["--listen", "127.0.0.1:0", "--agents-listen", "127.0.0.1:0"]
@@ -236,3 +237,21 @@ def _enroll(data_dir: Path, line: str) -> None:
     with grpc.secure_channel(found[1], credentials) as channel, pytest.raises(grpc.RpcError) as caught:
         v1.EnrollmentServiceStub(channel).Enroll(request, metadata=(("authorization", f"Bearer {token}"),), timeout=30)
     assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
+def test_inspect_a_model_of_this_machine(tmp_path: Path) -> None:
+    """
+    A path is read without a cluster, and what cannot be read is a sentence and exit code 1.
+    """
+    model = make_tiny_gguf(tmp_path / "tiny.gguf")
+    (tmp_path / "bad.gguf").write_bytes(b"GGUF")
+
+    found = call("inspect", str(model), "--data-dir", str(tmp_path / "none"))
+    broken = call("inspect", str(tmp_path / "bad.gguf"))
+    unnamed = call("inspect", "bad.gguf")
+
+    assert 0 == found.returncode
+    assert "tiny-random-llama" in found.stdout
+    assert "of host memory with llama_cpp at 2048 tokens" in found.stdout
+    assert (1, True) == (broken.returncode, "bad.gguf" in broken.stderr)
+    assert (1, True) == (unnamed.returncode, "absolute path" in unnamed.stderr)

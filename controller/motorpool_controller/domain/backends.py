@@ -37,3 +37,23 @@ def answers_to(profile: Profile, backend: str) -> bool:
 def normal(backend: str) -> str:
     """Return a backend's name as names are compared: lower case, underscores for dashes and dots."""
     return backend.lower().replace("-", "_").replace(".", "_")
+
+
+def misfit(profile: Profile, facts: ModelFacts) -> tuple[str, str] | None:
+    """Return why the profile's backend cannot run the model, as a stable reason and in words; None where it can."""
+    if profile.formats and facts.format not in profile.formats:
+        return (
+            "FORMAT_UNSUPPORTED",
+            f"it reads {', '.join(profile.formats)}, and the model is {facts.format}; choose another, or convert it",
+        )
+    if profile.architectures and facts.architecture not in profile.architectures:
+        return (
+            "ARCHITECTURE_UNSUPPORTED",
+            f"it does not run architecture {facts.architecture or 'unknown'}; choose another backend or version",
+        )
+    if profile.categories and facts.categories and not set(profile.categories) & set(facts.categories):
+        return (
+            "CATEGORY_UNSUPPORTED",
+            f"it serves {', '.join(profile.categories)}, and the model is for {', '.join(facts.categories)}",
+        )
+    return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from motorpool_controller.domain.environment import why_owned
@@ -33,7 +33,15 @@ def check_spec(spec: DeploymentSpec) -> None:
 
     Parameters are checked by ``parameters.parse``, against the profile of the backend.
     """
-    faults = [fault for check in _CHECKS for fault in check(spec)]
+    _refuse([fault for check in _CHECKS for fault in check(spec)])
+
+
+def check_source(source: ModelSource, field: str) -> None:
+    """Raise FIELD_INVALID with every fault of where a model lies."""
+    _refuse(list(_check_source(source, field)))
+
+
+def _refuse(faults: Sequence[_Fault]) -> None:
     if faults:
         fields = list(dict.fromkeys(field for field, _ in faults))
         raise InvalidError(

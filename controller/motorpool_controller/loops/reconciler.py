@@ -10,10 +10,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 
+from motorpool_controller.catalog.catalog import Catalog
 from motorpool_controller.config import Settings
 from motorpool_controller.domain.errors import OutOfRangeError
 from motorpool_controller.domain.fleet import NodeState
 from motorpool_controller.domain.workload import Instance
+from motorpool_controller.loops.models import Models
 from motorpool_controller.reconcile.decide import decide
 from motorpool_controller.reconcile.desired import desired_of
 from motorpool_controller.reconcile.observe import happened, observe
@@ -36,9 +38,10 @@ class Reconciler:
     """Moves the fleet toward the wishes, whenever something happened or is due."""
 
     def __init__(
-        self, store: Store, live: Live, settings: Settings, *, clock: Callable[[], datetime] = utc_now
+        self, store: Store, live: Live, catalog: Catalog, settings: Settings, *, clock: Callable[[], datetime] = utc_now
     ) -> None:
         self._store = store
+        self._models = Models(catalog, live, clock=clock)
         self._live = live
         self._settings = settings
         self._clock = clock
@@ -50,12 +53,15 @@ class Reconciler:
 
     async def run(self) -> None:
         """Run until cancelled, or until the store takes nothing any more."""
-        while True:
-            with self._store.subscribe() as changes, contextlib.suppress(OutOfRangeError):
-                self._load()
-                while True:
-                    due = await self._guarded_pass(changes)
-                    await self._sleep(changes, due)
+        try:
+            while True:
+                with self._store.subscribe() as changes, contextlib.suppress(OutOfRangeError):
+                    self._load()
+                    while True:
+                        due = await self._guarded_pass(changes)
+                        await self._sleep(changes, due)
+        finally:
+            await self._models.close()
 
     async def _guarded_pass(self, changes: Subscription) -> datetime:
         try:
@@ -81,11 +87,12 @@ class Reconciler:
             self._tell(self._affected.pop())
         now = self._clock()
         ask_again = self._live.ask(decision.questions, now)
+        look_again = self._models.need(decision.look_ups, now)
         self._returned = frozenset(node.name for node in decision.put_nodes if node.state is NodeState.READY)
         if decision.changes_records:
             # What was just recorded may allow more.
             return now
-        times = [time for time in (decision.wake_at, ask_again) if time is not None]
+        times = [time for time in (decision.wake_at, ask_again, look_again) if time is not None]
         return min([now + LONGEST_SLEEP, *times])
 
     def _decide(self, tx: Transaction) -> Decision:
@@ -134,6 +141,7 @@ class Reconciler:
                 tx.nodes, lease_seconds=self._settings.lease_seconds(len(tx.nodes)), now=tx.now
             ),
             readings=self._live.readings,
+            models=self._live.models,
             usage=self._live.settled_usage,
             gone=self._gone(tx),
             settings=self._settings.reconcile,

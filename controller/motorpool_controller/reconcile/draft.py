@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from motorpool_controller.domain.event import Severity
 from motorpool_controller.domain.fleet import Node, NodeState
-from motorpool_controller.domain.workload import Deployment, Instance, InstanceState
+from motorpool_controller.domain.workload import Deployment, Instance, InstanceState, ModelSource
 from motorpool_controller.reconcile.moves import moved
 from motorpool_controller.reconcile.world import Decision, Notice, World
 from motorpool_controller.scheduling.snapshot import Snapshot
@@ -31,6 +31,7 @@ class Draft:
         for instance in world.instances.values():
             self._names[instance.deployment].add(instance.name)
         self.questions: tuple[tuple[str, str], ...] = ()
+        self.look_ups: tuple[ModelSource, ...] = ()
         self._events: list[Notice] = []
         self._wake_at: datetime | None = None
 
@@ -101,6 +102,7 @@ class Draft:
             put_nodes=_changed(self.world.nodes, self.nodes),
             events=tuple(self._events),
             questions=self.questions,
+            look_ups=self.look_ups,
             wake_at=self._wake_at,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from motorpool_controller.domain.event import Severity
@@ -10,9 +11,10 @@ from motorpool_controller.domain.parameters import without_meanings
 from motorpool_controller.domain.placement import Placement
 from motorpool_controller.domain.workload import Assignment, Deployment, Instance, InstanceState
 from motorpool_controller.reconcile.draft import Draft
+from motorpool_controller.reconcile.hub_models import hub_verdict, on_hub
 from motorpool_controller.scheduling.refusals import folded, unchanged
 from motorpool_controller.scheduling.scheduler import Verdict, schedule
-from motorpool_controller.scheduling.snapshot import Request
+from motorpool_controller.scheduling.snapshot import Reading, Request, Snapshot
 from motorpool_formats.facts import ModelFacts
 
 UNEVENTFUL = "MODEL_NOT_READ_YET"
@@ -37,15 +39,29 @@ def place_pending(draft: Draft) -> None:
         Request(name=each.name, deployment=each.deployment, spec=draft.deployments[each.deployment].spec)
         for each in pending
     ]
-    plan = schedule(draft.snapshot(), requests)
+    snapshot = draft.snapshot()
+    plan = schedule(snapshot, [request for request in requests if not on_hub(request.spec)])
     draft.questions = plan.questions
+    verdicts = {**plan.verdicts, **_hub_verdicts(draft, snapshot, requests)}
     for instance in pending:
-        verdict = plan.verdicts[instance.name]
+        verdict = verdicts[instance.name]
         _learn(draft, draft.deployments[instance.deployment], verdict)
         if verdict.placement is None:
             _refuse(draft, instance, verdict)
         else:
             _place(draft, instance, verdict, verdict.placement)
+
+
+def _hub_verdicts(draft: Draft, snapshot: Snapshot, requests: Sequence[Request]) -> dict[str, Verdict]:
+    """Return what becomes of instances whose models lie on hubs, and note which of these are still unknown."""
+    theirs = [(request, draft.deployments[request.deployment]) for request in requests if on_hub(request.spec)]
+    unknown = {deployment.spec.model: None for _, deployment in theirs if deployment.facts is None}
+    models = draft.world.models
+    draft.look_ups = tuple(source for source in unknown if models.get(source, Reading()).facts is None)
+    return {
+        request.name: hub_verdict(snapshot, request, deployment, models.get(deployment.spec.model, Reading()))
+        for request, deployment in theirs
+    }
 
 
 def _place(draft: Draft, instance: Instance, verdict: Verdict, placement: Placement) -> None:
@@ -78,7 +94,7 @@ def _refuse(draft: Draft, instance: Instance, verdict: Verdict) -> None:
 
 
 def _learn(draft: Draft, deployment: Deployment, verdict: Verdict) -> None:
-    facts = _facts(draft, deployment)
+    facts = verdict.facts if on_hub(deployment.spec) else _facts(draft, deployment)
     estimate = deployment.estimate
     if verdict.estimate is not None and (
         estimate is None or facts != deployment.facts or verdict.placement is not None

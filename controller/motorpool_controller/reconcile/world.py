@@ -13,6 +13,7 @@ from motorpool_controller.domain.workload import (
     Failure,
     Instance,
     InstanceState,
+    ModelSource,
     RenderedLaunch,
 )
 from motorpool_controller.scheduling.snapshot import Reading
@@ -40,11 +41,10 @@ class World:
     """Records and the latest observations.
 
     ``nodes``, ``deployments`` and ``instances`` are by full name, ``profiles`` by digest, ``readings`` by (full name
-    of the
-    node, path). ``connected`` names the nodes with a session now. ``lease_end`` is when a node counts as lost: its last
-    heartbeat plus the lease; after a start of the controller every node, whatever its state, has one full lease more. A
-    node without an entry is left as it is. ``gone`` holds the uids of instances whose node acknowledged the tombstone
-    and reports nothing of them.
+    of the node, path), ``models`` are what look-ups on hubs came to. ``connected`` names the nodes with a session now.
+    ``lease_end`` is when a node counts as lost: its last heartbeat plus the lease; after a start of the controller
+    every node, whatever its state, has one full lease more. A node without an entry is left as it is. ``gone`` holds
+    the uids of instances whose node acknowledged the tombstone and reports nothing of them.
     """
 
     nodes: Mapping[str, Node]
@@ -54,6 +54,7 @@ class World:
     connected: frozenset[str]
     lease_end: Mapping[str, datetime]
     readings: Mapping[tuple[str, str], Reading] = field(default_factory=dict)
+    models: Mapping[ModelSource, Reading] = field(default_factory=dict)
     usage: Mapping[str, NodeUsage] = field(default_factory=dict)
     gone: frozenset[str] = frozenset()
     settings: Settings = field(default_factory=Settings)
@@ -75,8 +76,8 @@ class Decision:
 
     Only what differs from the world stands in it: a fleet at rest gives an empty one. ``delete_*`` are full names.
     ``questions`` are all (full name of the node, path) whose model some pending instance needs read and whose answer is
-    not there or was an error; the caller asks each once, and again from time to time after an error. ``wake_at`` is
-    when to decide again if nothing happens before.
+    not there or was an error; the caller asks each once, and again from time to time after an error. ``look_ups`` are
+    likewise all models that are to be looked up on hubs. ``wake_at`` is when to decide again if nothing happens before.
     """
 
     put_instances: tuple[Instance, ...] = ()
@@ -86,6 +87,7 @@ class Decision:
     put_nodes: tuple[Node, ...] = ()
     events: tuple[Notice, ...] = ()
     questions: tuple[tuple[str, str], ...] = ()
+    look_ups: tuple[ModelSource, ...] = ()
     wake_at: datetime | None = None
 
     @property

@@ -5,8 +5,9 @@ from __future__ import annotations
 from motorpool import v1
 from motorpool_controller.domain.placement import Candidate
 from motorpool_controller.domain.workload import Deployment, Instance, InstanceState
+from motorpool_controller.reconcile.hub_models import hub_verdict, on_hub
 from motorpool_controller.scheduling.scheduler import Verdict, explain
-from motorpool_controller.scheduling.snapshot import Request, Snapshot
+from motorpool_controller.scheduling.snapshot import Reading, Request, Snapshot
 from motorpool_controller.services.convert import fields
 from motorpool_controller.services.convert.placement import (
     candidate_message,
@@ -29,9 +30,15 @@ def explanation(deployment: Deployment, view: View, live: Live) -> v1.ExplainDep
         readings=live.readings,
     )
     instances = sorted(of_deployment(view.instances.values(), deployment.name), key=lambda instance: instance.name)
+    requests = [Request(name=instance.name, deployment=deployment.name, spec=deployment.spec) for instance in instances]
+    reading = live.models.get(deployment.spec.model, Reading())
     verdicts = {
-        instance.name: explain(snapshot, Request(name=instance.name, deployment=deployment.name, spec=deployment.spec))
-        for instance in instances
+        request.name: (
+            hub_verdict(snapshot, request, deployment, reading)
+            if on_hub(deployment.spec)
+            else explain(snapshot, request)
+        )
+        for request in requests
     }
     estimate = deployment.estimate or next(
         (verdict.estimate for verdict in verdicts.values() if verdict.estimate is not None), None

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from motorpool_controller.domain.fleet import NodeUsage
+from motorpool_controller.domain.workload import ModelSource
 from motorpool_controller.reconcile.desired import DesiredOfNode
 from motorpool_controller.reconcile.world import Report
 from motorpool_controller.scheduling.snapshot import Reading
@@ -54,6 +55,7 @@ class Live:
         self._nodes: dict[str, _Node] = {}
         self._settled: dict[str, NodeUsage] = {}
         self._questions = Questions()
+        self._models: dict[ModelSource, Reading] = {}
         self._taps: dict[str, LogTap] = {}
 
     # --- sessions
@@ -203,6 +205,17 @@ class Live:
             self._wake(node)
         return self._questions.next_time(needed)
 
+    async def read(self, node: str, path: str, now: datetime) -> Reading:
+        """Return what a node's agent says of a path: asked for this caller, unless facts were read just now."""
+        key = (node, path)
+        waiting = self._questions.wait(key, now)
+        self._wake(node)
+        try:
+            return await waiting
+        finally:
+            self._questions.leave(key, waiting)
+            self.changed.set()
+
     def answer(self, node: str, query_id: str, reading: Reading, now: datetime) -> None:
         """Take an agent's answer."""
         if self._questions.answer(node, query_id, reading, now):
@@ -212,6 +225,22 @@ class Live:
     def forget_stale_readings(self, path: str, now: datetime) -> None:
         """Have a path read again that was not read just now."""
         self._questions.forget_stale(path, now)
+
+    # --- models on hubs
+
+    @property
+    def models(self) -> Mapping[ModelSource, Reading]:
+        """What look-ups of deployments' models came to, by source."""
+        return self._models
+
+    def learn_model(self, source: ModelSource, reading: Reading) -> None:
+        """Take what a look-up came to."""
+        self._models[source] = reading
+        self.changed.set()
+
+    def forget_model(self, source: ModelSource) -> None:
+        """Forget a model that no deployment waits for."""
+        self._models.pop(source, None)
 
     # --- logs
 

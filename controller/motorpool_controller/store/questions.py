@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -36,6 +38,7 @@ class Questions:
         self._open: dict[Key, Question] = {}
         self._readings: dict[Key, Reading] = {}
         self._times: dict[Key, datetime] = {}
+        self._waiting: defaultdict[Key, list[asyncio.Future[Reading]]] = defaultdict(list)
         self.readings: Mapping[Key, Reading] = MappingProxyType(self._readings)
 
     def of(self, node: str) -> tuple[Question, ...]:
@@ -48,15 +51,35 @@ class Questions:
         An answer that was an error is asked for again after ``ASK_AGAIN_AFTER``, a question that nobody answered
         after its deadline.
         """
-        wanted = set(needed)
+        wanted = {*needed, *self._waiting}
         changed = {key for key, question in self._open.items() if key not in wanted or question.deadline <= now}
         for key in changed:
             del self._open[key]
         for key in needed:
             if key not in self._open and self._due(key) <= now:
-                self._open[key] = Question(query_id=uuid.uuid4().hex, path=key[1], deadline=now + ANSWER_WITHIN)
+                self._ask(key, now)
                 changed.add(key)
         return {node for node, _ in changed}
+
+    def wait(self, key: Key, now: datetime) -> asyncio.Future[Reading]:
+        """Ask for somebody who waits, and return what will hold the answer; ``leave`` with it afterwards.
+
+        Facts that were read just now are taken for the answer; an error is asked for again.
+        """
+        waiting: asyncio.Future[Reading] = asyncio.get_running_loop().create_future()
+        reading = self._readings.get(key)
+        if reading is not None and reading.facts is not None and self._times[key] + FRESH_FOR > now:
+            waiting.set_result(reading)
+        elif key not in self._open or self._open[key].deadline <= now:
+            self._ask(key, now)
+        self._waiting[key].append(waiting)
+        return waiting
+
+    def leave(self, key: Key, waiting: asyncio.Future[Reading]) -> None:
+        """Stop waiting. What nobody else wants to know is dropped at the next ``need``."""
+        self._waiting[key].remove(waiting)
+        if not self._waiting[key]:
+            del self._waiting[key]
 
     def next_time(self, needed: Iterable[Key]) -> datetime | None:
         """Return when ``need`` has something to do again if nothing is answered before."""
@@ -69,6 +92,9 @@ class Questions:
             if key[0] == node and question.query_id == query_id:
                 del self._open[key]
                 self._keep(key, reading, now)
+                for waiting in self._waiting.get(key, ()):
+                    if not waiting.done():
+                        waiting.set_result(reading)
                 return True
         return False
 
@@ -82,6 +108,9 @@ class Questions:
         for key in [key for key in (*self._open, *self._times) if key[0] == node]:
             self._open.pop(key, None)
             self._drop(key)
+
+    def _ask(self, key: Key, now: datetime) -> None:
+        self._open[key] = Question(query_id=uuid.uuid4().hex, path=key[1], deadline=now + ANSWER_WITHIN)
 
     def _due(self, key: Key) -> datetime:
         answered = self._times.get(key)

@@ -67,7 +67,7 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     ERROR_REASON_VERSION_UNSUPPORTED: _ErrorReason.ValueType  # 21
     """FAILED_PRECONDITION: the controller does not serve agents of this protocol version."""
     ERROR_REASON_BUSY: _ErrorReason.ValueType  # 22
-    """UNAVAILABLE: the controller has more hellos in progress than it admits; RetryInfo says when."""
+    """UNAVAILABLE: the controller has more hellos, logs or look-ups in progress than it admits; RetryInfo says when."""
     ERROR_REASON_NODE_UNREACHABLE: _ErrorReason.ValueType  # 23
     """UNAVAILABLE: the node of the instance has no session now."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 24
@@ -80,6 +80,36 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """UNIMPLEMENTED: the method or feature is not in this version."""
     ERROR_REASON_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 28
     """UNAVAILABLE: the controller cannot write: it is stopping, its disk is full, or another one took its database over."""
+    ERROR_REASON_MODEL_NOT_FOUND: _ErrorReason.ValueType  # 29
+    """NOT_FOUND: a hub has no such repository, revision or file (metadata `missing` says which), or no node such a path."""
+    ERROR_REASON_MODEL_UNREADABLE: _ErrorReason.ValueType  # 30
+    """FAILED_PRECONDITION: the model is there, and may not or cannot be read."""
+    ERROR_REASON_MODEL_FORMAT_UNKNOWN: _ErrorReason.ValueType  # 31
+    """FAILED_PRECONDITION: it is of no format, or version of one, that is known here."""
+    ERROR_REASON_MODEL_CORRUPT: _ErrorReason.ValueType  # 32
+    """FAILED_PRECONDITION: its bytes contradict its format."""
+    ERROR_REASON_MODEL_INCOMPLETE: _ErrorReason.ValueType  # 33
+    """FAILED_PRECONDITION: a file or a part of it is missing."""
+    ERROR_REASON_MODEL_GATED: _ErrorReason.ValueType  # 34
+    """FAILED_PRECONDITION: its owner says who may read it; metadata `variable` names the controller's token."""
+    ERROR_REASON_HUB_TOKEN_MISSING: _ErrorReason.ValueType  # 35
+    """FAILED_PRECONDITION: the hub wants a token, and the controller has none; metadata `variable` names it."""
+    ERROR_REASON_HUB_TOKEN_INVALID: _ErrorReason.ValueType  # 36
+    """FAILED_PRECONDITION: the hub does not take the controller's token; metadata `variable` names it."""
+    ERROR_REASON_HUB_FORBIDDEN: _ErrorReason.ValueType  # 37
+    """FAILED_PRECONDITION: the hub knows the controller's token, and forbids it this."""
+    ERROR_REASON_HUB_OFFLINE: _ErrorReason.ValueType  # 38
+    """FAILED_PRECONDITION: the controller is told not to ask the hub, and does not know the model from before."""
+    ERROR_REASON_HUB_ANSWER_INVALID: _ErrorReason.ValueType  # 39
+    """FAILED_PRECONDITION: what the hub, or a proxy before it, sends is not what was asked for."""
+    ERROR_REASON_HUB_UNREACHABLE: _ErrorReason.ValueType  # 40
+    """UNAVAILABLE: the hub cannot be reached, or breaks off; try again."""
+    ERROR_REASON_HUB_TIMEOUT: _ErrorReason.ValueType  # 41
+    """UNAVAILABLE: the model was not read in the time that there is; nothing was kept of it; try again."""
+    ERROR_REASON_HUB_FAILED: _ErrorReason.ValueType  # 42
+    """UNAVAILABLE: the hub fails (5xx), also when asked again."""
+    ERROR_REASON_HUB_BUSY: _ErrorReason.ValueType  # 43
+    """UNAVAILABLE: the hub takes no more requests (429); RetryInfo says when it does."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The stable reasons of failed calls. Every error is a google.rpc.Status with one ErrorInfo whose domain is
@@ -131,7 +161,7 @@ ERROR_REASON_WRONG_CLUSTER: ErrorReason.ValueType  # 20
 ERROR_REASON_VERSION_UNSUPPORTED: ErrorReason.ValueType  # 21
 """FAILED_PRECONDITION: the controller does not serve agents of this protocol version."""
 ERROR_REASON_BUSY: ErrorReason.ValueType  # 22
-"""UNAVAILABLE: the controller has more hellos in progress than it admits; RetryInfo says when."""
+"""UNAVAILABLE: the controller has more hellos, logs or look-ups in progress than it admits; RetryInfo says when."""
 ERROR_REASON_NODE_UNREACHABLE: ErrorReason.ValueType  # 23
 """UNAVAILABLE: the node of the instance has no session now."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 24
@@ -144,4 +174,34 @@ ERROR_REASON_UNIMPLEMENTED: ErrorReason.ValueType  # 27
 """UNIMPLEMENTED: the method or feature is not in this version."""
 ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 28
 """UNAVAILABLE: the controller cannot write: it is stopping, its disk is full, or another one took its database over."""
+ERROR_REASON_MODEL_NOT_FOUND: ErrorReason.ValueType  # 29
+"""NOT_FOUND: a hub has no such repository, revision or file (metadata `missing` says which), or no node such a path."""
+ERROR_REASON_MODEL_UNREADABLE: ErrorReason.ValueType  # 30
+"""FAILED_PRECONDITION: the model is there, and may not or cannot be read."""
+ERROR_REASON_MODEL_FORMAT_UNKNOWN: ErrorReason.ValueType  # 31
+"""FAILED_PRECONDITION: it is of no format, or version of one, that is known here."""
+ERROR_REASON_MODEL_CORRUPT: ErrorReason.ValueType  # 32
+"""FAILED_PRECONDITION: its bytes contradict its format."""
+ERROR_REASON_MODEL_INCOMPLETE: ErrorReason.ValueType  # 33
+"""FAILED_PRECONDITION: a file or a part of it is missing."""
+ERROR_REASON_MODEL_GATED: ErrorReason.ValueType  # 34
+"""FAILED_PRECONDITION: its owner says who may read it; metadata `variable` names the controller's token."""
+ERROR_REASON_HUB_TOKEN_MISSING: ErrorReason.ValueType  # 35
+"""FAILED_PRECONDITION: the hub wants a token, and the controller has none; metadata `variable` names it."""
+ERROR_REASON_HUB_TOKEN_INVALID: ErrorReason.ValueType  # 36
+"""FAILED_PRECONDITION: the hub does not take the controller's token; metadata `variable` names it."""
+ERROR_REASON_HUB_FORBIDDEN: ErrorReason.ValueType  # 37
+"""FAILED_PRECONDITION: the hub knows the controller's token, and forbids it this."""
+ERROR_REASON_HUB_OFFLINE: ErrorReason.ValueType  # 38
+"""FAILED_PRECONDITION: the controller is told not to ask the hub, and does not know the model from before."""
+ERROR_REASON_HUB_ANSWER_INVALID: ErrorReason.ValueType  # 39
+"""FAILED_PRECONDITION: what the hub, or a proxy before it, sends is not what was asked for."""
+ERROR_REASON_HUB_UNREACHABLE: ErrorReason.ValueType  # 40
+"""UNAVAILABLE: the hub cannot be reached, or breaks off; try again."""
+ERROR_REASON_HUB_TIMEOUT: ErrorReason.ValueType  # 41
+"""UNAVAILABLE: the model was not read in the time that there is; nothing was kept of it; try again."""
+ERROR_REASON_HUB_FAILED: ErrorReason.ValueType  # 42
+"""UNAVAILABLE: the hub fails (5xx), also when asked again."""
+ERROR_REASON_HUB_BUSY: ErrorReason.ValueType  # 43
+"""UNAVAILABLE: the hub takes no more requests (429); RetryInfo says when it does."""
 Global___ErrorReason: typing_extensions.TypeAlias = ErrorReason

@@ -1,0 +1,125 @@
+"""What a model means for the fleet, without a decision: what it needs, and which backends can run it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from motorpool import v1
+from motorpool_controller.domain import parameters
+from motorpool_controller.domain.backends import misfit, wanted_backend
+from motorpool_controller.domain.errors import InvalidError
+from motorpool_controller.domain.fleet import Profile
+from motorpool_controller.domain.names import shown
+from motorpool_controller.domain.workload import DeploymentSpec, ModelSource, Parameter
+from motorpool_controller.estimation.needs import Needs, needs_of
+from motorpool_controller.services.convert.facts import facts_message
+from motorpool_controller.services.convert.model import source_message
+from motorpool_controller.services.convert.placement import estimate_message
+from motorpool_controller.services.views import Offer, offer_of
+from motorpool_formats.facts import ModelFacts
+
+MOST_CONTEXTS = 16
+USUAL_CONTEXTS = (2_048, 8_192, 32_768, 131_072)
+"""Context lengths that are estimated unless told otherwise, as far as the model goes, and the model's own."""
+
+CONTEXT = "context_length"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A model's facts, and who gave them."""
+
+    source: ModelSource
+    facts: ModelFacts
+    read_from: str
+    commit: str = ""
+    fetched_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What the estimates are to be for; empty fields leave the choice to the model."""
+
+    backend: str = ""
+    parameters: tuple[str, ...] = ()
+    contexts: tuple[int, ...] = ()
+
+
+def inspection(found: Found, wish: Wish, offered: Mapping[str, Offer]) -> v1.ModelInspection:
+    """Return all there is to say of a model; raise for a backend that nobody offers, and for bad parameters."""
+    spec = DeploymentSpec(model=found.source, backend=wish.backend)
+    wanted = wanted_backend(spec, found.facts)
+    offer = None if wanted is None else offer_of(offered, wanted)
+    if offer is None and wish.backend and offered:
+        raise InvalidError(
+            "BACKEND_UNKNOWN",
+            f"backend: no node offers {shown(wish.backend)}; there is {', '.join(sorted(offered))}",
+            metadata={"field": "backend"},
+        )
+    estimates = [] if offer is None else _estimates(offer.profile, found.facts, wish, spec)
+    return v1.ModelInspection(
+        source=source_message(found.source),
+        read_from=found.read_from,
+        commit=found.commit,
+        facts=facts_message(found.facts),
+        backend="" if offer is None else offer.profile.backend,
+        estimates=[_estimate_message(needs) for needs in estimates],
+        backends=[_verdict(each, found.facts) for _, each in sorted(offered.items())],
+        findings=_findings(found.facts, wanted, offer, estimates),
+        fetched_bytes=found.fetched_bytes,
+    )
+
+
+def _estimates(profile: Profile, facts: ModelFacts, wish: Wish, spec: DeploymentSpec) -> list[Needs]:
+    """Return what an instance needs for each context, ascending; this is the one place that asks."""
+    given = parameters.parse(wish.parameters, profile.options)
+    option = next((option.name for option in profile.options if option.meaning == CONTEXT), None)
+    if option is None or parameters.value_of(given, profile.options, CONTEXT) is not None:
+        return [needs_of(facts, profile, given, spec)]
+    return [
+        needs_of(facts, profile, (*given, Parameter(option=option, values=(str(length),))), spec)
+        for length in wish.contexts or _usual(facts)
+    ]
+
+
+def _usual(facts: ModelFacts) -> Sequence[int]:
+    longest = facts.context_length
+    if longest is None:
+        return USUAL_CONTEXTS
+    return sorted({longest, *(length for length in USUAL_CONTEXTS if length < longest)})
+
+
+def _estimate_message(needs: Needs) -> v1.ContextEstimate:
+    return v1.ContextEstimate(
+        context_length=needs.context_length,
+        host=estimate_message(needs.host),
+        device=estimate_message(needs.device),
+    )
+
+
+def _verdict(offer: Offer, facts: ModelFacts) -> v1.BackendVerdict:
+    profile = offer.profile
+    against = misfit(profile, facts)
+    reason, message = against or ("", f"{profile.backend} runs {facts.format} models of this architecture")
+    return v1.BackendVerdict(
+        backend=profile.backend,
+        fits=against is None,
+        reason=reason,
+        message=message if against is None else f"{profile.backend}: {message}",
+        nodes=offer.nodes,
+    )
+
+
+def _findings(facts: ModelFacts, wanted: str | None, offer: Offer | None, estimates: Sequence[Needs]) -> list[str]:
+    notes: list[str] = []
+    if offer is None:
+        notes.append(
+            f"no node offers {wanted}, the backend for this model: what it needs is not estimated"
+            if wanted
+            else "no backend is known for this model: what it needs is not estimated"
+        )
+    notes.extend(sorted({needs.host.provenance for needs in estimates if needs.host.upper is None}))
+    if facts.custom_code:
+        notes.append("it brings code of its own, which runs only in a deployment that says trust_remote_code")
+    return notes

@@ -1,0 +1,102 @@
+"""``motorpool-controller inspect``: a model without a controller, an agent, or, where it lies on a disk, a network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from google.protobuf.json_format import MessageToJson
+
+from motorpool import v1
+from motorpool.sources import SourceError, parse_source, source_text
+from motorpool_controller.catalog.budget import Budget
+from motorpool_controller.catalog.cache import FactsCache
+from motorpool_controller.catalog.catalog import Catalog
+from motorpool_controller.catalog.hubs import HUBS
+from motorpool_controller.config import Settings
+from motorpool_controller.domain.errors import InvalidError, PreconditionError
+from motorpool_controller.domain.fleet import MemoryModel, Option, Profile
+from motorpool_controller.domain.sizes import in_words
+from motorpool_controller.domain.specs import check_source
+from motorpool_controller.domain.workload import SourceKind
+from motorpool_controller.services.convert.model import source_of
+from motorpool_controller.services.inspections import CONTEXT, Found, Wish, inspection
+from motorpool_controller.services.views import Offer
+from motorpool_formats import FormatError, read_model
+
+_RULES: Mapping[str, Offer] = {
+    "llama_cpp": Offer(
+        Profile(
+            backend="llama_cpp",
+            versions=(),
+            memory_model=MemoryModel.LAYERS,
+            rules="gguf",
+            formats=("gguf",),
+            options=(Option(name="ctx-size", meaning=CONTEXT),),
+        ),
+        (),
+    )
+}
+"""What is known of backends without a node that offers them: whose rules the estimates follow."""
+
+
+def inspect_offline(word: str, settings: Settings) -> v1.ModelInspection:
+    """Return what a model's headers say: one of this machine, or on a hub; raise a DomainError."""
+    try:
+        source = source_of(parse_source(word), "SOURCE")
+    except SourceError as error:
+        raise InvalidError("FIELD_INVALID", str(error)) from error
+    check_source(source, "SOURCE")
+    if source.kind is SourceKind.LOCAL_PATH:
+        try:
+            found = Found(source=source, facts=read_model(Path(source.path)), read_from="this machine")
+        except FormatError as error:
+            raise PreconditionError(error.reason, str(error)) from error
+    else:
+        # What a controller of this machine learnt is known here, too; without one nothing is kept.
+        cache = FactsCache(settings.catalog if settings.data_dir.is_dir() else None)
+        known = Catalog(HUBS, cache).read(source, Budget(settings.hub_seconds))
+        found = Found(
+            source=source,
+            facts=known.facts,
+            read_from=known.endpoint,
+            commit=known.commit,
+            fetched_bytes=known.spent.fetched_bytes,
+        )
+    return inspection(found, Wish(), _RULES)
+
+
+def as_json(found: v1.ModelInspection) -> str:
+    """Return the document that ``motorpool model inspect --output json`` prints, but for the fleet's part."""
+    return MessageToJson(found, preserving_proto_field_name=True)
+
+
+def as_text(found: v1.ModelInspection) -> str:
+    """Return the most of it in lines for a person."""
+    return "\n".join(f"{name:<12} {value}" for name, value in _lines(found) if value)
+
+
+def _lines(found: v1.ModelInspection) -> Iterator[tuple[str, str]]:
+    facts = found.facts
+    yield "Model", source_text(found.source)
+    yield "Read from", found.read_from
+    yield "Commit", found.commit
+    yield "Name", facts.display_name
+    yield "Format", " ".join(word for word in (facts.format, facts.architecture, facts.quantization) if word)
+    yield "For", ", ".join(facts.categories)
+    yield "Weights", in_words(facts.weight_bytes) if facts.HasField("weight_bytes") else ""
+    for role, size in facts.roles.ListFields():
+        yield f"  {role.name}", in_words(size)
+    yield "Files", ", ".join(facts.files)
+    yield "Layers", str(facts.layers) if facts.HasField("layers") else ""
+    yield "Context", f"{facts.context_length} tokens" if facts.HasField("context_length") else ""
+    for estimate in found.estimates:
+        needs = estimate.host
+        yield (
+            "Needs",
+            f"{in_words(needs.upper_bytes)} of host memory with {found.backend} at {estimate.context_length} tokens"
+            if needs.HasField("upper_bytes")
+            else f"unknown with {found.backend}: {needs.provenance}",
+        )
+    for finding in found.findings:
+        yield "Note", finding
