@@ -25,6 +25,7 @@ class Client:
         self.nodes = v1.NodeServiceStub(channel)
         self.deployments = v1.DeploymentServiceStub(channel)
         self.instances = v1.InstanceServiceStub(channel)
+        self.models = v1.ModelServiceStub(channel)
         self.events = v1.EventServiceStub(channel)
         self.backends = v1.BackendServiceStub(channel)
         self.tokens = v1.TokenServiceStub(channel)

@@ -128,12 +128,19 @@ def _nodes(connected: Client) -> Iterable[_Named]:
 
 
 def _complete(context: typer.Context, incomplete: str, *lists: Callable[[Client], Iterable[_Named]]) -> list[str]:
+    return complete(
+        context, incomplete, lambda connected: (text.bare(item.name) for fetch in lists for item in fetch(connected))
+    )
+
+
+def complete(context: typer.Context, incomplete: str, known: Callable[[Client], Iterable[str]]) -> list[str]:
+    """Return what begins like the word to be completed, of all that the controller knows."""
     # The callback that keeps the options does not run while a line is completed.
-    known = context.find_root().params
-    options = Options(**{key: known.get(key) for key in _KEYS}).as_typed(context)
+    given_words = context.find_root().params
+    options = Options(**{key: given_words.get(key) for key in _KEYS}).as_typed(context)
     try:
         with connect(options.load()) as connected:
-            found = [text.bare(item.name) for fetch in lists for item in fetch(connected)]
+            found = list(known(connected))
     except CommandError:  # completion offers what it knows, and never an error in the middle of a line
         return []
     return sorted({name for name in found if name.startswith(incomplete)})

@@ -64,6 +64,7 @@ _EXITS = {
 }
 
 _NODE_UNREACHABLE = ErrorReason.Name(ErrorReason.ERROR_REASON_NODE_UNREACHABLE).removeprefix("ERROR_REASON_")
+_OF_MODELS = ("HUB_", "MODEL_")
 
 
 def from_rpc(error: grpc.RpcError, server: str) -> CommandError:
@@ -71,8 +72,11 @@ def from_rpc(error: grpc.RpcError, server: str) -> CommandError:
     code, details = _code(error), _details(error)
     info = _error_info(error)
     if info is not None:
-        # A node out of reach is the fleet's state; the controller itself answered.
-        exit_code = Exit.FAILED if info.reason == _NODE_UNREACHABLE else _EXITS.get(code, Exit.FAILED)
+        # A node or a hub out of reach is not the controller, which answered; a model that cannot be read is no state.
+        elsewhere = info.reason == _NODE_UNREACHABLE or (
+            info.reason.startswith(_OF_MODELS) and code is not grpc.StatusCode.NOT_FOUND
+        )
+        exit_code = Exit.FAILED if elsewhere else _EXITS.get(code, Exit.FAILED)
         return CommandError(exit_code, info.reason, details)
     if code is grpc.StatusCode.UNAVAILABLE:
         return _unreachable(details, server)

@@ -25,6 +25,7 @@ from motorpool_cli.commands import (
     fleet,
     login,
     logs,
+    models,
     tokens,
     workloads,
 )
@@ -139,7 +140,7 @@ def keep_options(
     keep(options.as_typed(line))
 
 
-for _noun in (login, cluster, fleet, deploy, workloads, delete, describe, explain, logs, events, tokens):
+for _noun in (login, cluster, fleet, models, deploy, workloads, delete, describe, explain, logs, events, tokens):
     _noun.add_to(app)
 
 

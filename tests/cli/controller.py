@@ -46,6 +46,7 @@ class Controller:
         self.events: list[v1.Event] = []
         self.explanations: dict[str, v1.ExplainDeploymentResponse] = {}
         self.logs: dict[str, list[str]] = {}
+        self.inspections: list[v1.InspectModelResponse] = []
         self.requests: list[Message] = []
         self.page_size = 1000
         # What happens once a deployment was created, and step by step while somebody watches.
@@ -62,6 +63,7 @@ class Controller:
         v1.add_BackendServiceServicer_to_server(_Backends(self), self._server)
         v1.add_DeploymentServiceServicer_to_server(_Deployments(self), self._server)
         v1.add_InstanceServiceServicer_to_server(_Instances(self), self._server)
+        v1.add_ModelServiceServicer_to_server(_Models(self), self._server)
         v1.add_EventServiceServicer_to_server(_Events(self), self._server)
         v1.add_TokenServiceServicer_to_server(_Tokens(self), self._server)
         v1.add_WatchServiceServicer_to_server(_Watch(self), self._server)
@@ -314,6 +316,14 @@ class _Instances(_Servicer, v1.InstanceServiceServicer):
         while request.follow and context.is_active():
             yield v1.StreamInstanceLogsResponse(lines=["still here"])
             self.of.wait()
+
+
+class _Models(_Servicer, v1.ModelServiceServicer):
+    def InspectModel(
+        self, request: v1.InspectModelRequest, context: grpc.ServicerContext
+    ) -> Iterator[v1.InspectModelResponse]:
+        self.of.requests.append(request)
+        yield from self.of.inspections
 
 
 class _Events(_Servicer, v1.EventServiceServicer):

@@ -195,3 +195,67 @@ def fill(controller: Controller) -> None:
     controller.tokens["tokens/t1"] = v1.Token(
         name="tokens/t1", role=v1.ROLE_JOIN, description="rack 1", create_time=NOON, expire_time=NOON, uses_left=1
     )
+
+
+INSPECTION = v1.ModelInspection(
+    source=v1.ModelSource(
+        hugging_face=v1.HuggingFaceSource(repository="o/n", file="*Q4*.gguf", revision="v1"),
+    ),
+    read_from="https://hub.example",
+    commit="c0ffee",
+    fetched_bytes=1536 * 1024,
+    facts=v1.ModelFacts(
+        format="gguf",
+        architecture="qwen3moe",
+        quantization="Q4_K_M",
+        display_name="Qwen3",
+        categories=["llm"],
+        parameter_count=30_532_122_624,
+        weight_bytes=19 * GIB,
+        files=["a.gguf"],
+        file_bytes=19 * GIB,
+        layers=48,
+        layer_kinds=[v1.LAYER_KIND_SLIDING] * 40 + [v1.LAYER_KIND_FULL] * 8,
+        heads=[32],
+        kv_heads=[4],
+        experts=128,
+        experts_used=8,
+        context_length=40_960,
+        roles=v1.RoleBytes(embedding=GIB, layers=2 * GIB, experts=16 * GIB, output=10 * 1024**2),
+    ),
+    backend="llama_cpp",
+    estimates=[
+        v1.ContextEstimate(
+            context_length=8192,
+            host=v1.Estimate(
+                upper_bytes=20 * GIB, lower_bytes=20 * GIB, kv_bytes=GIB, provenance="llama.cpp by header"
+            ),
+            device=v1.Estimate(upper_bytes=21 * GIB, lower_bytes=19 * GIB),
+        ),
+        v1.ContextEstimate(
+            context_length=40_960,
+            host=v1.Estimate(provenance="unknown: --override-tensor divides the model in its own way"),
+        ),
+    ],
+    backends=[
+        v1.BackendVerdict(
+            backend="llama_cpp",
+            fits=True,
+            message="llama_cpp runs gguf models of this architecture",
+            nodes=["nodes/a", "nodes/b"],
+        ),
+        v1.BackendVerdict(
+            backend="vllm",
+            reason="FORMAT_UNSUPPORTED",
+            message="vllm: it reads safetensors, and the model is gguf",
+            nodes=["nodes/c"],
+        ),
+    ],
+    findings=["something to know"],
+)
+INSPECTION_STEPS = [
+    v1.InspectModelResponse(
+        progress=v1.InspectionProgress(asked="the hub", file="a.gguf", requests=3, fetched_bytes=1024)
+    ),
+    v1.InspectModelResponse(result=INSPECTION),
+]

@@ -9,7 +9,7 @@ from motorpool import v1
 from motorpool_cli.main import app
 from tests.cli.authority import Authority
 from tests.cli.controller import Controller
-from tests.cli.fleet import fill
+from tests.cli.fleet import INSPECTION_STEPS, fill
 from tests.cli.test_readme import VISIBLE
 
 LINES = {
@@ -25,6 +25,7 @@ LINES = {
     "endpoint": ("smollm2",),
     "events": (),
     "explain": ("smollm2",),
+    "model inspect": ("hf:o/n",),
     "instances": (),
     "nodes": (),
     "plugins": (),
@@ -47,6 +48,7 @@ def test_yaml_is_the_same_document_as_json(authority: Authority, tmp_path: Path,
         controller = Controller(authority, tmp_path / output)
         try:
             fill(controller)
+            controller.inspections = INSPECTION_STEPS
             controller.explanations["deployments/smollm2"] = v1.ExplainDeploymentResponse()
             line = ["--config", str(controller.client_file), *command.split(), *LINES[command], "--output", output]
             done = CliRunner().invoke(app, line)

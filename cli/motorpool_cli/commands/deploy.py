@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,6 +15,7 @@ from motorpool_cli.commands.progress import Progress
 from motorpool_cli.context import Output, client
 from motorpool_cli.failures import CommandError, Exit
 from motorpool_cli.output import Format, note, plain, print_document, print_facts, say
+from motorpool_cli.sources import complete_source, source_of
 
 
 class Strategy(enum.StrEnum):
@@ -43,7 +43,15 @@ def add_to(app: typer.Typer) -> None:
 
 def deploy(
     name: Annotated[str, typer.Argument(help="Name of the deployment: lower-case letters, digits, dashes.")],
-    model: Annotated[str, typer.Option("--model", "-m", help="Absolute path of the model on the nodes.")],
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            "-m",
+            help="/path on the nodes, hf:OWNER/NAME[:FILE][@REVISION] or ms:OWNER/NAME….",
+            autocompletion=complete_source,
+        ),
+    ],
     parameters: Annotated[
         list[str] | None, typer.Argument(help="After `--`: arguments of the engine, as on its command line.")
     ] = None,
@@ -70,7 +78,7 @@ def deploy(
     """Deploy a model; arguments after `--` go to the engine."""
     with client(output) as connected:
         spec = v1.DeploymentSpec(
-            model=v1.ModelSource(local_path=_path(model)),
+            model=source_of("--model", model),
             replicas=replicas,
             backend=backend,
             backend_version=backend_version,
@@ -105,17 +113,6 @@ def deploy(
         elif not wait and not dry_run:
             bare = text.bare(created.name)
             say(f"See it come up with `motorpool ps`; `motorpool explain {bare}` says why if it does not.")
-
-
-def _path(model: str) -> str:
-    if not Path(model).is_absolute():
-        raise CommandError(
-            Exit.USAGE,
-            "MODEL_PATH_RELATIVE",
-            f"--model {model} is not an absolute path. It is read on the nodes, not here: give it as the nodes see it, "
-            "e.g. /models/smollm2.gguf.",
-        )
-    return model
 
 
 def _pairs(option: str, values: list[str] | None) -> dict[str, str]:

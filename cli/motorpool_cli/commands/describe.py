@@ -9,7 +9,7 @@ import grpc
 import typer
 
 from motorpool import v1
-from motorpool_cli import text
+from motorpool_cli import sources, text
 from motorpool_cli.client import TIMEOUT_SECONDS, Client
 from motorpool_cli.commands import workloads
 from motorpool_cli.commands.events import print_events
@@ -91,7 +91,7 @@ def _print_deployment(deployment: v1.Deployment) -> None:
             ("Deployment", text.bare(deployment.name)),
             ("State", text.word(v1.DeploymentState, deployment.state)),
             ("Running", f"{deployment.running_replicas} of {workloads.wished(deployment)}"),
-            ("Model", workloads.source(spec.model)),
+            ("Model", sources.words(spec.model)),
             (
                 "Format",
                 " ".join(word for word in (facts.format, facts.architecture, facts.quantization) if word),

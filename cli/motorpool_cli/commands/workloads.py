@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from motorpool import v1
-from motorpool_cli import text
+from motorpool_cli import sources, text
 from motorpool_cli.client import TIMEOUT_SECONDS
 from motorpool_cli.context import Output, client, complete_deployment
 from motorpool_cli.lists import list_deployments, list_instances
@@ -41,7 +41,7 @@ def deployments(output: Output = Format.TABLE) -> None:
                 text.word(v1.DeploymentState, deployment.state),
                 f"{deployment.running_replicas}/{wished(deployment)}",
                 deployment.spec.backend or "automatic",
-                source(deployment.spec.model),
+                sources.words(deployment.spec.model),
                 text.size(deployment.estimate.upper_bytes if deployment.estimate.HasField("upper_bytes") else None),
                 text.age(deployment.create_time),
             )
@@ -54,19 +54,6 @@ def deployments(output: Output = Format.TABLE) -> None:
 def wished(deployment: v1.Deployment) -> int:
     """Return how many instances a deployment wishes for."""
     return deployment.spec.replicas if deployment.spec.HasField("replicas") else 1
-
-
-def source(model: v1.ModelSource) -> str:
-    """Return a model's source in one word."""
-    match model.WhichOneof("source"):
-        case "local_path":
-            return model.local_path
-        case "hugging_face":
-            return f"hf:{model.hugging_face.repository}"
-        case "model_scope":
-            return f"ms:{model.model_scope.model_id}"
-        case _:
-            return text.UNKNOWN
 
 
 def instances(

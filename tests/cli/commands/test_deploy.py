@@ -119,7 +119,7 @@ def test_findings(motorpool: Motorpool) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--model", "models/a.gguf"), "models/a.gguf is not an absolute path"),
+        (("--model", "models/a.gguf"), "models/a.gguf looks like a path that is not absolute"),
         (("--model", "~/a.gguf"), "as the nodes see it"),
         (("--model", "/a", "--env", "HF_TOKEN_hunter2"), "--env takes KEY=VALUE"),
         (("--model", "/a", "--env", "=1"), "--env takes KEY=VALUE"),
