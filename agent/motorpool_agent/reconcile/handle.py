@@ -32,8 +32,9 @@ class Container:
     """What a container's launch has beside a process's.
 
     ``mounts`` are the host's paths by the container's, all read-only; without an ``entrypoint`` it is the image's.
-    ``runtime`` and ``cdi_devices`` are two ways to the same devices; the executor takes the one that the host knows.
-    ``labels`` name the launch; whose it is, the executor adds.
+    ``runtime``, ``device_nodes`` and ``cdi_devices`` are three ways to the same devices; the executor takes the first
+    that the host knows. With the nodes go ``device_mounts`` (as ``mounts``), ``renamed_nodes`` (the container's path by
+    the host's), ``groups`` and ``capabilities``. ``labels`` name the launch; whose it is, the executor adds.
     """
 
     image: str
@@ -43,6 +44,10 @@ class Container:
     device_nodes: tuple[str, ...] = ()
     runtime: str = ""
     cdi_devices: tuple[str, ...] = ()
+    device_mounts: Mapping[str, str] = field(default_factory=dict)
+    renamed_nodes: Mapping[str, str] = field(default_factory=dict)
+    groups: tuple[str, ...] = ()
+    capabilities: tuple[str, ...] = ()
     memory_limit_bytes: int | None = None
 
 

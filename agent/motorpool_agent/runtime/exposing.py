@@ -28,9 +28,14 @@ def by_vendor(devices: Sequence[Device]) -> Mapping[str, tuple[str, ...]]:
     return {vendor: tuple(each.device_id for each in devices if each.vendor == vendor) for vendor in vendors}
 
 
-def environment(assignment: Assignment, exposures: Sequence[Exposure]) -> Mapping[str, str]:
+def environment(
+    assignment: Assignment, exposures: Sequence[Exposure], *, in_container: bool = False
+) -> Mapping[str, str]:
     """Return the variables that hand the devices over; raise ``LaunchError`` if the deployment sets one of them."""
-    env = {name: value for exposure in exposures for name, value in exposure.env.items()}
+    env: dict[str, str] = {}
+    for exposure in exposures:
+        anew = exposure.container_env if in_container else None
+        env |= exposure.env if anew is None else anew
     for name in sorted(env.keys() & assignment.env.keys()):
         raise LaunchError(
             "POLICY_DENIED",

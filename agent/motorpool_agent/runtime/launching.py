@@ -222,10 +222,14 @@ def container(
             labels.DIGEST: assignment.digest,
         },
         entrypoint=launch.entrypoint,
-        mounts={**model_mounts(path), **{target: host for each in exposures for host, target in each.mounts.items()}},
+        mounts=model_mounts(path),
         device_nodes=tuple(node for each in exposures for node in each.device_nodes),
         runtime=next((each.container_runtime for each in exposures if each.container_runtime), ""),
         cdi_devices=tuple(device for each in exposures for device in each.cdi_devices),
+        device_mounts={target: host for each in exposures for host, target in each.mounts.items()},
+        renamed_nodes={host: path for each in exposures for host, path in each.renamed_nodes.items()},
+        groups=tuple(dict.fromkeys(group for each in exposures for group in each.groups)),
+        capabilities=tuple(dict.fromkeys(name for each in exposures for name in each.capabilities)),
         memory_limit_bytes=assignment.memory_limit_bytes,
     )
 

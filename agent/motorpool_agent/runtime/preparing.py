@@ -65,7 +65,7 @@ async def prepare(
     exposures = [
         await _asked(context.backends.expose(vendor, ids)) for vendor, ids in exposing.by_vendor(devices).items()
     ]
-    device_env = exposing.environment(assignment, exposures)
+    device_env = exposing.environment(assignment, exposures, in_container=bool(image))
     say(State.STARTING, "asking the backend's plugin")
     address = context.ports.address(local_only=assignment.local_only)
     port = context.ports.reserve(assignment.assignment_id, address, last=last_port, avoid=avoid_ports)

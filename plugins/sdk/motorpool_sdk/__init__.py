@@ -10,6 +10,7 @@ from motorpool_sdk.accelerator import (
     MemoryKind,
     Process,
     Sample,
+    SourceReport,
 )
 from motorpool_sdk.backend import (
     BackendPlugin,
@@ -60,6 +61,7 @@ __all__ = [
     "Sample",
     "SdkError",
     "Severity",
+    "SourceReport",
     "Version",
     "WireError",
     "discover",

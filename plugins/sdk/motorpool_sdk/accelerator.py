@@ -87,17 +87,40 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exposure:
-    """How chosen devices are handed to a process or container."""
+    """How chosen devices are handed to a process or container.
+
+    A container gets them in the first of three ways that its host has: ``container_runtime``; ``device_nodes`` with
+    ``mounts`` (the host's path to the container's, read-only), ``groups`` and ``capabilities``; ``cdi_devices``.
+    ``renamed_nodes`` are nodes that have another path in the container. ``container_env`` is a container's in place of
+    ``env``, where devices are counted anew there.
+    """
 
     env: Mapping[str, str] = field(default_factory=dict)
     device_nodes: tuple[str, ...] = ()
     mounts: Mapping[str, str] = field(default_factory=dict)
     container_runtime: str = ""
     cdi_devices: tuple[str, ...] = ()
+    container_env: Mapping[str, str] | None = None
+    renamed_nodes: Mapping[str, str] = field(default_factory=dict)
+    groups: tuple[str, ...] = ()
+    capabilities: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceReport:
+    """A way to the devices that a plugin tried: a library, a command. ``failure`` is empty where it answered."""
+
+    name: str
+    path: str = ""
+    failure: str = ""
+    in_use: bool = False
 
 
 class AcceleratorPlugin(Protocol):
-    """What an accelerator plugin registers. Each call runs in the plugin's own process, with a deadline."""
+    """What an accelerator plugin registers. Each call runs in the plugin's own process, with a deadline.
+
+    It may also have ``sources() -> Sequence[SourceReport]``, for `motorpool-agent devices --explain`.
+    """
 
     def fingerprint(self) -> Sequence[Device | DeviceError]:
         """Return every device there is, usable or not."""

@@ -47,7 +47,10 @@ def sample_faults(sample: Sample) -> tuple[str, ...]:
 
 def exposure_faults(exposure: Exposure, manifest: Manifest) -> tuple[str, ...]:
     """Return what is wrong with how devices are handed over."""
-    return tuple(_env_faults("env", exposure.env, manifest))
+    return (
+        *_env_faults("env", exposure.env, manifest),
+        *_env_faults("container_env", exposure.container_env or {}, manifest),
+    )
 
 
 def _profile_faults(profile: Profile, manifest: Manifest) -> Iterator[str]:

@@ -38,26 +38,20 @@ def creation(
     host = {
         "NetworkMode": "bridge",
         "PortBindings": ports,
-        "Mounts": [
-            {"Type": "bind", "Source": source, "Target": target, "ReadOnly": True}
-            for target, source in container.mounts.items()
-        ],
         # Restarts are ours: a container that comes back by itself would be nobody's.
         "RestartPolicy": {"Name": "no"},
         # Enough to bridge an agent's absence; what it copied is kept in its own files.
         "LogConfig": {"Type": "json-file", "Config": {"max-size": str(logs.LIMIT_BYTES), "max-file": str(logs.FILES)}},
         "SecurityOpt": ["no-new-privileges"],
         "ShmSize": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // _SHARED_MEMORY_SHARE,
-        "Devices": [
-            {"PathOnHost": node, "PathInContainer": node, "CgroupPermissions": "rw"} for node in container.device_nodes
-        ],
     }
     if abilities.init:
         host["Init"] = True
     if container.memory_limit_bytes:
         # Both, or as much again could be swapped out.
         host |= {"Memory": container.memory_limit_bytes, "MemorySwap": container.memory_limit_bytes}
-    host |= _handed_over(container, abilities)
+    handed_over = _handed_over(container, abilities)
+    host |= {**handed_over, "Mounts": [*_mounts(container.mounts), *handed_over.get("Mounts", ())]}
     body: dict[str, Any] = {
         "Image": container.image,
         "Env": [f"{name}={value}" for name, value in record.environment.items()],
@@ -75,9 +69,27 @@ def creation(
 
 
 def _handed_over(container: Container, abilities: Abilities) -> dict[str, Any]:
-    """Return the vendor's runtime where the engine knows it, else CDI: a plugin names both, and one is enough."""
+    """Return the first way to the devices that works here: a plugin names several, and one is enough.
+
+    The vendor's runtime where the engine knows it, for that is what its owner installed; else the bare nodes, which
+    need nothing installed; else CDI.
+    """
     if container.runtime in abilities.runtimes:
         return {"Runtime": container.runtime}
+    if container.device_nodes:
+        return {
+            "Devices": [
+                {
+                    "PathOnHost": node,
+                    "PathInContainer": container.renamed_nodes.get(node, node),
+                    "CgroupPermissions": "rw",
+                }
+                for node in container.device_nodes
+            ],
+            "Mounts": _mounts(container.device_mounts),
+            "GroupAdd": list(container.groups),
+            "CapAdd": list(container.capabilities),
+        }
     if container.cdi_devices and abilities.cdi:
         return {"DeviceRequests": [{"Driver": "cdi", "DeviceIDs": list(container.cdi_devices)}]}
     if not container.runtime and not container.cdi_devices:
@@ -93,3 +105,9 @@ def _handed_over(container: Container, abilities: Abilities) -> dict[str, Any]:
         f"this node's Docker Engine hands no devices to containers by {ways}; install the vendor's container toolkit, "
         "restart dockerd (`docker info` then lists it), or deploy without an image",
     )
+
+
+def _mounts(sources: Mapping[str, str]) -> list[dict[str, Any]]:
+    return [
+        {"Type": "bind", "Source": source, "Target": target, "ReadOnly": True} for target, source in sources.items()
+    ]

@@ -66,7 +66,13 @@ def test_record_of_a_container(tmp_path: Path) -> None:
     """
     wish = replace(assignment(tmp_path, image="engine:1"), env={"A": "b"}, memory_limit_bytes=5)
     exposure = Exposure(
-        device_nodes=("/dev/acme0",), mounts={"/opt/acme": "/opt/acme"}, container_runtime="acme", cdi_devices=("a=1",)
+        device_nodes=("/dev/acme0",),
+        mounts={"/opt/acme": "/opt/acme"},
+        container_runtime="acme",
+        cdi_devices=("a=1",),
+        renamed_nodes={"/dev/acme0": "/dev/acme"},
+        groups=("44",),
+        capabilities=("SYS_PTRACE",),
     )
     launch = replace(LAUNCH, entrypoint=("/serve",), secrets={"KEY": "s3cret"})
     container = launching.container(wish, launch, "engine:1", tmp_path / "model.gguf", [exposure])
@@ -79,7 +85,13 @@ def test_record_of_a_container(tmp_path: Path) -> None:
     )
     assert {"A": "b", "KEY": "s3cret"} == record.environment
     assert "" == record.working_directory
-    assert {str(tmp_path): str(tmp_path), "/opt/acme": "/opt/acme"} == container.mounts
+    assert {str(tmp_path): str(tmp_path)} == container.mounts
+    assert ({"/opt/acme": "/opt/acme"}, {"/dev/acme0": "/dev/acme"}, ("44",), ("SYS_PTRACE",)) == (
+        container.device_mounts,
+        container.renamed_nodes,
+        container.groups,
+        container.capabilities,
+    )
     assert (("/dev/acme0",), "acme", ("a=1",), 5) == (
         container.device_nodes,
         container.runtime,

@@ -63,28 +63,44 @@ def test_entrypoint_instead_of_the_images() -> None:
     assert ["/serve"] == creation(_record(container), container, {}, Abilities())["Entrypoint"]
 
 
+CDI = {"DeviceRequests": [{"Driver": "cdi", "DeviceIDs": ["acme.com/gpu=1"]}]}
+NODES = {
+    "Devices": [{"PathOnHost": "/dev/acme0", "PathInContainer": "/dev/acme", "CgroupPermissions": "rw"}],
+    "GroupAdd": ["44"],
+    "CapAdd": ["SYS_PTRACE"],
+}
+
+
 @pytest.mark.parametrize(
-    ("abilities", "expected"),
+    ("abilities", "nodes", "expected", "mounted"),
     [
-        (Abilities(runtimes=frozenset({"runc", "acme"}), cdi=True), {"Runtime": "acme"}),
-        (Abilities(cdi=True), {"DeviceRequests": [{"Driver": "cdi", "DeviceIDs": ["acme.com/gpu=1"]}]}),
+        (Abilities(runtimes=frozenset({"runc", "acme"}), cdi=True), ("/dev/acme0",), {"Runtime": "acme"}, []),
+        (Abilities(cdi=True), ("/dev/acme0",), NODES, ["/opt/acme"]),
+        (Abilities(cdi=True), (), CDI, []),
     ],
 )
-def test_devices_are_handed_over_once(abilities: Abilities, expected: dict[str, object]) -> None:
+def test_devices_are_handed_over_once(
+    abilities: Abilities, nodes: tuple[str, ...], expected: dict[str, object], mounted: list[str]
+) -> None:
     """
-    Devices come by the vendor's runtime where the Docker Engine knows it, else by CDI, never by both.
+    Devices come by the vendor's runtime where the Docker Engine knows it, else as nodes, else by CDI, by one of them.
     """
     container = Container(
         image="engine:1",
         labels={},
-        device_nodes=("/dev/acme0",),
+        device_nodes=nodes,
         runtime="acme",
         cdi_devices=("acme.com/gpu=1",),
+        device_mounts={"/opt/acme": "/opt/acme"},
+        renamed_nodes={"/dev/acme0": "/dev/acme"},
+        groups=("44",),
+        capabilities=("SYS_PTRACE",),
     )
     host = creation(_record(container), container, {}, abilities)["HostConfig"]
 
-    assert expected == {name: host[name] for name in ("Runtime", "DeviceRequests") if name in host}
-    assert ["/dev/acme0"] == [one["PathOnHost"] for one in host["Devices"]]
+    ways = ("Runtime", "Devices", "DeviceRequests", "GroupAdd", "CapAdd")
+    assert expected == {name: host[name] for name in ways if name in host}
+    assert mounted == [mount["Source"] for mount in host["Mounts"]]
 
 
 def test_devices_that_cannot_be_handed_over() -> None:
