@@ -77,6 +77,7 @@ def _accelerator_calls(plugin: AcceleratorPlugin) -> Mapping[str, Call]:
         "sample": lambda body: tuple(plugin.sample(ids(body))),
         "health": lambda body: plugin.health(ids(body)),
         "expose": lambda body: plugin.expose(ids(body)),
+        "sources": lambda _body: tuple(getattr(plugin, "sources", tuple)()),
     }
 
 

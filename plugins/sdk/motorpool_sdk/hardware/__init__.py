@@ -1,0 +1,26 @@
+"""What plugins for accelerators are built from: libraries, commands, the PCI bus, and the plugin around them."""
+
+from motorpool_sdk.hardware.bus import Bus
+from motorpool_sdk.hardware.cards import CardPlugin, Patience
+from motorpool_sdk.hardware.commands import Command
+from motorpool_sdk.hardware.library import CLibrary, Signature, text
+from motorpool_sdk.hardware.pci import PciDevice, numa_node, pci_address, pci_devices
+from motorpool_sdk.hardware.sources import CallError, Source, Unavailable, Verdict
+
+__all__ = [
+    "Bus",
+    "CLibrary",
+    "CallError",
+    "CardPlugin",
+    "Command",
+    "Patience",
+    "PciDevice",
+    "Signature",
+    "Source",
+    "Unavailable",
+    "Verdict",
+    "numa_node",
+    "pci_address",
+    "pci_devices",
+    "text",
+]
