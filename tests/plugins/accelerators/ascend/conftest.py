@@ -1,0 +1,28 @@
+"""A made-up DCMI."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.plugins.accelerators.harness.machine import FakeLibrary, compile_library
+
+SOURCE = Path(__file__).with_name("fake_dcmi.c")
+NEWER = ("dcmi_get_card_list", "dcmi_get_device_chip_info_v2", "dcmi_get_device_ip", "dcmi_get_device_resource_info")
+
+
+@pytest.fixture(scope="session", name="compiled")
+def make_compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library of a driver of today."""
+    return compile_library(SOURCE, tmp_path_factory.mktemp("dcmi") / "libdcmi.so")
+
+
+@pytest.fixture(scope="session", name="old_compiled")
+def make_old_compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library of an old driver."""
+    return compile_library(SOURCE, tmp_path_factory.mktemp("old-dcmi") / "libdcmi.so", without=NEWER)
+
+
+@pytest.fixture(name="dcmi")
+def make_dcmi(tmp_path: Path, compiled: Path) -> FakeLibrary:
+    """The library in a folder of the test's own."""
+    return FakeLibrary(tmp_path / "dcmi", compiled)
