@@ -16,6 +16,7 @@ HEADS = 4
 KV_HEADS = 2
 FEED_FORWARD_FACTOR = 3
 SEED = 5
+VOCABULARY = 576
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}"
@@ -67,7 +68,7 @@ def make_tiny_gguf(path: Path, *, width: int = 64, layers: int = 2, context: int
     writer.add_rope_dimension_count(width // HEADS)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_vocab_size(len(tokens))
-    _add_tokenizer(writer, tokens)
+    add_words(writer)
     for name, weights in _tensors(tokens, width, layers):
         writer.add_tensor(name, weights)
     writer.write_header_to_file()
@@ -92,7 +93,9 @@ def _vocabulary() -> list[_Token]:
     return tokens + [_Token(f"<pad{index}>", gguf.TokenType.UNUSED, -1e4) for index in range(padding)]
 
 
-def _add_tokenizer(writer: gguf.GGUFWriter, tokens: list[_Token]) -> None:
+def add_words(writer: gguf.GGUFWriter) -> None:
+    """Write the tokenizer of VOCABULARY tokens, and a chat template."""
+    tokens = _vocabulary()
     writer.add_tokenizer_model("llama")
     writer.add_token_list([token.text for token in tokens])
     writer.add_token_scores([token.score for token in tokens])
