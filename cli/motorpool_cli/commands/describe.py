@@ -9,7 +9,7 @@ import grpc
 import typer
 
 from motorpool import v1
-from motorpool_cli import sources, text
+from motorpool_cli import estimates, sources, text
 from motorpool_cli.client import TIMEOUT_SECONDS, Client
 from motorpool_cli.commands import workloads
 from motorpool_cli.commands.events import print_events
@@ -103,7 +103,9 @@ def _print_deployment(deployment: v1.Deployment) -> None:
                 " ".join(word for word in (spec.backend or "automatic", spec.backend_version) if word),
             ),
             ("Parameters", " ".join(spec.parameters)),
-            ("Needs", _estimate(deployment.estimate)),
+            ("Needs", estimates.summary(deployment.estimate)),
+            ("Itemised", estimates.items(deployment.estimate)),
+            ("Measured", estimates.measured(deployment.estimate)),
             ("Exposure", text.word(v1.Exposure, spec.exposure or v1.EXPOSURE_NODE).lower()),
             ("Generation", str(deployment.generation)),
             ("Created", text.clock(deployment.create_time)),
@@ -111,22 +113,6 @@ def _print_deployment(deployment: v1.Deployment) -> None:
             *(("Note", finding) for finding in deployment.findings),
         )
     )
-
-
-def _estimate(estimate: v1.Estimate) -> str:
-    if not estimate.HasField("upper_bytes"):
-        return estimate.provenance or text.UNKNOWN
-    parts = [
-        f"{word} {text.size(count)}"
-        for word, known, count in (
-            ("weights", estimate.HasField("weights_bytes"), estimate.weights_bytes),
-            ("kv cache", estimate.HasField("kv_bytes"), estimate.kv_bytes),
-            ("activations", estimate.HasField("activations_bytes"), estimate.activations_bytes),
-            ("runtime", estimate.HasField("runtime_bytes"), estimate.runtime_bytes),
-        )
-        if known
-    ]
-    return f"{text.size(estimate.upper_bytes)} ({', '.join(parts)}; {estimate.provenance})"
 
 
 def _print_instance(instance: v1.Instance) -> None:

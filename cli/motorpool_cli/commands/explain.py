@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from motorpool import v1
-from motorpool_cli import text
+from motorpool_cli import estimates, text
 from motorpool_cli.client import TIMEOUT_SECONDS
 from motorpool_cli.context import Output, client, complete_deployment
 from motorpool_cli.output import Format, plain, print_document, print_table, say
@@ -33,6 +33,9 @@ def explain(
     estimate = found.estimate
     if estimate.HasField("upper_bytes"):
         say(f"An instance needs {text.size(estimate.upper_bytes)}: {estimate.provenance}")
+        for what, words in (("Itemised", estimates.items(estimate)), ("Measured", estimates.measured(estimate))):
+            if words:
+                say(f"{what}: {words}")
     elif estimate.provenance:
         say(f"What an instance needs is unknown: {estimate.provenance}")
     for instance in found.instances:

@@ -15,9 +15,22 @@ class Confidence(StrEnum):
     HIGH = "high"
 
 
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One named part of a sum."""
+
+    name: str
+    size_bytes: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """Memory an instance needs. ``upper`` is what is claimed."""
+    """Memory an instance needs. ``upper`` is what is claimed.
+
+    ``items`` is a second sum, part by part, where the claim follows a rule of thumb; ``missing`` names what would have
+    to be known (a field of the facts, an option) where ``upper`` is None. ``measured`` is the highest that the same
+    model was seen to hold, and ``measured_difference`` what that is above the formula.
+    """
 
     weights: int | None = None
     kv: int | None = None
@@ -27,6 +40,10 @@ class Estimate:
     upper: int | None = None
     provenance: str = ""
     confidence: Confidence | None = None
+    items: tuple[Item, ...] = ()
+    missing: tuple[str, ...] = ()
+    measured: int | None = None
+    measured_difference: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

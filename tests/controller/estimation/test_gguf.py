@@ -11,7 +11,7 @@ from motorpool_controller.domain.placement import Confidence
 from motorpool_controller.domain.sizes import MIB
 from motorpool_controller.estimation.gguf import GgufEstimate, estimate
 from motorpool_controller.estimation.needs import needs_of
-from motorpool_formats.facts import ModelFacts
+from motorpool_formats.facts import Companion, LatentAttention, LayerKind, ModelFacts, RecurrentState, RoleBytes
 from tests.controller.fleets import OPTIONS, SMOLLM2, profile, spec
 
 RESIDENT_MIB = 348
@@ -75,6 +75,7 @@ def test_an_unknown_is_never_a_number(field: str) -> None:
     unknown = estimated(facts=replace(SMOLLM2, **{field: None})).host  # type: ignore[arg-type]  # parametrised
 
     assert unknown.upper is None
+    assert unknown.missing == (field,)
     assert unknown.provenance.startswith("unknown: ")
 
 
@@ -88,12 +89,108 @@ def test_what_cannot_be_sized_is_unknown(arguments: tuple[str, ...]) -> None:
 
 def test_a_model_divided_by_hand_is_unknown_on_a_device() -> None:
     """
-    Options that keep experts or cache in host memory leave the split to the operator's claim.
+    Options that place tensors by name leave the split to the operator's claim.
     """
-    divided = estimated("--cpu-moe")
+    divided = estimated("--override-tensor", "exps=CPU")
 
     assert divided.device.upper is None
+    assert divided.device.missing == ("--override-tensor",)
     assert divided.host.upper == estimated().host.upper
+
+
+def test_experts_that_are_not_told_apart_are_unknown_on_a_device() -> None:
+    """
+    Experts can be kept in host memory by estimate only where the headers tell their bytes; a dense model has none.
+    """
+    mixture = replace(SMOLLM2, experts=8, experts_used=2)
+
+    assert estimated("--cpu-moe", facts=mixture).device.missing == ("layer_expert_bytes",)
+    assert estimated("--cpu-moe").device.upper == estimated().device.upper
+
+
+def test_older_servers_make_room_for_more_logits() -> None:
+    """
+    Servers that tell no build, or one from before the change, reserve logits for a whole batch; so do embeddings.
+    """
+
+    def activations(*arguments: str, versions: tuple[str, ...] = ()) -> int | None:
+        wide = replace(SMOLLM2, vocab_size=200_000)
+        return estimate(wide, OPTIONS, parse(arguments, OPTIONS), versions).host.activations
+
+    few = activations(versions=("xllamacpp-2026.10.11549", "b11434"))
+    many = activations("--embeddings")
+
+    assert few == activations()
+    assert few is not None
+    assert many is not None
+    assert many - few > 200_000 * 400 * 4
+    assert activations(versions=("b9000",)) == activations(versions=("1.0",)) == activations(versions=("b11434", "b1"))
+    assert activations(versions=("1.0",)) == many - 576 * 4  # its results are logits alone
+
+
+def test_a_state_and_a_cache_may_be_in_one_layer() -> None:
+    """
+    A hybrid layer has both; a recurrent one a state for each slot, whatever the context.
+    """
+    state = RecurrentState(convolution=100, state=900)
+    hybrid = replace(SMOLLM2, layer_kinds=(LayerKind.HYBRID,) * 30, recurrent=state)
+    recurrent = replace(SMOLLM2, layer_kinds=(LayerKind.RECURRENT,) * 30, recurrent=state)
+
+    assert estimated(facts=hybrid).host.kv == 180 * MIB + 30 * 1000 * 4
+    assert estimated("-np", "3", "-c", "999", facts=recurrent).host.kv == 3 * 30 * 1000 * 4
+
+
+def test_latent_attention_caches_one_vector() -> None:
+    """
+    512 + 64 elements a token and layer, whatever the heads are.
+    """
+    latent = replace(SMOLLM2, latent=LatentAttention(kv_rank=512, rope_dim=64, nope_dim=128))
+
+    assert estimated(facts=latent).host.kv == 30 * 8192 * 576 * 2
+
+
+def test_windowed_layers_may_have_heads_of_their_own() -> None:
+    """
+    Key and value widths of windowed layers count where they differ.
+    """
+    kinds = (LayerKind.SLIDING,) * 10 + (LayerKind.FULL,) * 20
+    facts = replace(SMOLLM2, layer_kinds=kinds, sliding_window=500, sliding_key_length=32, sliding_value_length=16)
+
+    # 500 + a batch of 512 is padded to 1024 cells.
+    assert estimated(facts=facts).host.kv == (20 * 8192 * 128 + 10 * 1024 * 48) * 3 * 2
+
+
+def test_shared_embeddings_in_four_bits_are_there_twice() -> None:
+    """
+    Processors multiply by another layout of Q4_0 than they look up; of Q8_0 they use one.
+    """
+    elements = 576 * 49_152
+
+    def weights(bytes_of_32: int) -> int | None:
+        embedding = elements // 32 * bytes_of_32
+        return estimated(
+            facts=replace(
+                SMOLLM2,
+                weight_bytes=30 * 2_216_448 + embedding,
+                nonlayer_bytes=embedding,
+                roles=RoleBytes(embedding=embedding, layers=30 * 2_216_448),
+            )
+        ).host.weights
+
+    assert weights(34) == 30 * 2_216_448 + elements // 32 * 34
+    assert weights(18) == 30 * 2_216_448 + 2 * elements // 32 * 18
+
+
+def test_adapters_count_where_they_were_read() -> None:
+    """
+    --lora adds the bytes of the file of that name, and is unknown without it.
+    """
+    adapted = replace(SMOLLM2, companions=(Companion(kind="adapter", file="a.gguf", file_bytes=9, weight_bytes=7),))
+    with_one, without = estimated("--lora", "/l/a.gguf", facts=adapted), estimated(facts=adapted)
+
+    assert with_one.host.weights == (without.host.weights or 0) + 7
+    assert with_one.device.weights == (without.device.weights or 0) + 7
+    assert estimated("--lora", "/l/b.gguf", facts=adapted).host.missing == ("--lora",)
 
 
 def test_the_prompt_cache_is_claimed() -> None:

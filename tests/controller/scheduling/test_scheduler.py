@@ -28,7 +28,7 @@ def test_a_model_on_a_node_without_devices_goes_to_host_memory() -> None:
 
     assert (placement.framework, placement.offloaded_layers) == ("cpu", 0)
     assert (placement.context_length, placement.parallel) == (8192, 1)
-    assert placement.members[0].claim.memory_bytes == 587_310_336
+    assert placement.members[0].claim.memory_bytes == 557_753_600
 
 
 def test_a_device_is_preferred_to_host_memory() -> None:
@@ -46,7 +46,7 @@ def test_a_device_too_small_leaves_host_memory_and_its_row() -> None:
     """
     The model runs on the processors, and the explanation still names the device that was short.
     """
-    plan = schedule(snapshot(node(devices=[device(memory=GIB)])), [request()])
+    plan = schedule(snapshot(node(devices=[device(memory=900 * MIB)])), [request()])
 
     assert where(plan) == ("nodes/a", ())
     assert plan.refusals[CHAT][0].subject == "nodes/a/devices/GPU-0"
@@ -71,7 +71,7 @@ def test_a_model_larger_than_the_machine_is_refused_with_its_figures() -> None:
     (row,) = plan.refusals[CHAT]
 
     assert (row.stage, row.reason, row.resource) == ("memory", "MEMORY_SHORT", "host memory")
-    assert (row.needed, row.available) == (587_310_336, 500 * MIB)
+    assert (row.needed, row.available) == (557_753_600, 500 * MIB)
     assert row.holders == ("reserved",)
     assert "--ctx-size" in row.message
     assert "quantisation" in row.message

@@ -70,4 +70,8 @@ def estimate_message(estimate: Estimate) -> v1.Estimate:
             if estimate.confidence is None
             else fields.number(v1.Confidence, "CONFIDENCE", estimate.confidence)
         ),
+        items=[v1.EstimateItem(name=item.name, size_bytes=item.size_bytes) for item in estimate.items],
+        missing=estimate.missing,
+        measured_bytes=estimate.measured,
+        measured_difference_bytes=estimate.measured_difference,
     )

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cmotorpool/v1/placement.proto\x12\x0cmotorpool.v1\"\xd6\x02\n\x08\x45stimate\x12\x1a\n\rweights_bytes\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x15\n\x08kv_bytes\x18\x02 \x01(\x03H\x01\x88\x01\x01\x12\x1e\n\x11\x61\x63tivations_bytes\x18\x03 \x01(\x03H\x02\x88\x01\x01\x12\x1a\n\rruntime_bytes\x18\x04 \x01(\x03H\x03\x88\x01\x01\x12\x18\n\x0blower_bytes\x18\x05 \x01(\x03H\x04\x88\x01\x01\x12\x18\n\x0bupper_bytes\x18\x06 \x01(\x03H\x05\x88\x01\x01\x12\x12\n\nprovenance\x18\x07 \x01(\t\x12,\n\nconfidence\x18\x08 \x01(\x0e\x32\x18.motorpool.v1.ConfidenceB\x10\n\x0e_weights_bytesB\x0b\n\t_kv_bytesB\x14\n\x12_activations_bytesB\x10\n\x0e_runtime_bytesB\x0e\n\x0c_lower_bytesB\x0e\n\x0c_upper_bytes\"6\n\x0b\x44\x65viceClaim\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x03\"I\n\x05\x43laim\x12\x14\n\x0cmemory_bytes\x18\x01 \x01(\x03\x12*\n\x07\x64\x65vices\x18\x02 \x03(\x0b\x32\x19.motorpool.v1.DeviceClaim\"Q\n\x0fPlacementMember\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\"\n\x05\x63laim\x18\x02 \x01(\x0b\x32\x13.motorpool.v1.Claim\x12\x0c\n\x04rank\x18\x03 \x01(\x05\"\xc1\x01\n\tPlacement\x12.\n\x07members\x18\x01 \x03(\x0b\x32\x1d.motorpool.v1.PlacementMember\x12\x11\n\tframework\x18\x02 \x01(\t\x12\x17\n\x0f\x62\x61\x63kend_version\x18\x03 \x01(\t\x12\x1d\n\x10offloaded_layers\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\r\n\x05score\x18\x05 \x01(\x01\x12\x15\n\rovercommitted\x18\x06 \x01(\x08\x42\x13\n\x11_offloaded_layers\"\xc2\x01\n\x07Refusal\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\r\n\x05\x63ount\x18\x04 \x01(\x05\x12\x10\n\x08resource\x18\x05 \x01(\t\x12\x13\n\x06needed\x18\x06 \x01(\x03H\x00\x88\x01\x01\x12\x16\n\tavailable\x18\x07 \x01(\x03H\x01\x88\x01\x01\x12\x0f\n\x07holders\x18\x08 \x03(\t\x12\x0f\n\x07message\x18\t \x01(\tB\t\n\x07_neededB\x0c\n\n_available\"\xb0\x01\n\tCandidate\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\"\n\x05\x63laim\x18\x02 \x01(\x0b\x32\x13.motorpool.v1.Claim\x12\r\n\x05score\x18\x03 \x01(\x01\x12\x33\n\x06scores\x18\x04 \x03(\x0b\x32#.motorpool.v1.Candidate.ScoresEntry\x1a-\n\x0bScoresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01*h\n\nConfidence\x12\x1a\n\x16\x43ONFIDENCE_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x43ONFIDENCE_LOW\x10\x01\x12\x15\n\x11\x43ONFIDENCE_MEDIUM\x10\x02\x12\x13\n\x0f\x43ONFIDENCE_HIGH\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cmotorpool/v1/placement.proto\x12\x0cmotorpool.v1\"0\n\x0c\x45stimateItem\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\"\x88\x04\n\x08\x45stimate\x12\x1a\n\rweights_bytes\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x15\n\x08kv_bytes\x18\x02 \x01(\x03H\x01\x88\x01\x01\x12\x1e\n\x11\x61\x63tivations_bytes\x18\x03 \x01(\x03H\x02\x88\x01\x01\x12\x1a\n\rruntime_bytes\x18\x04 \x01(\x03H\x03\x88\x01\x01\x12\x18\n\x0blower_bytes\x18\x05 \x01(\x03H\x04\x88\x01\x01\x12\x18\n\x0bupper_bytes\x18\x06 \x01(\x03H\x05\x88\x01\x01\x12\x12\n\nprovenance\x18\x07 \x01(\t\x12,\n\nconfidence\x18\x08 \x01(\x0e\x32\x18.motorpool.v1.Confidence\x12)\n\x05items\x18\t \x03(\x0b\x32\x1a.motorpool.v1.EstimateItem\x12\x0f\n\x07missing\x18\n \x03(\t\x12\x1b\n\x0emeasured_bytes\x18\x0b \x01(\x03H\x06\x88\x01\x01\x12&\n\x19measured_difference_bytes\x18\x0c \x01(\x03H\x07\x88\x01\x01\x42\x10\n\x0e_weights_bytesB\x0b\n\t_kv_bytesB\x14\n\x12_activations_bytesB\x10\n\x0e_runtime_bytesB\x0e\n\x0c_lower_bytesB\x0e\n\x0c_upper_bytesB\x11\n\x0f_measured_bytesB\x1c\n\x1a_measured_difference_bytes\"6\n\x0b\x44\x65viceClaim\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x03\"I\n\x05\x43laim\x12\x14\n\x0cmemory_bytes\x18\x01 \x01(\x03\x12*\n\x07\x64\x65vices\x18\x02 \x03(\x0b\x32\x19.motorpool.v1.DeviceClaim\"Q\n\x0fPlacementMember\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\"\n\x05\x63laim\x18\x02 \x01(\x0b\x32\x13.motorpool.v1.Claim\x12\x0c\n\x04rank\x18\x03 \x01(\x05\"\xc1\x01\n\tPlacement\x12.\n\x07members\x18\x01 \x03(\x0b\x32\x1d.motorpool.v1.PlacementMember\x12\x11\n\tframework\x18\x02 \x01(\t\x12\x17\n\x0f\x62\x61\x63kend_version\x18\x03 \x01(\t\x12\x1d\n\x10offloaded_layers\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\r\n\x05score\x18\x05 \x01(\x01\x12\x15\n\rovercommitted\x18\x06 \x01(\x08\x42\x13\n\x11_offloaded_layers\"\xc2\x01\n\x07Refusal\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\r\n\x05\x63ount\x18\x04 \x01(\x05\x12\x10\n\x08resource\x18\x05 \x01(\t\x12\x13\n\x06needed\x18\x06 \x01(\x03H\x00\x88\x01\x01\x12\x16\n\tavailable\x18\x07 \x01(\x03H\x01\x88\x01\x01\x12\x0f\n\x07holders\x18\x08 \x03(\t\x12\x0f\n\x07message\x18\t \x01(\tB\t\n\x07_neededB\x0c\n\n_available\"\xb0\x01\n\tCandidate\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\"\n\x05\x63laim\x18\x02 \x01(\x0b\x32\x13.motorpool.v1.Claim\x12\r\n\x05score\x18\x03 \x01(\x01\x12\x33\n\x06scores\x18\x04 \x03(\x0b\x32#.motorpool.v1.Candidate.ScoresEntry\x1a-\n\x0bScoresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01*h\n\nConfidence\x12\x1a\n\x16\x43ONFIDENCE_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x43ONFIDENCE_LOW\x10\x01\x12\x15\n\x11\x43ONFIDENCE_MEDIUM\x10\x02\x12\x13\n\x0f\x43ONFIDENCE_HIGH\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,22 +33,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CANDIDATE_SCORESENTRY']._loaded_options = None
   _globals['_CANDIDATE_SCORESENTRY']._serialized_options = b'8\001'
-  _globals['_CONFIDENCE']._serialized_start=1177
-  _globals['_CONFIDENCE']._serialized_end=1281
-  _globals['_ESTIMATE']._serialized_start=47
-  _globals['_ESTIMATE']._serialized_end=389
-  _globals['_DEVICECLAIM']._serialized_start=391
-  _globals['_DEVICECLAIM']._serialized_end=445
-  _globals['_CLAIM']._serialized_start=447
-  _globals['_CLAIM']._serialized_end=520
-  _globals['_PLACEMENTMEMBER']._serialized_start=522
-  _globals['_PLACEMENTMEMBER']._serialized_end=603
-  _globals['_PLACEMENT']._serialized_start=606
-  _globals['_PLACEMENT']._serialized_end=799
-  _globals['_REFUSAL']._serialized_start=802
-  _globals['_REFUSAL']._serialized_end=996
-  _globals['_CANDIDATE']._serialized_start=999
-  _globals['_CANDIDATE']._serialized_end=1175
-  _globals['_CANDIDATE_SCORESENTRY']._serialized_start=1130
-  _globals['_CANDIDATE_SCORESENTRY']._serialized_end=1175
+  _globals['_CONFIDENCE']._serialized_start=1405
+  _globals['_CONFIDENCE']._serialized_end=1509
+  _globals['_ESTIMATEITEM']._serialized_start=46
+  _globals['_ESTIMATEITEM']._serialized_end=94
+  _globals['_ESTIMATE']._serialized_start=97
+  _globals['_ESTIMATE']._serialized_end=617
+  _globals['_DEVICECLAIM']._serialized_start=619
+  _globals['_DEVICECLAIM']._serialized_end=673
+  _globals['_CLAIM']._serialized_start=675
+  _globals['_CLAIM']._serialized_end=748
+  _globals['_PLACEMENTMEMBER']._serialized_start=750
+  _globals['_PLACEMENTMEMBER']._serialized_end=831
+  _globals['_PLACEMENT']._serialized_start=834
+  _globals['_PLACEMENT']._serialized_end=1027
+  _globals['_REFUSAL']._serialized_start=1030
+  _globals['_REFUSAL']._serialized_end=1224
+  _globals['_CANDIDATE']._serialized_start=1227
+  _globals['_CANDIDATE']._serialized_end=1403
+  _globals['_CANDIDATE_SCORESENTRY']._serialized_start=1358
+  _globals['_CANDIDATE_SCORESENTRY']._serialized_end=1403
 # @@protoc_insertion_point(module_scope)

@@ -48,6 +48,28 @@ CONFIDENCE_HIGH: Confidence.ValueType  # 3
 Global___Confidence: typing_extensions.TypeAlias = Confidence
 
 @typing.final
+class EstimateItem(google.protobuf.message.Message):
+    """One named part of a sum."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    SIZE_BYTES_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """What it is for, e.g. "weights", "key/value cache"."""
+    size_bytes: builtins.int
+    """Bytes."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        size_bytes: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name", "size_bytes", b"size_bytes"]) -> None: ...
+
+Global___EstimateItem: typing_extensions.TypeAlias = EstimateItem
+
+@typing.final
 class Estimate(google.protobuf.message.Message):
     """Memory that an instance needs, in bytes. An unknown part is absent, never zero."""
 
@@ -61,6 +83,10 @@ class Estimate(google.protobuf.message.Message):
     UPPER_BYTES_FIELD_NUMBER: builtins.int
     PROVENANCE_FIELD_NUMBER: builtins.int
     CONFIDENCE_FIELD_NUMBER: builtins.int
+    ITEMS_FIELD_NUMBER: builtins.int
+    MISSING_FIELD_NUMBER: builtins.int
+    MEASURED_BYTES_FIELD_NUMBER: builtins.int
+    MEASURED_DIFFERENCE_BYTES_FIELD_NUMBER: builtins.int
     weights_bytes: builtins.int
     """Weights."""
     kv_bytes: builtins.int
@@ -77,6 +103,18 @@ class Estimate(google.protobuf.message.Message):
     """Where the figures come from, in words."""
     confidence: Global___Confidence.ValueType
     """How sure they are."""
+    measured_bytes: builtins.int
+    """The most that an instance of the same model, backend version and parameters was seen to hold."""
+    measured_difference_bytes: builtins.int
+    """What that is above the formula's figure; negative below it."""
+    @property
+    def items(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___EstimateItem]:
+        """A second sum beside the claimed one, part by part, where the claim follows a rule of thumb."""
+
+    @property
+    def missing(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """What would have to be known where `upper_bytes` is absent: fields of ModelFacts, options of the backend."""
+
     def __init__(
         self,
         *,
@@ -88,15 +126,23 @@ class Estimate(google.protobuf.message.Message):
         upper_bytes: builtins.int | None = ...,
         provenance: builtins.str = ...,
         confidence: Global___Confidence.ValueType = ...,
+        items: collections.abc.Iterable[Global___EstimateItem] | None = ...,
+        missing: collections.abc.Iterable[builtins.str] | None = ...,
+        measured_bytes: builtins.int | None = ...,
+        measured_difference_bytes: builtins.int | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_activations_bytes", b"_activations_bytes", "_kv_bytes", b"_kv_bytes", "_lower_bytes", b"_lower_bytes", "_runtime_bytes", b"_runtime_bytes", "_upper_bytes", b"_upper_bytes", "_weights_bytes", b"_weights_bytes", "activations_bytes", b"activations_bytes", "kv_bytes", b"kv_bytes", "lower_bytes", b"lower_bytes", "runtime_bytes", b"runtime_bytes", "upper_bytes", b"upper_bytes", "weights_bytes", b"weights_bytes"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_activations_bytes", b"_activations_bytes", "_kv_bytes", b"_kv_bytes", "_lower_bytes", b"_lower_bytes", "_runtime_bytes", b"_runtime_bytes", "_upper_bytes", b"_upper_bytes", "_weights_bytes", b"_weights_bytes", "activations_bytes", b"activations_bytes", "confidence", b"confidence", "kv_bytes", b"kv_bytes", "lower_bytes", b"lower_bytes", "provenance", b"provenance", "runtime_bytes", b"runtime_bytes", "upper_bytes", b"upper_bytes", "weights_bytes", b"weights_bytes"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_activations_bytes", b"_activations_bytes", "_kv_bytes", b"_kv_bytes", "_lower_bytes", b"_lower_bytes", "_measured_bytes", b"_measured_bytes", "_measured_difference_bytes", b"_measured_difference_bytes", "_runtime_bytes", b"_runtime_bytes", "_upper_bytes", b"_upper_bytes", "_weights_bytes", b"_weights_bytes", "activations_bytes", b"activations_bytes", "kv_bytes", b"kv_bytes", "lower_bytes", b"lower_bytes", "measured_bytes", b"measured_bytes", "measured_difference_bytes", b"measured_difference_bytes", "runtime_bytes", b"runtime_bytes", "upper_bytes", b"upper_bytes", "weights_bytes", b"weights_bytes"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_activations_bytes", b"_activations_bytes", "_kv_bytes", b"_kv_bytes", "_lower_bytes", b"_lower_bytes", "_measured_bytes", b"_measured_bytes", "_measured_difference_bytes", b"_measured_difference_bytes", "_runtime_bytes", b"_runtime_bytes", "_upper_bytes", b"_upper_bytes", "_weights_bytes", b"_weights_bytes", "activations_bytes", b"activations_bytes", "confidence", b"confidence", "items", b"items", "kv_bytes", b"kv_bytes", "lower_bytes", b"lower_bytes", "measured_bytes", b"measured_bytes", "measured_difference_bytes", b"measured_difference_bytes", "missing", b"missing", "provenance", b"provenance", "runtime_bytes", b"runtime_bytes", "upper_bytes", b"upper_bytes", "weights_bytes", b"weights_bytes"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_activations_bytes", b"_activations_bytes"]) -> typing.Literal["activations_bytes"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_kv_bytes", b"_kv_bytes"]) -> typing.Literal["kv_bytes"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_lower_bytes", b"_lower_bytes"]) -> typing.Literal["lower_bytes"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_measured_bytes", b"_measured_bytes"]) -> typing.Literal["measured_bytes"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_measured_difference_bytes", b"_measured_difference_bytes"]) -> typing.Literal["measured_difference_bytes"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_runtime_bytes", b"_runtime_bytes"]) -> typing.Literal["runtime_bytes"] | None: ...
     @typing.overload
