@@ -58,6 +58,12 @@ class ModelIncompleteError(FormatError):
     reason = "MODEL_INCOMPLETE"
 
 
+class OverridesError(FormatError):
+    """What a user wants changed in a model's config.json cannot be read."""
+
+    reason = "OVERRIDES_INVALID"
+
+
 def shown(text: str, most: int = SHOWN_CHARACTERS) -> str:
     """Return text from a stranger's file fit for a terminal: no control characters, and not endless."""
     cut = text if len(text) <= most else text[: most - 1] + "…"

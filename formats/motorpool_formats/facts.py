@@ -77,18 +77,20 @@ class ModelFacts:
     """What a model's own headers say, whatever the format; what they do not say is None, never 0."""
 
     format: str
-    """gguf, safetensors, pytorch, diffusers; of speech models without one of these: onnx."""
+    """gguf, safetensors, pytorch, diffusers; of faster-whisper's models: ctranslate2."""
     files: tuple[str, ...]
     """Names of the files the model consists of; an engine is given the first."""
     file_bytes: int
     """What those files take on disk."""
     digest: str
-    """``sha256:…`` over each file's header and size: the model's identity, without reading its weights."""
+    """``sha256:…`` over each file's header and size, and its config.json: the model's identity, without reading its
+    weights. Files without a header count by their last 64 KiB, where PyTorch's have checksums."""
 
     name: str | None
     architecture: str | None
     categories: tuple[str, ...]
-    """llm, embedding, reranker, image, speech_to_text, text_to_speech; not to be served alone: adapter, projector."""
+    """llm, embedding, reranker, image, speech_to_text, text_to_speech; empty where that is not known. Not to be served
+    alone: adapter, projector, draft."""
     quantization: str | None
     """GGUF: as llama.cpp names it: Q4_K_M, BF16 … Others: method and bits, e.g. gptq-int4, awq-int4, fp8; None where
     the weights are as they were trained."""

@@ -1,1 +1,6 @@
-"""Models in the layout of the Hugging Face hub."""
+"""Models in the layout of the Hugging Face hub: safetensors, PyTorch, diffusers pipelines, speech models."""
+
+from motorpool_formats.hugging_face.overrides import overridden, parse_overrides
+from motorpool_formats.hugging_face.read import read
+
+__all__ = ["overridden", "parse_overrides", "read"]

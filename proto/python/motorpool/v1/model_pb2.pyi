@@ -356,13 +356,13 @@ class ModelFacts(google.protobuf.message.Message):
     SLIDING_KEY_LENGTH_FIELD_NUMBER: builtins.int
     SLIDING_VALUE_LENGTH_FIELD_NUMBER: builtins.int
     format: builtins.str
-    """"gguf", "safetensors", "pytorch", "diffusers", …"""
+    """"gguf", "safetensors", "pytorch", "diffusers", "ctranslate2"."""
     architecture: builtins.str
     """Architecture as the file names it, e.g. "llama"."""
     display_name: builtins.str
     """Name as the file gives it."""
     quantization: builtins.str
-    """Quantisation, e.g. "Q4_K_M"."""
+    """Quantisation, e.g. "Q4_K_M", "gptq-int4", "fp8"."""
     layers: builtins.int
     """Transformer blocks."""
     hidden_size: builtins.int
@@ -413,7 +413,9 @@ class ModelFacts(google.protobuf.message.Message):
     """Width of a value head in layers with a window, where it differs from `value_length`."""
     @property
     def categories(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """What it is for: "llm", "embedding", "reranker", "image", "speech_to_text", "text_to_speech"."""
+        """What it is for: "llm", "embedding", "reranker", "image", "speech_to_text", "text_to_speech"; not to be served alone:
+        "adapter", "projector", "draft".
+        """
 
     @property
     def heads(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
