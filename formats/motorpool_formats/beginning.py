@@ -4,7 +4,7 @@ from motorpool_formats.errors import ModelCorruptError, ModelFormatUnknownError,
 from motorpool_formats.window import Window
 
 MAGIC = b"GGUF"
-SUPPORTED = "GGUF (.gguf) can be read"
+SUPPORTED = "GGUF files (.gguf) and folders of Hugging Face repositories can be read"
 
 _GIT_LFS_POINTER = b"version https://git-lfs"
 
@@ -23,7 +23,7 @@ def pass_magic(window: Window) -> None:
             raise ModelIncompleteError(name, "the file ends in its magic number", "finish the download or repeat it")
         raise ModelCorruptError(name, "it does not begin with GGUF", "download the model again", offset=0)
     elif name.lower().endswith(".safetensors") or beginning[8:9] == b"{":
-        raise unknown_format(name, "it looks like safetensors")
+        raise unknown_format(name, "it looks like safetensors", "name the folder it is in")
     else:
         raise unknown_format(name, "its format is not known")
 

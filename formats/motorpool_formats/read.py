@@ -5,7 +5,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from motorpool_formats import gguf_files
+from motorpool_formats import gguf_files, hugging_face
 from motorpool_formats.beginning import unknown_format
 from motorpool_formats.errors import FormatError, ModelNotFoundError, ModelUnreadableError, shown
 from motorpool_formats.facts import ModelFacts
@@ -62,7 +62,7 @@ def _read_folder(folder: Folder, pattern: str, projector: str) -> ModelFacts:
             f"{shown(pattern)} names a GGUF file, and there is none in it",
             "leave the file out to read the folder as a whole",
         )
-    raise unknown_format(folder.name, "it holds no GGUF file", "name the folder or the file that has the model")
+    return hugging_face.read(folder)
 
 
 def _is_hugging_face(files: Mapping[str, int]) -> bool:

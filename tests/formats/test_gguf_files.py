@@ -14,6 +14,7 @@ from motorpool_formats import (
 )
 from motorpool_formats.places import CountedFolder
 from tests.formats.gguf_bytes import LLAMA, STRING, U16, Entry, Items, Typed, Values, gguf_bytes
+from tests.formats.hugging_face.folders import tensor_file
 from tests.formats.sources import MemoryFolder
 
 MODEL: Values = {**LLAMA, "llama.embedding_length": 64, "tokenizer.ggml.model": "gpt2"}
@@ -266,10 +267,10 @@ def test_a_hugging_face_layout_with_gguf_beside_is_not_gguf() -> None:
     """
     Where a repository has safetensors and GGUF, the GGUF file has to be named.
     """
-    files = {"config.json": b"{}", "model.safetensors": b"", "m.gguf": model()}
+    weights = tensor_file({"lm_head.weight": ("U8", (2,))})
+    files = {"config.json": b"{}", "model.safetensors": weights.head.ljust(weights.size), "m.gguf": model()}
 
-    with pytest.raises(ModelFormatUnknownError):
-        facts_of(files)
+    assert "safetensors" == facts_of(files).format
     assert "gguf" == facts_of(files, "m.gguf").format
 
 

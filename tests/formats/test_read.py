@@ -13,9 +13,13 @@ from motorpool_formats import (
     ModelIncompleteError,
     ModelNotFoundError,
     ModelUnreadableError,
+    read_folder,
     read_model,
 )
+from motorpool_formats.errors import OverridesError
+from motorpool_formats.places import LocalFile, LocalFolder
 from tests.formats.gguf_bytes import gguf_bytes
+from tests.formats.hugging_face.folders import tensor_file
 
 
 def refusal(path: Path) -> FormatError:
@@ -49,6 +53,7 @@ def test_public_names_are_few() -> None:
         ("MODEL_FORMAT_UNKNOWN", ModelFormatUnknownError),
         ("MODEL_CORRUPT", ModelCorruptError),
         ("MODEL_INCOMPLETE", ModelIncompleteError),
+        ("OVERRIDES_INVALID", OverridesError),
     ],
 )
 def test_reasons_are_stable(reason: str, error: type[FormatError]) -> None:
@@ -138,7 +143,7 @@ def test_an_unknown_format_names_the_supported_ones(tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     path.write_bytes(b"\x40\0\0\0\0\0\0\0{")
 
-    assert "safetensors; GGUF (.gguf) can be read" in refusal(path).what
+    assert "safetensors; GGUF files (.gguf) and folders" in refusal(path).what
 
 
 def test_content_counts_more_than_the_name(tmp_path: Path) -> None:
@@ -159,3 +164,45 @@ def test_an_error_says_which_file_what_where_and_what_to_do(tmp_path: Path) -> N
     path.write_bytes(b"<html>")
 
     assert "m.gguf: it does not begin with GGUF (at byte 0); download the model again" == str(refusal(path))
+
+
+CONFIG = b'{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "num_hidden_layers": 1}'
+WEIGHTS = tensor_file({"model.layers.0.mlp.up_proj.weight": ("BF16", (2, 3))})
+
+
+def test_a_folder_of_safetensors_is_read(tmp_path: Path) -> None:
+    """
+    A folder in the layout of the Hugging Face hub is a model, read from this disk or from elsewhere.
+    """
+    (tmp_path / "config.json").write_bytes(CONFIG)
+    (tmp_path / "model.safetensors").write_bytes(WEIGHTS.head.ljust(WEIGHTS.size))
+
+    facts = read_model(tmp_path)
+    assert ("safetensors", ("llm",), 12) == (facts.format, facts.categories, facts.weight_bytes)
+    assert facts == read_folder(LocalFolder(tmp_path))
+
+
+def test_a_folder_of_something_else_names_what_was_looked_for(tmp_path: Path) -> None:
+    """
+    The error for a folder that holds no model says what would have been one.
+    """
+    (tmp_path / "notes.txt").write_bytes(b"x")
+
+    assert "it holds no GGUF file, no config.json, no model_index.json" in refusal(tmp_path).what
+
+
+def test_a_file_that_goes_while_it_is_read_is_not_found(tmp_path: Path) -> None:
+    """
+    What a folder lists and does not have any more is an error of ours, and not the system's.
+    """
+
+    class Leaving(LocalFolder):
+        def open(self, name: str) -> LocalFile:
+            (tmp_path / name).unlink()
+            return super().open(name)
+
+    (tmp_path / "config.json").write_bytes(CONFIG)
+    (tmp_path / "model.safetensors").write_bytes(WEIGHTS.head.ljust(WEIGHTS.size))
+
+    with pytest.raises(ModelNotFoundError):
+        read_folder(Leaving(tmp_path))
