@@ -104,7 +104,7 @@ def image_of(version: Version, assignment: Assignment) -> str:
 
 
 def model_path(assignment: Assignment) -> Path:
-    """Return the model's path on this node; raise ``LaunchError`` if it is not there or may not be read."""
+    """Return the path that the engine is given; raise ``LaunchError`` if it is not there or may not be read."""
     source = assignment.model
     if source.kind != "local_path":
         raise LaunchError(
@@ -126,6 +126,9 @@ def model_path(assignment: Assignment) -> Path:
         ) from error
     if not os.access(path, os.R_OK):
         raise LaunchError("MODEL_UNREADABLE", _unreadable(path))
+    # An engine for GGUF wants a file, and the facts tell which of the folder's.
+    if assignment.facts is not None and assignment.facts.format == "gguf" and path.is_dir():
+        return _file_below(path, assignment.facts.files)
     return path
 
 
@@ -304,6 +307,16 @@ def _masked(text: str, assignment: Assignment, secrets: Mapping[str, str]) -> st
 def _clean() -> dict[str, str]:
     own = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "LC_ALL", "TZ") if name in os.environ}
     return {"PATH": os.defpath, "HOME": "/", "LANG": "C.UTF-8", **own}
+
+
+def _file_below(folder: Path, files: Sequence[str]) -> Path:
+    first = Path(files[0] if files else "")
+    if first.is_absolute() or ".." in first.parts or not (folder / first).is_file():
+        raise LaunchError(
+            "MODEL_NOT_FOUND",
+            f"{folder} holds no model file {str(first)!r} any more; deploy the path of the file itself",
+        )
+    return folder / first
 
 
 def _unreadable(path: Path) -> str:
