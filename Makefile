@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 NAME ?=
+SECONDS ?= 60
 PYTEST_ARGS ?=
 
 BIN := .venv/bin
@@ -15,11 +16,13 @@ MEMBER_NAMES := $(shell sed -n 's/^name = "\(.*\)"/\1/p' $(MEMBER_FILES))
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 	--cache-dir .cache/uv $(if $(UPGRADE),--upgrade)
+# Not in the lock: 35 MB that only `make fuzz` wants.
+ATHERIS := atheris==3.0.0
 RELEASED := proto/released.txtpb
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check fix promises bench proto lock setup clean \
+.PHONY: help demo test check fix fuzz promises bench proto lock setup clean \
 	check-style check-types check-imports check-proto check-locks
 
 help: ## Say what there is
@@ -37,6 +40,11 @@ fix: setup ## Format code and protos, and apply the linter's safe fixes
 	@$(BIN)/ruff check --quiet --fix-only .
 	@$(BIN)/ruff format --quiet .
 	@$(BIN)/buf format --write proto
+
+fuzz: setup ## Look for bytes that readers of models mishandle (NAME=gguf SECONDS=60)
+	@test -e .cache/fuzz/packages/atheris || $(BIN)/python -m pip install -qq --disable-pip-version-check \
+		--no-deps --only-binary :all: --target .cache/fuzz/packages $(ATHERIS) || true
+	@$(BIN)/python tests/fuzz/run.py $(NAME) --seconds $(SECONDS)
 
 promises: setup ## Show which promises are held by tests, and which are owed
 	@$(BIN)/python tests/promises.py

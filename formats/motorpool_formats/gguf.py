@@ -160,7 +160,7 @@ class _Reader:
             if key in values:
                 raise self._corrupt(f"key {shown(key)} occurs twice", at)
             offsets[key] = self._window.position
-            values[key] = self._value(f"key {shown(key)}")
+            values[key] = self._value(f"key {key}")
         return values, offsets
 
     def _value(self, what: str) -> Value:
@@ -171,7 +171,7 @@ class _Reader:
         if kind == _ARRAY:
             return self._array(what)
         if kind not in _SCALARS:
-            raise self._corrupt(f"{what} has a value of type {kind}, which does not exist", at)
+            raise self._corrupt(f"{shown(what)} has a value of type {kind}, which does not exist", at)
         return self._window.unpack(_SCALARS[kind][1], what)[0]
 
     def _string(self, what: str) -> str | Skipped:
@@ -192,7 +192,7 @@ class _Reader:
             self._window.skip_strings(count, what)
             return Skipped("string", count)
         if kind not in _SCALARS:  # an array of arrays is in no file and in no engine
-            raise self._corrupt(f"{what} is an array of type {kind}, which cannot be read", at)
+            raise self._corrupt(f"{shown(what)} is an array of type {kind}, which cannot be read", at)
         name, item = _SCALARS[kind]
         if kind in _FLOATS or count > KEPT_ARRAY_ITEMS:
             self._window.skip(count * item.size, what)
@@ -204,7 +204,7 @@ class _Reader:
         at = self._window.position
         length = int(self._window.unpack(_U64, f"the length of {what}'s name")[0])
         if length > most:
-            raise self._corrupt(f"{what} has a name of {length} bytes, and {most} is the most accepted", at)
+            raise self._corrupt(f"{shown(what)} has a name of {length} bytes, and {most} is the most accepted", at)
         return self._window.take(length, f"{what}'s name").decode("utf-8", "replace")
 
     def _alignment(self, values: Mapping[str, Value], offsets: Mapping[str, int]) -> int:
@@ -234,21 +234,23 @@ class _Reader:
     def _tensor(self, at: int) -> Tensor:
         window = self._window
         name = self._name("a tensor", MAX_TENSOR_NAME_BYTES)
-        what = f"tensor {shown(name)}"
+        what = f"tensor {name}"
         dimensions = int(window.unpack(_U32, what)[0])
         if dimensions > MAX_DIMENSIONS:
-            raise self._corrupt(f"{what} has {dimensions} dimensions, and {MAX_DIMENSIONS} is the most there are", at)
+            raise self._corrupt(
+                f"{shown(what)} has {dimensions} dimensions, and {MAX_DIMENSIONS} is the most there are", at
+            )
         shape = tuple(int(length) for length in window.unpack(_SHAPES[dimensions], what))
         elements = math.prod(shape)
         if elements > MAX_ELEMENTS:
-            raise self._corrupt(f"{what} has {elements} elements", at)
+            raise self._corrupt(f"{shown(what)} has {elements} elements", at)
         kind, offset = (int(number) for number in window.unpack(_TYPE_AND_OFFSET, what))
         if kind not in TENSOR_TYPES:
             raise self._unknown_type(what, kind, at)
         layout = TENSOR_TYPES[kind]
         if shape and shape[0] % layout.block_elements:
             raise self._corrupt(
-                f"{what} has rows of {shape[0]}, not a multiple of {layout.name}'s {layout.block_elements}", at
+                f"{shown(what)} has rows of {shape[0]}, not a multiple of {layout.name}'s {layout.block_elements}", at
             )
         blocks = -(-elements // layout.block_elements)
         return Tensor(name, shape, layout.name, offset, blocks * layout.block_bytes)
@@ -257,13 +259,13 @@ class _Reader:
         if kind in REMOVED_TENSOR_TYPES:
             return ModelFormatUnknownError(
                 self._window.name,
-                f"{what} has type {kind}, which llama.cpp removed",
+                f"{shown(what)} has type {kind}, which llama.cpp removed",
                 "convert the model again with a current llama.cpp",
                 offset=at,
             )
         return ModelFormatUnknownError(
             self._window.name,
-            f"{what} has the unknown type {kind}",
+            f"{shown(what)} has the unknown type {kind}",
             "update Motorpool, or repair the file",
             offset=at,
         )
@@ -274,12 +276,12 @@ class _Reader:
         last = header.tensors[-1]
         end = header.data_offset + last.offset + last.size_bytes
         if end > header.file_bytes:
-            raise self._window.truncated(f"tensor {shown(last.name)}", end)
+            raise self._window.truncated(f"tensor {last.name}", end)
 
     def _spent(self, left: int, count: int, what: str, of: str, at: int) -> int:
         """Return what is left of a bound after ``count`` of it."""
         if count > left:
-            raise self._corrupt(f"{what} claims {count} {of}, and {left} is the most accepted here", at)
+            raise self._corrupt(f"{shown(what)} claims {count} {of}, and {left} is the most accepted here", at)
         return left - count
 
     def _corrupt(self, what: str, at: int) -> ModelCorruptError:

@@ -3,7 +3,7 @@
 import hashlib
 from struct import Struct
 
-from motorpool_formats.errors import ModelCorruptError, ModelIncompleteError
+from motorpool_formats.errors import ModelCorruptError, ModelIncompleteError, shown
 from motorpool_formats.places import ByteSource
 
 FIRST_BYTES = 1 << 16
@@ -17,6 +17,8 @@ _LENGTH = Struct("<Q")
 
 class Window:
     """A moving view of a file's header: few reads, a digest of what passed, no step beyond file or limit.
+
+    ``what`` is what a step is about, for its error; it may hold a name from the file.
 
     Not an mmap: a file that shrinks under a mapping ends the process with SIGBUS, and a hub has nothing to map.
     """
@@ -88,7 +90,7 @@ class Window:
         if end > self._limit_bytes:
             raise ModelCorruptError(
                 self.name,
-                f"{what} would end at byte {end}, and no header is longer than {self._limit_bytes} bytes",
+                f"{shown(what)} would end at byte {end}, and no header is longer than {self._limit_bytes} bytes",
                 "download or convert the model again",
                 offset=self.position,
             )
@@ -99,7 +101,7 @@ class Window:
         """Return the error for something that goes on after the file's end."""
         return ModelIncompleteError(
             self.name,
-            f"the file is truncated: {what} ends at byte {end}, the file has {self.size_bytes}",
+            f"the file is truncated: {shown(what)} ends at byte {end}, the file has {self.size_bytes}",
             "finish the download or repeat it",
             offset=self.position,
         )

@@ -52,13 +52,14 @@ def gguf_bytes(
         len(tensors) if tensor_count is None else tensor_count,
         len(values) if key_count is None else key_count,
     )
-    header = b"GGUF" + struct.pack("<IQQ", version, *counts)
-    header += b"".join(string(key) + value_bytes(value) for key, value in values.items())
+    pieces = [b"GGUF" + struct.pack("<IQQ", version, *counts)]
+    pieces += [string(key) + value_bytes(value) for key, value in values.items()]
     data_bytes = 0
     for tensor in tensors:
         offset = aligned(data_bytes, alignment) if tensor.offset is None else tensor.offset
-        header += entry_bytes(tensor, offset)
+        pieces.append(entry_bytes(tensor, offset))
         data_bytes = aligned(data_bytes, alignment) + tensor_bytes(tensor)
+    header = b"".join(pieces)
     return header.ljust(aligned(len(header), alignment), b"\0") + bytes(data_bytes)
 
 

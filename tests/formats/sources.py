@@ -36,17 +36,22 @@ class BytesSource:
 
 
 class MemoryFolder:
-    """A folder of such files, as a hub would give one."""
+    """A folder of such files, as a hub would give one; each may claim to have ``claimed_bytes``."""
 
-    def __init__(self, files: Mapping[str, bytes], name: str = "owner/model") -> None:
+    def __init__(
+        self, files: Mapping[str, bytes], name: str = "owner/model", *, claimed_bytes: int | None = None
+    ) -> None:
         self._files = dict(files)
+        self._claimed_bytes = claimed_bytes
         self.name = name
         self.opened: list[str] = []
+        self.sources: list[BytesSource] = []
 
     def files(self) -> Mapping[str, int]:
-        return {name: len(self._files[name]) for name in sorted(self._files)}
+        return {name: self._claimed_bytes or len(self._files[name]) for name in sorted(self._files)}
 
     @contextmanager
     def open(self, name: str) -> Iterator[BytesSource]:
         self.opened.append(name)
-        yield BytesSource(self._files[name], name)
+        self.sources.append(BytesSource(self._files[name], name, size=self._claimed_bytes))
+        yield self.sources[-1]

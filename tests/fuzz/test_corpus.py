@@ -1,0 +1,24 @@
+from pathlib import Path
+
+import pytest
+
+from tests.fuzz.targets import TARGETS
+
+CORPUS = Path(__file__).parent / "corpus"
+FILES = sorted(path for path in CORPUS.rglob("*") if path.is_file())
+
+
+def test_every_corpus_has_a_target() -> None:
+    """
+    Each folder of the corpus is a target's, and each target has one.
+    """
+    assert sorted(TARGETS) == sorted(path.name for path in CORPUS.iterdir())
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
+@pytest.mark.promise("P9")
+def test_the_corpus_is_handled(path: Path) -> None:
+    """
+    What the fuzzer starts from, and what it once found, is read or refused.
+    """
+    TARGETS[path.parent.name](path.read_bytes())
