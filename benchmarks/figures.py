@@ -22,19 +22,26 @@ class BenchmarkError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """One measured value: its key in JSON carries the unit, its meaning stands in the table."""
+    """One measured value: its key in JSON carries the unit, its meaning stands in the table.
+
+    ``aim`` is the most that it is to be, ``least`` the least.
+    """
 
     key: str
     value: float
     meaning: str
     aim: float | None = None
+    least: float | None = None
 
     @property
     def verdict(self) -> str:
-        """Say whether the aim, which is an upper limit, was met."""
-        if self.aim is None:
-            return ""
-        return f"≤ {self.aim:g}: {'met' if self.value <= self.aim else '**missed**'}"
+        """Say which aims were met."""
+        verdicts: list[str] = []
+        if self.aim is not None:
+            verdicts.append(f"≤ {self.aim:g}: {'met' if self.value <= self.aim else '**missed**'}")
+        if self.least is not None:
+            verdicts.append(f"≥ {self.least:g}: {'met' if self.value >= self.least else '**missed**'}")
+        return ", ".join(verdicts)
 
 
 def median(values: Sequence[float]) -> float:

@@ -1,7 +1,9 @@
 """Reading the beginning of a file once, front to back."""
 
 import hashlib
+from itertools import repeat
 from struct import Struct
+from struct import error as StructError  # noqa: N812  # its own name is what every other error is called
 
 from motorpool_formats.errors import ModelCorruptError, ModelIncompleteError, shown
 from motorpool_formats.places import ByteSource
@@ -59,28 +61,29 @@ class Window:
         return taken
 
     def skip(self, count: int, what: str) -> None:
-        """Pass over the next bytes, holding no more than a chunk of them."""
+        """Pass over the next bytes, holding no more than a read of them."""
         self.check(count, what)
         while count:
-            step = min(count, CHUNK_BYTES)
-            self._fill(step, what)
+            self._fill(1, what)
+            step = min(count, len(self._buffer) - self._at)
             self._at += step
             count -= step
 
     def skip_strings(self, count: int, what: str) -> None:
         """Pass over strings, each a 64-bit length and so many bytes, looking at the lengths alone."""
-        self.check(count * _LENGTH.size, what)
-        length_at = _LENGTH.unpack_from
+        length_at, length_bytes = _LENGTH.unpack_from, _LENGTH.size
+        self.check(count * length_bytes, what)
         buffer, at = self._buffer, self._at
-        last = len(buffer) - _LENGTH.size
-        for _ in range(count):
-            if at > last:
+        for _ in repeat(None, count):  # half a million times for a large vocabulary: this loop is the time it takes
+            try:
+                (length,) = length_at(buffer, at)
+            except (StructError, OverflowError):  # it lies beyond what was read, or any file
                 self._at = min(at, len(buffer))
                 self.skip(at - self._at, what)
-                self._fill(_LENGTH.size, what)
+                self._fill(length_bytes, what)
                 buffer, at = self._buffer, self._at
-                last = len(buffer) - _LENGTH.size
-            at += _LENGTH.size + length_at(buffer, at)[0]
+                (length,) = length_at(buffer, at)
+            at += length_bytes + length
         self._at = min(at, len(buffer))
         self.skip(at - self._at, what)
 
@@ -117,12 +120,13 @@ class Window:
         if count <= have:
             return
         self.check(count, what)
-        passed = memoryview(self._buffer)
-        self._hash.update(passed[: self._at])
+        self._hash.update(memoryview(self._buffer)[: self._at])
         self._start += self._at
+        self._buffer, self._at = self._buffer[self._at :], 0
         ahead = self._start + have
         wanted = min(max(self._next_bytes, count - have), self.size_bytes - ahead)
         self._next_bytes = min(2 * self._next_bytes, CHUNK_BYTES)
-        self._buffer, self._at = b"".join((passed[self._at :], self._source.read(ahead, wanted))), 0
+        piece = self._source.read(ahead, wanted)
+        self._buffer = self._buffer + piece if self._buffer else piece
         if len(self._buffer) < count:  # shorter than it was when it was opened
             raise self.truncated(what, self._start + count)

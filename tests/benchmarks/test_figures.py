@@ -3,10 +3,12 @@ from benchmarks.figures import Figure, median, percentile_95
 
 def test_verdicts() -> None:
     """
-    An aim is an upper limit that may just be reached; a figure without one has no verdict.
+    An aim is a limit, upper or lower, that may just be reached; a figure without one has no verdict.
     """
     assert "≤ 50: met" == Figure(key="k", value=50, meaning="m", aim=50).verdict
     assert "≤ 50: **missed**" == Figure(key="k", value=50.1, meaning="m", aim=50).verdict
+    assert "≥ 300: met" == Figure(key="k", value=300, meaning="m", least=300).verdict
+    assert "≥ 300: **missed**" == Figure(key="k", value=299, meaning="m", least=300).verdict
     assert not Figure(key="k", value=1, meaning="m").verdict
 
 
