@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,7 +37,7 @@ class Spent:
 
 
 class Budget:
-    """The time and bytes of one look-up. Checked at every request and every piece of an answer, in its thread."""
+    """The time and bytes of one look-up. Checked at every request and every piece of an answer, in its threads."""
 
     def __init__(
         self,
@@ -51,6 +52,7 @@ class Budget:
         self._clock = clock
         self._sleep = sleep
         self._end = clock() + seconds
+        self._counting = threading.Lock()
         self._requests = 0
         self._fetched_bytes = 0
         self._file = ""
@@ -74,12 +76,14 @@ class Budget:
     def requested(self) -> None:
         """Count a request."""
         self.request_seconds()
-        self._requests += 1
+        with self._counting:
+            self._requests += 1
 
     def fetched(self, count: int) -> None:
         """Count bytes of an answer."""
         self.request_seconds()
-        self._fetched_bytes += count
+        with self._counting:
+            self._fetched_bytes += count
         if self._fetched_bytes > self._most_bytes:
             raise PreconditionError(
                 "HUB_ANSWER_INVALID",

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextvars
+import re
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Self
 
@@ -12,6 +16,11 @@ FIRST_BYTES = 128 << 10
 """The least that is fetched: most safetensors headers, and a config.json, in one request."""
 
 MOST_AHEAD_BYTES = 4 << 20
+
+AHEAD_FILES = 8
+"""Parts of a model whose beginnings are fetched while one is read: large models have hundreds of parts."""
+
+_PART = re.compile(r"(.*)-\d{5}-of-(\d{5}\.\w+)")
 
 Fetch = Callable[[str, int, int], bytes]
 """Returns so many bytes (third) of a file (first) from an offset (second); raises where they cannot be had."""
@@ -25,10 +34,11 @@ class RemoteFolder:
         shown = sorted(file for file in sizes if not _hidden(file))
         self._sizes = {file: sizes[file] for file in shown[:MAX_FILES]}
         self._fetch = fetch
+        self._heads: dict[str, Future[bytes]] = {}
 
     @property
     def name(self) -> str:
-        """Repository and revision."""
+        """What errors call it."""
         return self._name
 
     def files(self) -> Mapping[str, int]:
@@ -36,23 +46,49 @@ class RemoteFolder:
         return self._sizes
 
     def open(self, name: str) -> RemoteFile:
-        """Open a file; nothing is fetched yet."""
+        """Open a file. Nothing is fetched yet, but of a model's part: the beginnings of those that follow."""
         size = self._sizes.get(name)
         if size is None:
             raise FileNotFoundError(f"{name} is not in {self._name}")
-        return RemoteFile(name, size, self._fetch)
+        for part in self._following(name):
+            if part not in self._heads:
+                self._heads[part] = self._begin(part)
+        head = self._heads.pop(name, None)
+        return RemoteFile(name, size, self._fetch, b"" if head is None else head.result())
+
+    def _following(self, name: str) -> Sequence[str]:
+        this = _PART.fullmatch(name)
+        if this is None:
+            return ()
+        parts = [file for file in self._sizes if (other := _PART.fullmatch(file)) and other.groups() == this.groups()]
+        at = parts.index(name)
+        return parts[at + 1 : at + 1 + AHEAD_FILES]
+
+    def _begin(self, name: str) -> Future[bytes]:
+        """Fetch a file's beginning in a thread of its own: a daemon, which ends with its request or the process."""
+        head: Future[bytes] = Future()
+
+        def work() -> None:
+            try:
+                head.set_result(self._fetch(name, 0, min(FIRST_BYTES, self._sizes[name])))
+            except Exception as error:  # noqa: BLE001  # raised again where the file is opened
+                head.set_exception(error)
+
+        # The budget comes along with the context.
+        threading.Thread(target=contextvars.copy_context().run, args=(work,), name="look-ahead", daemon=True).start()
+        return head
 
 
 class RemoteFile:
     """A file of a hub. Whoever reads on finds ever more fetched ahead; whoever jumps pays for what is read there."""
 
-    def __init__(self, name: str, size: int, fetch: Fetch) -> None:
+    def __init__(self, name: str, size: int, fetch: Fetch, head: bytes = b"") -> None:
         self._name = name
         self._size = size
         self._fetch = fetch
         self._start = 0
-        self._buffer = b""
-        self._run = 0
+        self._buffer = head
+        self._run = len(head)
         """Bytes fetched in one run without a jump: twice as many come next."""
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from urllib.parse import urljoin, urlsplit
 
@@ -10,6 +11,10 @@ import httpx2
 from motorpool_controller.catalog.budget import MOST_ANSWER_BYTES, REQUEST_SECONDS, current
 from motorpool_controller.domain.errors import PreconditionError
 from motorpool_controller.domain.sizes import in_words
+
+# They would write addresses that are signed for us alone, and at debug level the headers with the token.
+for _chatty in ("httpx2", "httpcore2"):
+    logging.getLogger(_chatty).setLevel(logging.WARNING)
 
 MOST_REDIRECTS = 5
 PLAIN = {"Accept-Encoding": "identity"}

@@ -101,14 +101,20 @@ def _estimate_message(needs: Needs) -> v1.ContextEstimate:
 def _verdict(offer: Offer, facts: ModelFacts) -> v1.BackendVerdict:
     profile = offer.profile
     against = misfit(profile, facts)
-    reason, message = against or ("", f"{profile.backend} runs {facts.format} models of this architecture")
+    reason, message = against or ("", _fitting(profile, facts))
     return v1.BackendVerdict(
         backend=profile.backend,
         fits=against is None,
         reason=reason,
-        message=message if against is None else f"{profile.backend}: {message}",
+        message=message,
         nodes=offer.nodes,
     )
+
+
+def _fitting(profile: Profile, facts: ModelFacts) -> str:
+    if profile.architectures:
+        return f"it reads {facts.format} and runs {facts.architecture}"
+    return f"it reads {facts.format}; which architectures it runs, its profile does not say"
 
 
 def _findings(facts: ModelFacts, wanted: str | None, offer: Offer | None, estimates: Sequence[Needs]) -> list[str]:

@@ -16,7 +16,7 @@ from motorpool_controller.catalog.hubs import HUBS
 from motorpool_controller.config import Settings
 from motorpool_controller.domain.errors import InvalidError, PreconditionError
 from motorpool_controller.domain.fleet import MemoryModel, Option, Profile
-from motorpool_controller.domain.sizes import in_words
+from motorpool_controller.domain.sizes import MIB, in_words
 from motorpool_controller.domain.specs import check_source
 from motorpool_controller.domain.workload import SourceKind
 from motorpool_controller.services.convert.model import source_of
@@ -86,7 +86,7 @@ def _lines(found: v1.ModelInspection) -> Iterator[tuple[str, str]]:
     yield "For", ", ".join(facts.categories)
     yield "Weights", in_words(facts.weight_bytes) if facts.HasField("weight_bytes") else ""
     for role, size in facts.roles.ListFields():
-        yield f"  {role.name}", in_words(size)
+        yield f"  {role.name}", in_words(size) if size >= MIB else f"{size} bytes"
     yield "Files", ", ".join(facts.files)
     yield "Layers", str(facts.layers) if facts.HasField("layers") else ""
     yield "Context", f"{facts.context_length} tokens" if facts.HasField("context_length") else ""

@@ -117,6 +117,22 @@ def test_file_in_a_folder_with_odd_characters(asker: Asker, hub: LocalHub, tiny:
     assert "tiny-random-llama" == asker.read("o/odd", file="a b/ä#?%.gguf").facts.name
 
 
+def test_nothing_of_the_request_is_logged(
+    asker: Asker, hub: LocalHub, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    Neither the token nor addresses that are signed for us alone reach the log, at debug level either.
+    """
+    content, _ = large_gguf(tmp_path)
+    hub.add("o/n", {"m.gguf": content}, tokens=frozenset({"secret-token"}))
+
+    with caplog.at_level("DEBUG"):
+        asker.read(token="secret-token")
+
+    assert "secret-token" not in caplog.text
+    assert "signature=" not in caplog.text
+
+
 # --- what hubs refuse
 
 

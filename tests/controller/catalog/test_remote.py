@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -45,6 +46,45 @@ def test_reading_on_fetches_at_most_three_times_as_much(steps: list[int]) -> Non
         offset for offset, _ in fetched
     ]
     assert total <= max(3 * at, 128 << 10)
+
+
+@given(parts=st.integers(1, 30), sizes=st.integers(1, 300_000))
+def test_parts_are_begun_ahead_and_read_whole(parts: int, sizes: int) -> None:
+    """
+    The beginnings of the parts that follow are fetched while one is read; each byte is what stands there, once.
+    """
+    fetched: list[tuple[str, int, int]] = []
+
+    def fetch(name: str, offset: int, count: int) -> bytes:
+        fetched.append((name, offset, count))
+        return BYTES[offset : offset + count]
+
+    names = [f"m-{number:05}-of-{parts:05}.safetensors" for number in range(1, parts + 1)]
+    folder = RemoteFolder("r", {**dict.fromkeys(names, sizes), "m-00001-of-00099.safetensors": 5}, fetch)
+
+    for name in names:
+        with folder.open(name) as file:
+            assert BYTES[:sizes] == file.read(0, 8) + file.read(8, sizes)
+
+    assert parts * sizes == sum(count for _, _, count in fetched)
+    assert set(names) == {name for name, _, _ in fetched}
+
+
+def test_a_part_that_cannot_be_begun_fails_where_it_is_opened() -> None:
+    """
+    What goes wrong ahead is raised when that part is opened, and not before.
+    """
+
+    def fetch(name: str, offset: int, count: int) -> bytes:
+        if name.startswith("m-00002"):
+            raise ValueError("gone")
+        return bytes(count)
+
+    folder = RemoteFolder("r", {f"m-{number:05}-of-00002.gguf": 5 for number in (1, 2)}, fetch)
+
+    assert bytes(5) == folder.open("m-00001-of-00002.gguf").read(0, 5)
+    with pytest.raises(ValueError, match="gone"):
+        folder.open("m-00002-of-00002.gguf")
 
 
 def test_names_that_no_file_can_have_are_passed_over() -> None:
