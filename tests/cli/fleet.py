@@ -228,7 +228,13 @@ INSPECTION = v1.ModelInspection(
         v1.ContextEstimate(
             context_length=8192,
             host=v1.Estimate(
-                upper_bytes=20 * GIB, lower_bytes=20 * GIB, kv_bytes=GIB, provenance="llama.cpp by header"
+                upper_bytes=20 * GIB,
+                lower_bytes=20 * GIB,
+                weights_bytes=18 * GIB,
+                kv_bytes=GIB,
+                activations_bytes=GIB // 2,
+                runtime_bytes=GIB // 2,
+                confidence=v1.CONFIDENCE_MEDIUM,
             ),
             device=v1.Estimate(upper_bytes=21 * GIB, lower_bytes=19 * GIB),
         ),
@@ -241,13 +247,13 @@ INSPECTION = v1.ModelInspection(
         v1.BackendVerdict(
             backend="llama_cpp",
             fits=True,
-            message="llama_cpp runs gguf models of this architecture",
+            message="it reads gguf and runs qwen3moe",
             nodes=["nodes/a", "nodes/b"],
         ),
         v1.BackendVerdict(
             backend="vllm",
             reason="FORMAT_UNSUPPORTED",
-            message="vllm: it reads safetensors, and the model is gguf",
+            message="it reads safetensors, and the model is gguf",
             nodes=["nodes/c"],
         ),
     ],

@@ -113,7 +113,7 @@ def _print(found: v1.ModelInspection) -> None:
         say()
         say(f"What an instance needs with {found.backend}", style="bold")
         print_table(
-            ("CONTEXT", "HOST ONLY", "ON A DEVICE", "KV CACHE", "BASIS"),
+            ("CONTEXT", "HOST ONLY", "ON A DEVICE", "WEIGHTS", "KV CACHE", "BUFFERS", "ENGINE", "SURE"),
             (_estimate(each) for each in found.estimates),
             empty="",
         )
@@ -193,8 +193,11 @@ def _estimate(estimate: v1.ContextEstimate) -> tuple[str, ...]:
         str(estimate.context_length) if estimate.HasField("context_length") else text.UNKNOWN,
         _range(host),
         _range(estimate.device),
+        text.size(host.weights_bytes if host.HasField("weights_bytes") else None),
         text.size(host.kv_bytes if host.HasField("kv_bytes") else None),
-        host.provenance,
+        text.size(host.activations_bytes if host.HasField("activations_bytes") else None),
+        text.size(host.runtime_bytes if host.HasField("runtime_bytes") else None),
+        text.word(v1.Confidence, host.confidence).lower() if host.confidence else text.UNKNOWN,
     )
 
 

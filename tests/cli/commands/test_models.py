@@ -65,11 +65,11 @@ def test_estimates_and_backends(controller: Controller, motorpool: Motorpool) ->
 
     assert "What an instance needs with llama_cpp\n" in output
     table = rows(output[output.index("CONTEXT  ") :])
-    assert ["8192", "20 GiB", "19 GiB to 21 GiB", "1 GiB", "llama.cpp by header"] == table[1]
-    assert ["40960", "-", "-", "-", "unknown: --override-tensor divides the model in its own way"] == table[2]
+    assert ["8192", "20 GiB", "19 GiB to 21 GiB", "18 GiB", "1 GiB", "512 MiB", "512 MiB", "medium"] == table[1]
+    assert ["40960", *["-"] * 7] == table[2]
     backends = rows(output[output.index("BACKEND  ") :])
-    assert ["llama_cpp", "yes", "a, b", "llama_cpp runs gguf models of this architecture"] == backends[1]
-    assert ["vllm", "no", "c", "vllm: it reads safetensors, and the model is gguf"] == backends[2]
+    assert ["llama_cpp", "yes", "a, b", "it reads gguf and runs qwen3moe"] == backends[1]
+    assert ["vllm", "no", "c", "it reads safetensors, and the model is gguf"] == backends[2]
     assert "note: something to know" in motorpool(*INSPECT).stderr
 
 
