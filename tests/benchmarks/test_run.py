@@ -50,7 +50,7 @@ def test_benchmarks_are_found() -> None:
     """
     readme = (FOLDER / "README.md").read_text()
 
-    assert {"agent", "demo"} <= set(discover(FOLDER))
+    assert {"agent", "catalog", "demo"} <= set(discover(FOLDER))
     for name in discover(FOLDER):
         assert readme.index(f"<!-- figures: {name} -->\n") < readme.index(f"<!-- end: {name} -->")
 

@@ -41,6 +41,8 @@ def completed(line: str, controller: Controller, **environ: str) -> list[str]:
         ("motorpool cordon r", ["rack1"]),
         ("motorpool describe ", ["rack1", "smollm2", "smollm2-x7k2p"]),
         ("motorpool ps --deployment s", ["smollm2"]),
+        ("motorpool model inspect ", ["/models/smollm2.gguf", "hf:", "ms:"]),
+        ("motorpool model inspect /m --node r", ["rack1"]),
         ("motorpool explain nobody", []),
         ("motorpool deplo", ["deploy", "deployments"]),
         ("motorpool deploy x --strategy b", ["binpack"]),

@@ -41,7 +41,12 @@ def test_a_model_on_a_node(fleet: Fleet, tiny_model: Path) -> None:
     shown = fleet.command("motorpool", "model", "inspect", str(tiny_model), "--node", "a").stdout
     found = json.loads(fleet.command("motorpool", "model", "inspect", str(tiny_model), "-o", "json").stdout)
 
+    folder = fleet.command("motorpool", "model", "inspect", str(tiny_model.parent)).stdout
+    nowhere = fleet.command("motorpool", "model", "inspect", "/nowhere.gguf", check=False)
+
     assert "tiny-random-llama" in shown
+    assert "tiny-random-llama" in folder
+    assert (5, True) == (nowhere.returncode, "nodes/a cannot use /nowhere.gguf" in nowhere.stderr)
     assert "Bytes by role" in shown
     assert "What an instance needs with llama_cpp" in shown
     assert "nodes/a" == found["read_from"]
