@@ -252,6 +252,6 @@ def test_inspect_a_model_of_this_machine(tmp_path: Path) -> None:
 
     assert 0 == found.returncode
     assert "tiny-random-llama" in found.stdout
-    assert "of host memory with llama_cpp at 2048 tokens" in found.stdout
+    assert "with llama_cpp at 2048 tokens" in found.stdout
     assert (1, True) == (broken.returncode, "bad.gguf" in broken.stderr)
     assert (1, True) == (unnamed.returncode, "absolute path" in unnamed.stderr)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from motorpool import v1
 from motorpool_controller.domain import parameters
@@ -78,9 +78,14 @@ def _estimates(profile: Profile, facts: ModelFacts, wish: Wish, spec: Deployment
     if option is None or parameters.value_of(given, profile.options, CONTEXT) is not None:
         return [needs_of(facts, profile, given, spec)]
     return [
-        needs_of(facts, profile, (*given, Parameter(option=option, values=(str(length),))), spec)
+        _at(length, needs_of(facts, profile, (*given, Parameter(option=option, values=(str(length),))), spec))
         for length in wish.contexts or _usual(facts)
     ]
+
+
+def _at(length: int, needs: Needs) -> Needs:
+    """Return the needs with the context that was asked for, where the rules do not change it."""
+    return needs if needs.context_length is not None else replace(needs, context_length=length)
 
 
 def _usual(facts: ModelFacts) -> Sequence[int]:

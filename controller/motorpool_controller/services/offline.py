@@ -24,18 +24,24 @@ from motorpool_controller.services.inspections import CONTEXT, Found, Wish, insp
 from motorpool_controller.services.views import Offer
 from motorpool_formats import FormatError, read_model
 
-_RULES: Mapping[str, Offer] = {
-    "llama_cpp": Offer(
-        Profile(
-            backend="llama_cpp",
-            versions=(),
-            memory_model=MemoryModel.LAYERS,
-            rules="gguf",
-            formats=("gguf",),
-            options=(Option(name="ctx-size", meaning=CONTEXT),),
-        ),
-        (),
+
+def _rules(backend: str, memory_model: MemoryModel, rules: str, formats: tuple[str, ...], context: str) -> Offer:
+    profile = Profile(
+        backend=backend,
+        versions=(),
+        memory_model=memory_model,
+        rules=rules,
+        formats=formats,
+        options=(Option(name=context, meaning=CONTEXT),) if context else (),
     )
+    return Offer(profile, ())
+
+
+_RULES: Mapping[str, Offer] = {
+    "llama_cpp": _rules("llama_cpp", MemoryModel.LAYERS, "gguf", ("gguf",), "ctx-size"),
+    "sglang": _rules("sglang", MemoryModel.FRACTION, "sglang", ("safetensors", "diffusers"), "context-length"),
+    "vllm": _rules("vllm", MemoryModel.FRACTION, "vllm", ("safetensors", "pytorch"), "max-model-len"),
+    "vox_box": _rules("vox_box", MemoryModel.FIXED, "fixed", (), ""),
 }
 """What is known of backends without a node that offers them: whose rules the estimates follow."""
 
@@ -63,7 +69,10 @@ def inspect_offline(word: str, settings: Settings) -> v1.ModelInspection:
             commit=known.commit,
             fetched_bytes=known.spent.fetched_bytes,
         )
-    return inspection(found, Wish(), _RULES)
+    shown = inspection(found, Wish(), _RULES)
+    # Of backends the rules are known here, and not what they can run.
+    del shown.backends[:]
+    return shown
 
 
 def as_json(found: v1.ModelInspection) -> str:
@@ -91,12 +100,17 @@ def _lines(found: v1.ModelInspection) -> Iterator[tuple[str, str]]:
     yield "Layers", str(facts.layers) if facts.HasField("layers") else ""
     yield "Context", f"{facts.context_length} tokens" if facts.HasField("context_length") else ""
     for estimate in found.estimates:
-        needs = estimate.host
-        yield (
-            "Needs",
-            f"{in_words(needs.upper_bytes)} of host memory with {found.backend} at {estimate.context_length} tokens"
-            if needs.HasField("upper_bytes")
-            else f"unknown with {found.backend}: {needs.provenance}",
-        )
+        yield "Needs", _needs(estimate, found.backend)
     for finding in found.findings:
         yield "Note", finding
+
+
+def _needs(estimate: v1.ContextEstimate, backend: str) -> str:
+    host, device = estimate.host, estimate.device
+    at = f"with {backend}" + (f" at {estimate.context_length} tokens" if estimate.HasField("context_length") else "")
+    parts = [
+        f"{in_words(needs.upper_bytes)} {where}"
+        for needs, where in ((host, "in host memory alone"), (device, "on a device"))
+        if needs.HasField("upper_bytes")
+    ]
+    return f"{' or '.join(parts)} {at}" if parts else f"unknown {at}: {host.provenance}"
