@@ -1,3 +1,4 @@
+import json
 import threading
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from motorpool_controller.domain.errors import (
     UnavailableError,
 )
 from tests.controller.catalog.asking import Asker
-from tests.hub.contents import Content, large_gguf
+from tests.hub.contents import Content, large_gguf, safetensors
 from tests.hub.server import LocalHub
 from tests.models.tiny_gguf import make_tiny_gguf
 
@@ -62,6 +63,41 @@ def test_long_header_takes_few_requests(asker: Asker, hub: LocalHub, tmp_path: P
     assert header_bytes > 6_000_000
     assert len(ranges) <= 5
     assert hub.body_bytes <= 3 * header_bytes
+
+
+def test_a_safetensors_model_in_many_parts(asker: Asker, hub: LocalHub) -> None:
+    """
+    Of 800 MB in forty parts the headers are fetched, each with one request, and every layer is known.
+    """
+    config = {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_size": 256,
+        "intermediate_size": 40_000,
+        "num_hidden_layers": 40,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 8,
+        "vocab_size": 1000,
+        "max_position_embeddings": 4096,
+        "torch_dtype": "bfloat16",
+    }
+    parts = {
+        f"model-{number + 1:05}-of-00040.safetensors": {
+            f"model.layers.{number}.mlp.up_proj.weight": ("BF16", (40_000, 256), 40_000 * 256 * 2)
+        }
+        for number in range(40)
+    }
+    index = {"weight_map": {tensor: name for name, tensors in parts.items() for tensor in tensors}}
+    files = {name: safetensors(tensors) for name, tensors in parts.items()}
+    documents = {"config.json": config, "model.safetensors.index.json": index}
+    hub.add("o/n", {**files, **{name: json.dumps(document).encode() for name, document in documents.items()}})
+
+    known = asker.read()
+
+    assert ("safetensors", 40) == (known.facts.format, known.facts.layers)
+    assert 40 * 40_000 * 256 * 2 == known.facts.weight_bytes
+    assert hub.body_bytes < 40 * (128 << 10) + (64 << 10)
+    assert 40 == len([seen for seen in hub.seen if seen.large])
 
 
 def test_token_stays_with_the_hub(asker: Asker, hub: LocalHub, tmp_path: Path) -> None:
