@@ -9,6 +9,7 @@ from motorpool_formats import gguf_files, hugging_face
 from motorpool_formats.beginning import unknown_format
 from motorpool_formats.errors import FormatError, ModelNotFoundError, ModelUnreadableError, shown
 from motorpool_formats.facts import ModelFacts
+from motorpool_formats.hugging_face import Spread
 from motorpool_formats.places import Folder, LocalFolder
 
 _HUGGING_FACE_FILES = ("config.json", "model_index.json")
@@ -36,20 +37,21 @@ def read_model(path: Path, pattern: str = "", *, projector: str = "") -> ModelFa
         raise _unreadable(str(path), error) from error
 
 
-def read_folder(folder: Folder, pattern: str = "", *, projector: str = "") -> ModelFacts:
+def read_folder(folder: Folder, pattern: str = "", *, projector: str = "", spread: Spread = map) -> ModelFacts:
     """Return the facts of the model in a folder, which may lie on a hub, or raise a FormatError.
 
     ``pattern`` is a file's name or a glob, of which the first match counts; without it a repository of GGUF files gives
     the one of the lowest quantisation. ``projector`` names the file for pictures and sound that is loaded beside it;
-    without it the most precise that fits is taken. Only headers are read.
+    without it the most precise that fits is taken. Only headers are read; those of a model in many parts through
+    ``spread``, which may be the ``map`` of a pool of threads.
     """
     try:
-        return _read_folder(folder, pattern, projector)
+        return _read_folder(folder, pattern, projector, spread)
     except OSError as error:
         raise _unreadable(folder.name, error) from error
 
 
-def _read_folder(folder: Folder, pattern: str, projector: str) -> ModelFacts:
+def _read_folder(folder: Folder, pattern: str, projector: str, spread: Spread = map) -> ModelFacts:
     files = folder.files()
     has_gguf = any(gguf_files.is_gguf(name) for name in files)
     if has_gguf and (pattern or not _is_hugging_face(files)):
@@ -62,7 +64,7 @@ def _read_folder(folder: Folder, pattern: str, projector: str) -> ModelFacts:
             f"{shown(pattern)} names a GGUF file, and there is none in it",
             "leave the file out to read the folder as a whole",
         )
-    return hugging_face.read(folder)
+    return hugging_face.read(folder, spread=spread)
 
 
 def _is_hugging_face(files: Mapping[str, int]) -> bool:

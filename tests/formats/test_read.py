@@ -1,5 +1,6 @@
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -180,6 +181,8 @@ def test_a_folder_of_safetensors_is_read(tmp_path: Path) -> None:
     facts = read_model(tmp_path)
     assert ("safetensors", ("llm",), 12) == (facts.format, facts.categories, facts.weight_bytes)
     assert facts == read_folder(LocalFolder(tmp_path))
+    with ThreadPoolExecutor(2) as pool:
+        assert facts == read_folder(LocalFolder(tmp_path), spread=pool.map)
 
 
 def test_a_folder_of_something_else_names_what_was_looked_for(tmp_path: Path) -> None:

@@ -2,5 +2,6 @@
 
 from motorpool_formats.hugging_face.overrides import overridden, parse_overrides
 from motorpool_formats.hugging_face.read import read
+from motorpool_formats.hugging_face.reading import Spread
 
-__all__ = ["overridden", "parse_overrides", "read"]
+__all__ = ["Spread", "overridden", "parse_overrides", "read"]
