@@ -5,14 +5,38 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from motorpool_formats import FormatError, ModelFacts, read_folder
+from motorpool_formats.hugging_face import overridden
 from motorpool_formats.places import Folder
 from tests.formats.gguf_bytes import gguf_bytes
+from tests.formats.hugging_face.folders import MadeFolder, tensor_file
 from tests.formats.sources import MemoryFolder
 
 CLAIMED_BYTES = 1 << 50
 """What files say they have: weights need not be there for a reader to come to the end of a header."""
 
 MODEL = gguf_bytes()
+
+CONFIG = {"model_type": "llama", "num_hidden_layers": 1}
+WEIGHTS = tensor_file({"model.layers.0.mlp.up_proj.weight": ("BF16", (2, 3)), "lm_head.weight": ("U8", (4,))})
+FILES_BESIDE: Mapping[str, object] = {
+    "1_Pooling/config.json": {},
+    "adapter_model.safetensors": WEIGHTS,
+    "model.safetensors": WEIGHTS,
+    "sub/model.safetensors": WEIGHTS,
+    "unet/model.safetensors": WEIGHTS,
+}
+SMALL_FILES = (
+    "config.json",
+    "config_sentence_transformers.json",
+    "configuration.json",
+    "hf_quant_config.json",
+    "model.safetensors.index.json",
+    "model_index.json",
+    "modules.json",
+    "quantize_config.json",
+    "sentence_bert_config.json",
+    "tokenizer_config.json",
+)
 
 
 def gguf(content: bytes) -> None:
@@ -23,6 +47,19 @@ def gguf(content: bytes) -> None:
     read(MemoryFolder(parts, claimed_bytes=CLAIMED_BYTES))
 
 
+def safetensors(content: bytes) -> None:
+    """Read any bytes as a model's only file, and as one of two."""
+    read(MadeFolder({"config.json": CONFIG, "model.safetensors": content}))
+    read(MadeFolder({"config.json": CONFIG, "a.safetensors": content, "b.safetensors": WEIGHTS}))
+
+
+def config(content: bytes) -> None:
+    """Read any bytes as each of the small files beside weights, in a folder that has all sorts of them."""
+    for name in SMALL_FILES:
+        read(MadeFolder({"config.json": CONFIG, **FILES_BESIDE, name: content}))
+    read(MadeFolder({"adapter_config.json": content, "adapter_model.safetensors": WEIGHTS}))
+
+
 def read(folder: Folder) -> None:
     """Read a folder, and let nothing pass but facts that agree with themselves or a readable FormatError."""
     found = facts_or_error(folder)
@@ -31,6 +68,7 @@ def read(folder: Folder) -> None:
         assert len(str(found)) < 1_000, "an error is too long to read"
     else:
         assert found.layer_bytes is None or sum(found.layer_bytes) + (found.nonlayer_bytes or 0) == found.weight_bytes
+        assert found.format == "gguf" or found == overridden(found, {"nothing": 0}), "nothing was overridden"
 
 
 def facts_or_error(folder: Folder) -> ModelFacts | FormatError:
@@ -41,5 +79,5 @@ def facts_or_error(folder: Folder) -> ModelFacts | FormatError:
         return error
 
 
-TARGETS: Mapping[str, Callable[[bytes], None]] = {"gguf": gguf}
+TARGETS: Mapping[str, Callable[[bytes], None]] = {"config": config, "gguf": gguf, "safetensors": safetensors}
 """By name; the corpus of each is the folder of that name in ``corpus``."""

@@ -68,6 +68,8 @@ def overridden(facts: ModelFacts, overrides: Mapping[str, object]) -> ModelFacts
     Reading the folder with the same overrides says the same, but where facts keep only the outcome of what they change:
     a context length that came of scaled positions, and the sizes of recurrent layers, which become unknown.
     """
+    if not overrides:
+        return facts
     flat = _flat(overrides)
     before = _config_of(facts)
     after = Document(OPTION, overridden_config(before, flat))
