@@ -1,0 +1,75 @@
+"""AMD cards as scenarios, and as the kernel's files, write them."""
+
+from __future__ import annotations
+
+from tests.plugins.accelerators.harness.machine import FakeBus
+
+GIB = 2**30
+CARD = """
+card {index}
+name Aldebaran/MI200 [Instinct MI250X/MI250]
+unique {unique:#x}
+bus {bus}
+total 68702699520
+used {used}
+busy 37
+edge 43000
+junction 47000
+power 101000000
+minor {minor}
+"""
+
+
+def address(index: int) -> str:
+    """The PCI address of the n-th card."""
+    return f"0000:{0x29 + index:02x}:00.0"
+
+
+def unique(index: int) -> int:
+    """Its unique id."""
+    return 0x5C88007D760374F0 + index
+
+
+def card(index: int = 0, *lines: str, used: int = 10_850_304) -> str:
+    """A healthy card, and more lines on it."""
+    written = CARD.format(index=index, unique=unique(index), bus=0x29 + index, used=used, minor=128 + index)
+    return written + "".join(f"{line}\n" for line in lines)
+
+
+def cards(count: int) -> str:
+    """That many healthy cards."""
+    return "".join(card(index) for index in range(count))
+
+
+class Kernel(FakeBus):
+    """The kernel's files of cards that amdgpu serves."""
+
+    def serve(self, index: int, *, hip: int | None = None, **files: str) -> None:
+        """Show a card with amdgpu's files; ``hip`` is its place in KFD's topology, where processors are before it."""
+        self.add(address(index), pci_id="1002:740c", pci_class="038000", driver="amdgpu", numa_node=1)
+        folder = self.root / "sys/bus/pci/devices" / address(index)
+        (folder / "drm" / f"card{index + 1}").mkdir(parents=True)
+        (folder / "drm" / f"renderD{128 + index}").mkdir()
+        self.touch(f"/dev/dri/card{index + 1}", f"/dev/dri/renderD{128 + index}", "/dev/kfd")
+        told = {"mem_info_vram_total": "68702699520", "unique_id": f"{unique(index):016x}", **files}
+        for name, text in told.items():
+            file = folder / name.replace("__", "/")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(f"{text}\n")
+        if hip is not None:
+            self.compute(
+                2 + hip, simd_count=440, gfx_target_version=90010, location_id=(0x29 + index) << 8, domain=0,
+                cpu_cores_count=0, drm_render_minor=128 + index,
+            )  # fmt: skip
+
+    def compute(self, node: int, **properties: int) -> None:
+        """Put a node into KFD's topology."""
+        folder = self.root / f"sys/class/kfd/kfd/topology/nodes/{node}"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "properties").write_text("".join(f"{name} {value}\n" for name, value in properties.items()))
+
+    def link(self, node: int, peer: int, kind: int) -> None:
+        """Link two nodes of KFD's topology."""
+        folder = self.root / f"sys/class/kfd/kfd/topology/nodes/{node}/io_links/{peer}"
+        folder.mkdir(parents=True)
+        (folder / "properties").write_text(f"type {kind}\nnode_from {node}\nnode_to {peer}\n")

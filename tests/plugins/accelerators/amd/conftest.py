@@ -1,0 +1,34 @@
+"""A made-up ROCm SMI."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.plugins.accelerators.harness.machine import FakeLibrary, compile_library
+
+SOURCE = Path(__file__).with_name("fake_rocm_smi.c")
+NEWER = (
+    "rsmi_dev_market_name_get",
+    "rsmi_dev_power_get",
+    "rsmi_compute_process_info_by_device_get",
+    "rsmi_topo_get_link_type",
+    "rsmi_dev_drm_render_minor_get",
+)
+
+
+@pytest.fixture(scope="session", name="compiled")
+def make_compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library of a ROCm of today."""
+    return compile_library(SOURCE, tmp_path_factory.mktemp("rsmi") / "librocm_smi64.so.7")
+
+
+@pytest.fixture(scope="session", name="old_compiled")
+def make_old_compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library of ROCm 4."""
+    return compile_library(SOURCE, tmp_path_factory.mktemp("old-rsmi") / "librocm_smi64.so.5", without=NEWER)
+
+
+@pytest.fixture(name="rsmi")
+def make_rsmi(tmp_path: Path, compiled: Path) -> FakeLibrary:
+    """The library in a folder of the test's own."""
+    return FakeLibrary(tmp_path / "rsmi", compiled)
