@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from motorpool_amd import kernel, parsing
-from motorpool_amd.records import Card, Reading
+from motorpool_amd.driver import AMD
 from motorpool_sdk import DeviceError, Health, Sample
-from motorpool_sdk.hardware import CallError, Command, Unavailable, Verdict, pci_address
+from motorpool_sdk.hardware import CallError, Command, Unavailable, Verdict, pci_address, rocm
+from motorpool_sdk.hardware.rocm import Card, Reading
 
 Found = tuple[Card, Reading]
 _FOLDERS = ("/opt/rocm/bin", "/usr/bin")
@@ -57,7 +57,7 @@ def from_amd_smi(static: str, metric: str) -> list[Found]:
             index=index,
             pci_address=pci_address(str(_at(row, "bus").get("bdf", ""))),
             unique_id=_hexadecimal(asic.get("asic_serial")),
-            name=parsing.product(str(asic.get("market_name", ""))),
+            name=rocm.product(str(asic.get("market_name", ""))),
             graphics=_graphics(asic.get("target_graphics_version")),
             total_bytes=total,
             driver_version=str(_at(row, "driver").get("version", "")),
@@ -96,9 +96,9 @@ class Tool:
     def cards(self) -> Sequence[Card | DeviceError]:
         """Return every card that it prints."""
         found = self._found()
-        nodes = kernel.kfd_nodes(self._root)
+        nodes = rocm.kfd_nodes(self._root)
         return [
-            kernel.completed(card, nodes, self._root)
+            rocm.completed(card, nodes, AMD, self._root)
             if card.pci_address
             else DeviceError(device_id=f"index {card.index}", message=f"`{self.name}` prints no PCI address for it")
             for card, _ in found
@@ -108,7 +108,7 @@ class Tool:
         """Return a card's figures."""
         for found, reading in self._found():
             if found.index == card.index:
-                return parsing.sample(reading)
+                return rocm.sample(reading)
         raise CallError(self.name, None, f"prints no card {card.index}")
 
     def judge(self, card: Card) -> Verdict:
@@ -141,7 +141,7 @@ def _asked_twice(command: Command) -> list[Found]:
 
 def _rocm_smi_row(index: int, row: Mapping[str, Any], version: str) -> Found:
     total = _bytes(_get(row, "VRAM Total Memory (B)"), "B")
-    names = (parsing.product(str(row.get(key, ""))) for key in ("Card Series", "Card series", "Device Name"))
+    names = (rocm.product(str(row.get(key, ""))) for key in ("Card Series", "Card series", "Device Name"))
     edge, junction = (_number(row.get(f"Temperature (Sensor {spot}) (C)")) for spot in ("edge", "junction"))
     card = Card(
         index=index,

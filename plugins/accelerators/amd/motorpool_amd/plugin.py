@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from motorpool_amd import commands, kernel, parsing
-from motorpool_amd.driver import RocmSmi
-from motorpool_amd.records import Card
+from motorpool_amd import commands
+from motorpool_amd.driver import AMD
 from motorpool_sdk import AcceleratorPlugin, Device, Exposure, hookimpl
-from motorpool_sdk.hardware import Bus, CardPlugin
+from motorpool_sdk.hardware import Bus, CardPlugin, rocm
+from motorpool_sdk.hardware.rocm import Card
 
 _CONTAINER_RUNTIME = "amd"
 _CDI_KIND = "amd.com/gpu"
@@ -19,24 +19,24 @@ _COMPUTE_NODE = "/dev/kfd"
 class Amd(CardPlugin[Card]):
     """The cards of this machine, by PCI address."""
 
-    vendor = parsing.VENDOR
-    framework = parsing.FRAMEWORK
+    vendor = AMD.vendor
+    framework = AMD.framework
 
     def __init__(self, root: Path = Path("/")) -> None:
         bus = Bus(
-            pci_vendor=kernel.PCI_VENDOR,
-            classes=kernel.CLASSES,
-            drivers=(kernel.DRIVER,),
+            pci_vendor=AMD.pci_vendor,
+            classes=AMD.classes,
+            drivers=AMD.drivers,
             remedy="load the kernel module amdgpu, and see `dmesg`",
             root=root,
         )
-        sources = (RocmSmi(root), kernel.Kernel(root), commands.amd_smi(root), commands.rocm_smi(root))
+        sources = (rocm.RocmSmi(AMD, root), rocm.Kernel(AMD, root), commands.amd_smi(root), commands.rocm_smi(root))
         super().__init__(sources, bus)
         self._root = root
 
     def described(self, cards: Sequence[Card]) -> Sequence[Device]:
         """Return each card's device."""
-        return parsing.devices(cards, self._rocm_version())
+        return rocm.devices(cards, AMD, self._rocm_version())
 
     def expose(self, device_ids: Sequence[str]) -> Exposure:
         """Return how to hand over these cards: by unique id, which no order changes; else as HIP counts them."""
@@ -50,7 +50,7 @@ class Amd(CardPlugin[Card]):
         else:
             env = {"HIP_VISIBLE_DEVICES": ",".join(map(str, counted))}
             shown = ",".join(str(card.index) for card in chosen)
-        nodes = tuple(dict.fromkeys(node for card in chosen for node in kernel.nodes_of(card, self._root)))
+        nodes = tuple(dict.fromkeys(node for card in chosen for node in rocm.nodes_of(card, self._root)))
         handed = (_COMPUTE_NODE, *nodes) if nodes else ()
         return Exposure(
             env=env,
@@ -58,15 +58,9 @@ class Amd(CardPlugin[Card]):
             container_env={"AMD_VISIBLE_DEVICES": shown or "void"},
             container_runtime=_CONTAINER_RUNTIME if chosen else "",
             device_nodes=handed,
-            groups=tuple(dict.fromkeys(group for node in handed if (group := self._group(node)))),
+            groups=rocm.groups_of(handed, self._root),
             cdi_devices=tuple(f"{_CDI_KIND}={card.index}" for card in chosen),
         )
-
-    def _group(self, node: str) -> str:
-        try:
-            return str((self._root / node.lstrip("/")).stat().st_gid)
-        except OSError:
-            return ""
 
     def _rocm_version(self) -> str:
         try:

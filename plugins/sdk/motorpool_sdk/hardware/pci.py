@@ -40,6 +40,11 @@ def pci_devices(vendor: str, root: Path = Path("/")) -> list[PciDevice]:
     return found
 
 
+def pci_vendor_of(address: str, root: Path = Path("/")) -> str:
+    """Return the vendor of the device at an address, empty where the kernel does not tell."""
+    return _hexadecimal(root / "sys/bus/pci/devices" / address / "vendor")
+
+
 def pci_address(written: str) -> str:
     """Return an address as the kernel writes it, ``0000:3b:00.0``; empty for what is none."""
     match = _ADDRESS.fullmatch(written.strip().lower())

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from motorpool_amd import commands, parsing
-from motorpool_amd.records import Card, Reading
+from motorpool_amd import commands
+from motorpool_sdk.hardware import rocm
+from motorpool_sdk.hardware.rocm import Card, Reading
 
 HERE = Path(__file__).parent / "recordings"
 MIB = 2**20
@@ -172,5 +173,5 @@ def test_whatever_json_is_printed_is_read_or_left(table: object) -> None:
     found = [*commands.from_rocm_smi(printed), *commands.from_amd_smi(printed, printed)]
 
     for card, reading in found:
-        parsing.sample(reading)
-        assert parsing.size(card.total_bytes) is None or card.total_bytes
+        rocm.sample(reading)
+        assert rocm.size(card.total_bytes) is None or card.total_bytes

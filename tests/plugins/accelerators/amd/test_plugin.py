@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from motorpool_amd.commands import ROCM_SMI
-from motorpool_amd.kernel import graphics
 from motorpool_amd.plugin import Amd
 from motorpool_sdk import Device, Exposure, Health, Link, MemoryKind, Sample
+from motorpool_sdk.hardware.rocm.kernel import graphics
 from tests.plugins.accelerators.amd.cards import Kernel, address, card, cards, unique
 from tests.plugins.accelerators.conftest import StartChild
-from tests.plugins.accelerators.harness.machine import FakeCommand, FakeLibrary, PluginError
+from tests.plugins.accelerators.harness.machine import FakeCommand, FakeLibrary, PluginError, rooted
 
 PACKAGE = "motorpool_amd"
 FIRST, SECOND = address(0), address(1)
@@ -145,6 +145,24 @@ def test_cards_without_one_are_counted_as_hip_does(kernel: Kernel) -> None:
 
     assert {"HIP_VISIBLE_DEVICES": "1,0"} == exposure.env
     assert {"AMD_VISIBLE_DEVICES": "0,1"} == exposure.container_env
+
+
+def test_the_kernel_completes_what_the_library_tells(
+    kernel: Kernel, rsmi: FakeLibrary, tmp_path: Path, child: StartChild
+) -> None:
+    """
+    With the library, compilers' name, NUMA node and HIP's count are still the kernel's; a card that a fork's library
+    lists beside ours is not ours.
+    """
+    kernel.serve(0, hip=1)
+    kernel.add(address(1), pci_id="1d94:6210", pci_class="0b4000", driver="hycu")
+    rsmi.show(cards(2))
+    plugin = child("rooted", rsmi.folder, env=rooted(tmp_path / "made", PACKAGE, "Amd", kernel.root))
+
+    assert {FIRST: ("gfx90a", 1)} == {
+        key: (device.architecture, device.numa_node) for key, device in plugin.devices().items()
+    }
+    assert ("/dev/kfd", "/dev/dri/card1", "/dev/dri/renderD128") == plugin.expose([FIRST]).device_nodes
 
 
 def test_cards_without_a_driver_are_listed_as_unhealthy(kernel: Kernel) -> None:

@@ -128,6 +128,26 @@ class FakeBus:
             file.touch()
 
 
+ROOTED = """
+from pathlib import Path
+
+from {package}.plugin import {name}
+from motorpool_sdk import hookimpl
+
+@hookimpl
+def motorpool_register_accelerators(register):
+    register({name}(Path({root!r})))
+"""
+
+
+def rooted(folder: Path, package: str, name: str, root: Path) -> dict[str, str]:
+    """Write the package ``rooted``: a plugin on another root folder; return what its process's environment needs."""
+    (folder / "rooted").mkdir(parents=True)
+    (folder / "rooted" / "__init__.py").touch()
+    (folder / "rooted" / "plugin.py").write_text(ROOTED.format(package=package, name=name, root=str(root)))
+    return {"PYTHONPATH": str(folder)}
+
+
 class PluginError(Exception):
     """What the plugin raised, as its process tells it."""
 

@@ -1,23 +1,22 @@
-"""amdgpu's files in sysfs, and KFD's list of what can compute: all there is without ROCm, and enough."""
+"""The files of amdgpu and its forks in sysfs, and KFD's list of what can compute: all that is there without ROCm."""
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from motorpool_amd import parsing
-from motorpool_amd.records import Card, Errors, Reading
-from motorpool_sdk import DeviceError, Sample
-from motorpool_sdk.hardware import Unavailable, Verdict, numa_node, pci_devices
+from motorpool_sdk.accelerator import DeviceError, Sample
+from motorpool_sdk.hardware.pci import numa_node, pci_devices, pci_vendor_of
+from motorpool_sdk.hardware.rocm import parsing
+from motorpool_sdk.hardware.rocm.family import Family
+from motorpool_sdk.hardware.rocm.records import Card, Errors, Reading
+from motorpool_sdk.hardware.sources import Unavailable, Verdict
 
-PCI_VENDOR = "1002"
-DRIVER = "amdgpu"
-CLASSES = ("03", "12")
 _XGMI = 11  # CRAT_IOLINK_TYPE of a KFD io_link
 _UNCORRECTABLE = re.compile(r"^ue: (\d+)$", re.MULTILINE)
-_REMEDY = "Load the kernel module amdgpu, and see `dmesg`"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +35,8 @@ class KfdNode:
 class Kernel:
     """A source of cards: the kernel's own files. It tells no processes."""
 
-    def __init__(self, root: Path = Path("/")) -> None:
+    def __init__(self, family: Family, root: Path) -> None:
+        self._family = family
         self._root = root
 
     @property
@@ -50,11 +50,13 @@ class Kernel:
         return str(self._root / "sys/bus/pci/devices")
 
     def cards(self) -> Sequence[Card | DeviceError]:
-        """Return every card that amdgpu serves."""
-        nodes = kfd_nodes(self._root)
-        found = [each for each in pci_devices(PCI_VENDOR, self._root) if each.driver == DRIVER]
+        """Return every card that the vendor's driver serves."""
+        nodes, drivers = kfd_nodes(self._root), self._family.drivers
+        found = [each for each in pci_devices(self._family.pci_vendor, self._root) if each.driver in drivers]
         if not found:
-            raise Unavailable(f"no card under {self.path} is served by {DRIVER}. {_REMEDY}")
+            raise Unavailable(
+                f"no card under {self.path} is served by {' or '.join(drivers)}. {self._family.kernel_remedy}"
+            )
         indexes = {each.address: index for index, each in enumerate(found)}
         cards = []
         for each in found:
@@ -68,7 +70,7 @@ class Kernel:
             )
             node = node_of(card, nodes)
             links = [(indexes[peer], "XGMI") for peer in (node.linked if node else ()) if peer in indexes]
-            cards.append(replace(completed(card, nodes, self._root), links=tuple(links)))
+            cards.append(replace(completed(card, nodes, self._family, self._root), links=tuple(links)))
         return cards
 
     def measure(self, card: Card) -> Sample:
@@ -96,7 +98,8 @@ class Kernel:
             for file in sorted(self._folder(card.pci_address).glob("ras/*_err_count"))
         )
         return parsing.verdict(
-            Errors(uncorrectable=tuple((block, int(found[1])) for block, found in counted if found and int(found[1])))
+            Errors(uncorrectable=tuple((block, int(found[1])) for block, found in counted if found and int(found[1]))),
+            self._family,
         )
 
     def _folder(self, address: str) -> Path:
@@ -134,13 +137,13 @@ def node_of(card: Card, nodes: Sequence[KfdNode]) -> KfdNode | None:
     return next(by_minor, None) or next((node for node in nodes if node.address == card.pci_address), None)
 
 
-def completed(card: Card, nodes: Sequence[KfdNode], root: Path) -> Card:
+def completed(card: Card, nodes: Sequence[KfdNode], family: Family, root: Path) -> Card:
     """Return a card with what only the kernel tells: how HIP counts it, what compilers call it, its NUMA node."""
     node = node_of(card, nodes)
     card = replace(
         card,
         numa_node=numa_node(card.pci_address, root),
-        driver_version=card.driver_version or driver_version(root),
+        driver_version=card.driver_version or driver_version(family, root),
     )
     if node is None:
         return card
@@ -169,9 +172,24 @@ def nodes_of(card: Card, root: Path) -> tuple[str, ...]:
     return tuple(f"/dev/dri/{name}" for name in names)
 
 
-def driver_version(root: Path) -> str:
-    """Return amdgpu's version; the one in the kernel has none of its own."""
-    return _text(root / "sys/module/amdgpu/version") or _text(root / "proc/sys/kernel/osrelease")
+def groups_of(nodes: Sequence[str], root: Path) -> tuple[str, ...]:
+    """Return the groups that own these nodes, as numbers: their names differ between a host and an image."""
+    found: dict[str, None] = {}
+    for node in nodes:
+        with contextlib.suppress(OSError):
+            found[str((root / node.lstrip("/")).stat().st_gid)] = None
+    return tuple(found)
+
+
+def is_anothers(address: str, family: Family, root: Path) -> bool:
+    """Return whether a card is known to be another vendor's: forks of the library have one name, and list them all."""
+    return pci_vendor_of(address, root) not in {"", family.pci_vendor}
+
+
+def driver_version(family: Family, root: Path) -> str:
+    """Return the driver's version; a module that came with the kernel has none of its own."""
+    own = (_text(root / f"sys/module/{driver}/version") for driver in family.drivers)
+    return next(filter(None, own), "") or _text(root / "proc/sys/kernel/osrelease")
 
 
 def _linked(folder: Path, addresses: Mapping[int, str]) -> Iterator[str]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from motorpool_amd.records import Card, Errors, Reading
-from motorpool_sdk import Device, Health, Link, MemoryKind, Process, Sample
-from motorpool_sdk.hardware import Verdict
+from motorpool_sdk.accelerator import Device, Health, Link, MemoryKind, Process, Sample
+from motorpool_sdk.hardware.rocm.family import Family
+from motorpool_sdk.hardware.rocm.records import Card, Errors, Reading
+from motorpool_sdk.hardware.sources import Verdict
 
-VENDOR = "amd"
-FRAMEWORK = "rocm"
 # No card has 16 TiB, runs above 200 °C or draws 10 kW: what says so is not answering the question.
 _MOST_BYTES = 2**44
 _MOST_CELSIUS = 200.0
@@ -18,15 +17,15 @@ _MOST_WATTS = 10_000.0
 _MOST_PERCENT = 100.0
 
 
-def devices(cards: Sequence[Card], runtime_version: str = "") -> list[Device]:
+def devices(cards: Sequence[Card], family: Family, runtime_version: str = "") -> list[Device]:
     """Return each card's device. Its PCI address is its name, as every source knows it; partitions count from there."""
     sharing = Counter(card.pci_address for card in cards)
     names = {card.index: _name(card, sharing) for card in cards}
     return [
         Device(
             device_id=names[card.index],
-            vendor=VENDOR,
-            framework=FRAMEWORK,
+            vendor=family.vendor,
+            framework=family.framework,
             product=card.name,
             index=card.index,
             pci_address=card.pci_address,
@@ -59,13 +58,13 @@ def sample(reading: Reading) -> Sample:
     )
 
 
-def verdict(errors: Errors) -> Verdict:
+def verdict(errors: Errors, family: Family) -> Verdict:
     """Return what counters of errors mean. A card that has none of them is not judged by them."""
     bad = [
         f"{count} uncorrectable errors in {block} since the driver was loaded" for block, count in errors.uncorrectable
     ]
     if bad:
-        return Health.UNHEALTHY, (*bad, "reset the card with `rocm-smi --gpureset`, and replace it if they return")
+        return Health.UNHEALTHY, (*bad, f"reset the card with `{family.reset}`, and replace it if they return")
     if errors.failures:
         return Health.UNKNOWN, errors.failures
     return Health.HEALTHY, ()

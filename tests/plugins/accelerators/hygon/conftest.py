@@ -1,0 +1,23 @@
+"""A made-up fork of ROCm SMI."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.plugins.accelerators.harness.machine import FakeLibrary, compile_library
+
+SOURCE = Path(__file__).parents[1] / "amd" / "fake_rocm_smi.c"
+# What Hygon's fork does not have.
+LACKS = ("rsmi_dev_power_get", "rsmi_dev_market_name_get")
+
+
+@pytest.fixture(scope="session", name="compiled")
+def make_compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library of Hygon's driver."""
+    return compile_library(SOURCE, tmp_path_factory.mktemp("hygon") / "librocm_smi64.so.2", without=LACKS)
+
+
+@pytest.fixture(name="rsmi")
+def make_rsmi(tmp_path: Path, compiled: Path) -> FakeLibrary:
+    """The library in a folder of the test's own."""
+    return FakeLibrary(tmp_path / "rsmi", compiled)
