@@ -26,6 +26,7 @@ from motorpool_cli.commands import (
     login,
     logs,
     models,
+    plan,
     tokens,
     workloads,
 )
@@ -140,7 +141,7 @@ def keep_options(
     keep(options.as_typed(line))
 
 
-for _noun in (login, cluster, fleet, models, deploy, workloads, delete, describe, explain, logs, events, tokens):
+for _noun in (login, cluster, fleet, models, plan, deploy, workloads, delete, describe, explain, logs, events, tokens):
     _noun.add_to(app)
 
 

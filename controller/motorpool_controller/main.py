@@ -228,7 +228,7 @@ def public_services(
     return [
         BackendService(store),
         ClusterService(store, endpoints),
-        DeploymentService(store, live),
+        DeploymentService(store, live, catalog),
         EnrollmentService(store, authority, endpoints),
         EventService(store),
         InstanceService(store, live),

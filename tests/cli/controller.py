@@ -45,6 +45,7 @@ class Controller:
         self.tokens: dict[str, v1.Token] = {}
         self.events: list[v1.Event] = []
         self.explanations: dict[str, v1.ExplainDeploymentResponse] = {}
+        self.plan = v1.PlanDeploymentResponse()
         self.logs: dict[str, list[str]] = {}
         self.inspections: list[v1.InspectModelResponse] = []
         self.requests: list[Message] = []
@@ -283,6 +284,12 @@ class _Deployments(_Servicer, v1.DeploymentServiceServicer):
         self, request: v1.ExplainDeploymentRequest, context: grpc.ServicerContext
     ) -> v1.ExplainDeploymentResponse:
         return self.get(self.of.explanations, request.name, context)
+
+    def PlanDeployment(
+        self, request: v1.PlanDeploymentRequest, context: grpc.ServicerContext
+    ) -> v1.PlanDeploymentResponse:
+        self.of.requests.append(request)
+        return self.of.plan
 
     def GetDeploymentCredentials(
         self, request: v1.GetDeploymentCredentialsRequest, context: grpc.ServicerContext

@@ -14,6 +14,7 @@ from tests.cli.test_readme import VISIBLE
 
 LINES = {
     "backends": (),
+    "check": ("/m.gguf",),
     "cluster": (),
     "contexts": (),
     "cordon": ("rack1",),
@@ -28,6 +29,7 @@ LINES = {
     "model inspect": ("hf:o/n",),
     "instances": (),
     "nodes": (),
+    "plan": ("smollm2",),
     "plugins": (),
     "ps": (),
     "tokens create": ("--role", "reader"),

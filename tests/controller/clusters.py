@@ -174,7 +174,7 @@ async def running(
             public=[
                 EnrollmentService(store, authority, [str(server.agents_address)]),
                 NodeService(store, live),
-                DeploymentService(store, live, clock=clock.now),
+                DeploymentService(store, live, catalog, clock=clock.now),
                 InstanceService(store, live),
                 ModelService(store, live, catalog, clock=clock.now),
                 EventService(store),

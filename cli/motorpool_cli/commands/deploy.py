@@ -11,18 +11,12 @@ from motorpool import v1
 from motorpool_cli import text
 from motorpool_cli.changes import follow
 from motorpool_cli.client import TIMEOUT_SECONDS, Client
+from motorpool_cli.commands import wish
 from motorpool_cli.commands.progress import Progress
 from motorpool_cli.context import Output, client
 from motorpool_cli.failures import CommandError, Exit
 from motorpool_cli.output import Format, note, plain, print_document, print_facts, say
 from motorpool_cli.sources import complete_source, source_of
-
-
-class Strategy(enum.StrEnum):
-    """How equal nodes are told apart."""
-
-    SPREAD = "spread"
-    BINPACK = "binpack"
 
 
 class Exposure(enum.StrEnum):
@@ -32,7 +26,6 @@ class Exposure(enum.StrEnum):
     LOCAL = "local"
 
 
-_STRATEGIES = {Strategy.SPREAD: v1.PLACEMENT_STRATEGY_SPREAD, Strategy.BINPACK: v1.PLACEMENT_STRATEGY_BINPACK}
 _EXPOSURES = {Exposure.NODE: v1.EXPOSURE_NODE, Exposure.LOCAL: v1.EXPOSURE_LOCAL}
 
 
@@ -43,31 +36,21 @@ def add_to(app: typer.Typer) -> None:
 
 def deploy(
     name: Annotated[str, typer.Argument(help="Name of the deployment: lower-case letters, digits, dashes.")],
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model",
-            "-m",
-            help="/path on the nodes, hf:OWNER/NAME[:FILE][@REVISION] or ms:OWNER/NAME….",
-            autocompletion=complete_source,
-        ),
-    ],
-    parameters: Annotated[
-        list[str] | None, typer.Argument(help="After `--`: arguments of the engine, as on its command line.")
-    ] = None,
-    backend: Annotated[str, typer.Option(help="Backend; chosen by the model when left out.")] = "",
-    backend_version: Annotated[str, typer.Option(help="Version of the backend; the node's default.")] = "",
-    image: Annotated[str, typer.Option(help="Run the engine in a container of this image, with Docker.")] = "",
-    replicas: Annotated[int, typer.Option(min=0, max=1000, help="Instances wished for.")] = 1,
-    env: Annotated[list[str] | None, typer.Option("--env", "-e", help="KEY=VALUE for the engine.")] = None,
-    label: Annotated[list[str] | None, typer.Option("--node-label", help="KEY=VALUE a node must carry.")] = None,
-    device: Annotated[list[str] | None, typer.Option(help="Pin to nodes/NODE/devices/DEVICE.")] = None,
-    strategy: Annotated[Strategy, typer.Option(help="Away from other instances, or close.")] = Strategy.SPREAD,
+    model: Annotated[str, typer.Option("--model", "-m", help=wish.SOURCE_HELP, autocompletion=complete_source)],
+    parameters: wish.Parameters = None,
+    backend: wish.Backend = "",
+    backend_version: wish.BackendVersion = "",
+    image: wish.Image = "",
+    replicas: wish.Replicas = 1,
+    env: wish.Env = None,
+    label: wish.Labels = None,
+    device: wish.Devices = None,
+    strategy: wish.Strategy = wish.StrategyName.SPREAD,
     exposure: Annotated[
         Exposure, typer.Option(help="The node's address, with an API key; or its loopback only.")
     ] = Exposure.NODE,
     served_name: Annotated[str, typer.Option(help="The `model` field of requests; the deployment's name.")] = "",
-    memory: Annotated[str, typer.Option(help="Host memory to claim instead of the estimate, e.g. 6GiB.")] = "",
+    memory: wish.Memory = "",
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait until every instance runs.")] = False,
     timeout: Annotated[
         float, typer.Option(parser=text.parse_duration, metavar="TIME", help="How long to wait, e.g. 90s or 15m.")
@@ -77,23 +60,21 @@ def deploy(
 ) -> None:
     """Deploy a model; arguments after `--` go to the engine."""
     with client(output) as connected:
-        spec = v1.DeploymentSpec(
-            model=source_of("--model", model),
-            replicas=replicas,
+        spec = wish.spec(
+            source_of("--model", model),
+            parameters=parameters,
             backend=backend,
             backend_version=backend_version,
             image=image,
-            parameters=parameters or [],
-            env=_pairs("--env", env),
-            placement_strategy=_STRATEGIES[strategy],
-            exposure=_EXPOSURES[exposure],
-            node_selector=v1.NodeSelector(match_labels=_pairs("--node-label", label)),
-            served_model_name=served_name,
+            replicas=replicas,
+            env=env,
+            labels=label,
+            devices=device,
+            strategy=strategy,
+            memory=memory,
         )
-        if device:
-            spec.device_selector.devices.extend(device)
-        if memory:
-            spec.claim.memory_bytes = text.parse_size("--memory", memory)
+        spec.exposure = _EXPOSURES[exposure]
+        spec.served_model_name = served_name
         created = connected.deployments.CreateDeployment(
             v1.CreateDeploymentRequest(
                 deployment_id=name.removeprefix("deployments/"),
@@ -113,20 +94,6 @@ def deploy(
         elif not wait and not dry_run:
             bare = text.bare(created.name)
             say(f"See it come up with `motorpool ps`; `motorpool explain {bare}` says why if it does not.")
-
-
-def _pairs(option: str, values: list[str] | None) -> dict[str, str]:
-    pairs: dict[str, str] = {}
-    for value in values or ():
-        key, equals, rest = value.partition("=")
-        if not equals or not key:  # the value is not shown: with the key forgotten it may be a secret
-            raise CommandError(
-                Exit.USAGE, "OPTION_INVALID", f"{option} takes KEY=VALUE, and one of them has no key or no `=`."
-            )
-        if key in pairs:
-            raise CommandError(Exit.USAGE, "OPTION_INVALID", f"{option} {key}=… is given twice; give it once.")
-        pairs[key] = rest
-    return pairs
 
 
 def _wait(connected: Client, created: v1.Deployment, timeout_seconds: float, output: Format) -> v1.Deployment:

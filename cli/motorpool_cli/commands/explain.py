@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -48,13 +49,23 @@ def _print(instance: v1.InstanceExplanation) -> None:
     state = text.word(v1.InstanceState, instance.state)
     say()
     say(f"{text.bare(instance.instance)} {state}: {instance.verdict}", style="bold")
-    if instance.refusals:
+    print_refusals(instance.refusals)
+    print_candidates(instance.candidates)
+
+
+def print_refusals(refusals: Sequence[v1.Refusal]) -> None:
+    """Print rows of why not, if there are any."""
+    if refusals:
         print_table(
             ("STAGE", "REASON", "SUBJECT", "NEEDED", "AVAILABLE", "HELD BY", "WHY"),
-            (_refusal(refusal) for refusal in instance.refusals),
+            (_refusal(refusal) for refusal in refusals),
             empty="",
         )
-    if instance.candidates:
+
+
+def print_candidates(candidates: Sequence[v1.Candidate]) -> None:
+    """Print where it is feasible, if anywhere."""
+    if candidates:
         print_table(
             ("FEASIBLE ON", "SCORE", "MADE OF"),
             (
@@ -63,7 +74,7 @@ def _print(instance: v1.InstanceExplanation) -> None:
                     f"{candidate.score:.1f}",
                     ", ".join(f"{scorer} {score:.1f}" for scorer, score in sorted(candidate.scores.items())),
                 )
-                for candidate in instance.candidates
+                for candidate in candidates
             ),
             empty="",
         )

@@ -11,6 +11,7 @@ from datetime import datetime
 import grpc
 
 from motorpool import v1
+from motorpool_controller.catalog.catalog import Catalog
 from motorpool_controller.domain.errors import AlreadyExistsError, NotFoundError
 from motorpool_controller.domain.event import Severity
 from motorpool_controller.domain.names import check_deployment_id, deployment_name, id_of, resource_id, shown
@@ -22,6 +23,7 @@ from motorpool_controller.services.convert.deployment import deployment_message
 from motorpool_controller.services.convert.spec import spec_message, spec_of
 from motorpool_controller.services.explanations import explanation
 from motorpool_controller.services.mutations import check_etag, masked, mutate
+from motorpool_controller.services.plans import Planner
 from motorpool_controller.services.views import deployment_view, of_deployment, offer_of, offers
 from motorpool_controller.store.live import Live
 from motorpool_controller.store.store import Store, utc_now
@@ -33,10 +35,11 @@ KEY_BYTES = 24
 class DeploymentService(v1.DeploymentServiceServicer):
     """Takes wishes, and shows what became of them."""
 
-    def __init__(self, store: Store, live: Live, *, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, store: Store, live: Live, catalog: Catalog, *, clock: Callable[[], datetime] = utc_now) -> None:
         self._store = store
         self._live = live
         self._clock = clock
+        self._planner = Planner(store, live, catalog, clock=clock)
 
     async def CreateDeployment(  # noqa: N802  # gRPC's name
         self,
@@ -173,6 +176,14 @@ class DeploymentService(v1.DeploymentServiceServicer):
     ) -> v1.ExplainDeploymentResponse:
         """Say why every instance is where it is, or nowhere."""
         return explanation(self._found(request.name), self._store.view, self._live)
+
+    async def PlanDeployment(  # noqa: N802  # gRPC's name
+        self,
+        request: v1.PlanDeploymentRequest,
+        context: grpc.aio.ServicerContext[v1.PlanDeploymentRequest, v1.PlanDeploymentResponse],
+    ) -> v1.PlanDeploymentResponse:
+        """Say what would become of a deployment now."""
+        return await self._planner.plan(request)
 
     async def GetDeploymentCredentials(  # noqa: N802  # gRPC's name
         self,

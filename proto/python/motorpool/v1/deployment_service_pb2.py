@@ -25,11 +25,12 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from motorpool.v1 import deployment_pb2 as motorpool_dot_v1_dot_deployment__pb2
 from motorpool.v1 import instance_pb2 as motorpool_dot_v1_dot_instance__pb2
+from motorpool.v1 import model_pb2 as motorpool_dot_v1_dot_model__pb2
 from motorpool.v1 import placement_pb2 as motorpool_dot_v1_dot_placement__pb2
 from motorpool.v1 import role_pb2 as motorpool_dot_v1_dot_role__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%motorpool/v1/deployment_service.proto\x12\x0cmotorpool.v1\x1a google/protobuf/field_mask.proto\x1a\x1dmotorpool/v1/deployment.proto\x1a\x1bmotorpool/v1/instance.proto\x1a\x1cmotorpool/v1/placement.proto\x1a\x17motorpool/v1/role.proto\"\x89\x01\n\x17\x43reateDeploymentRequest\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12,\n\ndeployment\x18\x02 \x01(\x0b\x32\x18.motorpool.v1.Deployment\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"$\n\x14GetDeploymentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"?\n\x16ListDeploymentsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"w\n\x17ListDeploymentsResponse\x12-\n\x0b\x64\x65ployments\x18\x01 \x03(\x0b\x32\x18.motorpool.v1.Deployment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x14\n\x0cresume_token\x18\x03 \x01(\t\"\xa3\x01\n\x17UpdateDeploymentRequest\x12,\n\ndeployment\x18\x01 \x01(\x0b\x32\x18.motorpool.v1.Deployment\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"`\n\x17\x44\x65leteDeploymentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"(\n\x18\x45xplainDeploymentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xe6\x01\n\x13InstanceExplanation\x12\x10\n\x08instance\x18\x01 \x01(\t\x12*\n\x05state\x18\x02 \x01(\x0e\x32\x1b.motorpool.v1.InstanceState\x12*\n\tplacement\x18\x03 \x01(\x0b\x32\x17.motorpool.v1.Placement\x12\'\n\x08refusals\x18\x04 \x03(\x0b\x32\x15.motorpool.v1.Refusal\x12+\n\ncandidates\x18\x05 \x03(\x0b\x32\x17.motorpool.v1.Candidate\x12\x0f\n\x07verdict\x18\x06 \x01(\t\"{\n\x19\x45xplainDeploymentResponse\x12(\n\x08\x65stimate\x18\x01 \x01(\x0b\x32\x16.motorpool.v1.Estimate\x12\x34\n\tinstances\x18\x02 \x03(\x0b\x32!.motorpool.v1.InstanceExplanation\"/\n\x1fGetDeploymentCredentialsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"V\n\x15\x44\x65ploymentCredentials\x12\x11\n\tendpoints\x18\x01 \x03(\t\x12\x0f\n\x07\x61pi_key\x18\x02 \x01(\t\x12\x19\n\x11served_model_name\x18\x03 \x01(\t2\xc1\x05\n\x11\x44\x65ploymentService\x12Y\n\x10\x43reateDeployment\x12%.motorpool.v1.CreateDeploymentRequest\x1a\x18.motorpool.v1.Deployment\"\x04\xa8\xd5\x18\x04\x12S\n\rGetDeployment\x12\".motorpool.v1.GetDeploymentRequest\x1a\x18.motorpool.v1.Deployment\"\x04\xa8\xd5\x18\x03\x12\x64\n\x0fListDeployments\x12$.motorpool.v1.ListDeploymentsRequest\x1a%.motorpool.v1.ListDeploymentsResponse\"\x04\xa8\xd5\x18\x03\x12Y\n\x10UpdateDeployment\x12%.motorpool.v1.UpdateDeploymentRequest\x1a\x18.motorpool.v1.Deployment\"\x04\xa8\xd5\x18\x04\x12Y\n\x10\x44\x65leteDeployment\x12%.motorpool.v1.DeleteDeploymentRequest\x1a\x18.motorpool.v1.Deployment\"\x04\xa8\xd5\x18\x04\x12j\n\x11\x45xplainDeployment\x12&.motorpool.v1.ExplainDeploymentRequest\x1a\'.motorpool.v1.ExplainDeploymentResponse\"\x04\xa8\xd5\x18\x03\x12t\n\x18GetDeploymentCredentials\x12-.motorpool.v1.GetDeploymentCredentialsRequest\x1a#.motorpool.v1.DeploymentCredentials\"\x04\xa8\xd5\x18\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%motorpool/v1/deployment_service.proto\x12\x0cmotorpool.v1\x1a google/protobuf/field_mask.proto\x1a\x1dmotorpool/v1/deployment.proto\x1a\x1bmotorpool/v1/instance.proto\x1a\x18motorpool/v1/model.proto\x1a\x1cmotorpool/v1/placement.proto\x1a\x17motorpool/v1/role.proto\"\x89\x01\n\x17\x43reateDeploymentRequest\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12,\n\ndeployment\x18\x02 \x01(\x0b\x32\x18.motorpool.v1.Deployment\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"$\n\x14GetDeploymentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"?\n\x16ListDeploymentsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"w\n\x17ListDeploymentsResponse\x12-\n\x0b\x64\x65ployments\x18\x01 \x03(\x0b\x32\x18.motorpool.v1.Deployment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x14\n\x0cresume_token\x18\x03 \x01(\t\"\xa3\x01\n\x17UpdateDeploymentRequest\x12,\n\ndeployment\x18\x01 \x01(\x0b\x32\x18.motorpool.v1.Deployment\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"`\n\x17\x44\x65leteDeploymentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"(\n\x18\x45xplainDeploymentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xe6\x01\n\x13InstanceExplanation\x12\x10\n\x08instance\x18\x01 \x01(\t\x12*\n\x05state\x18\x02 \x01(\x0e\x32\x1b.motorpool.v1.InstanceState\x12*\n\tplacement\x18\x03 \x01(\x0b\x32\x17.motorpool.v1.Placement\x12\'\n\x08refusals\x18\x04 \x03(\x0b\x32\x15.motorpool.v1.Refusal\x12+\n\ncandidates\x18\x05 \x03(\x0b\x32\x17.motorpool.v1.Candidate\x12\x0f\n\x07verdict\x18\x06 \x01(\t\"{\n\x19\x45xplainDeploymentResponse\x12(\n\x08\x65stimate\x18\x01 \x01(\x0b\x32\x16.motorpool.v1.Estimate\x12\x34\n\tinstances\x18\x02 \x03(\x0b\x32!.motorpool.v1.InstanceExplanation\")\n\nAddedNodes\x12\x0c\n\x04like\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\"\x83\x01\n\x15PlanDeploymentRequest\x12,\n\ndeployment\x18\x01 \x01(\x0b\x32\x18.motorpool.v1.Deployment\x12\x0f\n\x07without\x18\x02 \x03(\t\x12+\n\tadd_nodes\x18\x03 \x03(\x0b\x32\x18.motorpool.v1.AddedNodes\"\x95\x01\n\x05\x43heck\x12%\n\x04kind\x18\x01 \x01(\x0e\x32\x17.motorpool.v1.CheckKind\x12+\n\x07outcome\x18\x02 \x01(\x0e\x32\x1a.motorpool.v1.CheckOutcome\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\'\n\x08refusals\x18\x04 \x03(\x0b\x32\x15.motorpool.v1.Refusal\"\xb3\x01\n\x0fPlannedInstance\x12*\n\tplacement\x18\x01 \x01(\x0b\x32\x17.motorpool.v1.Placement\x12\'\n\x08refusals\x18\x02 \x03(\x0b\x32\x15.motorpool.v1.Refusal\x12+\n\ncandidates\x18\x03 \x03(\x0b\x32\x17.motorpool.v1.Candidate\x12\x0f\n\x07verdict\x18\x04 \x01(\t\x12\r\n\x05\x63ount\x18\x05 \x01(\x05\"\xe5\x01\n\x16PlanDeploymentResponse\x12\x0f\n\x07\x62\x61\x63kend\x18\x01 \x01(\t\x12\'\n\x05\x66\x61\x63ts\x18\x02 \x01(\x0b\x32\x18.motorpool.v1.ModelFacts\x12(\n\x08\x65stimate\x18\x03 \x01(\x0b\x32\x16.motorpool.v1.Estimate\x12#\n\x06\x63hecks\x18\x04 \x03(\x0b\x32\x13.motorpool.v1.Check\x12\x30\n\tinstances\x18\x05 \x03(\x0b\x32\x1d.motorpool.v1.PlannedInstance\x12\x10\n\x08\x66indings\x18\x06 \x03(\t\"/\n\x1fGetDeploymentCredentialsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"V\n\x15\x44\x65ploymentCredentials\x12\x11\n\tendpoints\x18\x01 \x03(\t\x12\x0f\n\x07\x61pi_key\x18\x02 \x01(\t\x12\x19\n\x11served_model_name\x18\x03 \x01(\t*k\n\tCheckKind\x12\x1a\n\x16\x43HECK_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43HECK_KIND_BACKEND\x10\x01\x12\x14\n\x10\x43HECK_KIND_MODEL\x10\x02\x12\x14\n\x10\x43HECK_KIND_PLACE\x10\x03*|\n\x0c\x43heckOutcome\x12\x1d\n\x19\x43HECK_OUTCOME_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43HECK_OUTCOME_PASSED\x10\x01\x12\x18\n\x14\x43HECK_OUTCOME_FAILED\x10\x02\x12\x19\n\x15\x43HECK_OUTCOME_SKIPPED\x10\x03\x32\xa4\x06\n\x11\x44\x65ploymentService\x12Y\n\x10\x43reateDeployment\x12%.motorpool.v1.CreateDeploymentRequest\x1a\x18.motorpool.v1.Deployment\"\x04\xa8\xd5\x18\x04\x12S\n\rGetDeployment\x12\".motorpool.v1.GetDeploymentRequest\x1a\x18.motorpool.v1.Deployment\"\x04\xa8\xd5\x18\x03\x12\x64\n\x0fListDeployments\x12$.motorpool.v1.ListDeploymentsRequest\x1a%.motorpool.v1.ListDeploymentsResponse\"\x04\xa8\xd5\x18\x03\x12Y\n\x10UpdateDeployment\x12%.motorpool.v1.UpdateDeploymentRequest\x1a\x18.motorpool.v1.Deployment\"\x04\xa8\xd5\x18\x04\x12Y\n\x10\x44\x65leteDeployment\x12%.motorpool.v1.DeleteDeploymentRequest\x1a\x18.motorpool.v1.Deployment\"\x04\xa8\xd5\x18\x04\x12j\n\x11\x45xplainDeployment\x12&.motorpool.v1.ExplainDeploymentRequest\x1a\'.motorpool.v1.ExplainDeploymentResponse\"\x04\xa8\xd5\x18\x03\x12\x61\n\x0ePlanDeployment\x12#.motorpool.v1.PlanDeploymentRequest\x1a$.motorpool.v1.PlanDeploymentResponse\"\x04\xa8\xd5\x18\x04\x12t\n\x18GetDeploymentCredentials\x12-.motorpool.v1.GetDeploymentCredentialsRequest\x1a#.motorpool.v1.DeploymentCredentials\"\x04\xa8\xd5\x18\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,30 +49,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DEPLOYMENTSERVICE'].methods_by_name['DeleteDeployment']._serialized_options = b'\250\325\030\004'
   _globals['_DEPLOYMENTSERVICE'].methods_by_name['ExplainDeployment']._loaded_options = None
   _globals['_DEPLOYMENTSERVICE'].methods_by_name['ExplainDeployment']._serialized_options = b'\250\325\030\003'
+  _globals['_DEPLOYMENTSERVICE'].methods_by_name['PlanDeployment']._loaded_options = None
+  _globals['_DEPLOYMENTSERVICE'].methods_by_name['PlanDeployment']._serialized_options = b'\250\325\030\004'
   _globals['_DEPLOYMENTSERVICE'].methods_by_name['GetDeploymentCredentials']._loaded_options = None
   _globals['_DEPLOYMENTSERVICE'].methods_by_name['GetDeploymentCredentials']._serialized_options = b'\250\325\030\004'
-  _globals['_CREATEDEPLOYMENTREQUEST']._serialized_start=205
-  _globals['_CREATEDEPLOYMENTREQUEST']._serialized_end=342
-  _globals['_GETDEPLOYMENTREQUEST']._serialized_start=344
-  _globals['_GETDEPLOYMENTREQUEST']._serialized_end=380
-  _globals['_LISTDEPLOYMENTSREQUEST']._serialized_start=382
-  _globals['_LISTDEPLOYMENTSREQUEST']._serialized_end=445
-  _globals['_LISTDEPLOYMENTSRESPONSE']._serialized_start=447
-  _globals['_LISTDEPLOYMENTSRESPONSE']._serialized_end=566
-  _globals['_UPDATEDEPLOYMENTREQUEST']._serialized_start=569
-  _globals['_UPDATEDEPLOYMENTREQUEST']._serialized_end=732
-  _globals['_DELETEDEPLOYMENTREQUEST']._serialized_start=734
-  _globals['_DELETEDEPLOYMENTREQUEST']._serialized_end=830
-  _globals['_EXPLAINDEPLOYMENTREQUEST']._serialized_start=832
-  _globals['_EXPLAINDEPLOYMENTREQUEST']._serialized_end=872
-  _globals['_INSTANCEEXPLANATION']._serialized_start=875
-  _globals['_INSTANCEEXPLANATION']._serialized_end=1105
-  _globals['_EXPLAINDEPLOYMENTRESPONSE']._serialized_start=1107
-  _globals['_EXPLAINDEPLOYMENTRESPONSE']._serialized_end=1230
-  _globals['_GETDEPLOYMENTCREDENTIALSREQUEST']._serialized_start=1232
-  _globals['_GETDEPLOYMENTCREDENTIALSREQUEST']._serialized_end=1279
-  _globals['_DEPLOYMENTCREDENTIALS']._serialized_start=1281
-  _globals['_DEPLOYMENTCREDENTIALS']._serialized_end=1367
-  _globals['_DEPLOYMENTSERVICE']._serialized_start=1370
-  _globals['_DEPLOYMENTSERVICE']._serialized_end=2075
+  _globals['_CHECKKIND']._serialized_start=2138
+  _globals['_CHECKKIND']._serialized_end=2245
+  _globals['_CHECKOUTCOME']._serialized_start=2247
+  _globals['_CHECKOUTCOME']._serialized_end=2371
+  _globals['_CREATEDEPLOYMENTREQUEST']._serialized_start=231
+  _globals['_CREATEDEPLOYMENTREQUEST']._serialized_end=368
+  _globals['_GETDEPLOYMENTREQUEST']._serialized_start=370
+  _globals['_GETDEPLOYMENTREQUEST']._serialized_end=406
+  _globals['_LISTDEPLOYMENTSREQUEST']._serialized_start=408
+  _globals['_LISTDEPLOYMENTSREQUEST']._serialized_end=471
+  _globals['_LISTDEPLOYMENTSRESPONSE']._serialized_start=473
+  _globals['_LISTDEPLOYMENTSRESPONSE']._serialized_end=592
+  _globals['_UPDATEDEPLOYMENTREQUEST']._serialized_start=595
+  _globals['_UPDATEDEPLOYMENTREQUEST']._serialized_end=758
+  _globals['_DELETEDEPLOYMENTREQUEST']._serialized_start=760
+  _globals['_DELETEDEPLOYMENTREQUEST']._serialized_end=856
+  _globals['_EXPLAINDEPLOYMENTREQUEST']._serialized_start=858
+  _globals['_EXPLAINDEPLOYMENTREQUEST']._serialized_end=898
+  _globals['_INSTANCEEXPLANATION']._serialized_start=901
+  _globals['_INSTANCEEXPLANATION']._serialized_end=1131
+  _globals['_EXPLAINDEPLOYMENTRESPONSE']._serialized_start=1133
+  _globals['_EXPLAINDEPLOYMENTRESPONSE']._serialized_end=1256
+  _globals['_ADDEDNODES']._serialized_start=1258
+  _globals['_ADDEDNODES']._serialized_end=1299
+  _globals['_PLANDEPLOYMENTREQUEST']._serialized_start=1302
+  _globals['_PLANDEPLOYMENTREQUEST']._serialized_end=1433
+  _globals['_CHECK']._serialized_start=1436
+  _globals['_CHECK']._serialized_end=1585
+  _globals['_PLANNEDINSTANCE']._serialized_start=1588
+  _globals['_PLANNEDINSTANCE']._serialized_end=1767
+  _globals['_PLANDEPLOYMENTRESPONSE']._serialized_start=1770
+  _globals['_PLANDEPLOYMENTRESPONSE']._serialized_end=1999
+  _globals['_GETDEPLOYMENTCREDENTIALSREQUEST']._serialized_start=2001
+  _globals['_GETDEPLOYMENTCREDENTIALSREQUEST']._serialized_end=2048
+  _globals['_DEPLOYMENTCREDENTIALS']._serialized_start=2050
+  _globals['_DEPLOYMENTCREDENTIALS']._serialized_end=2136
+  _globals['_DEPLOYMENTSERVICE']._serialized_start=2374
+  _globals['_DEPLOYMENTSERVICE']._serialized_end=3178
 # @@protoc_insertion_point(module_scope)

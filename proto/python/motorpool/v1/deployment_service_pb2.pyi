@@ -8,9 +8,11 @@ import collections.abc
 import google.protobuf.descriptor
 import google.protobuf.field_mask_pb2
 import google.protobuf.internal.containers
+import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import motorpool.v1.deployment_pb2
 import motorpool.v1.instance_pb2
+import motorpool.v1.model_pb2
 import motorpool.v1.placement_pb2
 import sys
 import typing
@@ -21,6 +23,62 @@ else:
     import typing_extensions
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
+
+class _CheckKind:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _CheckKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_CheckKind.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    CHECK_KIND_UNSPECIFIED: _CheckKind.ValueType  # 0
+    """Never sent."""
+    CHECK_KIND_BACKEND: _CheckKind.ValueType  # 1
+    """Whether any node runs the backend: its version, system, processor, vendor framework, executor and parameters."""
+    CHECK_KIND_MODEL: _CheckKind.ValueType  # 2
+    """Whether the backend runs the model: its format, architecture and kind."""
+    CHECK_KIND_PLACE: _CheckKind.ValueType  # 3
+    """Whether every instance has a place: rules, devices and memory."""
+
+class CheckKind(_CheckKind, metaclass=_CheckKindEnumTypeWrapper):
+    """What is checked of a deployment."""
+
+CHECK_KIND_UNSPECIFIED: CheckKind.ValueType  # 0
+"""Never sent."""
+CHECK_KIND_BACKEND: CheckKind.ValueType  # 1
+"""Whether any node runs the backend: its version, system, processor, vendor framework, executor and parameters."""
+CHECK_KIND_MODEL: CheckKind.ValueType  # 2
+"""Whether the backend runs the model: its format, architecture and kind."""
+CHECK_KIND_PLACE: CheckKind.ValueType  # 3
+"""Whether every instance has a place: rules, devices and memory."""
+Global___CheckKind: typing_extensions.TypeAlias = CheckKind
+
+class _CheckOutcome:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _CheckOutcomeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_CheckOutcome.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    CHECK_OUTCOME_UNSPECIFIED: _CheckOutcome.ValueType  # 0
+    """Never sent."""
+    CHECK_OUTCOME_PASSED: _CheckOutcome.ValueType  # 1
+    """Passed."""
+    CHECK_OUTCOME_FAILED: _CheckOutcome.ValueType  # 2
+    """Failed; there is at least one row that says why."""
+    CHECK_OUTCOME_SKIPPED: _CheckOutcome.ValueType  # 3
+    """Not checked; the message says why."""
+
+class CheckOutcome(_CheckOutcome, metaclass=_CheckOutcomeEnumTypeWrapper):
+    """What came of a check."""
+
+CHECK_OUTCOME_UNSPECIFIED: CheckOutcome.ValueType  # 0
+"""Never sent."""
+CHECK_OUTCOME_PASSED: CheckOutcome.ValueType  # 1
+"""Passed."""
+CHECK_OUTCOME_FAILED: CheckOutcome.ValueType  # 2
+"""Failed; there is at least one row that says why."""
+CHECK_OUTCOME_SKIPPED: CheckOutcome.ValueType  # 3
+"""Not checked; the message says why."""
+Global___CheckOutcome: typing_extensions.TypeAlias = CheckOutcome
 
 @typing.final
 class CreateDeploymentRequest(google.protobuf.message.Message):
@@ -277,6 +335,185 @@ class ExplainDeploymentResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["estimate", b"estimate", "instances", b"instances"]) -> None: ...
 
 Global___ExplainDeploymentResponse: typing_extensions.TypeAlias = ExplainDeploymentResponse
+
+@typing.final
+class AddedNodes(google.protobuf.message.Message):
+    """Nodes to be thought into the fleet."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    LIKE_FIELD_NUMBER: builtins.int
+    COUNT_FIELD_NUMBER: builtins.int
+    like: builtins.str
+    """`nodes/{node}` that they are like: its devices, backends and labels, with all memory free."""
+    count: builtins.int
+    """How many, 1 to 1000."""
+    def __init__(
+        self,
+        *,
+        like: builtins.str = ...,
+        count: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["count", b"count", "like", b"like"]) -> None: ...
+
+Global___AddedNodes: typing_extensions.TypeAlias = AddedNodes
+
+@typing.final
+class PlanDeploymentRequest(google.protobuf.message.Message):
+    """Asks what would become of a deployment."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DEPLOYMENT_FIELD_NUMBER: builtins.int
+    WITHOUT_FIELD_NUMBER: builtins.int
+    ADD_NODES_FIELD_NUMBER: builtins.int
+    @property
+    def deployment(self) -> motorpool.v1.deployment_pb2.Deployment:
+        """Only `name` and `spec` are read. The instances of a deployment of this name are thought away first; without a name
+        it is a new one.
+        """
+
+    @property
+    def without(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """`instances/{instance}` and `nodes/{node}` to be thought away."""
+
+    @property
+    def add_nodes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___AddedNodes]:
+        """Nodes to be thought into the fleet."""
+
+    def __init__(
+        self,
+        *,
+        deployment: motorpool.v1.deployment_pb2.Deployment | None = ...,
+        without: collections.abc.Iterable[builtins.str] | None = ...,
+        add_nodes: collections.abc.Iterable[Global___AddedNodes] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["deployment", b"deployment"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["add_nodes", b"add_nodes", "deployment", b"deployment", "without", b"without"]) -> None: ...
+
+Global___PlanDeploymentRequest: typing_extensions.TypeAlias = PlanDeploymentRequest
+
+@typing.final
+class Check(google.protobuf.message.Message):
+    """One verdict on a deployment."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: builtins.int
+    OUTCOME_FIELD_NUMBER: builtins.int
+    MESSAGE_FIELD_NUMBER: builtins.int
+    REFUSALS_FIELD_NUMBER: builtins.int
+    kind: Global___CheckKind.ValueType
+    """What was checked."""
+    outcome: Global___CheckOutcome.ValueType
+    """What came of it."""
+    message: builtins.str
+    """In one sentence."""
+    @property
+    def refusals(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[motorpool.v1.placement_pb2.Refusal]:
+        """The decision's rows that belong to it."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___CheckKind.ValueType = ...,
+        outcome: Global___CheckOutcome.ValueType = ...,
+        message: builtins.str = ...,
+        refusals: collections.abc.Iterable[motorpool.v1.placement_pb2.Refusal] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["kind", b"kind", "message", b"message", "outcome", b"outcome", "refusals", b"refusals"]) -> None: ...
+
+Global___Check: typing_extensions.TypeAlias = Check
+
+@typing.final
+class PlannedInstance(google.protobuf.message.Message):
+    """What would become of one instance."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PLACEMENT_FIELD_NUMBER: builtins.int
+    REFUSALS_FIELD_NUMBER: builtins.int
+    CANDIDATES_FIELD_NUMBER: builtins.int
+    VERDICT_FIELD_NUMBER: builtins.int
+    COUNT_FIELD_NUMBER: builtins.int
+    verdict: builtins.str
+    """Verdict in one sentence."""
+    count: builtins.int
+    """So many instances have the same verdict: those that fit nowhere stand once."""
+    @property
+    def placement(self) -> motorpool.v1.placement_pb2.Placement:
+        """Where it would run; absent where it fits nowhere."""
+
+    @property
+    def refusals(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[motorpool.v1.placement_pb2.Refusal]:
+        """Why not elsewhere, or not at all."""
+
+    @property
+    def candidates(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[motorpool.v1.placement_pb2.Candidate]:
+        """What is feasible, best first, at most 20."""
+
+    def __init__(
+        self,
+        *,
+        placement: motorpool.v1.placement_pb2.Placement | None = ...,
+        refusals: collections.abc.Iterable[motorpool.v1.placement_pb2.Refusal] | None = ...,
+        candidates: collections.abc.Iterable[motorpool.v1.placement_pb2.Candidate] | None = ...,
+        verdict: builtins.str = ...,
+        count: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["placement", b"placement"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["candidates", b"candidates", "count", b"count", "placement", b"placement", "refusals", b"refusals", "verdict", b"verdict"]) -> None: ...
+
+Global___PlannedInstance: typing_extensions.TypeAlias = PlannedInstance
+
+@typing.final
+class PlanDeploymentResponse(google.protobuf.message.Message):
+    """What would become of a deployment."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    BACKEND_FIELD_NUMBER: builtins.int
+    FACTS_FIELD_NUMBER: builtins.int
+    ESTIMATE_FIELD_NUMBER: builtins.int
+    CHECKS_FIELD_NUMBER: builtins.int
+    INSTANCES_FIELD_NUMBER: builtins.int
+    FINDINGS_FIELD_NUMBER: builtins.int
+    backend: builtins.str
+    """Backend that would run it; empty as long as the model is unknown."""
+    @property
+    def facts(self) -> motorpool.v1.model_pb2.ModelFacts:
+        """What is known of the model; absent when it could not be read."""
+
+    @property
+    def estimate(self) -> motorpool.v1.placement_pb2.Estimate:
+        """What an instance needs; absent when the model could not be read."""
+
+    @property
+    def checks(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Check]:
+        """The three verdicts, in the order of CheckKind."""
+
+    @property
+    def instances(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___PlannedInstance]:
+        """In the order in which they would be placed."""
+
+    @property
+    def findings(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Notes that are no errors."""
+
+    def __init__(
+        self,
+        *,
+        backend: builtins.str = ...,
+        facts: motorpool.v1.model_pb2.ModelFacts | None = ...,
+        estimate: motorpool.v1.placement_pb2.Estimate | None = ...,
+        checks: collections.abc.Iterable[Global___Check] | None = ...,
+        instances: collections.abc.Iterable[Global___PlannedInstance] | None = ...,
+        findings: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["estimate", b"estimate", "facts", b"facts"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["backend", b"backend", "checks", b"checks", "estimate", b"estimate", "facts", b"facts", "findings", b"findings", "instances", b"instances"]) -> None: ...
+
+Global___PlanDeploymentResponse: typing_extensions.TypeAlias = PlanDeploymentResponse
 
 @typing.final
 class GetDeploymentCredentialsRequest(google.protobuf.message.Message):

@@ -66,6 +66,11 @@ class DeploymentServiceStub(object):
                 request_serializer=motorpool_dot_v1_dot_deployment__service__pb2.ExplainDeploymentRequest.SerializeToString,
                 response_deserializer=motorpool_dot_v1_dot_deployment__service__pb2.ExplainDeploymentResponse.FromString,
                 _registered_method=True)
+        self.PlanDeployment = channel.unary_unary(
+                '/motorpool.v1.DeploymentService/PlanDeployment',
+                request_serializer=motorpool_dot_v1_dot_deployment__service__pb2.PlanDeploymentRequest.SerializeToString,
+                response_deserializer=motorpool_dot_v1_dot_deployment__service__pb2.PlanDeploymentResponse.FromString,
+                _registered_method=True)
         self.GetDeploymentCredentials = channel.unary_unary(
                 '/motorpool.v1.DeploymentService/GetDeploymentCredentials',
                 request_serializer=motorpool_dot_v1_dot_deployment__service__pb2.GetDeploymentCredentialsRequest.SerializeToString,
@@ -123,6 +128,18 @@ class DeploymentServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PlanDeployment(self, request, context):
+        """Says what would become of a deployment now, without making it: the decision's own result, with its checks.
+
+        Nodes are asked for a local path, and the hub for a model on it, as for a deployment; so it is for operators.
+
+        INVALID_ARGUMENT FIELD_INVALID, PARAMETER_INVALID, BACKEND_UNKNOWN; NOT_FOUND for what is to be thought away; of a
+        hub, what InspectModel says.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetDeploymentCredentials(self, request, context):
         """Gives what a client needs to send requests: endpoints and the API key. NOT_FOUND.
         """
@@ -162,6 +179,11 @@ def add_DeploymentServiceServicer_to_server(servicer, server):
                     servicer.ExplainDeployment,
                     request_deserializer=motorpool_dot_v1_dot_deployment__service__pb2.ExplainDeploymentRequest.FromString,
                     response_serializer=motorpool_dot_v1_dot_deployment__service__pb2.ExplainDeploymentResponse.SerializeToString,
+            ),
+            'PlanDeployment': grpc.unary_unary_rpc_method_handler(
+                    servicer.PlanDeployment,
+                    request_deserializer=motorpool_dot_v1_dot_deployment__service__pb2.PlanDeploymentRequest.FromString,
+                    response_serializer=motorpool_dot_v1_dot_deployment__service__pb2.PlanDeploymentResponse.SerializeToString,
             ),
             'GetDeploymentCredentials': grpc.unary_unary_rpc_method_handler(
                     servicer.GetDeploymentCredentials,
@@ -332,6 +354,33 @@ class DeploymentService(object):
             '/motorpool.v1.DeploymentService/ExplainDeployment',
             motorpool_dot_v1_dot_deployment__service__pb2.ExplainDeploymentRequest.SerializeToString,
             motorpool_dot_v1_dot_deployment__service__pb2.ExplainDeploymentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PlanDeployment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/motorpool.v1.DeploymentService/PlanDeployment',
+            motorpool_dot_v1_dot_deployment__service__pb2.PlanDeploymentRequest.SerializeToString,
+            motorpool_dot_v1_dot_deployment__service__pb2.PlanDeploymentResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -122,6 +122,22 @@ _DeploymentServiceExplainDeploymentType = typing_extensions.TypeVar(
     ],
 )
 
+_DeploymentServicePlanDeploymentType = typing_extensions.TypeVar(
+    '_DeploymentServicePlanDeploymentType',
+    grpc.UnaryUnaryMultiCallable[
+        motorpool.v1.deployment_service_pb2.PlanDeploymentRequest,
+        motorpool.v1.deployment_service_pb2.PlanDeploymentResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        motorpool.v1.deployment_service_pb2.PlanDeploymentRequest,
+        motorpool.v1.deployment_service_pb2.PlanDeploymentResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        motorpool.v1.deployment_service_pb2.PlanDeploymentRequest,
+        motorpool.v1.deployment_service_pb2.PlanDeploymentResponse,
+    ],
+)
+
 _DeploymentServiceGetDeploymentCredentialsType = typing_extensions.TypeVar(
     '_DeploymentServiceGetDeploymentCredentialsType',
     grpc.UnaryUnaryMultiCallable[
@@ -138,7 +154,7 @@ _DeploymentServiceGetDeploymentCredentialsType = typing_extensions.TypeVar(
     ],
 )
 
-class DeploymentServiceStub(typing.Generic[_DeploymentServiceCreateDeploymentType, _DeploymentServiceGetDeploymentType, _DeploymentServiceListDeploymentsType, _DeploymentServiceUpdateDeploymentType, _DeploymentServiceDeleteDeploymentType, _DeploymentServiceExplainDeploymentType, _DeploymentServiceGetDeploymentCredentialsType]):
+class DeploymentServiceStub(typing.Generic[_DeploymentServiceCreateDeploymentType, _DeploymentServiceGetDeploymentType, _DeploymentServiceListDeploymentsType, _DeploymentServiceUpdateDeploymentType, _DeploymentServiceDeleteDeploymentType, _DeploymentServiceExplainDeploymentType, _DeploymentServicePlanDeploymentType, _DeploymentServiceGetDeploymentCredentialsType]):
     """Deployments. "Does not fit" is never an error of a call: the deployment stands, and its instances carry refusals."""
 
     @typing.overload
@@ -166,6 +182,10 @@ class DeploymentServiceStub(typing.Generic[_DeploymentServiceCreateDeploymentTyp
         grpc.UnaryUnaryMultiCallable[
             motorpool.v1.deployment_service_pb2.ExplainDeploymentRequest,
             motorpool.v1.deployment_service_pb2.ExplainDeploymentResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            motorpool.v1.deployment_service_pb2.PlanDeploymentRequest,
+            motorpool.v1.deployment_service_pb2.PlanDeploymentResponse,
         ],
         grpc.UnaryUnaryMultiCallable[
             motorpool.v1.deployment_service_pb2.GetDeploymentCredentialsRequest,
@@ -200,6 +220,10 @@ class DeploymentServiceStub(typing.Generic[_DeploymentServiceCreateDeploymentTyp
             motorpool.v1.deployment_service_pb2.ExplainDeploymentResponse,
         ],
         grpc.aio.UnaryUnaryMultiCallable[
+            motorpool.v1.deployment_service_pb2.PlanDeploymentRequest,
+            motorpool.v1.deployment_service_pb2.PlanDeploymentResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
             motorpool.v1.deployment_service_pb2.GetDeploymentCredentialsRequest,
             motorpool.v1.deployment_service_pb2.DeploymentCredentials,
         ],
@@ -229,6 +253,15 @@ class DeploymentServiceStub(typing.Generic[_DeploymentServiceCreateDeploymentTyp
     ExplainDeployment: _DeploymentServiceExplainDeploymentType
     """Says why every instance is where it is, or nowhere, from the decision's own rows. NOT_FOUND."""
 
+    PlanDeployment: _DeploymentServicePlanDeploymentType
+    """Says what would become of a deployment now, without making it: the decision's own result, with its checks.
+
+    Nodes are asked for a local path, and the hub for a model on it, as for a deployment; so it is for operators.
+
+    INVALID_ARGUMENT FIELD_INVALID, PARAMETER_INVALID, BACKEND_UNKNOWN; NOT_FOUND for what is to be thought away; of a
+    hub, what InspectModel says.
+    """
+
     GetDeploymentCredentials: _DeploymentServiceGetDeploymentCredentialsType
     """Gives what a client needs to send requests: endpoints and the API key. NOT_FOUND."""
 
@@ -256,6 +289,10 @@ DeploymentServiceAsyncStub: typing_extensions.TypeAlias = DeploymentServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         motorpool.v1.deployment_service_pb2.ExplainDeploymentRequest,
         motorpool.v1.deployment_service_pb2.ExplainDeploymentResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        motorpool.v1.deployment_service_pb2.PlanDeploymentRequest,
+        motorpool.v1.deployment_service_pb2.PlanDeploymentResponse,
     ],
     grpc.aio.UnaryUnaryMultiCallable[
         motorpool.v1.deployment_service_pb2.GetDeploymentCredentialsRequest,
@@ -319,6 +356,20 @@ class DeploymentServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[motorpool.v1.deployment_service_pb2.ExplainDeploymentResponse, collections.abc.Awaitable[motorpool.v1.deployment_service_pb2.ExplainDeploymentResponse]]:
         """Says why every instance is where it is, or nowhere, from the decision's own rows. NOT_FOUND."""
+
+    @abc.abstractmethod
+    def PlanDeployment(
+        self,
+        request: motorpool.v1.deployment_service_pb2.PlanDeploymentRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[motorpool.v1.deployment_service_pb2.PlanDeploymentResponse, collections.abc.Awaitable[motorpool.v1.deployment_service_pb2.PlanDeploymentResponse]]:
+        """Says what would become of a deployment now, without making it: the decision's own result, with its checks.
+
+        Nodes are asked for a local path, and the hub for a model on it, as for a deployment; so it is for operators.
+
+        INVALID_ARGUMENT FIELD_INVALID, PARAMETER_INVALID, BACKEND_UNKNOWN; NOT_FOUND for what is to be thought away; of a
+        hub, what InspectModel says.
+        """
 
     @abc.abstractmethod
     def GetDeploymentCredentials(

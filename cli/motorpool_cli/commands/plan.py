@@ -1,0 +1,165 @@
+"""check and plan: what would become of a deployment, without making it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from motorpool import v1
+from motorpool_cli import text
+from motorpool_cli.client import TIMEOUT_SECONDS, Client
+from motorpool_cli.commands import wish
+from motorpool_cli.commands.explain import print_candidates, print_refusals
+from motorpool_cli.context import Output, client, complete_deployment, complete_node
+from motorpool_cli.failures import Exit
+from motorpool_cli.output import Format, errors, note, plain, print_document, print_facts, print_table, say
+from motorpool_cli.sources import complete_source, source_of, words
+
+READ_SECONDS = 180.0
+
+_QUESTIONS = {
+    v1.CHECK_KIND_BACKEND: "does the backend run here",
+    v1.CHECK_KIND_MODEL: "does it run this model",
+    v1.CHECK_KIND_PLACE: "is there room",
+}
+_WORDS = {v1.CHECK_OUTCOME_PASSED: "yes", v1.CHECK_OUTCOME_FAILED: "no", v1.CHECK_OUTCOME_SKIPPED: "not checked"}
+
+
+def add_to(app: typer.Typer) -> None:
+    """Put this file's commands on the application."""
+    app.command("check")(check)
+    app.command("plan")(plan)
+
+
+def check(
+    source: Annotated[str, typer.Argument(help=wish.SOURCE_HELP, autocompletion=complete_source)],
+    parameters: wish.Parameters = None,
+    backend: wish.Backend = "",
+    backend_version: wish.BackendVersion = "",
+    image: wish.Image = "",
+    replicas: wish.Replicas = 1,
+    label: wish.Labels = None,
+    device: wish.Devices = None,
+    strategy: wish.Strategy = wish.StrategyName.SPREAD,
+    memory: wish.Memory = "",
+    output: Output = Format.TABLE,
+) -> None:
+    """Check whether a model would run: backend, model and room. Exits with 1 if it would not."""
+    with client(output) as connected:
+        spec = wish.spec(
+            source_of("SOURCE", source),
+            parameters=parameters,
+            backend=backend,
+            backend_version=backend_version,
+            image=image,
+            replicas=replicas,
+            env=None,
+            labels=label,
+            devices=device,
+            strategy=strategy,
+            memory=memory,
+        )
+        found = _planned(connected, v1.PlanDeploymentRequest(deployment=v1.Deployment(spec=spec)), output)
+        if output is Format.TABLE:
+            _print_head(found, spec)
+            _print_checks(found.checks)
+            _print_findings(found)
+        else:
+            print_document(plain(found), output)
+    if any(each.outcome == v1.CHECK_OUTCOME_FAILED for each in found.checks):
+        raise typer.Exit(Exit.FAILED)
+
+
+def plan(
+    deployment: Annotated[str, typer.Argument(help="Name of the deployment.", autocompletion=complete_deployment)],
+    replicas: Annotated[
+        int | None, typer.Option(min=0, max=1000, help="Instances to plan for instead of those wished for.")
+    ] = None,
+    without: Annotated[
+        list[str] | None, typer.Option(help="Think instances/INSTANCE or nodes/NODE away; may be repeated.")
+    ] = None,
+    add_node: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Think a node into the fleet, NODE[=COUNT]: like that one, with all its memory free.",
+            autocompletion=complete_node,
+        ),
+    ] = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Plan a deployment anew, without changing it: as the fleet is, or as it would be."""
+    with client(output) as connected:
+        name = text.full("deployments", deployment)
+        standing = connected.deployments.GetDeployment(v1.GetDeploymentRequest(name=name), timeout=TIMEOUT_SECONDS)
+        spec = standing.spec
+        if replicas is not None:
+            spec.replicas = replicas
+        request = v1.PlanDeploymentRequest(
+            deployment=v1.Deployment(name=name, spec=spec),
+            without=without or [],
+            add_nodes=[_added(each) for each in add_node or ()],
+        )
+        found = _planned(connected, request, output)
+    if output is not Format.TABLE:
+        print_document(plain(found), output)
+        return
+    _print_head(found, spec)
+    for instance in found.instances:
+        say()
+        say(f"{_count(instance.count)}: {instance.verdict}", style="bold")
+        print_refusals(instance.refusals)
+        print_candidates(instance.candidates)
+    _print_findings(found)
+
+
+def _planned(connected: Client, request: v1.PlanDeploymentRequest, output: Format) -> v1.PlanDeploymentResponse:
+    if output is not Format.TABLE or not errors.is_terminal:
+        return connected.deployments.PlanDeployment(request, timeout=READ_SECONDS)
+    with errors.status("the model's headers are read"):
+        return connected.deployments.PlanDeployment(request, timeout=READ_SECONDS)
+
+
+def _added(value: str) -> v1.AddedNodes:
+    node, equals, count = value.partition("=")
+    if equals and not count.isdigit():
+        raise typer.BadParameter(f"--add-node {value} is not NODE or NODE=COUNT; write e.g. rack1=2.")
+    return v1.AddedNodes(like=text.full("nodes", node), count=int(count[:9]) if equals else 1)
+
+
+def _print_head(found: v1.PlanDeploymentResponse, spec: v1.DeploymentSpec) -> None:
+    estimate = found.estimate
+    needs = text.size(estimate.upper_bytes) if estimate.HasField("upper_bytes") else "unknown"
+    facts = found.facts
+    print_facts(
+        [
+            ("Model", words(spec.model)),
+            ("Which is", " ".join(part for part in (facts.display_name, facts.format, facts.quantization) if part)),
+            ("Backend", found.backend),
+            ("Needs", f"{needs}: {estimate.provenance}" if estimate.provenance else ""),
+        ]
+    )
+
+
+def _print_checks(checks: Sequence[v1.Check]) -> None:
+    say()
+    print_table(
+        ("CHECK", "VERDICT", "WHY"),
+        ((_QUESTIONS.get(each.kind, "?"), _WORDS.get(each.outcome, "?"), each.message) for each in checks),
+        empty="",
+    )
+    for each in checks:
+        if each.refusals:
+            say()
+            say(f"{_QUESTIONS.get(each.kind, '?')}: {_WORDS.get(each.outcome, '?')}", style="bold")
+            print_refusals(each.refusals)
+
+
+def _print_findings(found: v1.PlanDeploymentResponse) -> None:
+    for finding in found.findings:
+        note(f"note: {finding}")
+
+
+def _count(count: int) -> str:
+    return "1 instance" if count == 1 else f"{count} instances"

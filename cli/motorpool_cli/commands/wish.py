@@ -1,0 +1,87 @@
+"""What a deployment is wished to be, as options say it: the same for deploying, checking and planning."""
+
+from __future__ import annotations
+
+import enum
+from typing import Annotated
+
+import typer
+
+from motorpool import v1
+from motorpool_cli import text
+from motorpool_cli.failures import CommandError, Exit
+
+
+class StrategyName(enum.StrEnum):
+    """How equal nodes are told apart."""
+
+    SPREAD = "spread"
+    BINPACK = "binpack"
+
+
+SOURCE_HELP = "/path on the nodes, hf:OWNER/NAME[:FILE][@REVISION] or ms:OWNER/NAME…."
+
+Parameters = Annotated[
+    list[str] | None, typer.Argument(help="After `--`: arguments of the engine, as on its command line.")
+]
+Backend = Annotated[str, typer.Option(help="Backend; chosen by the model when left out.")]
+BackendVersion = Annotated[str, typer.Option(help="Version of the backend; the node's default.")]
+Image = Annotated[str, typer.Option(help="Run the engine in a container of this image, with Docker.")]
+Replicas = Annotated[int, typer.Option(min=0, max=1000, help="Instances wished for.")]
+Env = Annotated[list[str] | None, typer.Option("--env", "-e", help="KEY=VALUE for the engine.")]
+Labels = Annotated[list[str] | None, typer.Option("--node-label", help="KEY=VALUE a node must carry.")]
+Devices = Annotated[list[str] | None, typer.Option(help="Pin to nodes/NODE/devices/DEVICE.")]
+Strategy = Annotated[StrategyName, typer.Option(help="Away from other instances, or close.")]
+Memory = Annotated[str, typer.Option(help="Host memory to claim instead of the estimate, e.g. 6GiB.")]
+
+_STRATEGIES = {
+    StrategyName.SPREAD: v1.PLACEMENT_STRATEGY_SPREAD,
+    StrategyName.BINPACK: v1.PLACEMENT_STRATEGY_BINPACK,
+}
+
+
+def spec(
+    model: v1.ModelSource,
+    *,
+    parameters: list[str] | None,
+    backend: str,
+    backend_version: str,
+    image: str,
+    replicas: int,
+    env: list[str] | None,
+    labels: list[str] | None,
+    devices: list[str] | None,
+    strategy: StrategyName,
+    memory: str,
+) -> v1.DeploymentSpec:
+    """Return the spec that the options say."""
+    made = v1.DeploymentSpec(
+        model=model,
+        replicas=replicas,
+        backend=backend,
+        backend_version=backend_version,
+        image=image,
+        parameters=parameters or [],
+        env=_pairs("--env", env),
+        placement_strategy=_STRATEGIES[strategy],
+        node_selector=v1.NodeSelector(match_labels=_pairs("--node-label", labels)),
+    )
+    if devices:
+        made.device_selector.devices.extend(devices)
+    if memory:
+        made.claim.memory_bytes = text.parse_size("--memory", memory)
+    return made
+
+
+def _pairs(option: str, values: list[str] | None) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for value in values or ():
+        key, equals, rest = value.partition("=")
+        if not equals or not key:  # the value is not shown: with the key forgotten it may be a secret
+            raise CommandError(
+                Exit.USAGE, "OPTION_INVALID", f"{option} takes KEY=VALUE, and one of them has no key or no `=`."
+            )
+        if key in pairs:
+            raise CommandError(Exit.USAGE, "OPTION_INVALID", f"{option} {key}=… is given twice; give it once.")
+        pairs[key] = rest
+    return pairs

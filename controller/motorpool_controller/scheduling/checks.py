@@ -1,0 +1,132 @@
+"""Three questions about one plan, answered from its own rows: does the backend run here, with this model, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from motorpool_controller.domain.placement import Refusal
+from motorpool_controller.scheduling.scheduler import Verdict
+
+
+class CheckKind(StrEnum):
+    """Backend against the fleet's machines, model against the backend, everything against rules and memory."""
+
+    BACKEND = "backend"
+    MODEL = "model"
+    PLACE = "place"
+
+
+class Outcome(StrEnum):
+    """What came of a check. A failed one has at least one row (P4)."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One verdict, and the rows of the plan that belong to it."""
+
+    kind: CheckKind
+    outcome: Outcome
+    message: str
+    refusals: tuple[Refusal, ...] = ()
+
+
+BACKEND_STAGES = frozenset({"backend", "framework", "parameters", "executor"})
+MODEL_REASONS = frozenset(
+    {
+        "FORMAT_UNSUPPORTED",
+        "ARCHITECTURE_UNSUPPORTED",
+        "CATEGORY_UNSUPPORTED",
+        "MODEL_FORMAT_UNKNOWN",
+        "MODEL_CORRUPT",
+        "MODEL_INCOMPLETE",
+    }
+)
+EARLY_STAGES = frozenset({"nodes", "spec", "labels", "state", "cordon"})
+EARLY_REASONS = frozenset({"NOT_PINNED", "DEVICE_UNKNOWN"})
+"""A node that was refused for these was not asked for its backends, one refused for others was."""
+
+UNREAD_REASONS = frozenset({"MODEL_NOT_READ_YET", "MODEL_NOT_FOUND", "MODEL_UNREADABLE"})
+
+
+def checks(verdicts: Sequence[Verdict], *, custom: bool) -> tuple[Check, ...]:
+    """Return the three checks of one deployment's verdicts, those of its instances in the order of placing.
+
+    ``custom`` says that the backend is one that an operator declared: nobody but them knows which models it runs.
+    """
+    rows = tuple(dict.fromkeys(row for verdict in verdicts if verdict.placement is None for row in verdict.refusals))
+    placed = sum(verdict.placement is not None for verdict in verdicts)
+    kinds = {kind: tuple(row for row in rows if _kind_of(row) is kind) for kind in CheckKind}
+    reached = bool(placed) or any(not _is_early(row) and _kind_of(row) is CheckKind.PLACE for row in rows)
+    return (
+        _backend(kinds[CheckKind.BACKEND], reached=reached or bool(kinds[CheckKind.MODEL])),
+        _model(kinds, rows, reached=bool(placed) or _weighed(rows), custom=custom),
+        _place(rows, placed, len(verdicts)),
+    )
+
+
+def _backend(rows: tuple[Refusal, ...], *, reached: bool) -> Check:
+    kind = CheckKind.BACKEND
+    if reached:
+        return Check(kind=kind, outcome=Outcome.PASSED, message="At least one node runs the backend.")
+    if rows:
+        message = f"No node that the rules admit runs the backend: {_first(rows)}"
+        return Check(kind=kind, outcome=Outcome.FAILED, message=message, refusals=rows)
+    message = "Not checked: no node was left to look at; see the third check."
+    return Check(kind=kind, outcome=Outcome.SKIPPED, message=message)
+
+
+def _model(
+    kinds: dict[CheckKind, tuple[Refusal, ...]], rows: tuple[Refusal, ...], *, reached: bool, custom: bool
+) -> Check:
+    kind = CheckKind.MODEL
+    if custom:
+        message = "Not checked: the backend was declared here, and which models it runs only its author knows."
+        return Check(kind=kind, outcome=Outcome.SKIPPED, message=message)
+    if reached:
+        return Check(kind=kind, outcome=Outcome.PASSED, message="The backend runs models of this kind.")
+    if kinds[kind]:
+        message = f"The backend does not run this model: {_first(kinds[kind])}"
+        return Check(kind=kind, outcome=Outcome.FAILED, message=message, refusals=kinds[kind])
+    unread = next((row for row in rows if row.reason in UNREAD_REASONS), None)
+    why = "no node was left to look at" if unread is None else f"the model was not read: {unread.message}"
+    return Check(kind=kind, outcome=Outcome.SKIPPED, message=f"Not checked: {why}")
+
+
+def _place(rows: tuple[Refusal, ...], placed: int, wished: int) -> Check:
+    kind = CheckKind.PLACE
+    if placed == wished:
+        message = f"{wished} of {wished} instances {'has' if wished == 1 else 'have'} a place."
+        return Check(kind=kind, outcome=Outcome.PASSED, message=message)
+    return Check(
+        kind=kind,
+        outcome=Outcome.FAILED,
+        message=f"{placed} of {wished} instances have a place: {_first(rows)}",
+        refusals=rows,
+    )
+
+
+def _kind_of(row: Refusal) -> CheckKind:
+    if row.stage in BACKEND_STAGES:
+        return CheckKind.BACKEND
+    return CheckKind.MODEL if row.reason in MODEL_REASONS else CheckKind.PLACE
+
+
+def _is_early(row: Refusal) -> bool:
+    return row.stage in EARLY_STAGES or row.reason in EARLY_REASONS
+
+
+def _weighed(rows: Iterable[Refusal]) -> bool:
+    """Return whether memory or devices decided on any node: the model had passed there."""
+    return any(
+        _kind_of(row) is CheckKind.PLACE and not _is_early(row) and row.stage not in {"facts", "path"} for row in rows
+    )
+
+
+def _first(rows: Sequence[Refusal]) -> str:
+    return rows[0].message if rows else "nothing says why"

@@ -1,0 +1,150 @@
+import json
+
+import pytest
+
+from motorpool import v1
+from tests.cli.controller import Controller
+from tests.cli.fleet import GIB, TOO_LARGE, deployment
+from tests.cli.motorpool import Motorpool
+
+FITS = v1.PlanDeploymentResponse(
+    backend="llama_cpp",
+    facts=v1.ModelFacts(format="gguf", display_name="SmolLM2", quantization="Q4_1"),
+    estimate=v1.Estimate(upper_bytes=560 * 1024**2, provenance="from the model's headers"),
+    checks=[
+        v1.Check(kind=v1.CHECK_KIND_BACKEND, outcome=v1.CHECK_OUTCOME_PASSED, message="At least one node runs it."),
+        v1.Check(kind=v1.CHECK_KIND_MODEL, outcome=v1.CHECK_OUTCOME_SKIPPED, message="Not checked: declared."),
+        v1.Check(kind=v1.CHECK_KIND_PLACE, outcome=v1.CHECK_OUTCOME_PASSED, message="1 of 1 instances has a place."),
+    ],
+    instances=[
+        v1.PlannedInstance(
+            candidates=[v1.Candidate(node="nodes/a", score=87.5, scores={"spread": 87.5})],
+            verdict="It fits on nodes/a.",
+            count=1,
+        )
+    ],
+    findings=["llama_cpp is chosen by the model"],
+)
+FAILS = v1.PlanDeploymentResponse(
+    backend="vllm",
+    checks=[
+        *FITS.checks[:2],
+        v1.Check(
+            kind=v1.CHECK_KIND_PLACE,
+            outcome=v1.CHECK_OUTCOME_FAILED,
+            message="0 of 2 instances have a place.",
+            refusals=[TOO_LARGE],
+        ),
+    ],
+    instances=[v1.PlannedInstance(refusals=[TOO_LARGE], verdict="It fits nowhere.", count=2)],
+)
+
+
+def test_a_model_that_would_run(controller: Controller, motorpool: Motorpool) -> None:
+    """
+    The three verdicts are a line each, under what the model is and needs; the command ends well.
+    """
+    controller.plan = FITS
+
+    done = motorpool("check", "/models/m.gguf", "--replicas", "1", "--backend", "llama_cpp", "--", "--ctx-size", "512")
+
+    assert done.exit_code == 0
+    assert "SmolLM2 gguf Q4_1" in done.stdout
+    assert "560 MiB: from the model's headers" in done.stdout
+    for line in (
+        "does the backend run here  yes          At least one node runs it.",
+        "does it run this model     not checked  Not checked: declared.",
+        "is there room              yes          1 of 1 instances has a place.",
+    ):
+        assert line in done.stdout
+    assert "note: llama_cpp is chosen by the model" in done.stderr
+    (request,) = controller.requests
+    assert isinstance(request, v1.PlanDeploymentRequest)
+    assert request.deployment.spec.model.local_path == "/models/m.gguf"
+    assert list(request.deployment.spec.parameters) == ["--ctx-size", "512"]
+    assert not controller.deployments
+
+
+def test_a_model_that_would_not(controller: Controller, motorpool: Motorpool) -> None:
+    """
+    A check that failed shows its rows, and the command ends with 1, so that a script can ask.
+    """
+    controller.plan = FAILS
+
+    done = motorpool("check", "hf:o/n")
+
+    assert done.exit_code == 1
+    assert "is there room              no           0 of 2 instances have a place." in done.stdout
+    assert "MEMORY_SHORT" in done.stdout
+
+    document = motorpool("check", "hf:o/n", "--output", "json")
+
+    assert document.exit_code == 1
+    assert json.loads(document.stdout)["checks"][2]["outcome"] == "CHECK_OUTCOME_FAILED"
+
+
+def test_what_if(controller: Controller, motorpool: Motorpool) -> None:
+    """
+    A deployment is planned with other replicas, without some, and with nodes like one that there is.
+    """
+    controller.put(deployment())
+    controller.plan = FITS
+
+    done = motorpool(
+        "plan", "smollm2", "--replicas", "4", "--without", "instances/x-1", "--add-node", "rack1=2", "--add-node", "b"
+    )
+
+    assert done.exit_code == 0
+    assert "1 instance: It fits on nodes/a." in done.stdout
+    assert "a            87.5   spread 87.5" in done.stdout
+    (request,) = controller.requests
+    assert isinstance(request, v1.PlanDeploymentRequest)
+    assert (request.deployment.name, request.deployment.spec.replicas) == ("deployments/smollm2", 4)
+    assert list(request.without) == ["instances/x-1"]
+    assert [(each.like, each.count) for each in request.add_nodes] == [("nodes/rack1", 2), ("nodes/b", 1)]
+
+
+def test_what_fits_nowhere_is_told_once(controller: Controller, motorpool: Motorpool) -> None:
+    """
+    Instances with the same verdict stand once, with their number.
+    """
+    controller.put(deployment())
+    controller.plan = FAILS
+
+    assert "2 instances: It fits nowhere." in motorpool("plan", "smollm2").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (("check", "relative.gguf"), 2, "relative.gguf"),
+        (("check", "/m.gguf", "--memory", "much"), 2, "is not a size"),
+        (("plan", "smollm2", "--add-node", "rack1=many"), 2, "NODE=COUNT"),
+        (("plan", "nothing"), 5, "deployments/nothing"),
+    ],
+)
+def test_wrong_input(
+    controller: Controller, motorpool: Motorpool, words: tuple[str, ...], code: int, says: str
+) -> None:
+    """
+    What cannot be meant is told by its option, before anything is asked of nodes.
+    """
+    controller.put(deployment())
+
+    done = motorpool(*words)
+
+    assert done.exit_code == code
+    assert says in done.stderr
+    assert not controller.requests
+
+
+def test_sizes_are_in_bytes(controller: Controller, motorpool: Motorpool) -> None:
+    """
+    A claim by hand is sent in bytes.
+    """
+    controller.plan = FITS
+    motorpool("check", "/m.gguf", "--memory", "2GiB")
+
+    (request,) = controller.requests
+    assert isinstance(request, v1.PlanDeploymentRequest)
+    assert request.deployment.spec.claim.memory_bytes == 2 * GIB

@@ -1,0 +1,166 @@
+"""Plans over the API: what would become of a deployment that does not exist."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from motorpool import v1
+from motorpool_controller.services.roles import Role
+from tests.controller.agent_client import FACTS, GIB, Agent
+from tests.controller.clusters import Cluster, reason, running, settings
+from tests.hub.clients import hubs_of
+from tests.hub.server import LocalHub
+from tests.models.tiny_gguf import make_tiny_gguf
+
+PATH_MODEL = v1.ModelSource(local_path="/models/m.gguf")
+PASSED, FAILED, SKIPPED = v1.CHECK_OUTCOME_PASSED, v1.CHECK_OUTCOME_FAILED, v1.CHECK_OUTCOME_SKIPPED
+
+
+@pytest.fixture(name="cluster")
+async def _cluster(tmp_path: Path, hub: LocalHub) -> AsyncIterator[Cluster]:
+    async with running(settings(tmp_path / "data"), hubs=hubs_of(hub)) as cluster:
+        yield cluster
+
+
+async def plan(cluster: Cluster, role: Role = Role.OPERATOR, **request: Any) -> v1.PlanDeploymentResponse:
+    spec = request.pop("spec", None) or v1.DeploymentSpec(model=PATH_MODEL)
+    name = request.pop("name", "")
+    return await cluster.deployments.PlanDeployment(
+        v1.PlanDeploymentRequest(deployment=v1.Deployment(name=name, spec=spec), **request),
+        metadata=await cluster.token(role),
+    )
+
+
+async def refusal(cluster: Cluster, role: Role = Role.OPERATOR, **request: Any) -> tuple[grpc.StatusCode, str, str]:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await plan(cluster, role, **request)
+    return caught.value.code(), reason(caught.value), caught.value.details() or ""
+
+
+def outcomes(found: v1.PlanDeploymentResponse) -> list[v1.CheckOutcome.ValueType]:
+    return [check.outcome for check in found.checks]
+
+
+async def planned(cluster: Cluster, agent: Agent, **request: Any) -> v1.PlanDeploymentResponse:
+    """Return the plan of a model that the agent is asked for and has."""
+    session = await agent.joined()
+    await cluster.until(lambda: [node for node in cluster.store.view.nodes.values() if node.profiles])
+    asked = asyncio.create_task(plan(cluster, **request))
+    await session.answer(FACTS)
+    return await asked
+
+
+async def test_a_path_that_nodes_have(cluster: Cluster, agent: Agent) -> None:
+    """
+    The node is asked for the headers, and the plan says where the model would run, with its facts and needs.
+    """
+    found = await planned(cluster, agent)
+
+    assert outcomes(found) == [PASSED, PASSED, PASSED]
+    (instance,) = found.instances
+    assert (instance.placement.members[0].node, instance.count) == ("nodes/a", 1)
+    assert found.backend == "llama_cpp"
+    assert found.facts.weight_bytes == FACTS.weight_bytes
+    assert found.estimate.upper_bytes == instance.placement.members[0].claim.memory_bytes
+    assert not cluster.store.view.deployments
+    assert not cluster.store.view.instances
+
+
+async def test_more_than_fits_and_a_node_that_would_help(cluster: Cluster, agent: Agent) -> None:
+    """
+    What fits nowhere stands once with its count and rows; nodes like one of the fleet's, thought into it, take it.
+    """
+    spec = v1.DeploymentSpec(model=PATH_MODEL, replicas=3, claim=v1.ClaimOverride(memory_bytes=10 * GIB))
+    found = await planned(cluster, agent, spec=spec)
+
+    assert outcomes(found) == [PASSED, PASSED, FAILED]
+    assert [instance.count for instance in found.instances] == [1, 2]
+    assert found.checks[2].refusals[0].reason == "MEMORY_SHORT"
+    assert found.instances[1].refusals
+
+    more = await plan(cluster, spec=spec, add_nodes=[v1.AddedNodes(like="nodes/a", count=2)])
+
+    assert outcomes(more) == [PASSED, PASSED, PASSED]
+    assert sorted(instance.placement.members[0].node for instance in more.instances) == [
+        "nodes/a",
+        "nodes/a-new-1",
+        "nodes/a-new-2",
+    ]
+
+
+async def test_a_deployment_does_not_compete_with_itself(cluster: Cluster, agent: Agent) -> None:
+    """
+    The plan of a deployment that stands takes its instances away first; another's are in the way until thought away.
+    """
+    session = await agent.joined()
+    spec = v1.DeploymentSpec(model=PATH_MODEL, claim=v1.ClaimOverride(memory_bytes=10 * GIB))
+    await cluster.deploy("chat", claim=v1.ClaimOverride(memory_bytes=10 * GIB))
+    await session.answer(FACTS)
+    await session.assignment()
+    instance = await cluster.instance_of("chat")
+
+    assert outcomes(await plan(cluster, spec=spec))[2] == FAILED
+    assert outcomes(await plan(cluster, spec=spec, name="deployments/chat"))[2] == PASSED
+    assert outcomes(await plan(cluster, spec=spec, without=[instance.name]))[2] == PASSED
+
+
+async def test_nothing_is_left_without_the_node(cluster: Cluster, agent: Agent) -> None:
+    """
+    With its only node thought away, the fleet has nowhere to look, and the checks say so.
+    """
+    await agent.joined()
+
+    found = await plan(cluster, without=["nodes/a"])
+
+    assert outcomes(found) == [SKIPPED, SKIPPED, FAILED]
+    assert found.checks[2].refusals[0].reason == "NO_NODES"
+
+
+async def test_a_hubs_model_is_planned_as_though_nodes_had_it(
+    cluster: Cluster, agent: Agent, hub: LocalHub, tmp_path: Path
+) -> None:
+    """
+    The hub says what the model is; the plan says where it would fit, and that nobody downloads it.
+    """
+    hub.add("o/n", {"tiny.gguf": make_tiny_gguf(tmp_path / "tiny.gguf")})
+    await agent.joined()
+    await cluster.until(lambda: cluster.live.settled_usage)
+    spec = v1.DeploymentSpec(model=v1.ModelSource(hugging_face=v1.HuggingFaceSource(repository="o/n")))
+
+    found = await plan(cluster, spec=spec)
+
+    assert outcomes(found) == [PASSED, PASSED, PASSED]
+    assert found.facts.display_name == "tiny-random-llama"
+    assert any("do not download" in finding for finding in found.findings)
+
+
+async def test_wrong_input_is_told_before_anything_is_read(cluster: Cluster, agent: Agent) -> None:
+    """
+    Names of nothing, counts of nothing and backends of nobody are errors that name the field.
+    """
+    await agent.joined()
+    await cluster.until(lambda: [node for node in cluster.store.view.nodes.values() if node.profiles])
+
+    for request, expected in (
+        ({"without": ["nodes/x"]}, "NOT_FOUND"),
+        ({"add_nodes": [v1.AddedNodes(like="nodes/x", count=1)]}, "NOT_FOUND"),
+        ({"add_nodes": [v1.AddedNodes(like="nodes/a")]}, "FIELD_INVALID"),
+        ({"name": "deployments/Bad Name"}, "FIELD_INVALID"),
+        ({"spec": v1.DeploymentSpec(model=PATH_MODEL, backend="none")}, "BACKEND_UNKNOWN"),
+        ({"spec": v1.DeploymentSpec(model=PATH_MODEL, backend="llama_cpp", parameters=["--port", "1"])}, "P"),
+    ):
+        _, why, _ = await refusal(cluster, **request)
+        assert why.startswith(expected), request
+
+
+async def test_readers_cannot_have_paths_read(cluster: Cluster) -> None:
+    """
+    A plan has nodes read a path; that is for those who may deploy.
+    """
+    assert (await refusal(cluster, Role.READER))[0] is grpc.StatusCode.PERMISSION_DENIED
