@@ -66,7 +66,7 @@ def checks(verdicts: Sequence[Verdict], *, custom: bool) -> tuple[Check, ...]:
     return (
         _backend(kinds[CheckKind.BACKEND], reached=reached or bool(kinds[CheckKind.MODEL])),
         _model(kinds, rows, reached=bool(placed) or _weighed(rows), custom=custom),
-        _place(rows, placed, len(verdicts)),
+        _place(kinds[CheckKind.PLACE], placed, len(verdicts)),
     )
 
 
@@ -75,7 +75,7 @@ def _backend(rows: tuple[Refusal, ...], *, reached: bool) -> Check:
     if reached:
         return Check(kind=kind, outcome=Outcome.PASSED, message="At least one node runs the backend.")
     if rows:
-        message = f"No node that the rules admit runs the backend: {_first(rows)}"
+        message = "No node that the rules admit runs the backend."
         return Check(kind=kind, outcome=Outcome.FAILED, message=message, refusals=rows)
     message = "Not checked: no node was left to look at; see the third check."
     return Check(kind=kind, outcome=Outcome.SKIPPED, message=message)
@@ -91,11 +91,11 @@ def _model(
     if reached:
         return Check(kind=kind, outcome=Outcome.PASSED, message="The backend runs models of this kind.")
     if kinds[kind]:
-        message = f"The backend does not run this model: {_first(kinds[kind])}"
+        message = "No node's backend runs this model."
         return Check(kind=kind, outcome=Outcome.FAILED, message=message, refusals=kinds[kind])
     unread = next((row for row in rows if row.reason in UNREAD_REASONS), None)
-    why = "no node was left to look at" if unread is None else f"the model was not read: {unread.message}"
-    return Check(kind=kind, outcome=Outcome.SKIPPED, message=f"Not checked: {why}")
+    why = "no node was left to look at" if unread is None else "the model was not read"
+    return Check(kind=kind, outcome=Outcome.SKIPPED, message=f"Not checked: {why}; see the other checks.")
 
 
 def _place(rows: tuple[Refusal, ...], placed: int, wished: int) -> Check:
@@ -103,12 +103,11 @@ def _place(rows: tuple[Refusal, ...], placed: int, wished: int) -> Check:
     if placed == wished:
         message = f"{wished} of {wished} instances {'has' if wished == 1 else 'have'} a place."
         return Check(kind=kind, outcome=Outcome.PASSED, message=message)
-    return Check(
-        kind=kind,
-        outcome=Outcome.FAILED,
-        message=f"{placed} of {wished} instances have a place: {_first(rows)}",
-        refusals=rows,
-    )
+    if not rows:
+        message = "Not checked: no node passed the checks before."
+        return Check(kind=kind, outcome=Outcome.SKIPPED, message=message)
+    message = f"{placed} of {wished} instances {'has' if wished == 1 else 'have'} a place."
+    return Check(kind=kind, outcome=Outcome.FAILED, message=message, refusals=rows)
 
 
 def _kind_of(row: Refusal) -> CheckKind:
@@ -126,7 +125,3 @@ def _weighed(rows: Iterable[Refusal]) -> bool:
     return any(
         _kind_of(row) is CheckKind.PLACE and not _is_early(row) and row.stage not in {"facts", "path"} for row in rows
     )
-
-
-def _first(rows: Sequence[Refusal]) -> str:
-    return rows[0].message if rows else "nothing says why"

@@ -38,13 +38,13 @@ MEMORY = row("memory", "MEMORY_SHORT")
     [
         ((LABELS,), (S, S, F)),
         ((LABELS, MISSING), (F, S, F)),
-        ((MISSING, FORMAT), (P, F, F)),
+        ((MISSING, FORMAT), (P, F, S)),
         ((FORMAT, UNREAD), (P, F, F)),
         ((MISSING, UNREAD), (P, S, F)),
         ((FORMAT, MEMORY), (P, P, F)),
         ((row("devices", "NOT_PINNED"),), (S, S, F)),
-        ((row("executor", "EXECUTOR_MISSING"),), (F, S, F)),
-        ((row("parameters", "PARAMETER_INVALID"),), (F, S, F)),
+        ((row("executor", "EXECUTOR_MISSING"),), (F, S, S)),
+        ((row("parameters", "PARAMETER_INVALID"),), (F, S, S)),
     ],
 )
 def test_each_check_is_as_far_as_nodes_came(rows: tuple[Refusal, ...], outcomes: tuple[Outcome, ...]) -> None:
@@ -58,14 +58,16 @@ def test_each_check_is_as_far_as_nodes_came(rows: tuple[Refusal, ...], outcomes:
 
 
 @pytest.mark.promise("P4")
-def test_what_failed_has_a_row_and_says_it() -> None:
+def test_what_failed_has_its_own_rows() -> None:
     """
-    A failed check carries rows of the plan, and its sentence is that of the first.
+    A failed check carries the rows of the plan that belong to it, and no others; where it does not fit, one fails.
     """
-    for check in checks([refused(MISSING, LABELS)], custom=False):
-        if check.outcome is F:
-            assert check.refusals
-            assert check.refusals[0].message in check.message
+    backend, model, place = checks([refused(MISSING, LABELS)], custom=False)
+
+    assert (backend.refusals, model.refusals, place.refusals) == ((MISSING,), (), (LABELS,))
+    for rows in ((MISSING,), (FORMAT,), (MEMORY,), (UNREAD,)):
+        found = checks([refused(*rows)], custom=False)
+        assert [check.refusals for check in found if check.outcome is F] == [rows]
 
 
 def test_some_instances_have_a_place() -> None:
@@ -77,7 +79,7 @@ def test_some_instances_have_a_place() -> None:
     backend, model, place = checks([placed, placed, refused(LABELS, MEMORY)], custom=False)
 
     assert (backend.outcome, model.outcome, place.outcome) == (P, P, F)
-    assert place.message.startswith("2 of 3 instances have a place: ")
+    assert place.message == "2 of 3 instances have a place."
     assert place.refusals == (LABELS, MEMORY)
     assert checks([placed], custom=False)[2].message == "1 of 1 instances has a place."
 
