@@ -188,11 +188,12 @@ def test_usage_without_figures_has_none() -> None:
     """
     host = HostUsage(memory_used_bytes=1, memory_available_bytes=2, cpu_ratio=None)
     message = usage_message(
-        host, {"D": Sample(device_id="D")}, instances_bytes=None, instance_of=lambda pid: "", now=TIME
+        host, {"D": Sample(device_id="D")}, instances={"instances/a": None}, instance_of=lambda pid: "", now=TIME
     )
 
     assert not message.HasField("cpu_ratio")
     assert not message.HasField("memory_instances_bytes")
+    assert [v1.InstanceUsage(instance="instances/a")] == list(message.instances)
     assert not message.devices[0].HasField("used_bytes")
 
 

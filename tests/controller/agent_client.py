@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc
@@ -195,7 +195,13 @@ class Session:
             self.agent.objects.pop(name, None)
         await self.send(observed=v1.ObservedState(objects=[observed(body) for body in bodies], removed=removed or []))
 
-    async def heartbeat(self, *, digest: str | None = None, available_bytes: int | None = None) -> None:
+    async def heartbeat(
+        self,
+        *,
+        digest: str | None = None,
+        available_bytes: int | None = None,
+        instances: Sequence[v1.InstanceUsage] = (),
+    ) -> None:
         available = self.agent.memory_bytes if available_bytes is None else available_bytes
         await self.send(
             heartbeat=v1.Heartbeat(
@@ -204,6 +210,7 @@ class Session:
                     memory_used_bytes=self.agent.memory_bytes - available,
                     memory_available_bytes=available,
                     memory_instances_bytes=0,
+                    instances=instances,
                 ),
             )
         )

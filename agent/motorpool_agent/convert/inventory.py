@@ -143,17 +143,22 @@ def usage_message(
     host: HostUsage,
     samples: Mapping[str, Sample],
     *,
-    instances_bytes: int | None,
+    instances: Mapping[str, int | None],
     instance_of: Callable[[int], str],
     now: datetime,
 ) -> v1.NodeUsage:
-    """Return the message of one measurement. ``instance_of`` names the instance that a process belongs to, or ""."""
+    """Return the message of one measurement.
+
+    ``instances`` is the host memory of each by name; ``instance_of`` names the one that a process belongs to, or "".
+    """
+    held = [size for size in instances.values() if size is not None]
     return v1.NodeUsage(
         measure_time=timestamp(now),
         memory_used_bytes=host.memory_used_bytes,
         memory_available_bytes=host.memory_available_bytes,
         cpu_ratio=host.cpu_ratio,
-        memory_instances_bytes=instances_bytes,
+        memory_instances_bytes=sum(held) if len(held) == len(instances) else None,
+        instances=[v1.InstanceUsage(instance=name, memory_bytes=size) for name, size in sorted(instances.items())],
         devices=[
             v1.DeviceUsage(
                 device_id=sample.device_id,

@@ -109,16 +109,13 @@ class Supervisor:
         """Return what is known of each assignment, by its id."""
         return {assignment_id: instance.observed for assignment_id, instance in self._instances.items()}
 
-    def memory_used_bytes(self) -> int | None:
-        """Return the host memory that the instances hold beside the page cache; None if one of them is unknown."""
-        total = 0
-        for instance in self._instances.values():
-            if instance.running is not None:
-                held = self._context.executor.memory_bytes(instance.running)
-                if held is None:
-                    return None
-                total += held
-        return total
+    def memory_used(self) -> Mapping[str, int | None]:
+        """Return the host memory that each running instance holds beside the page cache, by name; None if unknown."""
+        return {
+            instance.observed.instance: self._context.executor.memory_bytes(instance.running)
+            for instance in self._instances.values()
+            if instance.running is not None
+        }
 
     async def lines(self, subscription: LogSubscription) -> AsyncGenerator[list[str], None]:
         """Yield an instance's log in batches of lines; raise ``RuntimeFault`` if there is no such instance.

@@ -23,8 +23,8 @@ class Instances(Protocol):
         """Return what is known of each assignment, by its id."""
         ...
 
-    def memory_used_bytes(self) -> int | None:
-        """Return the host memory that the instances hold."""
+    def memory_used(self) -> Mapping[str, int | None]:
+        """Return the host memory that each instance holds, by name; None if unknown."""
         ...
 
     def lines(self, subscription: LogSubscription) -> AsyncIterator[list[str]]:

@@ -219,7 +219,7 @@ class Session:
         return usage_message(
             self._measure(),
             samples,
-            instances_bytes=self._instances.memory_used_bytes(),
+            instances=self._instances.memory_used(),
             instance_of=self._observer.instance_of,
             now=datetime.now(UTC),
         )

@@ -231,6 +231,15 @@ class DeviceUsage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceUsage:
+    """What one instance holds on a node: host memory beside the page cache, and memory by id of device."""
+
+    instance: str
+    memory_bytes: int | None = None
+    devices: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeUsage:
     """One measurement of a node; never stored. ``own`` is what our own instances hold."""
 
@@ -240,3 +249,4 @@ class NodeUsage:
     memory_own_bytes: int | None = None
     cpu_ratio: float | None = None
     devices: tuple[DeviceUsage, ...] = ()
+    instances: tuple[InstanceUsage, ...] = ()

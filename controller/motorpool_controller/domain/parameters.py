@@ -17,6 +17,9 @@ from motorpool_controller.domain.fleet import Option, OptionKind
 from motorpool_controller.domain.names import shown
 from motorpool_controller.domain.workload import Parameter
 
+STATED = ("context_length", "parallel", "gpu_layers")
+"""Meanings whose values the assignment states itself; the user's parameters for them are not sent a second time."""
+
 MAX_ELEMENTS = 1_000
 MAX_ELEMENT_CHARACTERS = 65_536
 MAX_INTEGER_DIGITS = 18

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from motorpool_controller.domain.fleet import Profile
+from motorpool_controller.domain.peak import Peak
 from motorpool_controller.domain.placement import Confidence, Estimate, Item
 from motorpool_controller.domain.sizes import in_words
 from motorpool_controller.domain.workload import DeploymentSpec, Parameter
-from motorpool_controller.estimation import gguf, itemised, mindie, published
+from motorpool_controller.estimation import gguf, itemised, measured, mindie, published
 from motorpool_controller.estimation.extras import extras_of
 from motorpool_controller.estimation.offload import RUNTIME_BYTES, Offload
 from motorpool_controller.estimation.unknown import UnknownError, unknown
@@ -34,13 +35,21 @@ class Needs:
     offload: Offload | None = None
 
 
+_NO_PEAKS: Mapping[str, Peak] = {}
 _Rule = Callable[[ModelFacts, Profile, Sequence[Parameter], DeploymentSpec], Needs]
 
 
 def needs_of(
-    facts: ModelFacts | None, profile: Profile, parameters: Sequence[Parameter], spec: DeploymentSpec
+    facts: ModelFacts | None,
+    profile: Profile,
+    parameters: Sequence[Parameter],
+    spec: DeploymentSpec,
+    peaks: Mapping[str, Peak] = _NO_PEAKS,
 ) -> Needs:
-    """Return what an instance needs; unknowns stay None, and a claim given by hand wins over the estimate."""
+    """Return what an instance needs: by rule, as it was measured where it was, and as it was given by hand above all.
+
+    Unknowns stay None. ``peaks`` are by name of their kind.
+    """
     rule = RULES.get(profile.rules)
     if facts is None:
         needs = _unknown("the model's headers could not be read", ("facts",))
@@ -49,6 +58,8 @@ def needs_of(
     else:
         try:
             needs = rule(facts, profile, parameters, spec)
+            if peaks and profile.rules in measured.MEASURED_RULES:
+                needs = _measured(needs, facts, profile, parameters, spec, peaks)
         except UnknownError as error:
             needs = _unknown(error.text, error.missing, facts.weight_bytes)
     return replace(
@@ -57,6 +68,31 @@ def needs_of(
         device=_by_hand(needs.device, spec.claim_device_memory_bytes),
         beside=_beside(needs, spec),
         offload=None if spec.claim_device_memory_bytes is not None else needs.offload,
+    )
+
+
+def _measured(
+    needs: Needs,
+    facts: ModelFacts,
+    profile: Profile,
+    parameters: Sequence[Parameter],
+    spec: DeploymentSpec,
+    peaks: Mapping[str, Peak],
+) -> Needs:
+    slots = (needs.context_length, needs.parallel)
+    in_host = measured.kinds_of(
+        facts, profile, parameters, spec, slots=slots, layers=None if needs.layers is None else 0, in_host=True
+    )
+    on_device = measured.kinds_of(facts, profile, parameters, spec, slots=slots, layers=needs.layers, in_host=False)
+    device = measured.corrected if profile.rules in measured.ALLOCATED_AT_START else measured.raised
+    beside = measured.peak_in_host(on_device, peaks)
+    return replace(
+        needs,
+        host=measured.raised(needs.host, measured.peak_in_host(in_host, peaks)),
+        device=device(needs.device, measured.peak_on_device(on_device, peaks)),
+        beside=needs.beside
+        if beside is None or needs.beside is None
+        else max(needs.beside, measured.with_margin(beside)),
     )
 
 

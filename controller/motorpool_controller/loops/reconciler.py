@@ -143,6 +143,7 @@ class Reconciler:
             readings=self._live.readings,
             models=self._live.models,
             usage=self._live.settled_usage,
+            peaks=tx.peaks,
             gone=self._gone(tx),
             settings=self._settings.reconcile,
         )

@@ -90,6 +90,7 @@ class Draft:
             instances=self.instances,
             usage=self.world.usage,
             readings=self.world.readings,
+            peaks=self.world.peaks,
         )
 
     def decision(self) -> Decision:

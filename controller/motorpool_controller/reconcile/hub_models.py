@@ -64,7 +64,7 @@ def _estimate(snapshot: Snapshot, spec: DeploymentSpec, facts: ModelFacts) -> Es
         given = parse(spec.parameters, profile.options)
     except InvalidError as error:
         return Estimate(provenance=f"unknown: {error.message}")
-    return needs_of(facts, profile, given, spec).host
+    return needs_of(facts, profile, given, spec, snapshot.peaks).host
 
 
 def _profile(snapshot: Snapshot, spec: DeploymentSpec, facts: ModelFacts) -> Profile | None:

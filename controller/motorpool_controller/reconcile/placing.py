@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from motorpool_controller.domain.event import Severity
 from motorpool_controller.domain.names import id_of
-from motorpool_controller.domain.parameters import without_meanings
+from motorpool_controller.domain.parameters import STATED, without_meanings
 from motorpool_controller.domain.placement import Placement
 from motorpool_controller.domain.workload import Assignment, Deployment, Instance, InstanceState
 from motorpool_controller.reconcile.draft import Draft
@@ -18,9 +18,6 @@ from motorpool_controller.scheduling.snapshot import Reading, Request, Snapshot
 from motorpool_formats.facts import ModelFacts
 
 UNEVENTFUL = "MODEL_NOT_READ_YET"
-
-STATED = ("context_length", "parallel", "gpu_layers")
-"""Meanings whose values the assignment states itself; the user's parameters for them are not sent a second time."""
 
 
 def place_pending(draft: Draft) -> None:

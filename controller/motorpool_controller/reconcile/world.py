@@ -8,6 +8,7 @@ from datetime import datetime
 
 from motorpool_controller.domain.event import Severity
 from motorpool_controller.domain.fleet import Node, NodeUsage, Profile
+from motorpool_controller.domain.peak import Peak
 from motorpool_controller.domain.workload import (
     Deployment,
     Failure,
@@ -41,10 +42,11 @@ class World:
     """Records and the latest observations.
 
     ``nodes``, ``deployments`` and ``instances`` are by full name, ``profiles`` by digest, ``readings`` by (full name
-    of the node, path), ``models`` are what look-ups on hubs came to. ``connected`` names the nodes with a session now.
-    ``lease_end`` is when a node counts as lost: its last heartbeat plus the lease; after a start of the controller
-    every node, whatever its state, has one full lease more. A node without an entry is left as it is. ``gone`` holds
-    the uids of instances whose node acknowledged the tombstone and reports nothing of them.
+    of the node, path), ``models`` are what look-ups on hubs came to, ``peaks`` by kind what instances were seen to
+    hold. ``connected`` names the nodes with a session now. ``lease_end`` is when a node counts as lost: its last
+    heartbeat plus the lease; after a start of the controller every node, whatever its state, has one full lease more.
+    A node without an entry is left as it is. ``gone`` holds the uids of instances whose node acknowledged the tombstone
+    and reports nothing of them.
     """
 
     nodes: Mapping[str, Node]
@@ -56,6 +58,7 @@ class World:
     readings: Mapping[tuple[str, str], Reading] = field(default_factory=dict)
     models: Mapping[ModelSource, Reading] = field(default_factory=dict)
     usage: Mapping[str, NodeUsage] = field(default_factory=dict)
+    peaks: Mapping[str, Peak] = field(default_factory=dict)
     gone: frozenset[str] = frozenset()
     settings: Settings = field(default_factory=Settings)
 

@@ -79,7 +79,7 @@ def _offer(passed: _Node, profile: Profile, reading: Reading) -> Offer:
         pinned=bool(passed.spec.devices),
         parameters=passed.parameters,
         facts=reading.facts,
-        needs=needs_of(reading.facts, profile, passed.parameters, passed.spec),
+        needs=needs_of(reading.facts, profile, passed.parameters, passed.spec, passed.snapshot.peaks),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from motorpool_controller.domain.fleet import Node, NodeUsage, Profile
+from motorpool_controller.domain.peak import Peak
 from motorpool_controller.domain.placement import Claim
 from motorpool_controller.domain.workload import DeploymentSpec, Instance
 from motorpool_formats.facts import ModelFacts
@@ -24,8 +25,8 @@ class Reading:
 class Snapshot:
     """The fleet at one moment. ``instances`` are all there are: those with a placement hold their claims.
 
-    Keys: full names of nodes and instances, digests of profiles, (full name of the node, path) of readings. A node
-    without ``usage`` has not been measured yet.
+    Keys: full names of nodes and instances, digests of profiles, (full name of the node, path) of readings, names of
+    kinds of peaks. A node without ``usage`` has not been measured yet.
     """
 
     nodes: Mapping[str, Node]
@@ -33,6 +34,7 @@ class Snapshot:
     instances: Mapping[str, Instance] = field(default_factory=dict)
     usage: Mapping[str, NodeUsage] = field(default_factory=dict)
     readings: Mapping[tuple[str, str], Reading] = field(default_factory=dict)
+    peaks: Mapping[str, Peak] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

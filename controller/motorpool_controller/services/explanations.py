@@ -28,6 +28,7 @@ def explanation(deployment: Deployment, view: View, live: Live) -> v1.ExplainDep
         instances=view.instances,
         usage=live.settled_usage,
         readings=live.readings,
+        peaks=view.peaks,
     )
     instances = sorted(of_deployment(view.instances.values(), deployment.name), key=lambda instance: instance.name)
     requests = [Request(name=instance.name, deployment=deployment.name, spec=deployment.spec) for instance in instances]

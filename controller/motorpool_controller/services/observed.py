@@ -14,9 +14,10 @@ from motorpool_controller.domain.errors import (
     UnauthenticatedError,
 )
 from motorpool_controller.domain.event import Severity
-from motorpool_controller.domain.fleet import Device, Node, Plugin, Profile
+from motorpool_controller.domain.fleet import Device, Node, NodeUsage, Plugin, Profile
 from motorpool_controller.domain.names import shown
 from motorpool_controller.domain.workload import Instance
+from motorpool_controller.estimation.measured import grown
 from motorpool_controller.reconcile.observe import happened, observe
 from motorpool_controller.reconcile.world import Report
 from motorpool_controller.scheduling.snapshot import Reading
@@ -29,6 +30,7 @@ from motorpool_controller.services.convert.node import plugin_of
 from motorpool_controller.store.transaction import Transaction
 
 MAX_OBJECTS = 10_000
+MAX_PEAKS = 5_000
 _SHOWN_FAULTS = 20
 
 
@@ -223,6 +225,16 @@ def record(tx: Transaction, node: Node, observed: Observed, changed: Changed) ->
             + "; ".join(changed.faults[:_SHOWN_FAULTS])
             + (f"; and {rest} more" if rest > 0 else ""),
         )
+
+
+def keep_peaks(tx: Transaction, node: Node, usage: NodeUsage) -> None:
+    """Keep the peaks that a measurement raised, and forget the oldest where there are too many."""
+    for peak in grown(node, usage, tx.instances, tx.peaks, tx.now):
+        tx.peaks.put(peak)
+    surplus = len(tx.peaks) - MAX_PEAKS
+    if surplus > 0:
+        for name, _ in sorted(tx.peaks.items(), key=lambda item: (item[1].time, item[0]))[:surplus]:
+            tx.peaks.delete(name)
 
 
 def _with_facts(tx: Transaction, node: Node, observed: Observed) -> Node:

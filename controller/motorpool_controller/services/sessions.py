@@ -11,11 +11,13 @@ from datetime import datetime
 from motorpool import v1
 from motorpool_controller.domain.errors import ConflictError, InvalidError
 from motorpool_controller.domain.event import Severity
+from motorpool_controller.domain.fleet import NodeUsage
+from motorpool_controller.estimation.measured import grown
 from motorpool_controller.services.convert import fields
 from motorpool_controller.services.convert.desired import desired_objects
 from motorpool_controller.services.convert.node import usage_of
 from motorpool_controller.services.desired import Acknowledged, Told
-from motorpool_controller.services.observed import Changed, Observed, in_session, record, revoked
+from motorpool_controller.services.observed import Changed, Observed, in_session, keep_peaks, record, revoked
 from motorpool_controller.store.live import Live
 from motorpool_controller.store.store import Store
 from motorpool_controller.store.transaction import Transaction
@@ -145,6 +147,8 @@ class Session:
             except InvalidError as error:
                 log.warning("measurement passed over", extra={"node": self.node, "error": error.message})
         self._live.heartbeat(self.node, usage, now)
+        if usage is not None:
+            await self._learn(usage, now)
         if not self._observed.complete:
             return
         if heartbeat.observed_digest == self._observed.digest:
@@ -152,6 +156,15 @@ class Session:
             self._confirm()
         else:
             self._ask_resend("the digest in the heartbeat is not that of what was received")
+
+    async def _learn(self, usage: NodeUsage, now: datetime) -> None:
+        """Keep what instances were seen to hold, where it is the most so far by a margin."""
+        view = self._store.view
+        node = view.nodes.get(self.node)
+        if node is not None and grown(node, usage, view.instances, view.peaks, now):
+            await self._store.commit(
+                lambda tx: keep_peaks(tx, in_session(tx, self.node, self.node_uid, self.epoch), usage)
+            )
 
     async def _observe(self, message: v1.ObservedState) -> None:
         if not message.full and not self._observed.complete:

@@ -10,9 +10,10 @@ import msgspec
 
 from motorpool_controller.domain.event import Event
 from motorpool_controller.domain.fleet import Node, Profile
+from motorpool_controller.domain.peak import Peak
 from motorpool_controller.domain.workload import Deployment, Instance
 
-T = TypeVar("T", Node, Deployment, Instance, Profile, Event)
+T = TypeVar("T", Node, Deployment, Instance, Profile, Peak, Event)
 
 
 def _plain(value: object) -> object:
@@ -27,7 +28,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
-def encode(value: Node | Deployment | Instance | Profile | Event) -> str:
+def encode(value: Node | Deployment | Instance | Profile | Peak | Event) -> str:
     """Return the JSON of a row's body; equal values give equal text."""
     return _ENCODER.encode(value).decode()
 

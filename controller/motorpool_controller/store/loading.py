@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine, Table, delete, select, update
 
 from motorpool_controller.domain.event import Event
 from motorpool_controller.domain.fleet import Node, Profile
+from motorpool_controller.domain.peak import Peak
 from motorpool_controller.domain.workload import Deployment, Instance
 from motorpool_controller.store import schema
 from motorpool_controller.store.codec import decode, microseconds, time_of
@@ -34,6 +35,7 @@ def take_over(engine: Engine, now: datetime) -> View:
             deployments=[decode(body, Deployment) for _, body in _bodies(connection, schema.deployments)],
             instances=[decode(body, Instance) for _, body in _bodies(connection, schema.instances)],
             profiles={name: decode(body, Profile) for name, body in _bodies(connection, schema.profiles)},
+            peaks={name: decode(body, Peak) for name, body in _bodies(connection, schema.peaks)},
             events=[decode(body, Event) for _, body in _bodies(connection, schema.events)],
             answers=_answers(connection),
             changes=_changes(connection),

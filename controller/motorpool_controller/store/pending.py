@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from motorpool_controller.domain.event import Event
 from motorpool_controller.domain.fleet import Node, Profile
+from motorpool_controller.domain.peak import Peak
 from motorpool_controller.domain.workload import Deployment, Instance
 from motorpool_controller.store.rows import StoredAnswer
 
@@ -37,6 +38,7 @@ class Pending:
     deployments: dict[str, Deployment | None] = field(default_factory=dict)
     instances: dict[str, Instance | None] = field(default_factory=dict)
     profiles: dict[str, Profile | None] = field(default_factory=dict)
+    peaks: dict[str, Peak | None] = field(default_factory=dict)
     events: dict[str, Event | None] = field(default_factory=dict)
     answers: dict[str, StoredAnswer | None] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 
 from motorpool_controller.domain.event import Event
 from motorpool_controller.domain.fleet import Node, Profile
+from motorpool_controller.domain.peak import Peak
 from motorpool_controller.domain.workload import Deployment, Instance
 
 V = TypeVar("V")
@@ -99,6 +100,14 @@ class ProfileRows(Overlay[Profile]):
     def put(self, digest: str, profile: Profile) -> None:
         """Add a profile under its digest."""
         self._own[digest] = profile
+
+
+class PeakRows(Overlay[Peak]):
+    """Peaks by name of their kind."""
+
+    def put(self, peak: Peak) -> None:
+        """Keep a peak, in place of a lower one of its kind."""
+        self._own[peak.kind.name] = peak
 
 
 class AnswerRows(Overlay[StoredAnswer]):

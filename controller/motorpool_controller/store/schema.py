@@ -85,6 +85,14 @@ profiles = Table(
     Column("body", Text, nullable=False),
 )
 
+peaks = Table(
+    "peaks",
+    metadata,
+    Column("name", String, primary_key=True),  # of the kind
+    *_written(),
+    Column("body", Text, nullable=False),
+)
+
 events = Table(
     "events",
     metadata,

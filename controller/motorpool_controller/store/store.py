@@ -195,6 +195,7 @@ class Store:
             "deployments": frozenset(view.deployments.keys() & pending.deployments.keys()),
             "instances": frozenset(view.instances.keys() & pending.instances.keys()),
             "profiles": frozenset(view.profiles.keys() & pending.profiles.keys()),
+            "peaks": frozenset(view.peaks.keys() & pending.peaks.keys()),
             "events": frozenset(view.events.keys() & pending.events.keys()),
             "requests": frozenset(view.answers.keys() & pending.answers.keys()),
         }

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from motorpool_controller.domain.event import Event, Severity
 from motorpool_controller.store.pending import Change, Pending, TokenUse
-from motorpool_controller.store.rows import AnswerRows, ProfileRows, Rows
+from motorpool_controller.store.rows import AnswerRows, PeakRows, ProfileRows, Rows
 from motorpool_controller.store.view import View
 
 
@@ -24,6 +24,7 @@ class Transaction:
         self.deployments = Rows(view.deployments, pending.deployments, self.revision)
         self.instances = Rows(view.instances, pending.instances, self.revision)
         self.profiles = ProfileRows(view.profiles, pending.profiles)
+        self.peaks = PeakRows(view.peaks, pending.peaks)
         self.events = Rows(view.events, pending.events, self.revision)
         self.answers = AnswerRows(view.answers, pending.answers)
         self._view = view
@@ -81,6 +82,7 @@ class Transaction:
         profiles = self.profiles.changed()
         events = self.events.changed()
         answers = self.answers.changed()
+        peaks = self.peaks.changed()
         changed: dict[str, Mapping[str, object | None]] = {
             "profiles": profiles,
             "nodes": nodes,
@@ -93,7 +95,7 @@ class Transaction:
             for kind, rows in changed.items()
             for name, row in rows.items()
         ]
-        if not changes and not answers and not self._token_uses:
+        if not changes and not answers and not peaks and not self._token_uses:
             return False
         pending.nodes.update(nodes)
         pending.deployments.update(deployments)
@@ -104,6 +106,7 @@ class Transaction:
             pending.events.pop(name, None)
             pending.events[name] = event
         pending.answers.update(answers)
+        pending.peaks.update(peaks)
         pending.latest_events.update(self._latest_events)
         pending.changes.extend(changes)
         pending.token_uses.extend(self._token_uses)

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from motorpool_controller.domain.event import Event
 from motorpool_controller.domain.fleet import Node, Profile
+from motorpool_controller.domain.peak import Peak
 from motorpool_controller.domain.workload import Deployment, Instance
 from motorpool_controller.store.pending import Change, Pending
 from motorpool_controller.store.rows import StoredAnswer
@@ -33,6 +34,7 @@ class View:
         self._deployments: dict[str, Deployment] = {}
         self._instances: dict[str, Instance] = {}
         self._profiles: dict[str, Profile] = {}
+        self._peaks: dict[str, Peak] = {}
         self._events: dict[str, Event] = {}
         self._answers: dict[str, StoredAnswer] = {}
         self._latest_events: dict[str, str] = {}
@@ -41,6 +43,7 @@ class View:
         self.deployments: Mapping[str, Deployment] = MappingProxyType(self._deployments)
         self.instances: Mapping[str, Instance] = MappingProxyType(self._instances)
         self.profiles: Mapping[str, Profile] = MappingProxyType(self._profiles)
+        self.peaks: Mapping[str, Peak] = MappingProxyType(self._peaks)
         self.events: Mapping[str, Event] = MappingProxyType(self._events)
         """Events by name, the oldest revision first."""
         self.answers: Mapping[str, StoredAnswer] = MappingProxyType(self._answers)
@@ -54,6 +57,7 @@ class View:
         deployments: Iterable[Deployment],
         instances: Iterable[Instance],
         profiles: Mapping[str, Profile],
+        peaks: Mapping[str, Peak],
         events: Iterable[Event],
         answers: Iterable[StoredAnswer],
         changes: Iterable[Change],
@@ -63,6 +67,7 @@ class View:
         self._deployments.update((row.name, row) for row in deployments)
         self._instances.update((row.name, row) for row in instances)
         self._profiles.update(profiles)
+        self._peaks.update(peaks)
         self._events.update((row.name, row) for row in events)
         self._answers.update((row.request_id, row) for row in answers)
         self._latest_events.update((row.subject, row.name) for row in self._events.values())
@@ -93,6 +98,7 @@ class View:
         _apply(self._deployments, pending.deployments)
         _apply(self._instances, pending.instances)
         _apply(self._profiles, pending.profiles)
+        _apply(self._peaks, pending.peaks)
         _apply(self._answers, pending.answers)
         for name, event in pending.events.items():
             old = self._events.pop(name, None)

@@ -11,6 +11,7 @@ from sqlalchemy.exc import DatabaseError
 from motorpool_controller.domain.errors import UnauthenticatedError
 from motorpool_controller.domain.event import Event
 from motorpool_controller.domain.fleet import Node, Profile
+from motorpool_controller.domain.peak import Peak
 from motorpool_controller.domain.workload import Deployment, Instance
 from motorpool_controller.store import schema
 from motorpool_controller.store.codec import encode, microseconds
@@ -52,6 +53,7 @@ class Writer:
             self._put(connection, schema.deployments, pending.deployments, existing, self._named)
             self._put(connection, schema.instances, pending.instances, existing, self._instance)
             self._put_claims(connection, pending.instances, existing)
+            self._put(connection, schema.peaks, pending.peaks, existing, self._measured(pending))
             self._put(connection, schema.events, pending.events, existing, self._event)
             self._put(connection, schema.requests, pending.answers, existing, self._answer(pending))
             if pending.changes:
@@ -139,6 +141,9 @@ class Writer:
     def _profile(self, pending: Pending) -> Callable[[str, Profile], Values]:
         return lambda _name, row: self._body(row, pending.revision)
 
+    def _measured(self, pending: Pending) -> Callable[[str, Peak], Values]:
+        return lambda _name, row: self._body(row, pending.revision)
+
     def _answer(self, pending: Pending) -> Callable[[str, StoredAnswer], Values]:
         return lambda _name, row: {
             "method": row.method,
@@ -149,7 +154,7 @@ class Writer:
             "controller_epoch": self._epoch,
         }
 
-    def _body(self, row: Node | Deployment | Instance | Profile | Event, revision: int) -> Values:
+    def _body(self, row: Node | Deployment | Instance | Profile | Peak | Event, revision: int) -> Values:
         return {"body": encode(row), "revision": revision, "controller_epoch": self._epoch}
 
 

@@ -274,11 +274,13 @@ async def test_memory_of_instances_is_measured(supervisor: Supervisor, tmp_path:
     """
     The memory that instances hold is that of their processes, and zero without any.
     """
-    assert supervisor.memory_used_bytes() == 0
+    assert supervisor.memory_used() == {}
     supervisor.apply(desired(assignment(tmp_path)))
     await until_state(supervisor, State.RUNNING)
 
-    assert 1 << 20 < (supervisor.memory_used_bytes() or 0) < 100 << 20
+    [(name, held)] = supervisor.memory_used().items()
+    assert "instances/" in name
+    assert 1 << 20 < (held or 0) < 100 << 20
 
 
 async def test_log_of_an_instance(supervisor: Supervisor, tmp_path: Path) -> None:

@@ -69,8 +69,8 @@ class RecordingInstances:
     def observed(self) -> Mapping[str, ObservedInstance]:
         return self.running
 
-    def memory_used_bytes(self) -> int | None:
-        return 12345
+    def memory_used(self) -> Mapping[str, int | None]:
+        return {each.instance: 12345 for each in self.running.values()}
 
     async def lines(self, subscription: LogSubscription) -> AsyncIterator[list[str]]:
         if subscription.assignment_id not in self.running:

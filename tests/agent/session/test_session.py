@@ -169,6 +169,7 @@ async def test_heartbeats_carry_usage(agent: Agent, controller: TestController) 
     usage = (await session.heartbeat(beats + 2)).usage
 
     assert (usage.memory_used_bytes, usage.memory_instances_bytes) == (1000, 12345)
+    assert [(each.instance, each.memory_bytes) for each in usage.instances] == [("instances/a", 12345)]
     assert not usage.HasField("cpu_ratio")
     assert [(each.pid, each.instance) for each in usage.devices[0].processes] == [(4711, "instances/a"), (9, "")]
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from motorpool import v1
 from motorpool_controller.domain.errors import InvalidError
+from motorpool_controller.domain.fleet import InstanceUsage
 from motorpool_controller.domain.workload import (
     DeploymentSpec,
     Exposure,
@@ -202,6 +203,28 @@ def test_own_memory_is_known_where_every_process_tells() -> None:
     assert 7 == device_usage_of(v1.DeviceUsage(device_id="d", processes=[foreign, ours]), "x").own_bytes
     assert None is device_usage_of(v1.DeviceUsage(device_id="d", processes=[ours, mute]), "x").own_bytes
     assert None is device_usage_of(v1.DeviceUsage(device_id="d"), "x").own_bytes
+
+
+def test_instances_hold_what_their_processes_hold() -> None:
+    """
+    Of each device the sum of an instance's processes, and nothing of a device where one of them is mute.
+    """
+    a, b = (
+        v1.DeviceUsage(
+            device_id=name,
+            processes=[
+                v1.DeviceProcess(pid=1, used_bytes=7, instance="instances/a"),
+                v1.DeviceProcess(pid=2, used_bytes=second, instance="instances/a"),
+                v1.DeviceProcess(pid=3, used_bytes=100),
+            ],
+        )
+        for name, second in (("d", 5), ("e", None))
+    )
+    message = v1.NodeUsage(devices=[a, b], instances=[v1.InstanceUsage(instance="instances/a", memory_bytes=9)])
+
+    (held,) = usage_of(message, NOW).instances
+
+    assert InstanceUsage(instance="instances/a", memory_bytes=9, devices={"d": 12}) == held
 
 
 @pytest.mark.parametrize("state", [v1.INSTANCE_STATE_UNSPECIFIED, v1.INSTANCE_STATE_PENDING, 99])

@@ -375,6 +375,40 @@ async def test_idle_node_writes_nothing(cluster: Cluster, agent: Agent) -> None:
     assert before == cluster.store.view.revision
 
 
+@pytest.mark.promise("P7")
+async def test_what_an_instance_holds_is_learnt(cluster: Cluster, agent: Agent) -> None:
+    """
+    A measured peak is kept when it is new or much higher, and told with the deployment's estimate; the same again
+    writes nothing.
+    """
+    session = await agent.joined()
+    await cluster.deploy()
+    await session.answer(FACTS)
+    await session.change(running_instance(await session.assignment()))
+    (instance,) = await cluster.until(lambda: [each for each in cluster.store.view.instances.values() if each.endpoint])
+    held = v1.InstanceUsage(instance=instance.name, memory_bytes=800 << 20)
+
+    await session.heartbeat(instances=[held])
+    (peak,) = await cluster.until(lambda: list(cluster.store.view.peaks.values()))
+    revision = cluster.store.view.revision
+    for _ in range(3):
+        await session.heartbeat(instances=[held])
+    await session.barrier()
+    told = await cluster.deployments.ExplainDeployment(
+        v1.ExplainDeploymentRequest(name="deployments/chat"), metadata=cluster.admin
+    )
+
+    assert (800 << 20, "cpu") == (peak.memory_bytes, peak.kind.framework)
+    assert revision == cluster.store.view.revision
+    await cluster.deploy("again")
+    await cluster.until(lambda: cluster.store.view.deployments["deployments/again"].estimate)
+    again = await cluster.deployments.ExplainDeployment(
+        v1.ExplainDeploymentRequest(name="deployments/again"), metadata=cluster.admin
+    )
+    assert not told.estimate.HasField("measured_bytes")
+    assert 800 << 20 == again.estimate.measured_bytes
+
+
 async def test_renewed_certificate_opens_a_session(cluster: Cluster, agent: Agent) -> None:
     """
     Renew gives a certificate whose sessions are admitted; the one before still is, too.

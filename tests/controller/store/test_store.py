@@ -10,10 +10,26 @@ from sqlalchemy import event
 from motorpool_controller.domain.errors import NotFoundError
 from motorpool_controller.domain.event import Severity
 from motorpool_controller.domain.fleet import MemoryModel, Profile
+from motorpool_controller.domain.peak import Kind, Peak
 from motorpool_controller.store.errors import FencedError, StoreError
 from motorpool_controller.store.store import Store
 from motorpool_controller.store.transaction import Transaction
-from tests.controller.rows import deployment, instance, node, putting
+from tests.controller.rows import NOW, deployment, instance, node, putting
+
+PEAK = Peak(
+    kind=Kind(
+        model_digest="sha256:0",
+        backend="b",
+        backend_version="1",
+        framework="cpu",
+        context_length=1,
+        parallel=None,
+        layers=None,
+        parameters=('["x"]',),
+    ),
+    time=NOW,
+    memory_bytes=7,
+)
 
 
 async def test_change_is_in_the_view_once_it_is_committed(store: Store) -> None:
@@ -27,6 +43,20 @@ async def test_change_is_in_the_view_once_it_is_committed(store: Store) -> None:
     assert store.view.revision == 1
 
 
+async def test_a_higher_peak_replaces_one_of_its_kind(store: Store) -> None:
+    """
+    There is one peak of a kind, and the same again writes nothing.
+    """
+    higher = replace(PEAK, memory_bytes=9)
+    await store.commit(lambda tx: tx.peaks.put(PEAK))
+    await store.commit(lambda tx: tx.peaks.put(higher))
+    revision = store.view.revision
+    await store.commit(lambda tx: tx.peaks.put(higher))
+
+    assert {PEAK.kind.name: higher} == store.view.peaks
+    assert revision == store.view.revision
+
+
 async def test_everything_comes_back_after_reopening(database: Path) -> None:
     """
     A reopened store shows what the closed one showed, under the next epoch.
@@ -35,6 +65,7 @@ async def test_everything_comes_back_after_reopening(database: Path) -> None:
 
     def change(tx: Transaction) -> None:
         tx.profiles.put("digest", profile)
+        tx.peaks.put(PEAK)
         tx.nodes.put(node("a"))
         tx.deployments.put(deployment("d"))
         tx.instances.put(instance("d-1", memory_bytes=10, device_bytes=20))
@@ -57,6 +88,7 @@ def _all(store: Store) -> tuple[Any, ...]:
     view = store.view
     return (
         view.cluster_id,
+        dict(view.peaks),
         view.revision,
         dict(view.nodes),
         dict(view.deployments),

@@ -9,6 +9,7 @@ from datetime import datetime
 from motorpool import v1
 from motorpool_controller.domain.fleet import (
     Host,
+    InstanceUsage,
     Node,
     NodeUsage,
     Plugin,
@@ -148,6 +149,28 @@ def usage_of(message: v1.NodeUsage, now: datetime, path: str = "heartbeat.usage"
         memory_own_bytes=_size(message, "memory_instances_bytes", path),
         cpu_ratio=(fields.ratio(message.cpu_ratio, f"{path}.cpu_ratio") if message.HasField("cpu_ratio") else None),
         devices=tuple(device_usage_of(device, f"{path}.devices") for device in message.devices),
+        instances=_instances_of(message, path),
+    )
+
+
+def _instances_of(message: v1.NodeUsage, path: str) -> tuple[InstanceUsage, ...]:
+    """Return what each instance holds; of a device, only where the vendor tells the bytes of all its processes."""
+    devices: dict[str, dict[str, int | None]] = {}
+    for device in message.devices:
+        for process in device.processes:
+            held = devices.setdefault(process.instance, {})
+            before = held.get(device.device_id, 0)
+            used = fields.size(process.used_bytes, f"{path}.devices") if process.HasField("used_bytes") else None
+            held[device.device_id] = None if before is None or used is None else before + used
+    return tuple(
+        InstanceUsage(
+            instance=fields.text(each.instance),
+            memory_bytes=(
+                fields.size(each.memory_bytes, f"{path}.instances") if each.HasField("memory_bytes") else None
+            ),
+            devices={name: size for name, size in devices.get(each.instance, {}).items() if size is not None},
+        )
+        for each in message.instances
     )
 
 

@@ -285,6 +285,7 @@ from motorpool.v1.model_service_pb2_grpc import (
 )
 from motorpool.v1.node_pb2 import (
     Host as Host,
+    InstanceUsage as InstanceUsage,
     NODE_STATE_ENROLLED as NODE_STATE_ENROLLED,
     NODE_STATE_READY as NODE_STATE_READY,
     NODE_STATE_UNREACHABLE as NODE_STATE_UNREACHABLE,
@@ -562,6 +563,7 @@ __all__ = [
     "InstanceServiceServicer",
     "InstanceServiceStub",
     "InstanceState",
+    "InstanceUsage",
     "LAYER_KIND_FULL",
     "LAYER_KIND_HYBRID",
     "LAYER_KIND_NONE",

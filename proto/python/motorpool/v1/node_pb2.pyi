@@ -204,6 +204,30 @@ class Reserved(google.protobuf.message.Message):
 Global___Reserved: typing_extensions.TypeAlias = Reserved
 
 @typing.final
+class InstanceUsage(google.protobuf.message.Message):
+    """What one instance holds on a node."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    INSTANCE_FIELD_NUMBER: builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: builtins.int
+    instance: builtins.str
+    """`instances/{instance}`."""
+    memory_bytes: builtins.int
+    """Host memory beside the page cache, in bytes; absent when unknown."""
+    def __init__(
+        self,
+        *,
+        instance: builtins.str = ...,
+        memory_bytes: builtins.int | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_memory_bytes", b"_memory_bytes", "memory_bytes", b"memory_bytes"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_memory_bytes", b"_memory_bytes", "instance", b"instance", "memory_bytes", b"memory_bytes"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_memory_bytes", b"_memory_bytes"]) -> typing.Literal["memory_bytes"] | None: ...
+
+Global___InstanceUsage: typing_extensions.TypeAlias = InstanceUsage
+
+@typing.final
 class NodeUsage(google.protobuf.message.Message):
     """One measurement of a node. Lives in memory only."""
 
@@ -215,6 +239,7 @@ class NodeUsage(google.protobuf.message.Message):
     CPU_RATIO_FIELD_NUMBER: builtins.int
     DEVICES_FIELD_NUMBER: builtins.int
     MEMORY_INSTANCES_BYTES_FIELD_NUMBER: builtins.int
+    INSTANCES_FIELD_NUMBER: builtins.int
     memory_used_bytes: builtins.int
     """Host memory in use by everyone, in bytes."""
     memory_available_bytes: builtins.int
@@ -231,6 +256,10 @@ class NodeUsage(google.protobuf.message.Message):
     def devices(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[motorpool.v1.device_pb2.DeviceUsage]:
         """One measurement a device."""
 
+    @property
+    def instances(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___InstanceUsage]:
+        """One measurement a running instance. Agents of 0.1 send none."""
+
     def __init__(
         self,
         *,
@@ -240,9 +269,10 @@ class NodeUsage(google.protobuf.message.Message):
         cpu_ratio: builtins.float | None = ...,
         devices: collections.abc.Iterable[motorpool.v1.device_pb2.DeviceUsage] | None = ...,
         memory_instances_bytes: builtins.int | None = ...,
+        instances: collections.abc.Iterable[Global___InstanceUsage] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_cpu_ratio", b"_cpu_ratio", "_memory_available_bytes", b"_memory_available_bytes", "_memory_instances_bytes", b"_memory_instances_bytes", "_memory_used_bytes", b"_memory_used_bytes", "cpu_ratio", b"cpu_ratio", "measure_time", b"measure_time", "memory_available_bytes", b"memory_available_bytes", "memory_instances_bytes", b"memory_instances_bytes", "memory_used_bytes", b"memory_used_bytes"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_cpu_ratio", b"_cpu_ratio", "_memory_available_bytes", b"_memory_available_bytes", "_memory_instances_bytes", b"_memory_instances_bytes", "_memory_used_bytes", b"_memory_used_bytes", "cpu_ratio", b"cpu_ratio", "devices", b"devices", "measure_time", b"measure_time", "memory_available_bytes", b"memory_available_bytes", "memory_instances_bytes", b"memory_instances_bytes", "memory_used_bytes", b"memory_used_bytes"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_cpu_ratio", b"_cpu_ratio", "_memory_available_bytes", b"_memory_available_bytes", "_memory_instances_bytes", b"_memory_instances_bytes", "_memory_used_bytes", b"_memory_used_bytes", "cpu_ratio", b"cpu_ratio", "devices", b"devices", "instances", b"instances", "measure_time", b"measure_time", "memory_available_bytes", b"memory_available_bytes", "memory_instances_bytes", b"memory_instances_bytes", "memory_used_bytes", b"memory_used_bytes"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_cpu_ratio", b"_cpu_ratio"]) -> typing.Literal["cpu_ratio"] | None: ...
     @typing.overload
