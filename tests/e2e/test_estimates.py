@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from examples.demo import model as demo_model
+from motorpool import v1
 from motorpool_controller.domain.parameters import parse
 from motorpool_controller.estimation.gguf import estimate
 from motorpool_controller.estimation.offload import Offload
 from motorpool_formats import read_model
 from motorpool_llama_cpp import launcher
 from tests.controller.fleets import OPTIONS
+from tests.e2e.fleet import Fleet, wait_for
 from tests.models.animals import REAL, SMALL
 from tests.models.engine_memory import MIB, EngineMemory, engine_memory
 from tests.models.zoo import Animal
@@ -88,3 +90,27 @@ def test_a_real_model_takes_what_is_estimated(python: Path) -> None:
         seen = engine_memory(python, Path(launcher.__file__), model, arguments, planned=False)
 
         hold(estimated(model, arguments), seen)
+
+
+def test_what_the_engine_holds_is_told_of_the_next_of_its_kind(fleet: Fleet, tiny_model: Path) -> None:
+    """
+    Once an agent has measured a running instance, the next deployment of the same model tells the figure and the
+    difference to the formula; its claim is below neither.
+    """
+    fleet.start_agent()
+    fleet.deploy("first", tiny_model)
+    fleet.wait_state("first", v1.INSTANCE_STATE_RUNNING)
+
+    def told() -> v1.Estimate | None:
+        fleet.delete("second")
+        fleet.deploy("second", tiny_model)
+        fleet.wait_state("second", v1.INSTANCE_STATE_RUNNING)
+        found = fleet.deployments.GetDeployment(v1.GetDeploymentRequest(name="deployments/second"), timeout=10)
+        return found.estimate if found.estimate.HasField("measured_bytes") else None
+
+    estimate = wait_for("a measurement", told)
+
+    assert MIB < estimate.measured_bytes
+    assert estimate.measured_bytes - estimate.measured_difference_bytes <= estimate.upper_bytes
+    assert estimate.measured_bytes * 1.05 <= estimate.upper_bytes
+    assert v1.CONFIDENCE_HIGH == estimate.confidence
