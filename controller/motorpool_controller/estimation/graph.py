@@ -3,8 +3,8 @@
 The allocator (ggml-alloc.c) lets tensors whose lives do not overlap share memory, so a buffer is the widest step of a
 layer beside what lives longer. Which tensors overlap in which step was read out of llama.cpp b11549's own plans for
 models in which one width at a time was changed (``sched_reserve: … compute buffer size``); the sums below give each of
-them to within 6 %, and those of real models' shapes to within 3 % (benchmarks/README.md). Embeddings take
-the logits of the whole batch, as older servers do always (``launch.BUILD_OF_FEW_LOGITS``).
+them, and those of real models' shapes, to within 6 % (benchmarks/README.md). Embeddings take the logits of the whole
+batch, as older servers do always (``launch.BUILD_OF_FEW_LOGITS``).
 """
 
 from __future__ import annotations

@@ -315,7 +315,7 @@ def test_splits_are_those_of_a_server_with_remote_devices(
     recorded: dict[str, Any], facts: dict[str, ModelFacts]
 ) -> None:
     """
-    Layers, weights and caches are where llama.cpp puts them; compute buffers are never less than its own.
+    Layers, weights and caches are where llama.cpp puts them; compute buffers are never 5 % less than its own.
     """
     arguments = [*recorded["arguments"].split(), "-c", "8192", "-np", "1"]
     split = offload(*arguments, facts=facts[recorded["model"]]).split(recorded["layers"], recorded["ratios"])
