@@ -8,7 +8,7 @@ from pathlib import Path
 from motorpool_amd import commands
 from motorpool_amd.driver import AMD
 from motorpool_sdk import AcceleratorPlugin, Device, Exposure, hookimpl
-from motorpool_sdk.hardware import Bus, CardPlugin, rocm
+from motorpool_sdk.hardware import Bus, CardPlugin, groups_of, rocm
 from motorpool_sdk.hardware.rocm import Card
 
 _CONTAINER_RUNTIME = "amd"
@@ -58,7 +58,7 @@ class Amd(CardPlugin[Card]):
             container_env={"AMD_VISIBLE_DEVICES": shown or "void"},
             container_runtime=_CONTAINER_RUNTIME if chosen else "",
             device_nodes=handed,
-            groups=rocm.groups_of(handed, self._root),
+            groups=groups_of(handed, self._root),
             cdi_devices=tuple(f"{_CDI_KIND}={card.index}" for card in chosen),
         )
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from motorpool_ascend import parsing
 from motorpool_ascend.records import Chip, Memory, Reading, Running
 from motorpool_sdk import DeviceError, Sample
-from motorpool_sdk.hardware import CallError, Command, Unavailable, Verdict, numa_node, pci_address
+from motorpool_sdk.hardware import CallError, Command, Unavailable, Verdict, numa_node, pci_address, table
 
 _REMEDY = "Install Ascend's driver, or look at `npu-smi info` and `dmesg`"
 _RELEASE = re.compile(r"Version:\s*(\S+)")
@@ -40,22 +40,13 @@ class Row:
 def rows(printed: str) -> list[Row]:
     """Return the chips of `npu-smi info`; of half a row what there is."""
     found: list[Row] = []
-    headers: list[list[list[str]]] = []
-    at = 0
-    for line in printed.splitlines():
-        cells = [cell.strip() for cell in line.strip().strip("|").split("|")] if line.lstrip().startswith("|") else []
-        named = [_COLUMNS.findall(cell) for cell in cells]
-        if sum(map(len, named)) >= 3 or (headers and at < 0 and any(named)):
-            # A header of two lines; another table's begins anew.
-            headers = [*headers, named] if at < 0 else [named]
-            at = -1
-            continue
-        if line.startswith("+="):
-            at = 0
-        if not cells or not headers or at < 0 or len(cells) != len(headers[at]):
-            continue
-        _take(dict(_pairs(headers[at], cells)), found, is_first=at == 0)
-        at = (at + 1) % len(headers)
+    for is_first, fields in table(printed, _COLUMNS, _VALUES):
+        if "Process id" in fields:
+            _give(fields, found)
+        elif is_first:
+            found.append(Row(fields))
+        else:
+            found[-1].fields |= fields
     return found
 
 
@@ -151,26 +142,14 @@ class NpuSmi:
         raise CallError("npu-smi info", None, f"prints no row for NPU {card.card_id} chip {card.chip_id}")
 
 
-def _take(fields: dict[str, str], found: list[Row], *, is_first: bool) -> None:
-    if "Process id" in fields:
-        for row in found:
-            chip = fields.get("Chip", "0")
-            if _place(row) == (_integer(fields.get("NPU", "")), _integer(chip)) and fields["Process id"].isdigit():
-                megabytes = _integer(fields.get("Process memory(MB)", ""))
-                used = None if megabytes is None else megabytes * 2**20
-                row.processes.append(Running(int(fields["Process id"]), used))
-    elif is_first:
-        found.append(Row(fields))
-    else:
-        found[-1].fields |= fields
-
-
-def _pairs(header: Sequence[Sequence[str]], cells: Sequence[str]) -> Iterator[tuple[str, str]]:
-    for names, cell in zip(header, cells, strict=True):
-        values = _VALUES.findall(cell)
-        yield from zip(names, values, strict=False)
-        if len(names) < len(values) and names:
-            yield names[-1], " ".join(values[len(names) - 1 :])
+def _give(fields: dict[str, str], found: list[Row]) -> None:
+    """Give a process to the row of its chip."""
+    place = (_integer(fields.get("NPU", "")), _integer(fields.get("Chip", "0")))
+    for row in found:
+        if _place(row) == place and fields["Process id"].isdigit():
+            mebibytes = _integer(fields.get("Process memory(MB)", ""))
+            used = None if mebibytes is None else mebibytes * 2**20
+            row.processes.append(Running(int(fields["Process id"]), used))
 
 
 def _place(row: Row) -> tuple[int | None, int]:

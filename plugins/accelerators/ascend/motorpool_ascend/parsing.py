@@ -8,18 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from motorpool_ascend.records import Chip, Memory, Reading
-from motorpool_sdk import Device, Health, Link, MemoryKind, Process, Sample
-from motorpool_sdk.hardware import Verdict
+from motorpool_sdk import Device, Health, Link, MemoryKind, Sample
+from motorpool_sdk.hardware import Verdict, measurement, size
 
 VENDOR = "ascend"
 FRAMEWORK = "cann"
 _MEBIBYTE = 2**20
-# No chip has a tebibyte, runs above 200 °C or draws 10 kW: what says so is not answering the question.
-_MOST_MEBIBYTES = 2**20
-_MOST_CELSIUS = 200
-_MOST_WATTS = 10_000
-_MOST_PERCENT = 100
-
 # What images and kernels are built for, by the chip's name (gpustack's runner images, CANN's SocVersion).
 _ARCHITECTURES = (
     # A3's dies are called Ascend910, and more closely Ascend910_93…; the first generation's chips 910A.
@@ -80,17 +74,17 @@ def devices(chips: Sequence[Chip], runtime_version: str = "") -> list[Device]:
 
 def sample(reading: Reading) -> Sample:
     """Return the measurement in bytes, ratios, degrees and watts; what was not answered, or cannot be, is None."""
-    percent = _within(reading.utilization_percent, 0, _MOST_PERCENT)
-    celsius = _within(reading.temperature_celsius, -_MOST_CELSIUS, _MOST_CELSIUS)
-    return Sample(
-        device_id="",
-        used_bytes=_used(reading.memory),
-        utilization_ratio=None if percent is None else percent / 100,
-        temperature_celsius=None if celsius is None else float(celsius),
-        power_watts=_within(reading.power_watts, 0, _MOST_WATTS),
-        processes=tuple(
-            Process(pid=running.pid, used_bytes=running.used_bytes) for running in reading.processes if running.pid > 0
-        ),
+    memory = reading.memory
+    known = memory is not None and _total(memory) is not None
+    return measurement(
+        used_bytes=memory.used_mebibytes * _MEBIBYTE
+        if memory and known and memory.used_mebibytes is not None
+        else None,
+        total_bytes=_total(memory),
+        percent=reading.utilization_percent,
+        celsius=reading.temperature_celsius,
+        watts=reading.power_watts,
+        processes=((running.pid, running.used_bytes) for running in reading.processes),
     )
 
 
@@ -142,19 +136,7 @@ def _product(chip: Chip) -> str:
 
 
 def _total(memory: Memory | None) -> int | None:
-    total = None if memory is None else _within(memory.total_mebibytes, 1, _MOST_MEBIBYTES)
-    return None if total is None else total * _MEBIBYTE
-
-
-def _used(memory: Memory | None) -> int | None:
-    if memory is None or _total(memory) is None or memory.used_mebibytes is None:
-        return None
-    used = _within(memory.used_mebibytes, 0, memory.total_mebibytes)
-    return None if used is None else used * _MEBIBYTE
-
-
-def _within(value: int | float | None, least: int, most: int) -> int | None:  # noqa: PYI041  # says what comes in
-    return value if value is not None and least <= value <= most else None  # type: ignore[return-value]
+    return None if memory is None else size(memory.total_mebibytes * _MEBIBYTE)
 
 
 def _version(file: Path) -> str:

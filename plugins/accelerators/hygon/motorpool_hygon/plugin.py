@@ -9,7 +9,7 @@ from pathlib import Path
 from motorpool_hygon.driver import HYGON
 from motorpool_hygon.hy_smi import HySmi
 from motorpool_sdk import AcceleratorPlugin, Device, Exposure, hookimpl
-from motorpool_sdk.hardware import Bus, CardPlugin, rocm
+from motorpool_sdk.hardware import Bus, CardPlugin, groups_of, rocm
 from motorpool_sdk.hardware.rocm import Card
 
 _CDI_KIND = "hygon.com/dcu"
@@ -51,7 +51,7 @@ class Hygon(CardPlugin[Card]):
             container_env={"DCU_VISIBLE_DEVICES": ",".join(str(card.index) for card in chosen) or "void"},
             device_nodes=nodes,
             mounts={_DRIVER_FILES: _DRIVER_FILES} if nodes and self._has(_DRIVER_FILES) else {},
-            groups=rocm.groups_of(nodes, self._root),
+            groups=groups_of(nodes, self._root),
             cdi_devices=tuple(f"{_CDI_KIND}={card.index}" for card in chosen),
         )
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from motorpool_amd import commands
-from motorpool_sdk.hardware import rocm
+from motorpool_sdk.hardware import rocm, size
 from motorpool_sdk.hardware.rocm import Card, Reading
 
 HERE = Path(__file__).parent / "recordings"
@@ -174,4 +174,4 @@ def test_whatever_json_is_printed_is_read_or_left(table: object) -> None:
 
     for card, reading in found:
         rocm.sample(reading)
-        assert rocm.size(card.total_bytes) is None or card.total_bytes
+        assert size(card.total_bytes) is None or card.total_bytes

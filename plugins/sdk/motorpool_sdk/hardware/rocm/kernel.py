@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from motorpool_sdk.accelerator import DeviceError, Sample
+from motorpool_sdk.hardware.nodes import drm_nodes
 from motorpool_sdk.hardware.pci import numa_node, pci_devices, pci_vendor_of
 from motorpool_sdk.hardware.rocm import parsing
 from motorpool_sdk.hardware.rocm.family import Family
@@ -164,21 +164,11 @@ def graphics(target_version: int) -> str:
 
 def nodes_of(card: Card, root: Path) -> tuple[str, ...]:
     """Return the card's own nodes under /dev/dri, from where the kernel names them."""
-    folder = root / "sys/bus/pci/devices" / card.pci_address / "drm"
-    names = sorted(path.name for pattern in ("card[0-9]*", "renderD[0-9]*") for path in folder.glob(pattern))
-    if card.render_minor is not None:
-        # Partitions share an address, and have a node each.
-        names = [name for name in names if not name.startswith("renderD")] + [f"renderD{card.render_minor}"]
-    return tuple(f"/dev/dri/{name}" for name in names)
-
-
-def groups_of(nodes: Sequence[str], root: Path) -> tuple[str, ...]:
-    """Return the groups that own these nodes, as numbers: their names differ between a host and an image."""
-    found: dict[str, None] = {}
-    for node in nodes:
-        with contextlib.suppress(OSError):
-            found[str((root / node.lstrip("/")).stat().st_gid)] = None
-    return tuple(found)
+    nodes = drm_nodes(card.pci_address, root)
+    if card.render_minor is None:
+        return nodes
+    # Partitions share an address, and have a node each.
+    return (*(node for node in nodes if "renderD" not in node), f"/dev/dri/renderD{card.render_minor}")
 
 
 def is_anothers(address: str, family: Family, root: Path) -> bool:

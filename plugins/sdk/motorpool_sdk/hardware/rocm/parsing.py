@@ -5,16 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from motorpool_sdk.accelerator import Device, Health, Link, MemoryKind, Process, Sample
+from motorpool_sdk.accelerator import Device, Health, Link, MemoryKind, Sample
+from motorpool_sdk.hardware.figures import measurement, size
 from motorpool_sdk.hardware.rocm.family import Family
 from motorpool_sdk.hardware.rocm.records import Card, Errors, Reading
 from motorpool_sdk.hardware.sources import Verdict
-
-# No card has 16 TiB, runs above 200 °C or draws 10 kW: what says so is not answering the question.
-_MOST_BYTES = 2**44
-_MOST_CELSIUS = 200.0
-_MOST_WATTS = 10_000.0
-_MOST_PERCENT = 100.0
 
 
 def devices(cards: Sequence[Card], family: Family, runtime_version: str = "") -> list[Device]:
@@ -43,18 +38,13 @@ def devices(cards: Sequence[Card], family: Family, runtime_version: str = "") ->
 
 def sample(reading: Reading) -> Sample:
     """Return the measurement in bytes, ratios, degrees and watts; what was not answered, or cannot be, is None."""
-    percent = _within(reading.utilization_percent, 0.0, _MOST_PERCENT)
-    total = size(reading.total_bytes)
-    used = reading.used_bytes
-    return Sample(
-        device_id="",
-        used_bytes=used if used is not None and 0 <= used <= (total or _MOST_BYTES) else None,
-        utilization_ratio=None if percent is None else percent / 100,
-        temperature_celsius=_within(reading.temperature_celsius, -_MOST_CELSIUS, _MOST_CELSIUS),
-        power_watts=_within(reading.power_watts, 0.0, _MOST_WATTS),
-        processes=tuple(
-            Process(pid=running.pid, used_bytes=running.used_bytes) for running in reading.processes if running.pid > 0
-        ),
+    return measurement(
+        used_bytes=reading.used_bytes,
+        total_bytes=reading.total_bytes,
+        percent=reading.utilization_percent,
+        celsius=reading.temperature_celsius,
+        watts=reading.power_watts,
+        processes=((running.pid, running.used_bytes) for running in reading.processes),
     )
 
 
@@ -68,11 +58,6 @@ def verdict(errors: Errors, family: Family) -> Verdict:
     if errors.failures:
         return Health.UNKNOWN, errors.failures
     return Health.HEALTHY, ()
-
-
-def size(total_bytes: int | None) -> int | None:
-    """Return the bytes of a card's memory, None where they cannot be."""
-    return total_bytes if total_bytes is not None and 0 < total_bytes <= _MOST_BYTES else None
 
 
 def product(name: str) -> str:
@@ -91,7 +76,3 @@ def _kind(card: Card) -> MemoryKind | None:
     if size(card.total_bytes) is None:
         return None
     return MemoryKind.CARVE_OUT if card.is_apu else MemoryKind.DEDICATED
-
-
-def _within(value: float | None, least: float, most: float) -> float | None:
-    return value if value is not None and least <= value <= most else None

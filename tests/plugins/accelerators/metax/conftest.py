@@ -1,0 +1,28 @@
+"""A made-up MXSML."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.plugins.accelerators.harness.machine import FakeLibrary, compile_library
+
+SOURCE = Path(__file__).with_name("fake_mxsml.c")
+NEWER = ("mxSmlGetTotalEccErrors", "mxSmlGetSingleGpuProcess", "mxSmlGetDeviceTopology", "mxSmlGetMacaVersion")
+
+
+@pytest.fixture(scope="session", name="compiled")
+def make_compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library of a driver of today."""
+    return compile_library(SOURCE, tmp_path_factory.mktemp("mxsml") / "libmxsml.so.2")
+
+
+@pytest.fixture(scope="session", name="old_compiled")
+def make_old_compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library of an old driver."""
+    return compile_library(SOURCE, tmp_path_factory.mktemp("old-mxsml") / "libmxsml.so", without=NEWER)
+
+
+@pytest.fixture(name="mxsml")
+def make_mxsml(tmp_path: Path, compiled: Path) -> FakeLibrary:
+    """The library in a folder of the test's own."""
+    return FakeLibrary(tmp_path / "mxsml", compiled)
