@@ -1,0 +1,56 @@
+"""Records in, devices out: what CNDEV's and cnmon's answers mean. No library is needed here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from motorpool_cambricon.records import Card
+from motorpool_sdk import Device, Health, MemoryKind
+from motorpool_sdk.hardware import Verdict, numa_node, size
+
+VENDOR = "cambricon"
+FRAMEWORK = "neuware"
+KIBIBYTE, MEBIBYTE = 2**10, 2**20
+_WELL = 1
+_VERSION = re.compile(r"\d+(?:\.\w+)+")
+
+
+def devices(cards: Sequence[Card], root: Path, home: str = "") -> list[Device]:
+    """Return each card's device. Its PCI address is its name, as every source knows it."""
+    runtime = neuware_version(root, home)
+    return [
+        Device(
+            device_id=card.pci_address,
+            vendor=VENDOR,
+            framework=FRAMEWORK,
+            product=f"Cambricon {card.name}" if card.name else "",
+            index=card.index,
+            pci_address=card.pci_address,
+            driver_version=card.driver_version,
+            runtime_version=runtime,
+            memory_kind=None if size(card.total_bytes) is None else MemoryKind.DEDICATED,
+            memory_bytes=size(card.total_bytes),
+            numa_node=numa_node(card.pci_address, root),
+        )
+        for card in cards
+    ]
+
+
+def verdict(health: int, device_state: int, driver_state: int) -> Verdict:
+    """Return what CNDEV's flag of health means; the states are in its header, and told as they are."""
+    if health == _WELL:
+        return Health.HEALTHY, ()
+    told = f"the driver calls the card unwell (device state {device_state}, driver state {driver_state})"
+    return Health.UNHEALTHY, (f"{told}; see `cnmon info` and `dmesg`",)
+
+
+def neuware_version(root: Path, home: str = "") -> str:
+    """Return Neuware's version on this machine, empty where there is none (images bring their own)."""
+    folder = Path(home) if home else root / "usr/local/neuware"
+    try:
+        found = _VERSION.search((folder / "version.txt").read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return ""
+    return found[0] if found else ""

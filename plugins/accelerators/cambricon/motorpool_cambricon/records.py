@@ -1,0 +1,18 @@
+"""What CNDEV or cnmon say of a card. What was not answered is None, or empty."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """One MLU; boards of two chips are two. ``slot`` is the driver's number in its nodes, where it is told."""
+
+    index: int
+    pci_address: str
+    slot: int | None = None
+    handle: int = 0
+    name: str = ""
+    total_bytes: int | None = None
+    driver_version: str = ""

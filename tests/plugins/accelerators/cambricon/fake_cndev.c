@@ -1,0 +1,144 @@
+/* A libcndev.so for tests, from a live scenario (../harness/scenario.h).
+ *
+ * Signatures and layouts are those of cndev.h as Cambricon publishes it with its exporter; _Static_assert holds them to
+ * the sizes on 64-bit Linux that motorpool_cambricon/driver.py states.
+ *   init CODE | count N (in place of the number of cards) | speaks VERSION (of the API, and no other: 6)
+ *   card INDEX
+ *   name TEXT | domain N | bus N | slot N (of the address) | func N | number N (the slot's) | total MIB | used MIB | load PERCENT
+ *   chip CELSIUS | board CELSIUS | power WATTS | driver MAJOR MINOR BUILD | health HEALTH DEVICE DRIVER | process PID KIB
+ *   fault FUNCTION CODE
+ */
+#define SECTIONS "card"
+#include "scenario.h"
+
+enum { OK = 0, NO_DRIVER = 1, WRONG_VERSION = 3, UNINITIALIZED = 4, INVALID_DEVICE = 6, NO_ROOM = 9, NOT_SUPPORTED = 10 };
+/* What the binding holds of the n-th card. */
+enum { HANDLE = 1000 };
+
+typedef struct { int version; unsigned number; } cndevCardInfo_t;
+typedef struct { int64_t physTotal, physUsed, reserved, virtTotal, virtUsed; uint64_t globalMemory, rest[16]; } MemoryUsage;
+typedef struct { int version, average, core[80]; } cndevUtilizationInfo_t;
+typedef struct { int version, board, cluster[20], memoryDie[8], chip, airInlet, airOutlet, memory, rest[3]; } cndevTemperatureInfo_t;
+typedef struct { int usage, cap, machine, tdp, maxPower, rest[16]; } PowerInfo;
+typedef struct { unsigned subsystemId, deviceId; uint16_t vendor, subsystemVendor; unsigned domain, bus, device, function; uint16_t moduleId, slotId; unsigned rest[8]; } PcieInfo;
+typedef struct { int version; unsigned mcu[3], driver[3]; } cndevVersionInfo_t;
+typedef struct { int version, health, deviceState, driverState; } cndevCardHealthState_t;
+typedef struct { int version; unsigned pid; uint64_t physicalMemoryUsed, virtualMemoryUsed; } cndevProcessInfo_t;
+
+_Static_assert(sizeof(cndevCardInfo_t) == 8 && sizeof(MemoryUsage) == 176, "card, memory");
+_Static_assert(sizeof(cndevUtilizationInfo_t) == 328 && sizeof(PowerInfo) == 84, "utilization, power");
+_Static_assert(sizeof(cndevTemperatureInfo_t) == 148 && offsetof(cndevTemperatureInfo_t, chip) == 120, "temperature");
+_Static_assert(sizeof(PcieInfo) == 64 && offsetof(PcieInfo, domain) == 12 && offsetof(PcieInfo, slotId) == 30, "pcie");
+_Static_assert(sizeof(cndevVersionInfo_t) == 28 && sizeof(cndevCardHealthState_t) == 16 && sizeof(cndevProcessInfo_t) == 24, "rest");
+
+static int sessions;
+
+/* A structure that begins with a version has the driver's, or the call fails. */
+static int speaks(int version) { return version == scenario_number(0, "speaks", 6) ? OK : WRONG_VERSION; }
+
+static int find(int device, const char *function, int *section)
+{
+    scenario_enter(function);
+    if (!sessions) return UNINITIALIZED;
+    *section = scenario_section("card", device - HANDLE);
+    return *section < 0 ? INVALID_DEVICE : scenario_fault(*section, function);
+}
+
+#define FIND(device) int at = 0; do { int code = find(device, __func__, &at); if (code) return code; } while (0)
+#define SPEAK(info) do { int code = speaks((info)->version); if (code) return code; } while (0)
+
+API int cndevInit(int reserved)
+{
+    scenario_enter(__func__);
+    int code = scenario_is_missing || reserved ? NO_DRIVER : (int)scenario_number(0, "init", OK);
+    if (!code) sessions++;
+    return code;
+}
+
+API int cndevGetDeviceCount(cndevCardInfo_t *info)
+{
+    scenario_enter(__func__);
+    SPEAK(info);
+    info->number = (unsigned)scenario_number(0, "count", scenario_count("card"));
+    return OK;
+}
+
+API int cndevGetDeviceHandleByIndex(int index, int *device)
+{
+    *device = HANDLE + index;
+    FIND(HANDLE + index);
+    return OK;
+}
+
+API const char *cndevGetCardNameStringByDevId(int device)
+{
+    int at = 0;
+    return find(device, __func__, &at) ? NULL : scenario_text(at, "name", "");
+}
+
+API int cndevGetMemoryUsageV2(MemoryUsage *usage, int device)
+{
+    FIND(device);
+    *usage = (MemoryUsage){scenario_number(at, "total", 0), scenario_number(at, "used", 0), 1, 2, 3, 4, {0}};
+    return OK;
+}
+
+API int cndevGetDeviceUtilizationInfo(cndevUtilizationInfo_t *info, int device)
+{
+    FIND(device);
+    SPEAK(info);
+    info->average = (int)scenario_number(at, "load", 0);
+    return OK;
+}
+
+API int cndevGetTemperatureInfo(cndevTemperatureInfo_t *info, int device)
+{
+    FIND(device);
+    SPEAK(info);
+    info->chip = (int)scenario_number(at, "chip", 0);
+    info->board = (int)scenario_number(at, "board", 0);
+    return OK;
+}
+
+API int cndevGetDevicePowerInfo(PowerInfo *info, int device) { FIND(device); info->usage = (int)scenario_number(at, "power", 0); return OK; }
+
+API int cndevGetPCIeInfoV2(PcieInfo *info, int device)
+{
+    FIND(device);
+    memset(info, 0, sizeof *info);
+    info->domain = (unsigned)scenario_number(at, "domain", 0);
+    info->bus = (unsigned)scenario_number(at, "bus", 0);
+    info->device = (unsigned)scenario_number(at, "slot", 0);
+    info->function = (unsigned)scenario_number(at, "func", 0);
+    info->slotId = (uint16_t)scenario_number(at, "number", 0);
+    return OK;
+}
+
+API int cndevGetVersionInfo(cndevVersionInfo_t *info, int device)
+{
+    FIND(device);
+    SPEAK(info);
+    sscanf(scenario_text(at, "driver", "0 0 0"), "%u %u %u", &info->driver[0], &info->driver[1], &info->driver[2]);
+    return OK;
+}
+
+API int cndevGetCardHealthState(cndevCardHealthState_t *state, int device)
+{
+    FIND(device);
+    SPEAK(state);
+    sscanf(scenario_text(at, "health", "1 0 0"), "%d %d %d", &state->health, &state->deviceState, &state->driverState);
+    return OK;
+}
+
+API int cndevGetProcessInfo(unsigned *count, cndevProcessInfo_t *processes, int device)
+{
+    FIND(device);
+    SPEAK(processes);
+    unsigned there = 0, room = *count, pid;
+    unsigned long kib;
+    const char *line;
+    for (; (line = scenario_nth(at, "process", (int)there)); there++)
+        if (there < room && sscanf(line, "%u %lu", &pid, &kib) == 2) processes[there] = (cndevProcessInfo_t){6, pid, kib, 9};
+    *count = there;
+    return there > room ? NO_ROOM : OK;
+}
