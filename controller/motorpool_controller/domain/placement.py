@@ -84,6 +84,8 @@ class Placement:
     overcommitted: bool = False
     context_length: int | None = None
     parallel: int | None = None
+    memory_fraction: float | None = None
+    tensor_split: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

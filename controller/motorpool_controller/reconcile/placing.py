@@ -12,7 +12,7 @@ from motorpool_controller.domain.placement import Placement
 from motorpool_controller.domain.workload import Assignment, Deployment, Instance, InstanceState
 from motorpool_controller.reconcile.draft import Draft
 from motorpool_controller.reconcile.hub_models import hub_verdict, on_hub
-from motorpool_controller.scheduling.refusals import folded, unchanged
+from motorpool_controller.scheduling.refusals import unchanged
 from motorpool_controller.scheduling.scheduler import Verdict, schedule
 from motorpool_controller.scheduling.snapshot import Reading, Request, Snapshot
 from motorpool_formats.facts import ModelFacts
@@ -80,7 +80,7 @@ def _place(draft: Draft, instance: Instance, verdict: Verdict, placement: Placem
 
 
 def _refuse(draft: Draft, instance: Instance, verdict: Verdict) -> None:
-    rows = folded(verdict.refusals)
+    rows = verdict.refusals
     if unchanged(instance.refusals, rows):
         return
     draft.put(replace(instance, refusals=rows, state_message=verdict.sentence))
@@ -131,6 +131,8 @@ def _assignment(instance: Instance, deployment: Deployment, verdict: Verdict, pl
         parameters=without_meanings(verdict.parameters, verdict.options, STATED),
         env=spec.env,
         offloaded_layers=placement.offloaded_layers,
+        tensor_split=placement.tensor_split,
+        memory_fraction=placement.memory_fraction,
         exposure=spec.exposure,
         api_key=deployment.api_key if verdict.api_key else "",
         context_length=placement.context_length,

@@ -12,25 +12,16 @@ from motorpool_controller.domain.names import device_of, shown
 from motorpool_controller.domain.parameters import parse
 from motorpool_controller.domain.placement import Refusal
 from motorpool_controller.domain.workload import DeploymentSpec, Parameter, SourceKind
-from motorpool_controller.estimation.needs import needs_of
-from motorpool_controller.scheduling.offers import CPU, Offer
+from motorpool_controller.scheduling.rules.registry import RULES
 from motorpool_controller.scheduling.snapshot import Reading, Request, Snapshot
+from motorpool_controller.scheduling.terms import CPU
 
 READABLE_BY_HAND = "MODEL_FORMAT_UNKNOWN"
 """The one answer about a path that a claim given by hand makes up for: something is there, and we cannot read it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filtered:
-    """What passed, what did not, and which (node, path) must be read before more can be said."""
-
-    offers: tuple[Offer, ...] = ()
-    refusals: tuple[Refusal, ...] = ()
-    questions: tuple[tuple[str, str], ...] = ()
-
-
 @dataclass(slots=True)
-class _Node:
+class Passing:
     """A node on its way through the filters."""
 
     node: Node
@@ -44,43 +35,27 @@ class _Node:
     asks: bool = False
 
     def row(self, stage: str, reason: str, message: str) -> Refusal:
+        """Return why the node is removed."""
         return Refusal(stage=stage, reason=reason, subject=self.node.name, message=message)
 
 
-def filtered(snapshot: Snapshot, request: Request) -> Filtered:
-    """Return the nodes that may run the request, by name, and a row for each that may not."""
-    spec = request.spec
+def examined(passing: Passing, *, labels: bool = True) -> Refusal | None:
+    """Send a node through the filters; return the row of the first that removes it, None where it passes.
+
+    Without ``labels`` the answer holds for all nodes of its class.
+    """
+    for check in _FILTERS:
+        if (labels or check is not _by_labels) and (row := check(passing)) is not None:
+            return row
+    return None
+
+
+def refused_anywhere(snapshot: Snapshot, request: Request) -> tuple[Refusal, ...]:
+    """Return the rows that hold whatever the node: wishes that cannot be served, and an empty cluster."""
     unserved = _unserved(request)
     if unserved is not None:
-        return Filtered(refusals=(unserved,))
-    if not snapshot.nodes:
-        return Filtered(refusals=(_no_nodes(request),))
-    rows = list(_unknown_pins(snapshot, spec))
-    offers: list[Offer] = []
-    questions: list[tuple[str, str]] = []
-    for name in sorted(snapshot.nodes):
-        passing = _Node(snapshot.nodes[name], spec, snapshot)
-        row = next((row for row in (check(passing) for check in _FILTERS) if row is not None), None)
-        if passing.asks:
-            questions.append((name, spec.model.path))
-        if row is not None:
-            rows.append(row)
-        elif passing.profile is not None and passing.reading is not None:
-            offers.append(_offer(passing, passing.profile, passing.reading))
-    return Filtered(offers=tuple(offers), refusals=tuple(rows), questions=tuple(questions))
-
-
-def _offer(passed: _Node, profile: Profile, reading: Reading) -> Offer:
-    return Offer(
-        node=passed.node,
-        profile=profile,
-        versions=passed.versions,
-        devices=passed.devices,
-        pinned=bool(passed.spec.devices),
-        parameters=passed.parameters,
-        facts=reading.facts,
-        needs=needs_of(reading.facts, profile, passed.parameters, passed.spec, passed.snapshot.peaks),
-    )
+        return (unserved,)
+    return () if snapshot.nodes else (_no_nodes(request),)
 
 
 def _unserved(request: Request) -> Refusal | None:
@@ -98,9 +73,6 @@ def _unserved(request: Request) -> Refusal | None:
     wishes = {
         "lora_adapters": spec.lora_adapters,
         "speculative": spec.speculative,
-        "extended_kv_cache": spec.extended_kv_cache is not None and spec.extended_kv_cache.enabled,
-        "distributed": spec.distributed,
-        "device_selector.devices_per_instance": spec.devices_per_instance > 1,
     }
     asked = [name for name, wish in wishes.items() if wish]
     if not asked:
@@ -122,12 +94,13 @@ def _no_nodes(request: Request) -> Refusal:
     )
 
 
-def _unknown_pins(snapshot: Snapshot, spec: DeploymentSpec) -> list[Refusal]:
+def unknown_pins(snapshot: Snapshot, spec: DeploymentSpec) -> list[Refusal]:
+    """Return a row for each pinned device that does not exist (A12)."""
     rows = []
     for pin in sorted(spec.devices):
         node_name, device_id = device_of(pin)
         node = snapshot.nodes.get(node_name)
-        if node is None or not _pinned(node, {device_id}):
+        if node is None or not pinned(node, {device_id}):
             missing = node_name if node is None else pin
             rows.append(
                 Refusal(
@@ -140,13 +113,11 @@ def _unknown_pins(snapshot: Snapshot, spec: DeploymentSpec) -> list[Refusal]:
     return rows
 
 
-def _by_pins(passing: _Node) -> Refusal | None:
+def _by_pins(passing: Passing) -> Refusal | None:
     passing.devices = passing.node.devices
     if not passing.spec.devices:
         return None
-    pins = {device_of(pin) for pin in passing.spec.devices}
-    wanted = {device_id for node, device_id in pins if node == passing.node.name}
-    passing.devices = _pinned(passing.node, wanted)
+    passing.devices = pinned(passing.node, pins_of(passing.spec, passing.node.name))
     if passing.devices:
         return None
     return passing.row(
@@ -154,7 +125,14 @@ def _by_pins(passing: _Node) -> Refusal | None:
     )
 
 
-def _pinned(node: Node, wanted: set[str]) -> tuple[Device, ...]:
+def pins_of(spec: DeploymentSpec, node: str) -> set[str]:
+    """Return what the spec pins on a node: ids of devices, or ``cuda:0`` and its like."""
+    pins = {device_of(pin) for pin in spec.devices}
+    return {device_id for name, device_id in pins if name == node}
+
+
+def pinned(node: Node, wanted: set[str]) -> tuple[Device, ...]:
+    """Return the devices of a node that are meant."""
     return tuple(
         device
         for device in node.devices
@@ -162,7 +140,7 @@ def _pinned(node: Node, wanted: set[str]) -> tuple[Device, ...]:
     )
 
 
-def _by_labels(passing: _Node) -> Refusal | None:
+def _by_labels(passing: Passing) -> Refusal | None:
     labels = passing.node.labels
     wrong = [
         f"{key}={value} (it has {key}={labels[key]})" if key in labels else f"{key}={value}"
@@ -178,7 +156,7 @@ def _by_labels(passing: _Node) -> Refusal | None:
     )
 
 
-def _by_state(passing: _Node) -> Refusal | None:
+def _by_state(passing: Passing) -> Refusal | None:
     node = passing.node
     if node.state is NodeState.READY and node.refused:
         return passing.row(
@@ -200,14 +178,14 @@ def _by_state(passing: _Node) -> Refusal | None:
     )
 
 
-def _by_cordon(passing: _Node) -> Refusal | None:
+def _by_cordon(passing: Passing) -> Refusal | None:
     if not passing.node.cordoned:
         return None
     name = passing.node.name
     return passing.row("cordon", "NODE_CORDONED", f"{name} is cordoned; uncordon it to have it take work again.")
 
 
-def _by_backend(passing: _Node) -> Refusal | None:
+def _by_backend(passing: Passing) -> Refusal | None:
     node = passing.node
     facts = _reading(passing).facts if passing.spec.backend == "" else None
     wanted = wanted_backend(passing.spec, facts)
@@ -227,7 +205,19 @@ def _by_backend(passing: _Node) -> Refusal | None:
     )
 
 
-def _by_version(passing: _Node) -> Refusal | None:
+def _by_rules(passing: Passing) -> Refusal | None:
+    profile = passing.profile
+    if profile is None or profile.rules in RULES:
+        return None
+    return passing.row(
+        "backend",
+        "RULES_UNKNOWN",
+        f"{profile.backend} on {passing.node.name} wants to be placed by rules {shown(profile.rules)}, and there are"
+        f" {', '.join(sorted(RULES))}; its plugin has to name one of these.",
+    )
+
+
+def _by_version(passing: Passing) -> Refusal | None:
     node, profile, wanted = passing.node, passing.profile, passing.spec.backend_version
     if profile is None:
         return None
@@ -257,7 +247,7 @@ def _by_version(passing: _Node) -> Refusal | None:
     return _by_framework(passing, profile)
 
 
-def _by_framework(passing: _Node, profile: Profile) -> Refusal | None:
+def _by_framework(passing: Passing, profile: Profile) -> Refusal | None:
     frameworks = {device.framework for device in passing.devices}
     if not passing.spec.devices and profile.cpu:
         frameworks.add(CPU)
@@ -271,7 +261,7 @@ def _by_framework(passing: _Node, profile: Profile) -> Refusal | None:
     )
 
 
-def _by_path(passing: _Node) -> Refusal | None:
+def _by_path(passing: Passing) -> Refusal | None:
     reading = _reading(passing)
     path, name = passing.spec.model.path, passing.node.name
     passing.asks = reading.facts is None
@@ -294,7 +284,7 @@ def _claimed(spec: DeploymentSpec) -> bool:
     return spec.claim_memory_bytes is not None or spec.claim_device_memory_bytes is not None
 
 
-def _by_format(passing: _Node) -> Refusal | None:
+def _by_format(passing: Passing) -> Refusal | None:
     profile, facts = passing.profile, _reading(passing).facts
     if profile is None or facts is None:
         return None
@@ -315,7 +305,7 @@ def _by_format(passing: _Node) -> Refusal | None:
     return None
 
 
-def _by_parameters(passing: _Node) -> Refusal | None:
+def _by_parameters(passing: Passing) -> Refusal | None:
     if passing.profile is None:
         return None
     try:
@@ -327,7 +317,7 @@ def _by_parameters(passing: _Node) -> Refusal | None:
     return None
 
 
-def _reading(passing: _Node) -> Reading:
+def _reading(passing: Passing) -> Reading:
     if passing.reading is None:
         readings: Mapping[tuple[str, str], Reading] = passing.snapshot.readings
         passing.reading = readings.get((passing.node.name, passing.spec.model.path), Reading())
@@ -340,6 +330,7 @@ _FILTERS = (
     _by_state,
     _by_cordon,
     _by_backend,
+    _by_rules,
     _by_version,
     _by_parameters,
     _by_path,

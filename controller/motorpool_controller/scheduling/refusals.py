@@ -1,22 +1,22 @@
-"""Rows of why not: how they are made, folded and compared."""
+"""Rows of why not: how they are written and compared."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 from motorpool_controller.domain.placement import Refusal
 from motorpool_controller.domain.sizes import MIB, in_words
 from motorpool_controller.scheduling.allocatable import OTHER_PROGRAMS, Room
-
-FOLD_ABOVE = 4
-"""So many rows of a kind stand one by one; more are one row with a count."""
+from motorpool_controller.scheduling.selectors.supply import Supply
 
 SAME_WITHIN_BYTES = 256 * MIB
 SAME_WITHIN_SHARE = 0.05
 
 HOST_MEMORY = "host memory"
 DEVICE_MEMORY = "device memory"
+DEVICES = "devices"
 
 
 def memory_unknown(subject: str, resource: str, needed: int | None, room: Room) -> Refusal:
@@ -70,34 +70,47 @@ def estimate_unknown(subject: str, provenance: str) -> Refusal:
     )
 
 
-def folded(rows: Iterable[Refusal]) -> tuple[Refusal, ...]:
-    """Return the rows, those of one kind made one where they are many: first subject, count, the most available."""
-    kinds: dict[tuple[str, str, str], list[Refusal]] = {}
-    for row in rows:
-        kinds.setdefault((row.stage, row.reason, row.resource), []).append(row)
-    result: list[Refusal] = []
-    for kind in kinds.values():
-        kind.sort(key=lambda row: row.subject)
-        result.extend(kind if len(kind) <= FOLD_ABOVE else [_fold(kind)])
-    return tuple(result)
+def fraction_short(subject: str, supply: Supply, takes: int, room: Room) -> Refusal:
+    """Return the row for a device of which less is left than the backend takes; with what would fit (A25, A26)."""
+    available, total = room.available or 0, room.total or 0
+    demand = supply.demand
+    option = demand.fraction or "the backend's share"
+    holders = ", ".join(f"{name} ({in_words(size)})" for name, size in room.holders) or "nobody known"
+    largest = math.floor(available / total * 1000) / 1000 if total else 0.0
+    reserved = (
+        f" {in_words(room.reserved)} of it is reserved, so that no larger one ever fits." if room.reserved else ""
+    )
+    fits = (demand.need or 0) <= int(total * largest)
+    model = f"the model needs about {in_words(demand.need or 0)}, which {'fits' if fits else 'does not fit'} in that"
+    return Refusal(
+        stage="memory",
+        reason="FRACTION_SHORT",
+        subject=subject,
+        resource=DEVICE_MEMORY,
+        needed=takes,
+        available=available,
+        holders=tuple(name for name, _ in room.holders),
+        message=(
+            f"{option} of {supply.fraction:g} takes {in_words(takes)} of {subject}, and {in_words(available)} of"
+            f" {in_words(total)} is left; the rest is held by {holders}.{reserved} The largest that fits is"
+            f" {largest:g}; {model}."
+        ),
+    )
+
+
+def device_row(subject: str, reason: str, message: str, *, stage: str = "devices") -> Refusal:
+    """Return the row for a device or node that is no place for it, whatever is left there."""
+    return Refusal(stage=stage, reason=reason, subject=subject, message=message)
+
+
+def request_row(stage: str, reason: str, subject: str, message: str) -> Refusal:
+    """Return the row for what is wrong with the wish itself."""
+    return Refusal(stage=stage, reason=reason, subject=subject, message=message)
 
 
 def unchanged(old: Sequence[Refusal], new: Sequence[Refusal]) -> bool:
     """Return whether the rows say the same, but for figures that move all the time on a fleet at rest."""
     return len(old) == len(new) and all(_same(*pair) for pair in zip(old, new, strict=True))
-
-
-def _fold(kind: Sequence[Refusal]) -> Refusal:
-    first = kind[0]
-    best = max(kind, key=lambda row: -1 if row.available is None else row.available)
-    needs = [row.needed for row in kind if row.needed is not None]
-    return replace(
-        best,
-        subject=first.subject,
-        count=len(kind),
-        needed=min(needs) if needs else None,
-        message=f"{len(kind)} times the like of: {best.message}",
-    )
 
 
 def _same(old: Refusal, new: Refusal) -> bool:

@@ -8,31 +8,37 @@ from dataclasses import dataclass, field, replace
 from motorpool_controller.domain.fleet import Option
 from motorpool_controller.domain.placement import Candidate, Estimate, Placement, Refusal
 from motorpool_controller.domain.workload import Parameter
-from motorpool_controller.scheduling.allocatable import Ledger
-from motorpool_controller.scheduling.filters import Filtered, filtered
-from motorpool_controller.scheduling.offers import CPU, Offer
-from motorpool_controller.scheduling.scorers import ranked
-from motorpool_controller.scheduling.selectors.registry import SELECTORS
+from motorpool_controller.scheduling.choice import Chosen, chosen
+from motorpool_controller.scheduling.columns import Columns
+from motorpool_controller.scheduling.eligibility import Eligibility, eligible
+from motorpool_controller.scheduling.reasons import refusals
+from motorpool_controller.scheduling.selectors.host_memory import in_host_memory
+from motorpool_controller.scheduling.selectors.one_node import on_one_device, on_several_devices
+from motorpool_controller.scheduling.selectors.overcommit import overcommitted
+from motorpool_controller.scheduling.selectors.several_nodes import on_several_nodes
+from motorpool_controller.scheduling.selectors.supply import Fleet
 from motorpool_controller.scheduling.snapshot import Request, Snapshot
+from motorpool_controller.scheduling.terms import CPU, Terms
 from motorpool_formats.facts import ModelFacts
 
 MOST_CANDIDATES = 20
+WITH_RUNNER_UP = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What became of one request. ``refusals`` are one by one, for placed requests too: why not elsewhere.
+    """What became of one request. ``refusals`` are folded; of a placed request there are some in ``explain`` only.
 
-    ``candidates`` are the best twenty, best first. ``parameters``, ``options``, ``facts`` and ``api_key`` (whether the
-    backend
-    checks one) are those of the chosen node; ``estimate`` is that of the chosen place, or of the first that was looked
-    at.
+    ``candidates`` are the best, best first: the choice and the runner-up, in ``explain`` twenty; ``places`` is how many
+    there are. ``parameters``, ``options``, ``facts`` and ``api_key`` (whether the backend checks one) are those of the
+    chosen node; ``estimate`` is that of the chosen place, or of the first that was looked at.
     """
 
     request: Request
     placement: Placement | None = None
     refusals: tuple[Refusal, ...] = ()
     candidates: tuple[Candidate, ...] = ()
+    places: int = 0
     estimate: Estimate | None = None
     facts: ModelFacts | None = None
     parameters: tuple[Parameter, ...] = ()
@@ -43,11 +49,12 @@ class Verdict:
     def sentence(self) -> str:
         """Return the verdict in one sentence."""
         if self.placement is not None:
-            leader = self.placement.members[0]
-            devices = ", ".join(claim.device_id for claim in leader.claim.devices) or "host memory"
+            members = self.placement.members
+            devices = ", ".join(claim.device_id for claim in members[0].claim.devices) or "host memory"
+            others = f" and {len(members) - 1} more" if len(members) > 1 else ""
             return (
-                f"It fits on {leader.node} ({devices}), the best of {len(self.candidates)}"
-                f" {'place' if len(self.candidates) == 1 else 'places'} with {self.placement.score:.1f} points of 100."
+                f"It fits on {members[0].node}{others} ({devices}), the best of {self.places}"
+                f" {'place' if self.places == 1 else 'places'} with {self.placement.score:.1f} points of 100."
             )
         stages = ", ".join(dict.fromkeys(row.stage for row in self.refusals))
         return f"It fits nowhere: every place was refused ({stages})."
@@ -76,91 +83,83 @@ class Plan:
         return {name: verdict.candidates for name, verdict in self.verdicts.items()}
 
 
-def schedule(snapshot: Snapshot, requests: Sequence[Request]) -> Plan:
+def schedule(snapshot: Snapshot, requests: Sequence[Request], columns: Columns | None = None) -> Plan:
     """Return a plan for all requests, in their order; each accounts for what the ones before it were given.
 
     The order of nodes and of earlier instances does not matter. A request that the snapshot already has a placement for
-    does not compete with it (A8). Requests of one deployment have one spec.
+    does not compete with it (A8). Requests of one deployment have one spec. ``columns`` are the snapshot's, where they
+    are kept from one decision to the next; they are as before afterwards.
     """
-    placing = {request.name for request in requests}
-    standing = {name: instance for name, instance in snapshot.instances.items() if name not in placing}
-    ledger = Ledger(replace(snapshot, instances=standing))
-    passed: dict[str, Filtered] = {}
+    return _plan(snapshot, requests, Columns.of(snapshot) if columns is None else columns, WITH_RUNNER_UP, rows=False)
+
+
+def explain(snapshot: Snapshot, request: Request, columns: Columns | None = None) -> Verdict:
+    """Return the verdict on one request: the same computation, with all its rows and more of its candidates."""
+    columns = Columns.of(snapshot) if columns is None else columns
+    return _plan(snapshot, [request], columns, MOST_CANDIDATES, rows=True).verdicts[request.name]
+
+
+def _plan(snapshot: Snapshot, requests: Sequence[Request], columns: Columns, keep: int, *, rows: bool) -> Plan:
+    again = {each.name: snapshot.instances[each.name] for each in requests if each.name in snapshot.instances}
     refused: dict[str, Verdict] = {}
     verdicts: dict[str, Verdict] = {}
-    for request in requests:
-        name = request.deployment
-        if name not in passed:
-            passed[name] = filtered(snapshot, request)
-        # A plan only ever takes memory: what was refused to one instance is refused to its equals after it.
-        verdict = refused.get(name) or _decided(request, passed[name], snapshot, ledger)
-        verdicts[request.name] = replace(verdict, request=request)
-        if verdict.placement is None:
-            refused[name] = verdict
-        else:
-            ledger.book(request.name, name, verdict.placement)
-    questions = sorted({question for result in passed.values() for question in result.questions})
-    return Plan(verdicts=verdicts, questions=tuple(questions))
+    questions: set[tuple[str, str]] = set()
+    booked: list[tuple[str, str, Placement]] = []
+    with columns.apart_from(again):
+        try:
+            for request in requests:
+                passed = eligible(columns, snapshot, request)
+                questions.update(passed.questions)
+                # A plan only ever takes memory: what was refused to one instance is refused to its equals after it.
+                verdict = refused.get(request.deployment)
+                if verdict is None:
+                    fleet = Fleet(columns, request, passed, snapshot.files.get(request.spec.model, frozenset()))
+                    verdict = _decided(fleet, snapshot, keep, rows=rows)
+                verdicts[request.name] = verdict if verdict.request is request else replace(verdict, request=request)
+                if verdict.placement is None:
+                    refused[request.deployment] = verdict
+                else:
+                    booked.append((request.name, request.deployment, verdict.placement))
+                    columns.book(*booked[-1])
+        finally:
+            for booking in booked:
+                columns.release(*booking)
+    return Plan(verdicts=verdicts, questions=tuple(sorted(questions)))
 
 
-def explain(snapshot: Snapshot, request: Request) -> Verdict:
-    """Return the verdict on one request: the same computation, looked at more closely."""
-    return schedule(snapshot, [request]).verdicts[request.name]
-
-
-def _decided(request: Request, passed: Filtered, snapshot: Snapshot, ledger: Ledger) -> Verdict:
-    placements: list[Placement] = []
-    rows = list(passed.refusals)
-    for model in sorted({offer.profile.memory_model for offer in passed.offers}):
-        offers = [offer for offer in passed.offers if offer.profile.memory_model is model]
-        select = SELECTORS.get(model)
-        if select is None:
-            rows.extend(_no_selector(offer) for offer in offers)
-            continue
-        selection = select(offers, request, ledger)
-        placements.extend(selection.placements)
-        rows.extend(selection.refusals)
-    candidates = ranked(placements, request, snapshot.nodes, ledger)
-    if not candidates and not rows:
-        rows.append(_nothing(request))
-    chosen = candidates[0].placement if candidates else None
-    offer = _offer_of(chosen, passed.offers)
-    on_device = chosen is not None and chosen.framework != CPU
+def _decided(fleet: Fleet, snapshot: Snapshot, keep: int, *, rows: bool) -> Verdict:
+    best = _best(fleet, keep)
+    terms = best.terms[0] if best.terms else _first_terms(fleet.eligibility)
+    placement = best.candidates[0].placement if best.candidates else None
+    framework = CPU if placement is not None and placement.framework == CPU else ""
+    if placement is None and terms is not None and not terms.demand.on_devices:
+        framework = CPU
     return Verdict(
-        request=request,
-        placement=chosen,
-        refusals=tuple(rows),
-        candidates=candidates[:MOST_CANDIDATES],
-        estimate=None if offer is None else offer.needs.device if on_device else offer.needs.host,
-        facts=None if offer is None else offer.facts,
-        parameters=() if offer is None else offer.parameters,
-        options=() if offer is None else offer.profile.options,
-        api_key=offer is not None and offer.profile.api_key,
+        request=fleet.request,
+        placement=placement,
+        refusals=refusals(fleet, snapshot) if rows or placement is None else (),
+        candidates=best.candidates,
+        places=best.places,
+        estimate=None if terms is None else terms.estimate(framework),
+        facts=None if terms is None else terms.facts,
+        parameters=() if terms is None else terms.parameters,
+        options=() if terms is None else terms.profile.options,
+        api_key=terms is not None and terms.profile.api_key,
     )
 
 
-def _offer_of(chosen: Placement | None, offers: Sequence[Offer]) -> Offer | None:
-    if chosen is None:
-        return offers[0] if offers else None
-    return next((offer for offer in offers if offer.node.name == chosen.members[0].node), None)
+def _best(fleet: Fleet, keep: int) -> Chosen:
+    """Return the best placements of the first strategy that has any (B6.4, B9.3)."""
+    supplies = list(fleet.supplies())
+    if batches := on_one_device(fleet, supplies) or on_several_devices(fleet, supplies):
+        return chosen(fleet, batches, [], [], keep)
+    if gangs := on_several_nodes(fleet):
+        return chosen(fleet, [], gangs, [], keep)
+    if hosts := in_host_memory(fleet):
+        return chosen(fleet, [], [], hosts, keep)
+    beyond = overcommitted(fleet)
+    return Chosen() if beyond is None else Chosen(candidates=(beyond[0],), terms=(beyond[1],), places=1)
 
 
-def _no_selector(offer: Offer) -> Refusal:
-    return Refusal(
-        stage="backend",
-        reason="MEMORY_MODEL_NOT_SERVED_YET",
-        subject=offer.node.name,
-        message=(
-            f"{offer.profile.backend} takes memory by {offer.profile.memory_model.value}, which this version does "
-            "not place yet; choose another backend."
-        ),
-    )
-
-
-def _nothing(request: Request) -> Refusal:
-    return Refusal(
-        stage="devices",
-        reason="NO_PLACE",
-        subject=request.deployment,
-        message="No node has a device for it, and host memory is not allowed; allow cpu_offloading, or add a device.",
-    )
+def _first_terms(eligibility: Eligibility) -> Terms | None:
+    return eligibility.terms[0] if eligibility.terms else None

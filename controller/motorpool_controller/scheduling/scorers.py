@@ -1,94 +1,185 @@
-"""Which feasible placement is best: binpack or spread, 0 to 100 (rule A19)."""
+"""Which feasible placement is best: binpack or spread, and where the model's files are; 0 to 100 (B13, A19).
+
+Scores are compared in thousandths of a point; among equals the first by name of node wins, then of device (A20).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from typing import cast
 
-from motorpool_controller.domain.fleet import Node
-from motorpool_controller.domain.placement import Candidate, Claim, Placement
+import numpy as np
+
+from motorpool_controller.domain.placement import Claim, Placement
 from motorpool_controller.domain.workload import Strategy
-from motorpool_controller.scheduling.allocatable import Ledger
+from motorpool_controller.scheduling.banks import Mask, Numbers
+from motorpool_controller.scheduling.columns import Codes, Columns
+from motorpool_controller.scheduling.selectors.batches import Batch, HostBatch
 from motorpool_controller.scheduling.snapshot import Request
 
 MOST = 100.0
+LOCALITY = 5.0
+"""Points for files that are there, beside the hundred of the placement (B13.2); the sum is scaled to a hundred."""
+
+NONE = -1
+"""The score of what is not feasible."""
+
+LEADER = 5.0
+"""How often the leader's node counts where followers count once (B13.1)."""
 
 
-def ranked(
-    placements: Sequence[Placement], request: Request, nodes: Mapping[str, Node], ledger: Ledger
-) -> tuple[Candidate, ...]:
-    """Return the placements with their scores, best first; among equals the first by name of node, then of device."""
-    if request.spec.strategy is Strategy.BINPACK:
-        scores = [_binpack(placement, nodes, ledger) for placement in placements]
-    else:
-        scores = _spread(placements, request, ledger)
-    name = request.spec.strategy.value
-    candidates = [_candidate(placement, name, score) for placement, score in zip(placements, scores, strict=True)]
-    return tuple(sorted(candidates, key=_order))
+class Spread:
+    """Fewest of the deployment, then of others: on the node, and on the device (B13.1)."""
 
+    name = "spread"
 
-def _candidate(placement: Placement, scorer: str, score: float) -> Candidate:
-    rounded = round(min(max(score, 0.0), MOST), 3)
-    return Candidate(placement=replace(placement, score=rounded), score=rounded, scores={scorer: rounded})
+    def __init__(self, columns: Columns, request: Request, slots: Iterable[tuple[Codes, Mask | None]]) -> None:
+        self._columns = columns
+        self._tally = columns.tally(request.deployment)
+        own: list[tuple[float, float]] = []
+        others: list[tuple[float, float]] = []
+        for here, feasible in slots:
+            mine = self._tally.nodes[here]
+            strangers = columns.busy[here] - mine
+            own.append(_ends(mine, feasible))
+            others.append(_ends(strangers, feasible))
+        self._own = _within(own)
+        self._others = _within(others)
+        self._fresh = self._own[0] == 0
 
-
-def _order(candidate: Candidate) -> tuple[float, str, tuple[str, ...]]:
-    leader = candidate.placement.members[0]
-    return -candidate.score, leader.node, tuple(claim.device_id for claim in leader.claim.devices)
-
-
-def _binpack(placement: Placement, nodes: Mapping[str, Node], ledger: Ledger) -> float:
-    """Return the mean of the nodes' scores: the share of what is free there that the claim fills."""
-    scores = [_filled(nodes[member.node], member.claim, ledger) for member in placement.members]
-    return sum(scores) / len(scores)
-
-
-def _filled(node: Node, claim: Claim, ledger: Ledger) -> float:
-    host = _share(claim.memory_bytes, ledger.host(node).available)
-    if not claim.devices:
-        return host
-    devices = {device.device_id: device for device in node.devices}
-    return max(
-        (host + 2 * _share(part.memory_bytes, ledger.device(node, devices[part.device_id]).available)) / 3
-        for part in claim.devices
-    )
-
-
-def _share(claimed: int, free: int | None) -> float:
-    return MOST * claimed / free if free else 0.0
-
-
-def _spread(placements: Sequence[Placement], request: Request, ledger: Ledger) -> list[float]:
-    leaders = [placement.members[0].node for placement in placements]
-    own = {node: ledger.instances_of(request.deployment, node) for node in leaders}
-    others = {node: ledger.instances(node) - own[node] for node in leaders}
-    fresh = any(count == 0 for count in own.values())
-
-    def of_node(node: str) -> float:
-        fewer_own, fewer_others = _inverse(own[node], own), _inverse(others[node], others)
-        if not fresh:
-            return 0.50 + 0.25 * fewer_own + 0.15 * fewer_others
-        if own[node] == 0:
+    def of_nodes(self, slots: Codes) -> Numbers:
+        """Return what nodes are worth, 0 to 1."""
+        own = self._tally.nodes[slots]
+        fewer_others = _inverse(self._columns.busy[slots] - own, *self._others)
+        if self._own[1] == 0:
             return 0.85 + 0.15 * fewer_others
-        return 0.45 + 0.35 * fewer_own + 0.20 * fewer_others
+        fewer_own = _inverse(own, *self._own)
+        if not self._fresh:
+            return 0.50 + 0.25 * fewer_own + 0.15 * fewer_others
+        return cast(
+            "Numbers", np.where(own == 0, 0.85 + 0.15 * fewer_others, 0.45 + 0.35 * fewer_own + 0.20 * fewer_others)
+        )
 
-    def of_placement(placement: Placement) -> float:
+    def of_devices(self, batch: Batch) -> Numbers | None:
+        """Return what devices are worth, 0 to 1, by row and column; None where each is worth 1."""
+        bank = batch.supply.bank
+        own = self._tally.devices.get(bank.shape)
+        if own is None:
+            if not (bank.busy * batch.enough).any():
+                return None
+            return 1 / (1 + 0.2 * bank.busy)
+        own = own[:, : bank.size]
+        return 1 / (1 + own + 0.2 * (bank.busy - own))
+
+    def batch(self, batch: Batch) -> tuple[Numbers, Numbers | None]:
+        """Return the score of each node's best placement, and that of each device where there is one for each."""
+        nodes = 0.85 * self.of_nodes(batch.slots)
+        devices = self.of_devices(batch)
+        if devices is None:
+            return MOST * (nodes + 0.15), None
+        if batch.count == 1:
+            scores = MOST * (nodes + 0.15 * devices)
+            return np.where(batch.enough, scores, -1.0).max(axis=0), scores
+        taken = np.take_along_axis(devices, batch.order[: batch.count], axis=0)
+        return MOST * (nodes + 0.15 * (taken.sum(axis=0) / batch.count)), None
+
+    def host(self, batch: HostBatch) -> Numbers:
+        """Return the scores of placements in host memory."""
+        return MOST * self.of_nodes(batch.slots)
+
+    def placement(self, placement: Placement) -> float:
+        """Return the score of a placement on several nodes; the leader's counts (B13.1)."""
         leader = placement.members[0]
-        of_devices = [
-            _quiet(request.deployment, leader.node, claim.device_id, ledger) for claim in leader.claim.devices
-        ]
-        score = of_node(leader.node)
-        return MOST * (0.85 * score + 0.15 * sum(of_devices) / len(of_devices) if of_devices else score)
-
-    return [of_placement(placement) for placement in placements]
-
-
-def _quiet(deployment: str, node: str, device_id: str, ledger: Ledger) -> float:
-    own = ledger.instances_of(deployment, node, device_id)
-    others = ledger.instances(node, device_id) - own
-    return 1 / (1 + own + 0.2 * others)
+        seat = self._columns.seats[leader.node]
+        node = float(self.of_nodes(np.array([seat.slot]))[0])
+        quiet = []
+        for claim in leader.claim.devices:
+            shape, row, _ = seat.cells[claim.device_id]
+            column = seat.columns[shape]
+            counts = self._tally.devices.get(shape)
+            own = 0.0 if counts is None else float(counts[row, column])
+            quiet.append(1 / (1 + own + 0.2 * (float(self._columns.banks[shape].busy[row, column]) - own)))
+        return MOST * (0.85 * node + 0.15 * (sum(quiet) / len(quiet)))
 
 
-def _inverse(count: int, counts: Mapping[str, int]) -> float:
-    least, most = min(counts.values()), max(counts.values())
-    return 1.0 if most <= least else 1 - (count - least) / (most - least)
+class Binpack:
+    """The share of what is left that the claim fills: a third host memory, two thirds the fullest device (B13.1)."""
+
+    name = "binpack"
+
+    def __init__(self, columns: Columns) -> None:
+        self._columns = columns
+
+    def batch(self, batch: Batch) -> tuple[Numbers, Numbers | None]:
+        """Return the score of each node's best placement, and that of each device where there is one for each."""
+        supply, demand = batch.supply, batch.supply.demand
+        claims: Numbers | int = supply.each or demand.each_of(batch.count)
+        if supply.fraction and not supply.each:
+            claims = supply.shares.astype(np.float64)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            filled = np.where(batch.enough, MOST * claims / supply.bank.free, 0.0)
+        if batch.count == 1:
+            memory = (demand.memory or 0) + np.asarray(demand.memory_ratio * np.asarray(claims)).astype(np.int64)
+            scores = (self._host(batch.slots, memory) + 2 * filled) / 3
+            return np.where(batch.enough, scores, -1.0).max(axis=0), scores
+        order = batch.order[: batch.count]
+        most = np.take_along_axis(filled, order, axis=0).max(axis=0)
+        if supply.fraction and not supply.each:
+            claimed = np.take_along_axis(supply.shares, order, axis=0).sum(axis=0)
+        else:
+            claimed = np.full(supply.bank.size, batch.count * int(cast("int", claims)))
+        memory = (demand.memory or 0) + (demand.memory_ratio * claimed).astype(np.int64)
+        return (self._host(batch.slots, memory) + 2 * most) / 3, None
+
+    def host(self, batch: HostBatch) -> Numbers:
+        """Return the scores of placements in host memory."""
+        return self._host(batch.slots, np.full(len(batch.slots), batch.needed))
+
+    def placement(self, placement: Placement) -> float:
+        """Return the score of a placement on several nodes: each node once, the leader's five times (A19)."""
+        scores = [self._filled(member.node, member.claim) for member in placement.members]
+        return (LEADER * scores[0] + sum(scores[1:])) / (LEADER + len(scores) - 1)
+
+    def _host(self, slots: Codes, memory: Codes) -> Numbers:
+        left = self._columns.host[slots]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(left > 0, MOST * memory / left, 0.0)
+
+    def _filled(self, node: str, claim: Claim) -> float:
+        seat = self._columns.seats[node]
+        host = int(self._columns.host[seat.slot])
+        filled = MOST * claim.memory_bytes / host if host > 0 else 0.0
+        most = 0.0
+        for part in claim.devices:
+            shape, row, _ = seat.cells[part.device_id]
+            left = int(self._columns.banks[shape].free[row, seat.columns[shape]])
+            most = max(most, MOST * part.memory_bytes / left if left > 0 else 0.0)
+        return (filled + 2 * most) / 3
+
+
+Scorer = Spread | Binpack
+
+
+def scorer(columns: Columns, request: Request, slots: Sequence[tuple[Codes, Mask | None]]) -> Scorer:
+    """Return the scorer that the deployment asks for, for placements led by these nodes."""
+    return Binpack(columns) if request.spec.strategy is Strategy.BINPACK else Spread(columns, request, slots)
+
+
+def thousandths(scores: Numbers) -> Codes:
+    """Return scores as they are compared."""
+    return cast("Codes", np.rint(np.clip(scores, 0.0, MOST) * 1000).astype(np.int64))
+
+
+def _ends(counts: Numbers, feasible: Mask | None) -> tuple[float, float]:
+    chosen = counts if feasible is None else counts[feasible]
+    return (float(chosen.min()), float(chosen.max())) if len(chosen) else (np.inf, -np.inf)
+
+
+def _within(ends: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    return min((least for least, _ in ends), default=0.0), max((most for _, most in ends), default=0.0)
+
+
+def _inverse(counts: Numbers, least: float, most: float) -> Numbers:
+    if most <= least:
+        return np.ones(len(counts))
+    return 1 - (counts - least) / (most - least)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from motorpool_controller.domain.fleet import Node, NodeUsage, Profile
 from motorpool_controller.domain.peak import Peak
 from motorpool_controller.domain.placement import Claim
-from motorpool_controller.domain.workload import DeploymentSpec, Instance
+from motorpool_controller.domain.workload import DeploymentSpec, Instance, ModelSource
 from motorpool_formats.facts import ModelFacts
 
 
@@ -26,7 +26,8 @@ class Snapshot:
     """The fleet at one moment. ``instances`` are all there are: those with a placement hold their claims.
 
     Keys: full names of nodes and instances, digests of profiles, (full name of the node, path) of readings, names of
-    kinds of peaks. A node without ``usage`` has not been measured yet.
+    kinds of peaks. A node without ``usage`` has not been measured yet. ``files`` are the nodes that have a model's
+    files already.
     """
 
     nodes: Mapping[str, Node]
@@ -35,6 +36,7 @@ class Snapshot:
     usage: Mapping[str, NodeUsage] = field(default_factory=dict)
     readings: Mapping[tuple[str, str], Reading] = field(default_factory=dict)
     peaks: Mapping[str, Peak] = field(default_factory=dict)
+    files: Mapping[ModelSource, frozenset[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

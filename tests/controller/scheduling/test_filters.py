@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from motorpool_controller.domain.fleet import BackendVersion, Host, MemoryModel, Node, NodeState
+from motorpool_controller.domain.fleet import BackendVersion, Host, Node, NodeState
 from motorpool_controller.domain.placement import Refusal
 from motorpool_controller.domain.sizes import GIB
 from motorpool_controller.domain.workload import ModelSource, SourceKind, Speculative
@@ -56,7 +56,6 @@ def test_a_node_that_may_not_is_a_row(changes: dict[str, Any], stage: str, reaso
         ({"parameters": ("-ngl", "10")}, "PARTIAL_OFFLOAD_NOT_SERVED_YET"),
         ({"parameters": ("-ngl", "99")}, "NO_DEVICE"),
         ({"speculative": Speculative(algorithm="ngram")}, "NOT_SERVED_YET"),
-        ({"distributed": True}, "NOT_SERVED_YET"),
     ],
 )
 def test_a_wish_that_the_node_does_not_meet_is_a_row(changes: dict[str, Any], reason: str) -> None:
@@ -173,13 +172,15 @@ def test_a_format_the_backend_does_not_read_is_a_row() -> None:
     assert row.reason == "FORMAT_UNSUPPORTED"
 
 
-def test_a_memory_model_without_a_selector_is_a_row() -> None:
+def test_rules_that_do_not_exist_are_a_row() -> None:
     """
-    A backend that takes fractions is refused by name of the model, not forgotten.
+    A profile that names rules which the controller does not have is refused by their name, with those there are.
     """
-    fraction = profile(memory_model=MemoryModel.FRACTION)
+    row = only_row(node(), snapshot_changes={"profiles": {DIGEST: profile(rules="tarot")}})
 
-    assert only_row(node(), snapshot_changes={"profiles": {DIGEST: fraction}}).reason == "MEMORY_MODEL_NOT_SERVED_YET"
+    assert row.reason == "RULES_UNKNOWN"
+    assert "“tarot”" in row.message
+    assert "generic_fraction" in row.message
 
 
 def test_a_pinned_device_that_does_not_exist_is_a_row() -> None:

@@ -7,7 +7,8 @@ import pytest
 from motorpool_controller.domain.fleet import Health, MemoryKind, Reserved
 from motorpool_controller.domain.sizes import GIB, MIB
 from motorpool_controller.domain.workload import Strategy
-from motorpool_controller.scheduling.refusals import FOLD_ABOVE, folded, unchanged
+from motorpool_controller.scheduling.kinds import FOLD_ABOVE
+from motorpool_controller.scheduling.refusals import unchanged
 from motorpool_controller.scheduling.scheduler import Plan, explain, schedule
 from motorpool_controller.scheduling.snapshot import without
 from tests.controller.fleets import SMOLLM2, device, node, placed, request, snapshot, usage
@@ -46,10 +47,11 @@ def test_a_device_too_small_leaves_host_memory_and_its_row() -> None:
     """
     The model runs on the processors, and the explanation still names the device that was short.
     """
-    plan = schedule(snapshot(node(devices=[device(memory=900 * MIB)])), [request()])
+    verdict = explain(snapshot(node(devices=[device(memory=900 * MIB)])), request())
 
-    assert where(plan) == ("nodes/a", ())
-    assert plan.refusals[CHAT][0].subject == "nodes/a/devices/GPU-0"
+    assert verdict.placement is not None
+    assert verdict.placement.framework == "cpu"
+    assert verdict.refusals[0].subject == "nodes/a/devices/GPU-0"
 
 
 def test_asking_for_no_layers_on_devices_means_host_memory() -> None:
@@ -146,11 +148,12 @@ def test_unknown_memory_refuses_that_memory_and_nothing_else() -> None:
     A device without a size, and a node without a measurement, are refused as unknown; others are used (A1).
     """
     cards = [device("GPU-0", memory=None), device("GPU-1", index=1)]
-    plan = schedule(snapshot(node(devices=cards)), [request()])
+    fleet = snapshot(node(devices=cards))
+    plan = schedule(fleet, [request()])
     blind = schedule(snapshot(node("a"), node("b", memory=None), usage={}), [request()])
 
     assert where(plan) == ("nodes/a", ("GPU-1",))
-    assert plan.refusals[CHAT][0].reason == "MEMORY_UNKNOWN"
+    assert explain(fleet, request()).refusals[0].reason == "MEMORY_UNKNOWN"
     assert [row.reason for row in blind.refusals[CHAT]] == ["MEMORY_UNKNOWN", "MEMORY_UNKNOWN"]
     assert all(row.available is None for row in blind.refusals[CHAT])
 
@@ -167,10 +170,10 @@ def test_a_device_that_may_not_be_used_is_a_row(card: object, reason: str) -> No
     """
     Cordoned, unhealthy and unsupported devices are passed over by name.
     """
-    plan = schedule(snapshot(node(devices=[card])), [request()])  # type: ignore[list-item]  # parametrised
+    fleet = snapshot(node(devices=[card]))  # type: ignore[list-item]  # parametrised
 
-    assert where(plan) == ("nodes/a", ())
-    assert plan.refusals[CHAT][0].reason == reason
+    assert where(schedule(fleet, [request()])) == ("nodes/a", ())
+    assert explain(fleet, request()).refusals[0].reason == reason
 
 
 def test_a_pinned_device_is_used_and_no_processor() -> None:
@@ -285,10 +288,8 @@ def test_many_rows_of_a_kind_become_one_with_their_count() -> None:
     Folding keeps the first subject, how many there were, and the most that was available.
     """
     nodes = [node(f"n{number}", memory=(300 + number) * MIB) for number in range(FOLD_ABOVE + 2)]
-    rows = schedule(snapshot(*nodes), [request()]).refusals[CHAT]
-    (row,) = folded(rows)
+    (row,) = schedule(snapshot(*nodes), [request()]).refusals[CHAT]
 
-    assert len(rows) == FOLD_ABOVE + 2
     assert (row.subject, row.count, row.available) == ("nodes/n0", FOLD_ABOVE + 2, 305 * MIB)
 
 
@@ -301,7 +302,7 @@ def test_rows_are_the_same_while_their_figures_only_breathe() -> None:
 
     def rows(foreign: int) -> tuple[object, ...]:
         fleet = snapshot(a, usage={a.name: usage(a, foreign=foreign)})
-        return folded(schedule(fleet, [request(parameters=("-c", "65536"))]).refusals[CHAT])
+        return schedule(fleet, [request(parameters=("-c", "65536"))]).refusals[CHAT]
 
     assert unchanged(rows(100 * MIB), rows(110 * MIB))  # type: ignore[arg-type]  # rows of refusals
     assert not unchanged(rows(100 * MIB), rows(600 * MIB))  # type: ignore[arg-type]  # as above

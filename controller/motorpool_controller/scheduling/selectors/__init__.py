@@ -1,1 +1,1 @@
-"""Strategies that find feasible placements, one for each way in which backends take memory."""
+"""Strategies that find feasible places: one device, several of a node, several nodes, host memory."""

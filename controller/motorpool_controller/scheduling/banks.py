@@ -1,0 +1,179 @@
+"""Devices as columns of numbers: one matrix for all nodes that have the same devices, as many and as large."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from motorpool_controller.domain.fleet import Device, Health, MemoryKind, Node
+from motorpool_controller.scheduling.allocatable import UNKNOWN, Ledger, is_size
+
+Bytes = npt.NDArray[np.int64]
+Numbers = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+
+class Fitness(IntEnum):
+    """Why a device may not be used at all; 0 where it may."""
+
+    USABLE = 0
+    CORDONED = 1
+    UNHEALTHY = 2
+    PARTITIONED = 3
+    UNKNOWN = 4
+
+
+class Shape(NamedTuple):
+    """What nodes of a bank have in common.
+
+    ``total`` is 0 where a node's devices differ in size. Devices that share the host's memory stand apart from those
+    that do not, and so do those that are cut into partitions.
+    """
+
+    framework: str
+    width: int
+    total: int
+    unified: bool
+    usable: bool
+
+
+@dataclass(slots=True, eq=False)
+class Seat:
+    """A node's place in the columns: its slot, and in each bank its column and its devices, by id.
+
+    ``cells`` tells where a device is, and whether it may be used.
+    """
+
+    node: Node
+    slot: int
+    columns: dict[Shape, int] = field(default_factory=dict)
+    devices: dict[Shape, tuple[Device, ...]] = field(default_factory=dict)
+    cells: dict[str, tuple[Shape, int, bool]] = field(default_factory=dict)
+
+
+class Bank:
+    """A row for each device of a node, a column for each node; columns have no order.
+
+    ``free`` is what is left to claim, -1 where a device may not be used or nobody knows; ``busy`` is how many instances
+    a device has.
+    """
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+        self.size = 0
+        self.seats: list[Seat] = []
+        self._free: Bytes = np.full((shape.width, 8), UNKNOWN, np.int64)
+        self._totals: Bytes = np.zeros((shape.width, 8), np.int64)
+        self._busy: Numbers = np.zeros((shape.width, 8), np.float64)
+        self._networked: Mask = np.zeros((shape.width, 8), np.bool_)
+        self._slots: npt.NDArray[np.int64] = np.zeros(8, np.int64)
+
+    @property
+    def free(self) -> Bytes:
+        """Bytes left, by device and node."""
+        return self._free[:, : self.size]
+
+    @property
+    def totals(self) -> Bytes:
+        """Sizes, by device and node; 0 where unknown."""
+        return self._totals[:, : self.size]
+
+    @property
+    def busy(self) -> Numbers:
+        """How many instances there are, by device and node."""
+        return self._busy[:, : self.size]
+
+    @property
+    def networked(self) -> Mask:
+        """Whether a device has an address of its own to be reached at from other nodes."""
+        return self._networked[:, : self.size]
+
+    @property
+    def slots(self) -> npt.NDArray[np.int64]:
+        """Slots of the nodes."""
+        return self._slots[: self.size]
+
+    def append(self, seat: Seat, devices: tuple[Device, ...]) -> None:
+        """Take a node."""
+        if self.size == len(self._slots):
+            self._grow()
+        column = self.size
+        self.size += 1
+        self.seats.append(seat)
+        self._slots[column] = seat.slot
+        seat.columns[self.shape] = column
+        seat.devices[self.shape] = devices
+        for row, device in enumerate(devices):
+            self._totals[row, column] = size_of(device)
+            self._networked[row, column] = bool(device.network_address)
+            fit = fitness(device, seat.node) is Fitness.USABLE
+            seat.cells[device.device_id] = (self.shape, row, fit)
+
+    def remove(self, seat: Seat) -> None:
+        """Forget a node; the last column takes its place."""
+        column = seat.columns.pop(self.shape)
+        del seat.devices[self.shape]
+        self.size -= 1
+        last = self.seats.pop()
+        if last is seat:
+            return
+        self.seats[column] = last
+        last.columns[self.shape] = column
+        for matrix in (self._free, self._totals, self._busy, self._networked):
+            matrix[:, column] = matrix[:, self.size]
+        self._slots[column] = self._slots[self.size]
+
+    def refresh(self, seat: Seat, row: int, ledger: Ledger, *, fit: bool) -> None:
+        """Take from the ledger what is left of a device, and how many use it."""
+        device = seat.devices[self.shape][row]
+        column = seat.columns[self.shape]
+        left = ledger.device_left(seat.node, device) if fit else UNKNOWN
+        self._free[row, column] = left
+        self._busy[row, column] = ledger.instances(seat.node.name, device.device_id)
+
+    def _grow(self) -> None:
+        more = ((0, 0), (0, self.size))
+        self._free = np.pad(self._free, more, constant_values=UNKNOWN)
+        self._totals = np.pad(self._totals, more)
+        self._busy = np.pad(self._busy, more)
+        self._networked = np.pad(self._networked, more)
+        self._slots = np.pad(self._slots, (0, self.size))
+
+
+def size_of(device: Device) -> int:
+    """Return a device's size; 0 where it is unknown, or cannot be."""
+    return device.memory_bytes if is_size(device.memory_bytes) else 0
+
+
+def fitness(device: Device, node: Node) -> Fitness:
+    """Return whether a device may be used, whatever is left of it."""
+    if device.cordoned or device.device_id in node.cordoned_devices:
+        return Fitness.CORDONED
+    if device.health is Health.UNHEALTHY:
+        return Fitness.UNHEALTHY
+    if any(other.partition_of == device.device_id for other in node.devices):
+        return Fitness.PARTITIONED
+    return Fitness.USABLE
+
+
+def shapes_of(node: Node) -> dict[Shape, tuple[Device, ...]]:
+    """Return a node's devices in the groups in which they can work together, each by id (A2).
+
+    Of two devices of one id the first counts; one without an id cannot be claimed, and is none.
+    """
+    parents = {device.partition_of for device in node.devices}
+    groups: dict[tuple[str, bool, bool], list[Device]] = {}
+    by_id = {device.device_id: device for device in reversed(node.devices) if device.device_id}
+    for _, device in sorted(by_id.items()):
+        kind = (device.framework, device.memory_kind is MemoryKind.UNIFIED, device.device_id not in parents)
+        groups.setdefault(kind, []).append(device)
+    shapes: dict[Shape, tuple[Device, ...]] = {}
+    for (framework, unified, usable), devices in groups.items():
+        sizes = {size_of(device) for device in devices}
+        total = sizes.pop() if len(sizes) == 1 else 0
+        shapes[Shape(framework, len(devices), total, unified, usable)] = tuple(devices)
+    return shapes

@@ -1,0 +1,341 @@
+"""The fleet as columns of numbers, kept up change by change: what a decision reads and what it leaves behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+
+from motorpool_controller.domain.fleet import Node, NodeUsage
+from motorpool_controller.domain.placement import Placement
+from motorpool_controller.domain.workload import Instance
+from motorpool_controller.scheduling.allocatable import Ledger, unified_of
+from motorpool_controller.scheduling.banks import Bank, Bytes, Numbers, Seat, Shape, shapes_of
+from motorpool_controller.scheduling.snapshot import Reading, Snapshot
+
+MOST_TALLIES = 16
+
+_OF_ONE_NODE = frozenset(
+    {
+        *("name", "uid", "enrollment_id", "create_time", "state_message", "state_time", "address", "agent_labels"),
+        *("operator_labels", "reserved", "agent_version", "cordoned_devices", "devices", "plugins", "session_epoch"),
+        *("certificate_serials", "revision", "host", "refused"),
+    }
+)
+"""Fields of a node by which no filter tells nodes apart, and those that ``_class_of`` looks into."""
+
+_OF_ONE_HOST = frozenset({"hostname", "kernel", "cpu_count", "memory_bytes", "boot_id", "machine_id"})
+
+Codes = npt.NDArray[np.int64]
+
+
+@dataclass(slots=True, eq=False)
+class Tally:
+    """How many instances of one deployment each node and device has; a matrix is there where a device has any."""
+
+    nodes: Numbers
+    devices: dict[Shape, Numbers]
+
+
+class Columns:
+    """Nodes by slot, devices by bank; claims in the ledger. Only ``follow`` and its parts change what it stands for."""
+
+    def __init__(self) -> None:
+        self.ledger = Ledger()
+        self.seats: dict[str, Seat] = {}
+        self.banks: dict[Shape, Bank] = {}
+        self.revision = 0
+        """Counts changes of nodes and readings; claims and measurements are none."""
+        self.classes: list[Node] = []
+        """One node of each class: to filters, those of a class are the same."""
+        self.memo: dict[int, tuple[object, object, object]] = {}
+        self._class_ids: dict[object, int] = {}
+        self._free_slots: list[int] = []
+        self._names: list[str] = []
+        self._host: Bytes = np.full(8, -1, np.int64)
+        self._busy: Numbers = np.zeros(8, np.float64)
+        self._class: Codes = np.full(8, -1, np.int64)
+        self._rank: Codes = np.zeros(8, np.int64)
+        self._ranked = -1
+        self._readings: dict[str, tuple[Codes, dict[Reading, int], list[Reading]]] = {}
+        self._tallies: dict[str, Tally] = {}
+        self._seen = Snapshot(nodes={}, profiles={})
+
+    @classmethod
+    def of(cls, snapshot: Snapshot) -> Columns:
+        """Return a snapshot's columns."""
+        columns = cls()
+        columns.follow(snapshot)
+        return columns
+
+    @property
+    def host(self) -> Bytes:
+        """Bytes left of host memory by slot; -1 where unknown."""
+        return self._host
+
+    @property
+    def busy(self) -> Numbers:
+        """How many instances there are, by slot."""
+        return self._busy
+
+    @property
+    def class_of(self) -> Codes:
+        """Index into ``classes`` by slot; -1 where there is no node."""
+        return self._class
+
+    @property
+    def rank(self) -> Codes:
+        """Place of a node's name among all names, by slot."""
+        if self._ranked != self.revision:
+            for rank, name in enumerate(sorted(self.seats)):
+                self._rank[self.seats[name].slot] = rank
+            self._ranked = self.revision
+        return self._rank
+
+    def name_at(self, slot: int) -> str:
+        """Return the full name of the node in a slot."""
+        return self._names[slot]
+
+    def follow(self, snapshot: Snapshot) -> None:
+        """Take over what differs between a snapshot and the one before."""
+        before = self._seen
+        for name, instance in before.instances.items():
+            if snapshot.instances.get(name) is not instance:
+                self.leave(instance)
+        for name in before.nodes:
+            if name not in snapshot.nodes:
+                self.forget(name)
+        for name, node in snapshot.nodes.items():
+            if before.nodes.get(name) is not node:
+                self.know(node)
+        for name, usage in {**dict.fromkeys(before.usage), **snapshot.usage}.items():
+            if before.usage.get(name) is not usage:
+                self.measure(name, usage)
+        for name, instance in snapshot.instances.items():
+            if before.instances.get(name) is not instance:
+                self.stand(instance)
+        for key in before.readings.keys() - snapshot.readings.keys():
+            self.read(*key, Reading())
+        for key, reading in snapshot.readings.items():
+            if before.readings.get(key) is not reading or key[0] not in before.nodes:
+                self.read(*key, reading)
+        changed = any(snapshot.profiles.get(digest) is not profile for digest, profile in before.profiles.items())
+        if changed or snapshot.peaks != before.peaks:
+            self.revision += 1
+        self._seen = Snapshot(
+            nodes=dict(snapshot.nodes),
+            profiles=dict(snapshot.profiles),
+            instances=dict(snapshot.instances),
+            usage=dict(snapshot.usage),
+            readings=dict(snapshot.readings),
+            peaks=dict(snapshot.peaks),
+        )
+
+    def know(self, node: Node) -> None:
+        """Take a new or changed node."""
+        seat = self.seats.get(node.name)
+        if seat is None:
+            seat = Seat(node, self._new_slot())
+            self.seats[node.name] = seat
+            self._names[seat.slot] = node.name
+        standing = self._loosened(node.name) if self.ledger.shared_by(node.name) != unified_of(node) else []
+        for shape in list(seat.columns):
+            self.banks[shape].remove(seat)
+        seat.node = node
+        seat.cells.clear()
+        self.ledger.know(node)
+        for shape, devices in shapes_of(node).items():
+            bank = self.banks.get(shape)
+            if bank is None:
+                bank = self.banks[shape] = Bank(shape)
+            bank.append(seat, devices)
+        self._class[seat.slot] = self._class_id(node)
+        self._changed()
+        for instance in standing:
+            self.ledger.stand(instance)
+        self._refresh(seat)
+
+    def forget(self, name: str) -> None:
+        """Drop a node; claims on it stand, and count again if it comes back."""
+        seat = self.seats.pop(name, None)
+        if seat is None:
+            return
+        for shape in list(seat.columns):
+            self.banks[shape].remove(seat)
+        self._class[seat.slot] = -1
+        for codes, _, _ in self._readings.values():
+            codes[seat.slot] = 0
+        self._free_slots.append(seat.slot)
+        self._changed()
+
+    def measure(self, name: str, usage: NodeUsage | None) -> None:
+        """Take a node's latest measurement; None where there is none."""
+        self.ledger.measure(name, usage)
+        if name in self.seats:
+            self._refresh(self.seats[name])
+
+    def read(self, name: str, path: str, reading: Reading) -> None:
+        """Take a node's answer about the model at a path."""
+        seat = self.seats.get(name)
+        if seat is None:
+            return
+        codes, ids, distinct = self._readings_at(path)
+        code = ids.setdefault(reading, len(ids))
+        if code == len(distinct):
+            distinct.append(reading)
+        if codes[seat.slot] != code:
+            codes[seat.slot] = code
+            self.revision += 1
+
+    def readings_at(self, path: str) -> tuple[Codes, list[Reading]]:
+        """Return, by slot, which of the distinct answers about a path a node gave; the first is none."""
+        codes, _, distinct = self._readings_at(path)
+        return codes, distinct
+
+    def stand(self, instance: Instance) -> None:
+        """Take the claims of a placed instance."""
+        self.ledger.stand(instance)
+        self._touch(instance.deployment, instance.placement, 1)
+
+    def leave(self, instance: Instance) -> None:
+        """Give back an instance's claims."""
+        self.ledger.leave(instance)
+        self._touch(instance.deployment, instance.placement, -1)
+
+    def book(self, instance: str, deployment: str, placement: Placement) -> None:
+        """Take the claims of a placement that is being planned."""
+        self.ledger.book(instance, deployment, placement)
+        self._touch(deployment, placement, 1)
+
+    def release(self, instance: str, deployment: str, placement: Placement) -> None:
+        """Take back what ``book`` added."""
+        self.ledger.release(instance, deployment, placement)
+        self._touch(deployment, placement, -1)
+
+    @contextmanager
+    def apart_from(self, instances: Mapping[str, Instance]) -> Iterator[None]:
+        """Leave these instances' claims out for a while."""
+        for instance in instances.values():
+            self.leave(instance)
+        try:
+            yield
+        finally:
+            for instance in instances.values():
+                self.stand(instance)
+
+    def tally(self, deployment: str) -> Tally:
+        """Return where a deployment's instances are."""
+        tally = self._tallies.pop(deployment, None)
+        if tally is None:
+            tally = Tally(np.zeros(len(self._host), np.float64), {})
+            for (name, device_id), count in self.ledger.places_of(deployment).items():
+                if name in self.seats:
+                    self._count(tally, self.seats[name], device_id, count)
+            if len(self._tallies) >= MOST_TALLIES:
+                del self._tallies[next(iter(self._tallies))]
+        self._tallies[deployment] = tally
+        return tally
+
+    def _touch(self, deployment: str, placement: Placement | None, by: int) -> None:
+        tally = self._tallies.get(deployment)
+        for member in () if placement is None else placement.members:
+            seat = self.seats.get(member.node)
+            if seat is None:
+                continue
+            unified = self.ledger.shared_by(member.node)
+            touched = [claim.device_id for claim in member.claim.devices]
+            for device_id in {*touched, *unified}:
+                self._refresh_device(seat, device_id)
+            self._refresh_host(seat)
+            if tally is not None:
+                for device_id in ("", *dict.fromkeys(touched)):
+                    self._count(tally, seat, device_id, by)
+
+    def _refresh(self, seat: Seat) -> None:
+        for device_id in seat.cells:
+            self._refresh_device(seat, device_id)
+        self._refresh_host(seat)
+
+    def _refresh_device(self, seat: Seat, device_id: str) -> None:
+        cell = seat.cells.get(device_id)
+        if cell is not None:
+            shape, row, fit = cell
+            self.banks[shape].refresh(seat, row, self.ledger, fit=fit)
+
+    def _refresh_host(self, seat: Seat) -> None:
+        self._host[seat.slot] = self.ledger.host_left(seat.node)
+        self._busy[seat.slot] = self.ledger.instances(seat.node.name)
+
+    def _count(self, tally: Tally, seat: Seat, device_id: str, by: int) -> None:
+        if not device_id:
+            tally.nodes[seat.slot] += by
+            return
+        cell = seat.cells.get(device_id)
+        if cell is None:
+            return
+        shape, row, _ = cell
+        counts = tally.devices.get(shape)
+        if counts is None:
+            counts = tally.devices[shape] = np.zeros_like(self.banks[shape].busy)
+        counts[row, seat.columns[shape]] += by
+
+    def _loosened(self, node: str) -> list[Instance]:
+        """Give back the claims of all instances on a node, and return them."""
+        names = sorted(self.ledger.holders_on(node))
+        standing = [self._seen.instances[name] for name in names if name in self._seen.instances]
+        for instance in standing:
+            self.ledger.leave(instance)
+        return standing
+
+    def _changed(self) -> None:
+        self.revision += 1
+        self._tallies.clear()
+
+    def _new_slot(self) -> int:
+        if self._free_slots:
+            return self._free_slots.pop()
+        slot = len(self.seats)
+        self._names.append("")
+        if slot == len(self._host):
+            self._host = np.pad(self._host, (0, slot), constant_values=-1)
+            self._busy = np.pad(self._busy, (0, slot))
+            self._class = np.pad(self._class, (0, slot), constant_values=-1)
+            self._rank = np.pad(self._rank, (0, slot))
+            for path, (codes, ids, distinct) in self._readings.items():
+                self._readings[path] = (np.pad(codes, (0, slot)), ids, distinct)
+        return slot
+
+    def _readings_at(self, path: str) -> tuple[Codes, dict[Reading, int], list[Reading]]:
+        found = self._readings.get(path)
+        if found is None:
+            found = (np.zeros(len(self._host), np.int64), {Reading(): 0}, [Reading()])
+            self._readings[path] = found
+        return found
+
+    def _class_id(self, node: Node) -> int:
+        key = _class_of(node)
+        number = self._class_ids.setdefault(key, len(self._class_ids))
+        if number == len(self.classes):
+            self.classes.append(node)
+        return number
+
+
+def _class_of(node: Node) -> object:
+    """Return what filters tell nodes apart by, labels and measurements left out."""
+    return (
+        tuple(_hashable(getattr(node, each.name)) for each in fields(node) if each.name not in _OF_ONE_NODE),
+        tuple(_hashable(getattr(node.host, each.name)) for each in fields(node.host) if each.name not in _OF_ONE_HOST),
+        bool(node.refused),
+        frozenset((plugin.kind, plugin.provides, plugin.version, plugin.state) for plugin in node.plugins),
+        frozenset(
+            (each.vendor, each.framework, each.architecture, each.compute_capability, each.runtime_version)
+            for each in node.devices
+        ),
+    )
+
+
+def _hashable(value: object) -> object:
+    return frozenset(value.items()) if isinstance(value, Mapping) else value

@@ -1,0 +1,177 @@
+"""Which nodes may run a request, on which terms: filters look at one node of each class, and are not asked again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+
+from motorpool_controller.domain.fleet import BackendVersion
+from motorpool_controller.domain.placement import Refusal
+from motorpool_controller.domain.workload import DeploymentSpec
+from motorpool_controller.estimation.needs import needs_of
+from motorpool_controller.scheduling.banks import Mask
+from motorpool_controller.scheduling.columns import Codes, Columns
+from motorpool_controller.scheduling.filters import Passing, examined, pins_of, refused_anywhere, unknown_pins
+from motorpool_controller.scheduling.rules.registry import RULES
+from motorpool_controller.scheduling.rules.wish import Wish
+from motorpool_controller.scheduling.snapshot import Reading, Request, Snapshot
+from motorpool_controller.scheduling.terms import Terms
+
+MOST_REMEMBERED = 1_024
+NOWHERE = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Eligibility:
+    """What the filters say of a fleet. ``index`` tells by slot which of ``terms`` a node has; NOWHERE for none.
+
+    ``removed`` are slots by the stage and reason of the filter that removed their nodes; ``rows`` concern no node.
+    """
+
+    terms: tuple[Terms, ...] = ()
+    index: Codes
+    removed: Mapping[tuple[str, str], Codes]
+    rows: tuple[Refusal, ...] = ()
+    questions: tuple[tuple[str, str], ...] = ()
+
+    def on(self, number: int) -> Mask:
+        """Return, by slot, which nodes have the terms of this number."""
+        mask: Mask = self.index == number
+        return mask
+
+
+def eligible(columns: Columns, snapshot: Snapshot, request: Request) -> Eligibility:
+    """Return what the filters say, remembered while neither nodes nor readings change."""
+    key = id(request.spec)
+    known = columns.memo.get(key)
+    if known is not None and known[0] is request.spec and known[1] == (columns.revision, request.deployment):
+        return cast("Eligibility", known[2])
+    found = _eligible(columns, snapshot, request)
+    if len(columns.memo) >= MOST_REMEMBERED:
+        columns.memo.clear()
+    # The spec is kept, so that no other can have its id.
+    columns.memo[key] = (request.spec, (columns.revision, request.deployment), found)
+    return found
+
+
+def _eligible(columns: Columns, snapshot: Snapshot, request: Request) -> Eligibility:
+    nowhere = np.full(len(columns.class_of), NOWHERE, np.int64)
+    rows = refused_anywhere(snapshot, request)
+    if rows:
+        return Eligibility(index=nowhere, removed={}, rows=rows)
+    sorting = _Sorting(columns, snapshot, request.spec, nowhere)
+    if request.spec.devices:
+        sorting.by_node()
+        rows = tuple(unknown_pins(snapshot, request.spec))
+    else:
+        sorting.by_class()
+    return Eligibility(
+        terms=tuple(sorting.terms),
+        index=sorting.index,
+        removed={kind: np.concatenate(slots) for kind, slots in sorted(sorting.removed.items())},
+        rows=rows,
+        questions=tuple(sorted(sorting.questions)),
+    )
+
+
+class _Sorting:
+    """Nodes as they are sorted into terms and reasons."""
+
+    def __init__(self, columns: Columns, snapshot: Snapshot, spec: DeploymentSpec, index: Codes) -> None:
+        self.terms: list[Terms] = []
+        self.index = index
+        self.removed: dict[tuple[str, str], list[Codes]] = {}
+        self.questions: list[tuple[str, str]] = []
+        self._columns = columns
+        self._snapshot = snapshot
+        self._spec = spec
+        self._numbers: dict[object, int] = {}
+        self._codes, self._readings = columns.readings_at(spec.model.path)
+
+    def by_node(self) -> None:
+        """Look at the nodes that have pinned devices, one by one; the others are not pinned."""
+        others = []
+        for name, seat in self._columns.seats.items():
+            if pins_of(self._spec, name):
+                passing = Passing(seat.node, self._spec, self._snapshot)
+                passing.reading = self._readings[self._codes[seat.slot]]
+                self._sort(passing, np.array([seat.slot]), examined(passing))
+            else:
+                others.append(seat.slot)
+        if others:
+            self.removed.setdefault(("devices", "NOT_PINNED"), []).append(np.array(others))
+
+    def by_class(self) -> None:
+        """Look at one node of each class and answer about the path."""
+        classes = self._columns.class_of
+        passing_labels = self._labelled()
+        mixed = classes * len(self._readings) + self._codes
+        mixed[~passing_labels] = NOWHERE
+        for each in np.flatnonzero(np.bincount(mixed[mixed >= 0])):
+            number, code = divmod(int(each), len(self._readings))
+            passing = Passing(self._columns.classes[number], self._spec, self._snapshot)
+            passing.reading = self._readings[code]
+            self._sort(passing, np.flatnonzero(mixed == each), examined(passing, labels=False))
+
+    def _labelled(self) -> Mask:
+        passing = self._columns.class_of >= 0
+        wanted = self._spec.match_labels.items()
+        if not wanted:
+            return passing
+        wrong = [
+            seat.slot
+            for seat in self._columns.seats.values()
+            if any(seat.node.labels.get(key) != value for key, value in wanted)
+        ]
+        if wrong:
+            slots = np.array(wrong)
+            passing[slots] = False
+            self.removed.setdefault(("labels", "LABELS_DIFFER"), []).append(slots)
+        return passing
+
+    def _sort(self, passing: Passing, slots: Codes, row: Refusal | None) -> None:
+        if passing.asks:
+            chosen = set(slots.tolist())
+            path = self._spec.model.path
+            self.questions += [(name, path) for name, seat in self._columns.seats.items() if seat.slot in chosen]
+        if row is not None:
+            self.removed.setdefault((row.stage, row.reason), []).append(slots)
+            return
+        self.index[slots] = self._number(passing)
+
+    def _number(self, passed: Passing) -> int:
+        profile, reading = passed.profile, passed.reading or Reading()
+        assert profile is not None, "a node without a profile is removed"  # noqa: S101
+        digest = passed.node.profiles.get(profile.backend, "")
+        versions = tuple(sorted((framework, version.version) for framework, version in passed.versions.items()))
+        key = (digest, versions, reading)
+        if key not in self._numbers:
+            self._numbers[key] = len(self.terms)
+            self.terms.append(_terms(passed, reading))
+        return self._numbers[key]
+
+
+def _terms(passed: Passing, reading: Reading) -> Terms:
+    profile = passed.profile
+    assert profile is not None, "a node without a profile is removed"  # noqa: S101
+    needs = needs_of(reading.facts, profile, passed.parameters, passed.spec, passed.snapshot.peaks)
+    version: BackendVersion | None = next(iter(passed.versions.values()), None)
+    wish = Wish(
+        spec=passed.spec,
+        facts=reading.facts,
+        profile=profile,
+        version=version,
+        parameters=passed.parameters,
+        needs=needs,
+    )
+    return Terms(
+        profile=profile,
+        versions=passed.versions,
+        parameters=passed.parameters,
+        facts=reading.facts,
+        needs=needs,
+        demand=RULES[profile.rules](wish),
+    )

@@ -1,0 +1,35 @@
+"""Backends that take what the claim or the estimate says: one device, several, else host memory (B10)."""
+
+from __future__ import annotations
+
+from motorpool_controller.domain.sizes import GIB
+from motorpool_controller.scheduling.demand import Demand
+from motorpool_controller.scheduling.rules.parallel import wanted_devices
+from motorpool_controller.scheduling.rules.wish import Wish
+
+HOST_SHARE = 0.1
+LEAST_HOST = 2 * GIB
+"""Host memory beside a device: a tenth of the device's, at least this (B10)."""
+
+
+def demand(wish: Wish) -> Demand:
+    """Return what an instance asks for. Host memory by hand and none of a device means host memory alone."""
+    spec, needs = wish.spec, wish.needs
+    need = needs.device.upper
+    by_hand = spec.claim_memory_bytes
+    host_only = by_hand is not None and spec.claim_device_memory_bytes is None and not spec.devices
+    memory = None if need is None else max(int(HOST_SHARE * need), LEAST_HOST)
+    wanted, differ = wanted_devices(wish, None)
+    # Who claims device memory by hand wants a device, unless host memory is allowed by name.
+    on_host = spec.cpu_offloading or (spec.cpu_offloading is None and spec.claim_device_memory_bytes is None)
+    in_host = needs.host.upper if needs.host.upper is not None else need
+    return Demand(
+        need=need,
+        provenance=needs.device.provenance,
+        on_devices=not host_only,
+        world=wanted,
+        memory=by_hand if by_hand is not None else memory,
+        host=in_host,
+        host_wanted=on_host and not spec.devices,
+        faults=differ,
+    )
