@@ -6,8 +6,8 @@ other programs' use; claims that are not in use yet are about to take of it. Unk
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeGuard
 
@@ -61,8 +61,8 @@ class Ledger:
         self._device_usage: dict[Place, DeviceUsage] = {}
         self._unified: dict[str, frozenset[str]] = {}
         self._held: dict[Place, _Held] = {}
-        self._counts: Counter[Place] = Counter()
-        self._own_counts: defaultdict[str, Counter[Place]] = defaultdict(Counter)
+        self._counts: dict[Place, int] = {}
+        self._own_counts: defaultdict[str, dict[Place, int]] = defaultdict(dict)
         self._gangs: dict[tuple[str, str], set[str]] = {}
         if snapshot is not None:
             for node in snapshot.nodes.values():
@@ -190,12 +190,12 @@ class Ledger:
 
     def instances(self, node: str, device_id: str = "") -> int:
         """Return how many instances are on a node or device."""
-        return self._counts[node, device_id]
+        return self._counts.get((node, device_id), 0)
 
     def instances_of(self, deployment: str, node: str, device_id: str = "") -> int:
         """Return how many instances of one deployment are on a node or device."""
         own = self._own_counts.get(deployment)
-        return 0 if own is None else own[node, device_id]
+        return 0 if own is None else own.get((node, device_id), 0)
 
     def places_of(self, deployment: str) -> Mapping[Place, int]:
         """Return how many instances of a deployment are on each node and device that has any."""
@@ -228,15 +228,17 @@ class Ledger:
     def _count(self, instance: str, deployment: str, placement: Placement, by: int) -> None:
         """Count an instance once on each of its nodes and devices (A19)."""
         own = self._own_counts[deployment]
-        places = {(member.node, "") for member in placement.members}
-        places |= {(member.node, claim.device_id) for member in placement.members for claim in member.claim.devices}
-        for place in places:
+        for place in places_of(placement):
             for counts in (self._counts, own):
-                counts[place] += by
-                if not counts[place]:
+                count = counts.get(place, 0) + by
+                if count:
+                    counts[place] = count
+                else:
                     del counts[place]
         if not own:
             del self._own_counts[deployment]
+        if len(placement.members) == 1:
+            return
         nodes = {member.node for member in placement.members}
         for node in nodes if len(nodes) > 1 else ():
             gang = self._gangs.setdefault((node, placement.backend), set())
@@ -246,6 +248,13 @@ class Ledger:
                 gang.discard(instance)
                 if not gang:
                     del self._gangs[node, placement.backend]
+
+
+def places_of(placement: Placement) -> Iterable[Place]:
+    """Return the nodes and devices of a placement, each once (A19)."""
+    places = [(member.node, "") for member in placement.members]
+    places += [(member.node, claim.device_id) for member in placement.members for claim in member.claim.devices]
+    return dict.fromkeys(places)
 
 
 def is_size(size_bytes: int | None) -> TypeGuard[int]:

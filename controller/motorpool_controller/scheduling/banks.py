@@ -69,6 +69,7 @@ class Bank:
         self._free: Bytes = np.full((shape.width, 8), UNKNOWN, np.int64)
         self._totals: Bytes = np.zeros((shape.width, 8), np.int64)
         self._busy: Numbers = np.zeros((shape.width, 8), np.float64)
+        self._used: Mask = np.zeros((shape.width, 8), np.bool_)
         self._networked: Mask = np.zeros((shape.width, 8), np.bool_)
         self._slots: npt.NDArray[np.int64] = np.zeros(8, np.int64)
 
@@ -86,6 +87,11 @@ class Bank:
     def busy(self) -> Numbers:
         """How many instances there are, by device and node."""
         return self._busy[:, : self.size]
+
+    @property
+    def used(self) -> Mask:
+        """Whether there is an instance, by device and node."""
+        return self._used[:, : self.size]
 
     @property
     def networked(self) -> Mask:
@@ -123,7 +129,7 @@ class Bank:
             return
         self.seats[column] = last
         last.columns[self.shape] = column
-        for matrix in (self._free, self._totals, self._busy, self._networked):
+        for matrix in (self._free, self._totals, self._busy, self._used, self._networked):
             matrix[:, column] = matrix[:, self.size]
         self._slots[column] = self._slots[self.size]
 
@@ -133,13 +139,16 @@ class Bank:
         column = seat.columns[self.shape]
         left = ledger.device_left(seat.node, device) if fit else UNKNOWN
         self._free[row, column] = left
-        self._busy[row, column] = ledger.instances(seat.node.name, device.device_id)
+        busy = ledger.instances(seat.node.name, device.device_id)
+        self._busy[row, column] = busy
+        self._used[row, column] = busy > 0
 
     def _grow(self) -> None:
         more = ((0, 0), (0, self.size))
         self._free = np.pad(self._free, more, constant_values=UNKNOWN)
         self._totals = np.pad(self._totals, more)
         self._busy = np.pad(self._busy, more)
+        self._used = np.pad(self._used, more)
         self._networked = np.pad(self._networked, more)
         self._slots = np.pad(self._slots, (0, self.size))
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from motorpool_controller.domain.placement import Candidate, Placement
 from motorpool_controller.scheduling.banks import Numbers
 from motorpool_controller.scheduling.columns import Codes
-from motorpool_controller.scheduling.scorers import LOCALITY, MOST, NONE, Scorer, scorer, thousandths
+from motorpool_controller.scheduling.scorers import LOCALITY, MOST, Scorer, scorer
 from motorpool_controller.scheduling.selectors.batches import Batch, HostBatch
 from motorpool_controller.scheduling.selectors.several_nodes import Gang
 from motorpool_controller.scheduling.selectors.supply import Fleet
@@ -26,14 +26,19 @@ class Chosen:
     places: int = 0
 
 
+_RANKS = float(1 << 24)
+"""Scores and ranks of names are compared as one number: more nodes than this there are not."""
+
+_NEVER = -np.inf
+
+
 @dataclass(slots=True, eq=False)
 class _Ranked:
-    """Placements of one kind as they are taken off, best first. ``scores`` are in thousandths, by column."""
+    """Placements of one kind as they are taken off, best first: ``keys`` order them by score, then by name."""
 
-    scores: Codes
-    slots: Codes
+    keys: Numbers
     batch: Batch | HostBatch | Gang
-    devices: Codes | None = None
+    devices: Numbers | None = None
     taken: dict[int, set[int]] = field(default_factory=dict)
 
 
@@ -47,47 +52,48 @@ def chosen(
         return Chosen()
     judge = scorer(fleet.columns, fleet.request, led)
     local = _local(fleet)
-    ranked = [_of_batch(batch, judge, local) for batch in batches]
-    ranked += [
-        _Ranked(thousandths(_with_files(judge.host(batch), batch.slots, local)), batch.slots, batch) for batch in hosts
-    ]
-    ranked += [_of_gang(gang, judge, local) for gang in gangs]
+    rank = fleet.columns.rank
+    ranked = [_of_batch(batch, judge, local, rank) for batch in batches]
+    for host in hosts:
+        scores = _with_files(judge.host(host), host.slots, local)
+        ranked.append(_Ranked(np.rint(scores * 1000) * _RANKS - rank[host.slots], host))
+    ranked += [_of_gang(gang, judge, local, rank) for gang in gangs]
     candidates: list[Candidate] = []
     terms: list[Terms] = []
-    rank = fleet.columns.rank
     places = sum(batch.places for batch in batches) + len(gangs) + sum(len(batch.slots) for batch in hosts)
-    while len(candidates) < min(keep, places):
-        placement, score, own = _take(fleet, ranked, rank)
-        candidates.append(_candidate(fleet, placement, judge.name, score, local))
+    while len(candidates) < keep and (found := _take(fleet, ranked)) is not None:
+        placement, own = found
+        candidates.append(_candidate(fleet, placement, judge.name, local))
         terms.append(own)
     return Chosen(candidates=tuple(candidates), terms=tuple(terms), places=places)
 
 
-def _candidate(fleet: Fleet, placement: Placement, name: str, score: int, local: Numbers | None) -> Candidate:
-    points = score / 1000
-    scores = {name: points}
-    if local is not None:
-        slots = np.array([fleet.columns.seats[member.node].slot for member in placement.members])
-        files = float(local[slots].mean()) * LOCALITY * MOST / (MOST + LOCALITY)
-        scores = {name: round(points - files, 3), "locality": round(files, 3)}
-    return Candidate(placement=replace(placement, score=points), score=points, scores=scores)
+def _candidate(fleet: Fleet, placement: Placement, name: str, local: Numbers | None) -> Candidate:
+    points = placement.score
+    if local is None:
+        return Candidate(placement=placement, score=points, scores={name: points})
+    slots = np.array([fleet.columns.seats[member.node].slot for member in placement.members])
+    files = float(local[slots].mean()) * LOCALITY * MOST / (MOST + LOCALITY)
+    scores = {name: round(points - files, 3), "locality": round(files, 3)}
+    return Candidate(placement=placement, score=points, scores=scores)
 
 
-def _of_batch(batch: Batch, judge: Scorer, local: Numbers | None) -> _Ranked:
-    nodes, each = judge.batch(batch)
-    devices = None if each is None else thousandths(_with_files(each, batch.slots, local))
-    scores = np.where(batch.nodes, thousandths(_with_files(nodes, batch.slots, local)), NONE)
-    return _Ranked(scores, batch.slots, batch, devices)
+def _of_batch(batch: Batch, judge: Scorer, local: Numbers | None, rank: Codes) -> _Ranked:
+    nodes, devices = judge.batch(batch)
+    keys = np.rint(_with_files(nodes, batch.slots, local) * 1000)
+    keys *= _RANKS
+    keys -= rank[batch.slots]
+    keys[~batch.nodes] = _NEVER
+    return _Ranked(keys, batch, None if devices is None else _with_files(devices, batch.slots, local))
 
 
-def _of_gang(gang: Gang, judge: Scorer, local: Numbers | None) -> _Ranked:
+def _of_gang(gang: Gang, judge: Scorer, local: Numbers | None, rank: Codes) -> _Ranked:
     leader, column, _ = gang.parts[0]
-    slots = np.array([leader.bank.slots[column]])
-    score = np.array([judge.placement(gang.placement())])
+    score = judge.placement(gang.placement())
     if local is not None:
         members = np.array([supply.bank.slots[at] for supply, at, _ in gang.parts])
-        score = (score + LOCALITY * local[members].mean()) * MOST / (MOST + LOCALITY)
-    return _Ranked(thousandths(score), slots, gang)
+        score = (score + LOCALITY * float(local[members].mean())) * MOST / (MOST + LOCALITY)
+    return _Ranked(np.array([round(score * 1000) * _RANKS - float(rank[leader.bank.slots[column]])]), gang)
 
 
 def _with_files(scores: Numbers, slots: Codes, local: Numbers | None) -> Numbers:
@@ -107,46 +113,53 @@ def _local(fleet: Fleet) -> Numbers | None:
     return local
 
 
-def _take(fleet: Fleet, ranked: Sequence[_Ranked], rank: Codes) -> tuple[Placement, int, Terms]:
+def _take(fleet: Fleet, ranked: Sequence[_Ranked]) -> tuple[Placement, Terms] | None:
     """Take the best placement off: the highest score, then the first by name of node, then of devices."""
-    best = max(int(each.scores.max()) for each in ranked)
-    firsts: list[tuple[int, tuple[str, ...], int, int, Placement, list[int]]] = []
-    for number, each in enumerate(ranked):
-        ties = np.flatnonzero(each.scores == best)
-        if not len(ties):
-            continue
-        column = int(ties[np.argmin(rank[each.slots[ties]])])
-        placement, rows = _at(fleet, each, column, best)
-        ids = tuple(claim.device_id for claim in placement.members[0].claim.devices)
-        firsts.append((int(rank[each.slots[column]]), ids, number, column, placement, rows))
-    _, _, number, column, placement, rows = min(firsts, key=lambda first: first[:3])
-    each = ranked[number]
-    each.scores[column] = _next(each, column, rows)
+    columns = [int(each.keys.argmax()) for each in ranked]
+    keys = [float(each.keys[column]) for each, column in zip(ranked, columns, strict=True)]
+    best = max(keys)
+    if best == _NEVER:
+        return None
+    score = int(-(-best // _RANKS))
+    equal = [number for number, key in enumerate(keys) if key == best]
+    found = [(_at(fleet, ranked[number], columns[number], score), number) for number in equal]
+    (placement, rows), number = min(found, key=lambda each: _ids(each[0][0])) if len(found) > 1 else found[0]
+    each, column = ranked[number], columns[number]
+    each.keys[column] = _next(each, column, rows, score - best / _RANKS)
     terms = each.batch.terms if isinstance(each.batch, HostBatch | Gang) else each.batch.supply.terms
-    return placement, best, terms
+    return placement, terms
+
+
+def _ids(placement: Placement) -> tuple[str, ...]:
+    return tuple(claim.device_id for claim in placement.members[0].claim.devices)
 
 
 def _at(fleet: Fleet, each: _Ranked, column: int, score: int) -> tuple[Placement, list[int]]:
-    batch = each.batch
+    batch, points = each.batch, score / 1000
     if isinstance(batch, Gang):
-        return batch.placement(), []
+        return batch.placement(points), []
     if isinstance(batch, HostBatch):
-        return batch.placement(fleet.columns.name_at(int(batch.slots[column]))), []
+        return batch.placement(fleet.columns.name_at(int(batch.slots[column])), points), []
     if batch.count > 1:
-        return batch.placement(column, rows := batch.rows(column)), rows
-    open_rows = [int(row) for row in np.flatnonzero(batch.enough[:, column]) if row not in each.taken.get(column, ())]
-    rows = [row for row in open_rows if each.devices is None or each.devices[row, column] == score][:1]
-    return batch.placement(column, rows), rows
+        rows = batch.rows(column)
+        return batch.placement(column, rows, points), rows
+    taken = each.taken.get(column, ())
+    rows = [row for row in batch.enough[:, column].nonzero()[0].tolist() if row not in taken]
+    if each.devices is not None:
+        rows = [row for row in rows if round(float(each.devices[row, column]) * 1000) == score]
+    return batch.placement(column, rows[:1], points), rows[:1]
 
 
-def _next(each: _Ranked, column: int, rows: Sequence[int]) -> int:
-    """Return the score of a node's next placement: that of its next device, where one device is taken."""
+def _next(each: _Ranked, column: int, rows: Sequence[int], rank: float) -> float:
+    """Return the key of a node's next placement: that of its next device, where one device is taken."""
     batch = each.batch
     if not isinstance(batch, Batch) or batch.count > 1:
-        return NONE
+        return _NEVER
     taken = each.taken.setdefault(column, set())
     taken.update(rows)
-    left = [int(row) for row in np.flatnonzero(batch.enough[:, column]) if row not in taken]
+    left = [row for row in batch.enough[:, column].nonzero()[0].tolist() if row not in taken]
     if not left:
-        return NONE
-    return int(each.scores[column]) if each.devices is None else max(int(each.devices[row, column]) for row in left)
+        return _NEVER
+    if each.devices is None:
+        return float(each.keys[column])
+    return (max(round(float(each.devices[row, column]) * 1000) for row in left) - rank) * _RANKS

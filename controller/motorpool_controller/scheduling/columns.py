@@ -245,9 +245,9 @@ class Columns:
             seat = self.seats.get(member.node)
             if seat is None:
                 continue
-            unified = self.ledger.shared_by(member.node)
             touched = [claim.device_id for claim in member.claim.devices]
-            for device_id in {*touched, *unified}:
+            unified = self.ledger.shared_by(member.node)
+            for device_id in {*touched, *unified} if unified else touched:
                 self._refresh_device(seat, device_id)
             self._refresh_host(seat)
             if tally is not None:

@@ -21,9 +21,6 @@ MOST = 100.0
 LOCALITY = 5.0
 """Points for files that are there, beside the hundred of the placement (B13.2); the sum is scaled to a hundred."""
 
-NONE = -1
-"""The score of what is not feasible."""
-
 LEADER = 5.0
 """How often the leader's node counts where followers count once (B13.1)."""
 
@@ -36,15 +33,16 @@ class Spread:
     def __init__(self, columns: Columns, request: Request, slots: Iterable[tuple[Codes, Mask | None]]) -> None:
         self._columns = columns
         self._tally = columns.tally(request.deployment)
-        own: list[tuple[float, float]] = []
-        others: list[tuple[float, float]] = []
+        nodes = self._tally.nodes
+        own = []
+        others = []
         for here, feasible in slots:
-            mine = self._tally.nodes[here]
+            mine = nodes[here]
             strangers = columns.busy[here] - mine
-            own.append(_ends(mine, feasible))
-            others.append(_ends(strangers, feasible))
-        self._own = _within(own)
-        self._others = _within(others)
+            own.append(mine if feasible is None else mine[feasible])
+            others.append(strangers if feasible is None else strangers[feasible])
+        self._own = _ends(own)
+        self._others = _ends(others)
         self._fresh = self._own[0] == 0
 
     def of_nodes(self, slots: Codes) -> Numbers:
@@ -63,10 +61,10 @@ class Spread:
     def of_devices(self, batch: Batch) -> Numbers | None:
         """Return what devices are worth, 0 to 1, by row and column; None where each is worth 1."""
         bank = batch.supply.bank
+        if not (bank.used & batch.enough).any():
+            return None
         own = self._tally.devices.get(bank.shape)
         if own is None:
-            if not (bank.busy * batch.enough).any():
-                return None
             return 1 / (1 + 0.2 * bank.busy)
         own = own[:, : bank.size]
         return 1 / (1 + own + 0.2 * (bank.busy - own))
@@ -165,18 +163,12 @@ def scorer(columns: Columns, request: Request, slots: Sequence[tuple[Codes, Mask
     return Binpack(columns) if request.spec.strategy is Strategy.BINPACK else Spread(columns, request, slots)
 
 
-def thousandths(scores: Numbers) -> Codes:
-    """Return scores as they are compared."""
-    return cast("Codes", np.rint(np.clip(scores, 0.0, MOST) * 1000).astype(np.int64))
-
-
-def _ends(counts: Numbers, feasible: Mask | None) -> tuple[float, float]:
-    chosen = counts if feasible is None else counts[feasible]
-    return (float(chosen.min()), float(chosen.max())) if len(chosen) else (np.inf, -np.inf)
-
-
-def _within(ends: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    return min((least for least, _ in ends), default=0.0), max((most for _, most in ends), default=0.0)
+def _ends(counts: Sequence[Numbers]) -> tuple[float, float]:
+    """Return the least and the most; an empty part has neither."""
+    there = [each for each in counts if len(each)]
+    if not there:
+        return 0.0, 0.0
+    return min(float(each.min()) for each in there), max(float(each.max()) for each in there)
 
 
 def _inverse(counts: Numbers, least: float, most: float) -> Numbers:

@@ -45,7 +45,7 @@ class Terms:
         claims: tuple[tuple[str, Claim], ...],
         *,
         fraction: float | None = None,
-        overcommitted: bool = False,
+        score: float = 0.0,
     ) -> Placement:
         """Return the placement with these claims on these nodes, the first of which leads."""
         demand = self.demand
@@ -55,7 +55,7 @@ class Terms:
             backend=self.profile.backend,
             backend_version=self.versions[framework].version,
             offloaded_layers=None if demand.layers is None else 0 if framework == CPU else demand.layers,
-            overcommitted=overcommitted,
+            score=score,
             context_length=self.needs.context_length,
             parallel=self.needs.parallel,
             memory_fraction=fraction,

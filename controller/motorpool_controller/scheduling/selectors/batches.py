@@ -73,7 +73,7 @@ class Batch:
             return supply.demand.each_of(self.count)
         return supply.each or int(int(supply.bank.totals[row, column]) * supply.fraction)
 
-    def placement(self, column: int, rows: Sequence[int]) -> Placement:
+    def placement(self, column: int, rows: Sequence[int], score: float = 0.0) -> Placement:
         """Return the placement on these devices of a node."""
         supply = self.supply
         seat = supply.bank.seats[column]
@@ -84,6 +84,7 @@ class Batch:
             supply.bank.shape.framework,
             ((seat.node.name, Claim(memory_bytes=memory, devices=claims)),),
             fraction=supply.fraction or None,
+            score=score,
         )
 
 
@@ -95,6 +96,6 @@ class HostBatch:
     slots: Codes
     needed: int
 
-    def placement(self, node: str) -> Placement:
+    def placement(self, node: str, score: float = 0.0) -> Placement:
         """Return the placement on a node."""
-        return self.terms.placement(CPU, ((node, Claim(memory_bytes=self.needed)),))
+        return self.terms.placement(CPU, ((node, Claim(memory_bytes=self.needed)),), score=score)

@@ -28,7 +28,7 @@ class Gang:
     parts: tuple[tuple[Supply, int, tuple[int, ...]], ...]
     each: int
 
-    def placement(self) -> Placement:
+    def placement(self, score: float = 0.0) -> Placement:
         """Return the placement."""
         claims = []
         for supply, column, rows in self.parts:
@@ -41,7 +41,7 @@ class Gang:
             )
             memory = supply.demand.memory_of(sum(part.memory_bytes for part in parts))
             claims.append((seat.node.name, Claim(memory_bytes=memory, devices=parts)))
-        return self.terms.placement(self.framework, tuple(claims), fraction=self.fraction or None)
+        return self.terms.placement(self.framework, tuple(claims), fraction=self.fraction or None, score=score)
 
 
 @dataclass(slots=True, eq=False)
