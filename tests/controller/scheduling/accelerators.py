@@ -66,11 +66,11 @@ BACKENDS: Mapping[str, Profile] = {
 }
 
 
-def cards(count: int, gib: int = 80, framework: str = "cuda", **changes: Any) -> list[Device]:
+def cards(count: int, gib: int = 80, framework: str = "cuda", *, prefix: str = "GPU", **changes: Any) -> list[Device]:
     """Cards of one kind, GPU-0, GPU-1 …"""
     return [
         device(
-            f"{changes.pop('prefix', 'GPU')}-{index}" if "prefix" in changes else f"GPU-{index}",
+            f"{prefix}-{index}",
             memory=gib * GIB,
             index=index,
             framework=framework,
