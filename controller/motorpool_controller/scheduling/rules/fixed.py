@@ -22,7 +22,8 @@ def demand(wish: Wish) -> Demand:
     wanted, differ = wanted_devices(wish, None)
     # Who claims device memory by hand wants a device, unless host memory is allowed by name.
     on_host = spec.cpu_offloading or (spec.cpu_offloading is None and spec.claim_device_memory_bytes is None)
-    in_host = needs.host.upper if needs.host.upper is not None else need
+    given = by_hand is None and spec.claim_device_memory_bytes is not None
+    in_host = need if given or needs.host.upper is None else needs.host.upper
     return Demand(
         need=need,
         provenance=needs.device.provenance,
