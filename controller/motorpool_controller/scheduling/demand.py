@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from motorpool_controller.estimation.offload import Offload
+
 Share = Callable[[str, int], float]
 """The fraction of a device that is taken, by its framework and size in bytes; 0 where backends take none."""
 
@@ -50,6 +52,9 @@ class Demand:
     ``memory`` bytes of each node's host memory go with it, and ``memory_ratio`` times what it claims of the devices
     there. ``host`` is what it needs of host memory if it runs without a device, as it
     may if ``host_wanted``; None where it is unknown.
+
+    Where layers lie on devices, ``offload`` answers for any number of ``layers``: ``all_layers`` and ``some_layers``
+    tell what is allowed, ``layers_wanted`` how many have to be there, ``ratios`` how the user divides them.
     """
 
     need: int | None
@@ -76,6 +81,11 @@ class Demand:
     host: int | None = None
     host_wanted: bool = False
     layers: int | None = None
+    offload: Offload | None = None
+    layers_wanted: int | None = None
+    all_layers: bool = False
+    some_layers: bool = False
+    ratios: tuple[float, ...] = ()
     faults: tuple[Fault, ...] = ()
     notes: tuple[str, ...] = ()
 

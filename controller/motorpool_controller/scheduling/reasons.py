@@ -115,6 +115,8 @@ def _one_device(fleet: Fleet, supply: Supply, kinds: Kinds) -> None:
     known = (bank.free >= 0) & supply.nodes
     if supply.pins is not None:
         known &= supply.pins
+    if supply.floor:  # other sizes take another fraction
+        known &= bank.totals == supply.floor
     if supply.fraction:
         short = known & ~supply.enough
         takes = np.maximum(np.ceil(bank.totals * supply.fraction).astype(np.int64), 1)

@@ -12,7 +12,9 @@ from motorpool_controller.scheduling.choice import Chosen, chosen
 from motorpool_controller.scheduling.columns import Columns
 from motorpool_controller.scheduling.eligibility import Eligibility, eligible
 from motorpool_controller.scheduling.reasons import refusals
+from motorpool_controller.scheduling.selectors.batches import Batch
 from motorpool_controller.scheduling.selectors.host_memory import in_host_memory
+from motorpool_controller.scheduling.selectors.layers import all_layers, some_layers
 from motorpool_controller.scheduling.selectors.one_node import on_one_device, on_several_devices
 from motorpool_controller.scheduling.selectors.overcommit import overcommitted
 from motorpool_controller.scheduling.selectors.several_nodes import on_several_nodes
@@ -151,10 +153,16 @@ def _decided(fleet: Fleet, snapshot: Snapshot, keep: int, *, rows: bool) -> Verd
 def _best(fleet: Fleet, keep: int) -> Chosen:
     """Return the best placements of the first strategy that has any (B6.4, B9.3)."""
     supplies = list(fleet.supplies())
-    if batches := on_one_device(fleet, supplies) or on_several_devices(fleet, supplies):
+    batches: Sequence[Batch] = on_one_device(fleet, supplies) or [
+        *on_several_devices(fleet, supplies),
+        *all_layers(fleet, supplies),
+    ]
+    if batches:
         return chosen(fleet, batches, [], [], keep)
     if gangs := on_several_nodes(fleet):
         return chosen(fleet, [], gangs, [], keep)
+    if parts := some_layers(fleet, supplies):
+        return chosen(fleet, parts, [], [], keep)
     if hosts := in_host_memory(fleet):
         return chosen(fleet, [], [], hosts, keep)
     beyond = overcommitted(fleet)

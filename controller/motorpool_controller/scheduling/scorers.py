@@ -110,23 +110,13 @@ class Binpack:
 
     def batch(self, batch: Batch) -> tuple[Numbers, Numbers | None]:
         """Return the score of each node's best placement, and that of each device where there is one for each."""
-        supply, demand = batch.supply, batch.supply.demand
-        claims: Numbers | int = supply.each or demand.each_of(batch.count)
-        if supply.fraction and not supply.each:
-            claims = supply.shares.astype(np.float64)
+        claims, memory = batch.claims_and_memory()
         with np.errstate(divide="ignore", invalid="ignore"):
-            filled = np.where(batch.enough, MOST * claims / supply.bank.free, 0.0)
+            filled = np.where(batch.enough, MOST * claims / batch.supply.bank.free, 0.0)
         if batch.count == 1:
-            memory = (demand.memory or 0) + np.asarray(demand.memory_ratio * np.asarray(claims)).astype(np.int64)
             scores = (self._host(batch.slots, memory) + 2 * filled) / 3
             return np.where(batch.enough, scores, -1.0).max(axis=0), scores
-        order = batch.order[: batch.count]
-        most = np.take_along_axis(filled, order, axis=0).max(axis=0)
-        if supply.fraction and not supply.each:
-            claimed = np.take_along_axis(supply.shares, order, axis=0).sum(axis=0)
-        else:
-            claimed = np.full(supply.bank.size, batch.count * int(cast("int", claims)))
-        memory = (demand.memory or 0) + (demand.memory_ratio * claimed).astype(np.int64)
+        most = np.take_along_axis(filled, batch.order[: batch.count], axis=0).max(axis=0)
         return (self._host(batch.slots, memory) + 2 * most) / 3, None
 
     def host(self, batch: HostBatch) -> Numbers:

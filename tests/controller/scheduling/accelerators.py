@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from motorpool_controller.domain.fleet import BackendVersion, Device, MemoryModel, Node, NodeUsage, Profile
+from motorpool_controller.domain.fleet import BackendVersion, Device, MemoryModel, Node, NodeUsage, Option, Profile
 from motorpool_controller.domain.sizes import GIB
 from motorpool_controller.domain.workload import Instance
 from motorpool_controller.scheduling.snapshot import Reading, Request, Snapshot
 from motorpool_formats.facts import ModelFacts
-from tests.controller.fleets import PATH, device, node, request, usage
+from tests.controller.fleets import OPTIONS, PATH, device, node, request, usage
 
 VENDORS = {"cuda": "nvidia", "rocm": "amd", "cann": "ascend"}
 
@@ -39,6 +39,32 @@ QWEN3_32B = ModelFacts(
 )
 
 
+LLAMA_70B = ModelFacts(
+    format="gguf",
+    files=("llama-3.3-70b.Q4_K_M.gguf",),
+    file_bytes=42_520_395_584,
+    digest="sha256:llama-70b",
+    name="Llama 3.3 70B",
+    architecture="llama",
+    categories=("llm",),
+    quantization="Q4_K_M",
+    chat_template=True,
+    parameters=70_553_706_560,
+    weight_bytes=42_520_395_584,
+    layer_bytes=(513_802_240,) * 80,
+    nonlayer_bytes=42_520_395_584 - 80 * 513_802_240,
+    layers=80,
+    hidden_size=8192,
+    feed_forward=28_672,
+    heads=64,
+    kv_heads=8,
+    key_length=128,
+    value_length=128,
+    vocab_size=128_256,
+    context_length=131_072,
+)
+
+
 def backend(name: str, **changes: Any) -> Profile:
     """A backend that takes a fraction, on every make of card."""
     made = Profile(
@@ -58,11 +84,21 @@ def backend(name: str, **changes: Any) -> Profile:
             cpu=True,
             versions=(BackendVersion(version="1.0", frameworks=("cpu", *VENDORS)),),
         )
+    if name == "gguf":
+        made = replace(
+            made,
+            memory_model=MemoryModel.LAYERS,
+            distributed_styles=(),
+            formats=("gguf",),
+            cpu=True,
+            options=(*OPTIONS, Option(name="tensor-split", aliases=("ts",), meaning="tensor_split")),
+            versions=(BackendVersion(version="1.0", frameworks=("cpu", *VENDORS)),),
+        )
     return replace(made, **changes)
 
 
 BACKENDS: Mapping[str, Profile] = {
-    name: backend(name) for name in ("vllm", "sglang", "mindie", "generic_fraction", "fixed")
+    name: backend(name) for name in ("vllm", "sglang", "mindie", "generic_fraction", "fixed", "gguf")
 }
 
 

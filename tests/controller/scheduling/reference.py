@@ -6,9 +6,10 @@ so are the filters' answers about one node.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import floor
+from math import ceil, floor
 
 from motorpool_controller.domain.fleet import Device, Health, MemoryKind, Node
 from motorpool_controller.domain.placement import Placement
@@ -60,6 +61,10 @@ class Reference:
             for name, instance in snapshot.instances.items()
             if name != request.name and instance.placement is not None
         }
+        self.on_node: dict[str, list[tuple[str, Placement, InstanceState]]] = {}
+        for standing in self.placements.values():
+            for member in {member.node for member in standing[1].members}:
+                self.on_node.setdefault(member, []).append(standing)
         self.offers: dict[str, tuple[Passing, Demand]] = {}
         for name, node in snapshot.nodes.items():
             passing = Passing(node, request.spec, snapshot)
@@ -68,7 +73,13 @@ class Reference:
 
     def places(self) -> dict[Place, float]:
         """All places of the first strategy that has any, with their scores."""
-        for strategy in (self.one_device, self.several_devices, self.several_nodes, self.host_memory):
+        for strategy in (
+            self.one_device,
+            self.several_devices,
+            self.several_nodes,
+            self.some_layers,
+            self.host_memory,
+        ):
             found = list(strategy())
             if found:
                 return self.scored(found)
@@ -97,7 +108,7 @@ class Reference:
         if used is None or free is None:
             return None
         held = unloaded = 0
-        for _, placement, state in self.placements.values():
+        for _, placement, state in self.on_node.get(node.name, ()):
             for member in placement.members:
                 if member.node != node.name:
                     continue
@@ -146,7 +157,7 @@ class Reference:
     def one_device(self) -> Iterator[Place]:
         """B6.5, B9.4, B10."""
         for name, demand in self._asking():
-            if demand.world not in {None, 1}:
+            if demand.world not in {None, 1} or demand.ratios or demand.layers_wanted is not None:
                 continue
             for framework, devices in self.groups(name):
                 for device, left in devices:
@@ -160,6 +171,8 @@ class Reference:
         """B6.6, B7.2, B8.5, B10: as few as possible on each node, and in all where rules say so."""
         found: list[tuple[int, bool, Place]] = []
         for name, demand in self._asking():
+            if demand.offload is not None and demand.all_layers:
+                found += [(len(place.parts[0][2]), True, place) for place in self._divided(name, demand.offload.layers)]
             if not demand.several:
                 continue
             for framework, devices in self.groups(name):
@@ -196,6 +209,59 @@ class Reference:
                 place = self._gang(framework, alike)
                 if place is not None:
                     yield place
+
+    def some_layers(self) -> Iterator[Place]:
+        """B9.7: the most layers that fit anywhere, on each node with the fewest devices; or as many as asked for."""
+        by_layers: dict[int, list[Place]] = {}
+        for name, demand in self._asking():
+            if demand.offload is None or not demand.some_layers:
+                continue
+            wanted = demand.layers_wanted
+            for layers in [wanted] if wanted else range(demand.offload.layers - 1, 0, -1):
+                places = [*self._on_one(name, layers)] or [*self._divided(name, layers)]
+                if places:
+                    by_layers.setdefault(layers, []).extend(places)
+                    break
+        yield from by_layers[max(by_layers)] if by_layers else ()
+
+    def _on_one(self, name: str, layers: int) -> Iterator[Place]:
+        passing, demand = self.offers[name]
+        assert demand.offload is not None
+        split = demand.offload.split(layers)
+        if demand.ratios or demand.world not in {None, 1}:
+            return
+        for framework, devices in self.groups(name):
+            for device, left in devices:
+                if left >= split.devices[0].total:
+                    yield from self._held(passing.node, framework, split.host.total, [(device, split.devices[0].total)])
+
+    def _divided(self, name: str, layers: int) -> Iterator[Place]:
+        """The fewest devices of each kind that hold so many layers, those with most left first."""
+        passing, demand = self.offers[name]
+        assert demand.offload is not None
+        for framework, devices in self.groups(name):
+            for count in range(2, len(devices) + 1):
+                if count != (len(demand.ratios) or demand.world or count):
+                    continue
+                most = sorted(devices, key=lambda each: (-each[1], each[0].device_id))[:count]
+                most.sort(key=lambda each: each[0].device_id)
+                weights = demand.ratios or [left for _, left in most]
+                reached = [sum(weights[:number]) for number in range(count + 1)]
+                ends = [min(ceil(round(part * layers / sum(weights), 6)), layers) for part in reached]
+                counts = [after - before for before, after in itertools.pairwise(ends)]
+                split = demand.offload.split(layers, counts)
+                claims = [(device, part.total) for (device, _), part in zip(most, split.devices, strict=True)]
+                fits = all(part.total <= left for (_, left), part in zip(most, split.devices, strict=True))
+                places = list(self._held(passing.node, framework, split.host.total, claims)) if fits else []
+                if all(counts) and places:
+                    yield from places
+                    break
+
+    def _held(self, node: Node, framework: str, memory: int, claims: list[tuple[Device, int]]) -> Iterator[Place]:
+        unified = claims[0][0].memory_kind is MemoryKind.UNIFIED
+        host = self.left(node, None)
+        if host is not None and host >= memory + (sum(size for _, size in claims) if unified else 0):
+            yield Place(framework, None, ((node.name, memory, tuple((d.device_id, size) for d, size in claims)),))
 
     def host_memory(self) -> Iterator[Place]:
         """B9.8, B10."""
@@ -361,7 +427,7 @@ class Reference:
             and profile is not None
             and placement.backend == profile.backend
             and name in {member.node for member in placement.members}
-            for _, placement, _ in self.placements.values()
+            for _, placement, _ in self.on_node.get(name, ())
         )
 
     # --- scores ---
@@ -379,7 +445,7 @@ class Reference:
                 and (not device_id or device_id in {claim.device_id for claim in member.claim.devices})
                 for member in placement.members
             )
-            for deployment, placement, _ in self.placements.values()
+            for deployment, placement, _ in self.on_node.get(node, ())
             if not own or deployment == self.request.deployment
         )
 

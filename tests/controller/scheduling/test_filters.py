@@ -53,7 +53,7 @@ def test_a_node_that_may_not_is_a_row(changes: dict[str, Any], stage: str, reaso
         ({"backend_version": "9"}, "VERSION_MISSING"),
         ({"parameters": ("--port", "1")}, "PARAMETER_INVALID"),
         ({"cpu_offloading": False}, "NO_DEVICE"),
-        ({"parameters": ("-ngl", "10")}, "PARTIAL_OFFLOAD_NOT_SERVED_YET"),
+        ({"parameters": ("-ngl", "10")}, "NO_DEVICE"),
         ({"parameters": ("-ngl", "99")}, "NO_DEVICE"),
         ({"speculative": Speculative(algorithm="ngram")}, "NOT_SERVED_YET"),
     ],

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from motorpool_controller.domain.fleet import Link, Reserved
+from motorpool_controller.domain.fleet import Link, Profile, Reserved
 from motorpool_controller.domain.placement import Refusal
 from motorpool_controller.domain.sizes import GIB
 from motorpool_controller.domain.workload import ExtendedKvCache, Strategy
@@ -302,8 +303,8 @@ def test_mindie_takes_its_fraction_from_parameter_then_environment_then_default(
     early = replace(early, versions=(replace(early.versions[0], version="2.0.RC1"),))
     late = replace(early, versions=(replace(early.versions[0], version="2.3.0"),))
 
-    def taken(profile: object, *parameters: str, **changes: object) -> tuple[float | None, int]:
-        snapshot = fleet(npus, backends={"mindie": profile})  # type: ignore[dict-item]  # profiles
+    def taken(profile: Profile, *parameters: str, **changes: Any) -> tuple[float | None, int]:
+        snapshot = fleet(npus, backends={"mindie": profile})
         plan = schedule(snapshot, [wish(10, *parameters, backend="mindie", **changes)])
         placement = plan.placements[CHAT]
         return placement.memory_fraction, placement.members[0].claim.memory_bytes

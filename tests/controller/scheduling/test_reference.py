@@ -26,7 +26,7 @@ from motorpool_controller.scheduling.columns import Columns
 from motorpool_controller.scheduling.scheduler import _plan, explain, schedule
 from motorpool_controller.scheduling.snapshot import Request, Snapshot
 from tests.controller.fleets import NOW, device, placed
-from tests.controller.scheduling.accelerators import QWEN3_32B, VENDORS, fleet, machine, wish
+from tests.controller.scheduling.accelerators import LLAMA_70B, QWEN3_32B, VENDORS, fleet, machine, wish
 from tests.controller.scheduling.reference import Reference, as_place
 
 _Thing = TypeVar("_Thing")
@@ -368,3 +368,64 @@ def test_rows_say_what_recomputing_says(case: tuple[Snapshot, Request]) -> None:
             assert card is not None
             assert row.available is not None
             assert row.available <= (card.memory_bytes or 0)
+
+
+@st.composite
+def layered(draw: st.DrawFn) -> tuple[Snapshot, Request]:
+    """A fleet and a GGUF model of 40 GiB that its devices may hold in whole, in part or not at all."""
+    tidy = draw(st.booleans())
+    shrink = draw(st.sampled_from([1, 4, 8]))
+    every = [
+        machine(
+            f"n{number}",
+            [
+                replace(card, memory_bytes=card.memory_bytes and (card.memory_bytes // shrink or card.memory_bytes))
+                for card in draw(devices(tidy=tidy))
+            ],
+            memory=draw(st.sampled_from([512 * GIB, 512 * GIB, 20 * GIB, 8 * GIB])),
+        )
+        for number in range(draw(st.integers(1, 4)))
+    ]
+    instances = [
+        replace(
+            placed(
+                f"{each.name[6:]}-{card.device_id.lower()}",
+                on=each.name[6:],
+                memory=int((card.memory_bytes or 0) * draw(SHARE)),
+                device_id=card.device_id,
+            ),
+            deployment=draw(st.sampled_from(["deployments/chat", "deployments/x"])),
+        )
+        for each in every
+        for card in each.devices
+        if 0 < (card.memory_bytes or 0) < 1 << 50 and draw(RARELY)
+    ]
+    parameters = draw(
+        st.sampled_from([(), (), (), ("-ngl", "20"), ("-ngl", "all"), ("-ts", "3,1"), ("-c", "65536"), ("-ngl", "0")])
+    )
+    everything = [f"{node.name}/devices/{card.device_id}" for node in every for card in node.devices if card.device_id]
+    pins = tuple(everything[:3]) if draw(RARELY) else ()
+    request = wish(
+        0,
+        *parameters,
+        backend="gguf",
+        strategy=draw(st.sampled_from(list(Strategy))),
+        cpu_offloading=draw(st.sampled_from([None, True, False])),
+        devices=pins,
+        devices_per_instance=draw(st.sampled_from([0, 0, 0, 2])) if len(pins) > 1 or not pins else 0,
+    )
+    return fleet(*every, facts=LLAMA_70B, instances=instances), request
+
+
+@given(layered())
+def test_layers_lie_where_the_reference_puts_them(case: tuple[Snapshot, Request]) -> None:
+    """
+    All layers on one device, on the fewest of a node, the most that fit anywhere, or host memory: the same places and
+    scores as the slow selector finds (B9.3 to B9.8).
+    """
+    snapshot, request = case
+    expected = Reference(snapshot, request).places()
+    verdict = _plan(snapshot, [request], Columns.of(snapshot), 10_000, rows=True).verdicts[request.name]
+
+    assert expected == {as_place(candidate.placement): candidate.score for candidate in verdict.candidates}
+    assert verdict.placement is not None or verdict.refusals

@@ -47,7 +47,7 @@ def test_a_device_too_small_leaves_host_memory_and_its_row() -> None:
     """
     The model runs on the processors, and the explanation still names the device that was short.
     """
-    verdict = explain(snapshot(node(devices=[device(memory=900 * MIB)])), request())
+    verdict = explain(snapshot(node(devices=[device(memory=500 * MIB)])), request())
 
     assert verdict.placement is not None
     assert verdict.placement.framework == "cpu"

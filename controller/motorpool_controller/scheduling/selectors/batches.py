@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from motorpool_controller.domain.placement import Claim, DeviceClaim, Placement
-from motorpool_controller.scheduling.banks import Mask
+from motorpool_controller.scheduling.banks import Bytes, Mask
 from motorpool_controller.scheduling.columns import Codes
 from motorpool_controller.scheduling.selectors.links import linked
 from motorpool_controller.scheduling.selectors.supply import Supply
@@ -72,6 +72,19 @@ class Batch:
         if not supply.fraction:
             return supply.demand.each_of(self.count)
         return supply.each or int(int(supply.bank.totals[row, column]) * supply.fraction)
+
+    def claims_and_memory(self) -> tuple[Bytes, Codes]:
+        """Return what each device would give, and the host memory beside it: of one device by row, else by column."""
+        supply, demand = self.supply, self.supply.demand
+        size = supply.bank.free.shape
+        if supply.fraction and not supply.each:
+            claims = supply.shares
+        else:
+            claims = np.full(size, supply.each or demand.each_of(self.count), np.int64)
+        claimed = claims
+        if self.count > 1:
+            claimed = np.take_along_axis(claims, self.order[: self.count], axis=0).sum(axis=0)
+        return claims, (demand.memory or 0) + (demand.memory_ratio * claimed).astype(np.int64)
 
     def placement(self, column: int, rows: Sequence[int], score: float = 0.0) -> Placement:
         """Return the placement on these devices of a node."""

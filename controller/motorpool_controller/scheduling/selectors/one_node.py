@@ -17,7 +17,7 @@ def on_one_device(fleet: Fleet, supplies: Iterable[Supply]) -> list[Batch]:
     for supply in supplies:
         demand, bank = supply.demand, supply.bank
         need = demand.need or 0
-        if demand.world not in {None, 1}:
+        if demand.world not in {None, 1} or demand.ratios or demand.layers_wanted is not None:
             continue
         enough = supply.enough
         if not supply.fraction:
