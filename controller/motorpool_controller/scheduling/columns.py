@@ -150,7 +150,8 @@ class Columns:
         for shape, devices in shapes_of(node).items():
             bank = self.banks.get(shape)
             if bank is None:
-                bank = self.banks[shape] = Bank(shape)
+                bank = Bank(shape)
+                self.banks = dict(sorted({**self.banks, shape: bank}.items()))
             bank.append(seat, devices)
         self._class[seat.slot] = self._class_id(node)
         self._changed()

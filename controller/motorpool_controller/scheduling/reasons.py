@@ -33,8 +33,11 @@ from motorpool_controller.scheduling.snapshot import Snapshot
 from motorpool_controller.scheduling.terms import CPU, Terms
 
 
-def refusals(fleet: Fleet, snapshot: Snapshot) -> tuple[Refusal, ...]:
-    """Return the folded rows of every place that a request was refused, filter by filter and strategy by strategy."""
+def refusals(fleet: Fleet, snapshot: Snapshot, *, fits: bool) -> tuple[Refusal, ...]:
+    """Return the folded rows of every place that a request was refused, filter by filter and strategy by strategy.
+
+    Why several nodes do not hold it together is told only where nothing ``fits``.
+    """
     kinds = Kinds(fleet.columns)
     _by_filters(fleet, snapshot, kinds)
     for number, terms in enumerate(fleet.eligibility.terms):
@@ -45,7 +48,7 @@ def refusals(fleet: Fleet, snapshot: Snapshot) -> tuple[Refusal, ...]:
         _one_device(fleet, supply, kinds)
         _several_devices(fleet, supply, kinds)
     _pins(fleet, kinds)
-    for row in nodes_short(fleet):
+    for row in () if fits else nodes_short(fleet):
         kinds.add(row)
     _host_memory(fleet, kinds)
     return kinds.folded() or (_nothing(fleet),)

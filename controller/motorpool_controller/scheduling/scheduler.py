@@ -139,7 +139,7 @@ def _decided(fleet: Fleet, snapshot: Snapshot, keep: int, *, rows: bool) -> Verd
     return Verdict(
         request=fleet.request,
         placement=placement,
-        refusals=refusals(fleet, snapshot) if rows or placement is None else (),
+        refusals=refusals(fleet, snapshot, fits=placement is not None) if rows or placement is None else (),
         candidates=best.candidates,
         places=best.places,
         estimate=None if terms is None else terms.estimate(framework),
