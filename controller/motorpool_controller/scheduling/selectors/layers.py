@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
 from motorpool_controller.domain.placement import Claim, DeviceClaim, Placement
-from motorpool_controller.estimation.offload import Offload
+from motorpool_controller.estimation.offload import DEVICE_RUNTIME_BYTES, Offload
 from motorpool_controller.scheduling.banks import Bytes, Mask
 from motorpool_controller.scheduling.columns import Codes
 from motorpool_controller.scheduling.selectors.batches import Batch
@@ -67,7 +67,7 @@ def all_layers(fleet: Fleet, supplies: Iterable[Supply]) -> list[LayersBatch]:
         offload = supply.demand.offload
         if offload is None or not supply.demand.all_layers:
             continue
-        found += _divided(fleet, supply, offload, offload.layers)
+        found += _divided(fleet, _Room(supply), offload, offload.layers)
     fewest = min((batch.count for batch in found), default=0)
     return [batch for batch in found if batch.count == fewest]
 
@@ -80,9 +80,9 @@ def some_layers(fleet: Fleet, supplies: Iterable[Supply]) -> list[LayersBatch]:
         demand, offload = supply.demand, supply.demand.offload
         if offload is None or not demand.some_layers:
             continue
-        wanted = demand.layers_wanted
-        for layers in [wanted] if wanted is not None else range(_bound(supply, offload), max(best - 1, 0), -1):
-            batches = list(_at(fleet, supply, offload, layers))
+        wanted, room = demand.layers_wanted, _Room(supply)
+        for layers in [wanted] if wanted is not None else range(_bound(room, offload), max(best - 1, 0), -1):
+            batches = list(_at(fleet, room, offload, layers))
             if batches:
                 found += batches
                 best = max(best, layers)
@@ -90,8 +90,37 @@ def some_layers(fleet: Fleet, supplies: Iterable[Supply]) -> list[LayersBatch]:
     return [batch for batch in found if batch.layers == best]
 
 
-def _at(fleet: Fleet, supply: Supply, offload: Offload, layers: int) -> Iterator[LayersBatch]:
+class _Room:
+    """What is left on each node's devices, those with most left first; ``sums`` by how many of them are taken."""
+
+    def __init__(self, supply: Supply) -> None:
+        self.supply = supply
+        self.free: Bytes = np.where(supply.enough, supply.bank.free, 0)
+        order = np.argsort(-self.free, axis=0, kind="stable")
+        self.place = np.argsort(order, axis=0, kind="stable")
+        self.sums: Bytes = np.cumsum(np.take_along_axis(self.free, order, axis=0), axis=0)
+        self.numbers: Codes = np.add.reduce(self.free > 0, axis=0, dtype=np.int64)
+
+    def most(self, count: int) -> int:
+        """Return the most that so many devices of a node have left together."""
+        return int(np.where(self.supply.nodes, self.sums[count - 1], 0).max(initial=0))
+
+
+@lru_cache(maxsize=256)
+def _held(offload: Offload) -> tuple[int, ...]:
+    """Return what each number of layers takes in weights and caches, wherever they lie."""
+    parts = [offload.split(layers).devices[0] for layers in range(offload.layers + 1)]
+    return tuple(part.weights + part.cache for part in parts)
+
+
+def _least(offload: Offload, layers: int, count: int) -> int:
+    """Return what so many layers take on so many devices at the least: of these only the last may have no buffer."""
+    return _held(offload)[layers] + count * DEVICE_RUNTIME_BYTES + (count - 1) * offload.compute
+
+
+def _at(fleet: Fleet, room: _Room, offload: Offload, layers: int) -> Iterator[LayersBatch]:
     """Yield the placements of so many layers, each node with the fewest devices that hold them."""
+    supply = room.supply
     taken = np.zeros(supply.bank.size, np.bool_)
     if not supply.demand.ratios and supply.demand.world in {None, 1}:
         split = offload.split(layers)
@@ -102,38 +131,33 @@ def _at(fleet: Fleet, supply: Supply, offload: Offload, layers: int) -> Iterator
             size = supply.bank.size
             claims = np.where(enough, split.devices[0].total, 0)
             yield LayersBatch(supply, nodes, enough, 1, layers, claims, np.full(size, split.host.total))
-    yield from _divided(fleet, supply, offload, layers, taken)
+    yield from _divided(fleet, room, offload, layers, taken)
 
 
-def _bound(supply: Supply, offload: Offload) -> int:
+def _bound(room: _Room, offload: Offload) -> int:
     """Return a number of layers, less than all, above which no node can have any."""
-    rooms = np.where(supply.enough, supply.bank.free, 0).sum(axis=0)[supply.nodes]
-    most = int(rooms.max()) if len(rooms) else 0
-    for layers in range(offload.layers - 1, 0, -1):
-        part = offload.split(layers).devices[0]
-        if part.weights + part.cache <= most:
-            return layers
-    return 0
+    rooms = [room.most(count) for count in range(1, min(room.supply.bank.shape.width, MOST_DEVICES) + 1)]
+    beside = [_least(offload, 0, count) for count in range(1, len(rooms) + 1)]
+    most = max(room - least for room, least in zip(rooms, beside, strict=True))
+    held = _held(offload)
+    return next((layers for layers in range(offload.layers - 1, 0, -1) if held[layers] - held[0] <= most), 0)
 
 
 def _divided(
-    fleet: Fleet, supply: Supply, offload: Offload, layers: int, taken: Mask | None = None
+    fleet: Fleet, room: _Room, offload: Offload, layers: int, taken: Mask | None = None
 ) -> Iterator[LayersBatch]:
     """Yield the placements on two devices of a node and more, by what is left of each, or as the user divides it."""
+    supply, free = room.supply, room.free
     bank, demand = supply.bank, supply.demand
     taken = np.zeros(bank.size, np.bool_) if taken is None else taken.copy()
-    free = np.where(supply.enough, bank.free, 0)
-    order = np.argsort(-free, axis=0, kind="stable")
-    place = np.argsort(order, axis=0, kind="stable")
-    part = offload.split(layers).devices[0]
-    held = part.weights + part.cache
     known: dict[tuple[int, ...], tuple[tuple[int, ...], int]] = {}
     for count in _numbers(supply):
-        chosen = (place < count) & (free > 0)
-        nodes = supply.nodes & ~taken & (chosen.sum(axis=0) == count) & (np.where(chosen, free, 0).sum(axis=0) >= held)
+        least = _least(offload, layers, count)
+        nodes = supply.nodes & ~taken & (room.numbers >= count) & (room.sums[count - 1] >= least)
         columns = np.flatnonzero(nodes)
         if not len(columns):
             continue
+        chosen = (room.place < count) & (free > 0)
         counts = _counts(np.where(chosen, free, 0)[:, columns], chosen[:, columns], layers, demand.ratios)
         claims, memory, fits = _claimed(offload, layers, counts, chosen[:, columns], known)
         fits &= (claims <= free[:, columns]).all(axis=0)
@@ -190,15 +214,21 @@ def _claimed(
     claims: Bytes = np.zeros(counts.shape, np.int64)
     memory: Codes = np.zeros(counts.shape[1], np.int64)
     fits: Mask = np.asarray(((counts > 0) | ~chosen).all(axis=0))
-    for column in np.flatnonzero(fits):
-        rows = np.flatnonzero(chosen[:, column])
-        pattern = tuple(counts[rows, column].tolist())
+    # Columns whose devices get as many layers are one pattern: they are compared as rows of bytes.
+    able = np.flatnonzero(fits)
+    layout = np.ascontiguousarray(counts[:, able].T.astype(np.int32))
+    keys = layout.view(np.dtype((np.void, layout.dtype.itemsize * layout.shape[1]))).ravel()
+    _, firsts, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    for number, first in enumerate(firsts.tolist()):
+        alike = able[inverse == number]
+        rows = np.flatnonzero(layout[first])
+        pattern = tuple(layout[first][rows].tolist())
         if pattern not in known:
             split = offload.split(layers, pattern)
             known[pattern] = (tuple(part.total for part in split.devices), split.host.total)
         parts, host = known[pattern]
-        claims[rows, column] = parts
-        memory[column] = host
+        claims[np.ix_(rows, alike)] = np.array(parts)[:, None]
+        memory[alike] = host
     return claims, memory, fits
 
 
