@@ -494,7 +494,7 @@ class Reference:
     def _demand(self, passing: Passing) -> Demand:
         profile, reading = passing.profile, passing.reading or Reading()
         assert profile is not None
-        needs = needs_of(reading.facts, profile, passing.parameters, passing.spec)
+        needs = needs_of(reading.facts, profile, passing.parameters, passing.spec, self.snapshot.peaks)
         version = next(iter(passing.versions.values()), None)
         return RULES[profile.rules](
             Wish(
