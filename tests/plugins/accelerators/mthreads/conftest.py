@@ -1,0 +1,28 @@
+"""A made-up MTML."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.plugins.accelerators.harness.machine import FakeLibrary, compile_library
+
+SOURCE = Path(__file__).with_name("fake_mtml.c")
+
+
+@pytest.fixture(scope="session", name="compiled")
+def make_compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library of a driver of today."""
+    return compile_library(SOURCE, tmp_path_factory.mktemp("mtml") / "libmtml.so.2")
+
+
+@pytest.fixture(scope="session", name="old_compiled")
+def make_old_compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library of an old driver."""
+    without = ("mtmlDeviceGetMtLinkSpec", "mtmlDeviceGetGpuPath", "mtmlLibraryInitSystem", "mtmlDeviceGetPowerUsage")
+    return compile_library(SOURCE, tmp_path_factory.mktemp("old-mtml") / "libmtml.so", without=without)
+
+
+@pytest.fixture(name="mtml")
+def make_mtml(tmp_path: Path, compiled: Path) -> FakeLibrary:
+    """The library in a folder of the test's own."""
+    return FakeLibrary(tmp_path / "mtml", compiled)
