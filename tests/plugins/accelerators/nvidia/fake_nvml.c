@@ -1,31 +1,21 @@
-/* A libnvidia-ml.so.1 for tests. Its cards stand in the file "scenario" beside the library and are read again at every
- * call, so that a test can change memory, load and health while an agent runs.
+/* A libnvidia-ml.so.1 for tests, from a live scenario (../harness/scenario.h); with -DIXML a libixml.so, Iluvatar's, which
+ * has NVML's functions under their names and a few of its own.
  *
  * Signatures, struct layouts and return codes are those of nvml.h as nvidia-ml-py 13.615.71 (pynvml.py) declares them:
  * c_nvmlMemory_t, c_nvmlMemory_v2_t (version 0x02000028), nvmlPciInfo_t, c_nvmlUtilization_t, c_nvmlProcessInfo_v2_t,
  * c_nvmlFieldValue_t. _Static_assert below holds them to their sizes and offsets on 64-bit Linux.
  *
- * A scenario is lines of a word and the rest of the line. Lines after "card" are of that card, after "partition" of
- * that partition of it:
- *   driver 580.95.05 | cuda 13000 | init CODE | hang FUNCTION | segfault FUNCTION
+ *   driver 580.95.05 | cuda 13000 | init CODE
  *   card UUID | partition UUID | hole (a number of a partition that is not there any more)
  *   name TEXT | bus DOMAIN:BUS:DEVICE | total MIB | reserved MIB | used MIB | util PERCENT | temperature C | power MW
  *   capability MAJOR MINOR | architecture N | mig 0|1 | gpu_instance N | process PID MIB|? | graphics PID MIB|?
- *   ecc N | remap PENDING FAILED | retire 0|1 | link UUID|switch | speed MBPS
+ *   minor N | health MASK (IXML) | ecc N | remap PENDING FAILED | retire 0|1 | link UUID|switch | speed MBPS
  *   fault WORD CODE (that question is answered so; WORD "all" for every one but "handle", which is for getting hold of it)
  * -DOLD_DRIVER leaves out what a driver of 2019 does not have.
  */
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <limits.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
+#define SECTIONS "card partition hole"
+#include "scenario.h"
 
-#define API __attribute__((visibility("default")))
 enum {
     SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7,
     DRIVER_NOT_LOADED = 9, GPU_IS_LOST = 15, ARGUMENT_VERSION_MISMATCH = 25
@@ -66,18 +56,16 @@ _Static_assert(sizeof(nvmlFieldValue_t) == 40 && offsetof(nvmlFieldValue_t, valu
 #define MOST_ITEMS 40
 
 typedef struct { unsigned pid; unsigned long long bytes; int graphics; } Process;
-typedef struct { char word[24]; int code; } Refusal;
 typedef struct {
     char uuid[96], name[96], bus[32];
     unsigned long long total, reserved, used;
-    unsigned util, temperature, power, architecture, mig, gpu_instance, ecc, pending, failed, retire, speed;
-    int major, minor, hole;
+    int section;
+    unsigned util, temperature, power, minor, architecture, mig, gpu_instance, ecc, pending, failed, retire, speed;
+    int major, minor_version, hole;
     Process processes[MOST_ITEMS];
     int process_count;
     char links[MOST_ITEMS][96];
     int link_count;
-    Refusal refusals[MOST_ITEMS];
-    int refusal_count;
 } Part;
 typedef struct { Part self, partitions[MOST_PARTITIONS]; int partition_count; } Card;
 /* What the binding holds is a pointer into this table; it stays valid whatever becomes of the card. */
@@ -88,97 +76,54 @@ static Handle handles[MOST_CARDS][MOST_PARTITIONS + 1];
 static int sessions;
 static Card cards[MOST_CARDS];
 static int card_count, init_code, cuda;
-static char driver[80], hangs[96], crashes[96];
+static char driver[80];
 
-static void read_scenario(void)
+static void read_part(Part *part, int section)
 {
-    card_count = 0;
-    init_code = SUCCESS;
-    cuda = 12040;
-    strcpy(driver, "550.54.15");
-    hangs[0] = crashes[0] = 0;
-    Dl_info library;
-    char path[PATH_MAX];
-    FILE *file = NULL;
-    if (dladdr((void *)read_scenario, &library)) {
-        snprintf(path, sizeof path, "%s", library.dli_fname);
-        char *slash = strrchr(path, '/');
-        snprintf(slash ? slash + 1 : path, sizeof path - (slash ? (size_t)(slash + 1 - path) : 0), "scenario");
-        file = fopen(path, "r");
-    }
-    if (!file) {
-        init_code = DRIVER_NOT_LOADED;
-        return;
-    }
-    char line[256], word[64], rest[160];
-    Card *card = NULL;
-    Part *part = NULL;
-    while (fgets(line, sizeof line, file)) {
-        rest[0] = 0;
-        if (sscanf(line, "%63s %159[^\n]", word, rest) < 1) continue;
-#define IS(text) (!strcmp(word, text))
-#define NUMBER(field) ((field) = strtoul(rest, NULL, 10))
-        if (IS("driver")) snprintf(driver, sizeof driver, "%.79s", rest);
-        else if (IS("cuda")) cuda = atoi(rest);
-        else if (IS("init")) init_code = atoi(rest);
-        else if (IS("hang")) snprintf(hangs, sizeof hangs, "%.95s", rest);
-        else if (IS("segfault")) snprintf(crashes, sizeof crashes, "%.95s", rest);
-        else if (IS("card") && card_count < MOST_CARDS) {
-            card = &cards[card_count++];
-            memset(card, 0, sizeof *card);
-            part = &card->self;
-            snprintf(part->uuid, sizeof part->uuid, "%.95s", rest);
-        } else if (!card) continue;
-        else if ((IS("partition") || IS("hole")) && card->partition_count < MOST_PARTITIONS) {
-            part = &card->partitions[card->partition_count++];
-            memset(part, 0, sizeof *part);
-            part->hole = IS("hole");
-            snprintf(part->uuid, sizeof part->uuid, "%.95s", rest);
-        }
-        else if (IS("name")) snprintf(part->name, sizeof part->name, "%.95s", rest);
-        else if (IS("bus")) snprintf(part->bus, sizeof part->bus, "%.31s", rest);
-        else if (IS("total")) part->total = strtoull(rest, NULL, 10) << 20;
-        else if (IS("reserved")) part->reserved = strtoull(rest, NULL, 10) << 20;
-        else if (IS("used")) part->used = strtoull(rest, NULL, 10) << 20;
-        else if (IS("util")) NUMBER(part->util);
-        else if (IS("temperature")) NUMBER(part->temperature);
-        else if (IS("power")) NUMBER(part->power);
-        else if (IS("capability")) sscanf(rest, "%d %d", &part->major, &part->minor);
-        else if (IS("architecture")) NUMBER(part->architecture);
-        else if (IS("mig")) NUMBER(part->mig);
-        else if (IS("gpu_instance")) NUMBER(part->gpu_instance);
-        else if (IS("ecc")) NUMBER(part->ecc);
-        else if (IS("remap")) sscanf(rest, "%u %u", &part->pending, &part->failed);
-        else if (IS("retire")) NUMBER(part->retire);
-        else if (IS("speed")) NUMBER(part->speed);
-        else if (IS("link") && part->link_count < MOST_ITEMS) snprintf(part->links[part->link_count++], 96, "%.95s", rest);
-        else if (IS("fault") && part->refusal_count < MOST_ITEMS) {
-            Refusal *refusal = &part->refusals[part->refusal_count++];
-            sscanf(rest, "%23s %d", refusal->word, &refusal->code);
-        } else if ((IS("process") || IS("graphics")) && part->process_count < MOST_ITEMS) {
+    const char *line;
+    memset(part, 0, sizeof *part);
+    part->section = section;
+    part->hole = scenario_is(section, "hole");
+    snprintf(part->uuid, sizeof part->uuid, "%.95s", scenario_sections[section].id);
+    snprintf(part->name, sizeof part->name, "%.95s", scenario_text(section, "name", ""));
+    snprintf(part->bus, sizeof part->bus, "%.31s", scenario_text(section, "bus", ""));
+#define SIZE(field) part->field = (unsigned long long)scenario_number(section, #field, 0) << 20
+#define NUMBER(field) part->field = (unsigned)scenario_number(section, #field, 0)
+    SIZE(total), SIZE(reserved), SIZE(used);
+    NUMBER(util), NUMBER(temperature), NUMBER(power), NUMBER(minor), NUMBER(architecture), NUMBER(mig), NUMBER(gpu_instance);
+    NUMBER(ecc), NUMBER(retire), NUMBER(speed);
+    sscanf(scenario_text(section, "capability", "0 0"), "%d %d", &part->major, &part->minor_version);
+    sscanf(scenario_text(section, "remap", "0 0"), "%u %u", &part->pending, &part->failed);
+    while (part->link_count < MOST_ITEMS && (line = scenario_nth(section, "link", part->link_count)))
+        snprintf(part->links[part->link_count++], 96, "%.95s", line);
+    for (int graphics = 0; graphics < 2; graphics++)
+        for (int n = 0; part->process_count < MOST_ITEMS && (line = scenario_nth(section, graphics ? "graphics" : "process", n)); n++) {
             Process *process = &part->processes[part->process_count++];
             char bytes[32] = "?";
-            sscanf(rest, "%u %31s", &process->pid, bytes);
+            sscanf(line, "%u %31s", &process->pid, bytes);
             process->bytes = *bytes == '?' ? ~0ull : strtoull(bytes, NULL, 10) << 20;
-            process->graphics = IS("graphics");
+            process->graphics = graphics;
         }
-    }
-    fclose(file);
 }
 
 static nvmlReturn_t enter(const char *function)
 {
-    read_scenario();
-    if (!strcmp(crashes, function)) *(volatile int *)0 = 1;
-    while (!strcmp(hangs, function)) pause();
+    scenario_enter(function);
+    card_count = 0;
+    init_code = scenario_is_missing ? DRIVER_NOT_LOADED : (int)scenario_number(0, "init", SUCCESS);
+    cuda = (int)scenario_number(0, "cuda", 12040);
+    snprintf(driver, sizeof driver, "%.79s", scenario_text(0, "driver", "550.54.15"));
+    for (int section = 1; section < scenario_section_count; section++) {
+        Card *card = card_count ? &cards[card_count - 1] : NULL;
+        if (scenario_is(section, "card") && card_count < MOST_CARDS) {
+            card = &cards[card_count++];
+            card->partition_count = 0;
+            read_part(&card->self, section);
+        } else if (card && card->partition_count < MOST_PARTITIONS) {
+            read_part(&card->partitions[card->partition_count++], section);
+        }
+    }
     return sessions ? SUCCESS : UNINITIALIZED;
-}
-
-static nvmlReturn_t refusal_of(const Part *part, const char *word)
-{
-    for (int i = 0; i < part->refusal_count; i++)
-        if (!strcmp(part->refusals[i].word, word) || !strcmp(part->refusals[i].word, "all")) return part->refusals[i].code;
-    return SUCCESS;
 }
 
 static nvmlReturn_t locate(nvmlDevice_t device, const char *word, Part **part)
@@ -188,14 +133,18 @@ static nvmlReturn_t locate(nvmlDevice_t device, const char *word, Part **part)
     Card *card = &cards[device->card];
     if (device->partition > card->partition_count) return NOT_FOUND;
     *part = device->partition ? &card->partitions[device->partition - 1] : &card->self;
-    return refusal_of(*part, word);
+    return scenario_fault((*part)->section, word);
 }
 
 static nvmlReturn_t handle_of(int card, int partition, nvmlDevice_t *device)
 {
     const Part *part = partition ? &cards[card].partitions[partition - 1] : &cards[card].self;
-    for (int i = 0; i < part->refusal_count; i++)
-        if (!strcmp(part->refusals[i].word, "handle")) return part->refusals[i].code;
+    const char *rest;
+    char word[32];
+    int code;
+    /* "all" is every question but this: getting hold of a card is none. */
+    for (int n = 0; (rest = scenario_nth(part->section, "fault", n)); n++)
+        if (sscanf(rest, "%31s %d", word, &code) == 2 && !strcmp(word, "handle")) return code;
     handles[card][partition] = (Handle){card, partition};
     *device = &handles[card][partition];
     return SUCCESS;
@@ -267,6 +216,13 @@ API nvmlReturn_t nvmlDeviceGetName(nvmlDevice_t device, char *name, unsigned len
     return copy(name, length, part->name);
 }
 
+API nvmlReturn_t nvmlDeviceGetMinorNumber(nvmlDevice_t device, unsigned *number)
+{
+    FIND("minor");
+    *number = part->minor;
+    return SUCCESS;
+}
+
 API nvmlReturn_t nvmlDeviceGetPciInfo_v3(nvmlDevice_t device, nvmlPciInfo_t *pci)
 {
     FIND("bus");
@@ -311,7 +267,7 @@ API nvmlReturn_t nvmlDeviceGetCudaComputeCapability(nvmlDevice_t device, int *ma
 {
     FIND("capability");
     *major = part->major;
-    *minor = part->minor;
+    *minor = part->minor_version;
     return SUCCESS;
 }
 
@@ -452,6 +408,18 @@ API nvmlReturn_t nvmlDeviceGetGpuInstanceId(nvmlDevice_t device, unsigned *id)
 {
     FIND("gpu_instance");
     *id = part->gpu_instance;
+    return SUCCESS;
+}
+#endif
+
+#ifdef IXML
+API nvmlReturn_t nvmlInit_v2(void) { return nvmlInitWithFlags(0); }
+
+/* ixmlDeviceGetHealth of Deep-Spark/go-ixml's ixml.h. */
+API nvmlReturn_t ixmlDeviceGetHealth(nvmlDevice_t device, unsigned long long *health)
+{
+    FIND("health");
+    *health = (unsigned long long)scenario_number(part->section, "health", 0);
     return SUCCESS;
 }
 #endif
