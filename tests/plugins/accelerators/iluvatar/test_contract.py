@@ -1,0 +1,33 @@
+"""The plugin holds to what every accelerator plugin must."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from motorpool_sdk import AcceleratorPlugin
+from motorpool_sdk.testing import AcceleratorContract
+from tests.plugins.accelerators.conftest import StartChild
+from tests.plugins.accelerators.harness.machine import FakeLibrary
+from tests.plugins.accelerators.iluvatar.cards import cards
+
+
+class TestIluvatar(AcceleratorContract):
+    package = "motorpool_iluvatar"
+
+    @pytest.fixture(autouse=True)
+    def _machine(self, ixml: FakeLibrary, child: StartChild) -> None:
+        ixml.show(cards(8))
+        self._child, self._folder = child, ixml.folder
+
+    _child: StartChild
+    _folder: Path
+
+    def accelerator(self) -> AcceleratorPlugin:
+        """The plugin anew, on eight made-up cards."""
+        return self._child(self.package, self._folder)
+
+    def test_the_recording_has_devices(self) -> None:
+        """The contract was not held on nothing."""
+        assert 8 == len(self.devices())
