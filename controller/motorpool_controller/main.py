@@ -41,6 +41,7 @@ from motorpool_controller.services.models import ModelService
 from motorpool_controller.services.nodes import NodeService
 from motorpool_controller.services.notify import notify
 from motorpool_controller.services.offline import as_json, as_text, inspect_offline
+from motorpool_controller.services.offline_plans import plan_of_files
 from motorpool_controller.services.roles import Role
 from motorpool_controller.services.server import ListenError, Server
 from motorpool_controller.services.tokens import TokenService, make_token
@@ -151,9 +152,7 @@ def run(
 
 @app.command()
 def inspect(
-    source: Annotated[
-        str, typer.Argument(help="/path on this machine, hf:OWNER/NAME[:FILE][@REVISION], ms:OWNER/NAME.")
-    ],
+    source: Annotated[str, typer.Argument(help="/path here, hf:OWNER/NAME[:FILE][@REVISION], ms:OWNER/NAME.")],
     json: Annotated[bool, typer.Option("--json", help="Print it as `motorpool model inspect -o json` does.")] = False,
     data_dir: DataDir = None,
     config_file: ConfigFile = None,
@@ -162,6 +161,17 @@ def inspect(
     with _faults():
         found = inspect_offline(source, _settings(data_dir, config_file))
     typer.echo(as_json(found) if json else as_text(found))
+
+
+@app.command()
+def plan(
+    fleet: Annotated[Path, typer.Option(help="JSON with nodes, backends and instances.")],
+    deployment: Annotated[Path, typer.Option(help="JSON of a deployment, with its model's facts.")],
+    output: Annotated[str, typer.Option("--output", "-o", help="text or json.")] = "text",
+) -> None:
+    """Say where a deployment would go in a fleet on file, and why not elsewhere; without a server or a network."""
+    with _faults():
+        typer.echo(plan_of_files(fleet, deployment, output))
 
 
 @tokens_app.command("create")

@@ -95,10 +95,12 @@ def schedule(snapshot: Snapshot, requests: Sequence[Request], columns: Columns |
     return _plan(snapshot, requests, Columns.of(snapshot) if columns is None else columns, WITH_RUNNER_UP, rows=False)
 
 
-def explain(snapshot: Snapshot, request: Request, columns: Columns | None = None) -> Verdict:
-    """Return the verdict on one request: the same computation, with all its rows and more of its candidates."""
+def explain(
+    snapshot: Snapshot, request: Request, columns: Columns | None = None, *, most: int = MOST_CANDIDATES
+) -> Verdict:
+    """Return the verdict on one request: the same computation, with all its rows and ``most`` of its candidates."""
     columns = Columns.of(snapshot) if columns is None else columns
-    return _plan(snapshot, [request], columns, MOST_CANDIDATES, rows=True).verdicts[request.name]
+    return _plan(snapshot, [request], columns, most, rows=True).verdicts[request.name]
 
 
 def _plan(snapshot: Snapshot, requests: Sequence[Request], columns: Columns, keep: int, *, rows: bool) -> Plan:
