@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from motorpool_controller.catalog.budget import Budget, Spent, paying
 from motorpool_controller.catalog.cache import Entry, FactsCache, Key
 from motorpool_controller.catalog.hub import Hub
+from motorpool_controller.catalog.threads import spread
 from motorpool_controller.domain.errors import DomainError, NotFoundError, PreconditionError, UnavailableError
 from motorpool_controller.domain.names import shown
 from motorpool_controller.domain.workload import ModelSource, SourceKind
@@ -142,7 +143,7 @@ class Catalog:
             self._cache.put(named, Entry(commit=commit))
             kept = self._cache.get(replace(key, commit=commit))
             if kept is None or kept.facts is None:
-                kept = Entry(facts=read_folder(found.folder, source.file))
+                kept = Entry(facts=read_folder(found.folder, source.file, spread=spread))
                 self._cache.put(replace(key, commit=commit), kept)
         if kept.facts is None:
             raise AssertionError("facts were read")

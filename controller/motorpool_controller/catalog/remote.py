@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextvars
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +9,7 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Self
 
+from motorpool_controller.catalog.threads import begun
 from motorpool_formats.places import MAX_FILES
 
 FIRST_BYTES = 128 << 10
@@ -27,7 +27,7 @@ Fetch = Callable[[str, int, int], bytes]
 
 
 class RemoteFolder:
-    """One revision of a repository."""
+    """One revision of a repository. Its files may be opened by several threads at once."""
 
     def __init__(self, name: str, sizes: Mapping[str, int], fetch: Fetch) -> None:
         self._name = name
@@ -35,6 +35,8 @@ class RemoteFolder:
         self._sizes = {file: sizes[file] for file in shown[:MAX_FILES]}
         self._fetch = fetch
         self._heads: dict[str, Future[bytes]] = {}
+        self._opened: set[str] = set()
+        self._opening = threading.Lock()
 
     @property
     def name(self) -> str:
@@ -50,10 +52,12 @@ class RemoteFolder:
         size = self._sizes.get(name)
         if size is None:
             raise FileNotFoundError(f"{name} is not in {self._name}")
-        for part in self._following(name):
-            if part not in self._heads:
-                self._heads[part] = self._begin(part)
-        head = self._heads.pop(name, None)
+        with self._opening:
+            self._opened.add(name)
+            for part in self._following(name):
+                if part not in self._heads and part not in self._opened:
+                    self._heads[part] = self._begin(part)
+            head = self._heads.pop(name, None)
         return RemoteFile(name, size, self._fetch, b"" if head is None else head.result())
 
     def _following(self, name: str) -> Sequence[str]:
@@ -65,18 +69,8 @@ class RemoteFolder:
         return parts[at + 1 : at + 1 + AHEAD_FILES]
 
     def _begin(self, name: str) -> Future[bytes]:
-        """Fetch a file's beginning in a thread of its own: a daemon, which ends with its request or the process."""
-        head: Future[bytes] = Future()
-
-        def work() -> None:
-            try:
-                head.set_result(self._fetch(name, 0, min(FIRST_BYTES, self._sizes[name])))
-            except Exception as error:  # noqa: BLE001  # raised again where the file is opened
-                head.set_exception(error)
-
-        # The budget comes along with the context.
-        threading.Thread(target=contextvars.copy_context().run, args=(work,), name="look-ahead", daemon=True).start()
-        return head
+        """Begin to fetch a file's beginning."""
+        return begun(lambda: self._fetch(name, 0, min(FIRST_BYTES, self._sizes[name])), "look-ahead")
 
 
 class RemoteFile:
