@@ -152,14 +152,15 @@ def run(
 
 @app.command()
 def inspect(
-    source: Annotated[str, typer.Argument(help="/path here, hf:OWNER/NAME[:FILE][@REVISION], ms:OWNER/NAME.")],
+    source: Annotated[str, typer.Argument(help="/path[:FILE] here, hf:OWNER/NAME[:FILE][@REVISION], ms:OWNER/NAME.")],
+    parameters: Annotated[list[str] | None, typer.Argument(help="After `--`: the engine's, to estimate with.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print it as `motorpool model inspect -o json` does.")] = False,
     data_dir: DataDir = None,
     config_file: ConfigFile = None,
 ) -> None:
     """Say what a model's headers say and what it needs, without a controller; of a path also without a network."""
     with _faults():
-        found = inspect_offline(source, _settings(data_dir, config_file))
+        found = inspect_offline(source, _settings(data_dir, config_file), parameters or ())
     typer.echo(as_json(found) if json else as_text(found))
 
 

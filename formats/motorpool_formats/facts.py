@@ -52,6 +52,9 @@ class RoleBytes:
     other: int = 0
 
 
+PROJECTOR = "projector"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Companion:
     """A file beside the model that an engine loads with it. ``kind``: projector, draft or adapter."""
@@ -149,3 +152,8 @@ class ModelFacts:
     """Of ``layer_bytes``, the part that is experts."""
     companions: tuple[Companion, ...] = ()
     components: tuple[Component, ...] = ()
+
+    @property
+    def projectors(self) -> tuple[Companion, ...]:
+        """The projectors among the companions; the first is the one to load where nobody names another."""
+        return tuple(companion for companion in self.companions if companion.kind == PROJECTOR)

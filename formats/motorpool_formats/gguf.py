@@ -22,7 +22,7 @@ from motorpool_formats.gguf_bounds import (
     MAX_TENSOR_NAME_BYTES,
     Allowance,
 )
-from motorpool_formats.places import ByteSource
+from motorpool_formats.protocols import ByteSource
 from motorpool_formats.window import Window
 
 VERSIONS = (2, 3)

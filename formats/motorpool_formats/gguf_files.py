@@ -12,12 +12,12 @@ from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
 from motorpool_formats.errors import FormatError, ModelIncompleteError, ModelNotFoundError, shown
-from motorpool_formats.facts import Companion, ModelFacts
+from motorpool_formats.facts import PROJECTOR, Companion, ModelFacts
 from motorpool_formats.gguf import Header, read_header
 from motorpool_formats.gguf_bounds import Allowance
 from motorpool_formats.gguf_model import model_facts
-from motorpool_formats.places import Folder
 from motorpool_formats.projector import Projector, projector_of
+from motorpool_formats.protocols import Folder
 from motorpool_formats.shards import check_shards, shard_count, shard_names
 
 SUFFIX = ".gguf"
@@ -57,7 +57,7 @@ def choose(folder: str, files: Mapping[str, int], pattern: str) -> str:
 
 
 def read_file(folder: Folder, name: str) -> ModelFacts:
-    """Return the facts of one file, its other parts, and the one projector in the folder that was made for it.
+    """Return the facts of one file, its other parts, and the projectors in the folder that were made for it.
 
     The folder may hold many models: what does not fit this one, or cannot be read, belongs to another.
     """
@@ -66,16 +66,17 @@ def read_file(folder: Folder, name: str) -> ModelFacts:
     facts = model_facts(headers)
     if facts.categories == ("projector",):
         return facts
+    found: list[Projector] = []
     for candidate in _projectors(folder.files(), name, PROJECTORS):
         with suppress(FormatError):
             projector = projector_of(_read(folder, candidate, allowance))
             if projector is not None and projector.width is not None and projector.width == facts.hidden_size:
-                return _with(facts, projector)
-    return facts
+                found.append(projector)
+    return _with(facts, found)
 
 
 def read_one_of(folder: Folder, files: Mapping[str, int], pattern: str, projector: str) -> ModelFacts:
-    """Return the facts of a repository's model with its projector: the most precise that fits it."""
+    """Return the facts of a repository's model with the projectors that fit it, the most precise one first."""
     allowance = Allowance()
     name = choose(folder.name, files, pattern)
     facts = model_facts(_read_parts(folder, name, allowance))
@@ -88,14 +89,20 @@ def read_one_of(folder: Folder, files: Mapping[str, int], pattern: str, projecto
             f"no projector in it is called {shown(projector)}",
             f"name one of them: {_listed(_projectors(files, name, PROJECTORS))}",
         )
-    # Old projectors tell another width and work: where none fits, the most precise is still the one to load.
-    chosen: Projector | None = None
+    found: list[Projector] = []
+    fitting: list[Projector] = []
     for candidate in candidates:
-        found = projector_of(_read(folder, candidate, allowance))
-        if found is not None and found.fits(facts.hidden_size):
-            return _with(facts, found)
-        chosen = chosen or found
-    return facts if chosen is None else _with(facts, chosen)
+        try:
+            read = projector_of(_read(folder, candidate, allowance))
+        except FormatError:
+            if fitting:  # it is one that somebody might name, and not the one that is loaded
+                continue
+            raise
+        if read is not None:
+            found.append(read)
+            fitting += [read] if read.fits(facts.hidden_size) else []
+    # Old projectors tell another width and work: where none fits, the most precise is still the one to load.
+    return _with(facts, fitting or found)
 
 
 def _read_parts(folder: Folder, name: str, allowance: Allowance) -> Sequence[Header]:
@@ -120,19 +127,23 @@ def _read(folder: Folder, name: str, allowance: Allowance) -> Header:
         return read_header(source, allowance)
 
 
-def _with(facts: ModelFacts, projector: Projector) -> ModelFacts:
+def _with(facts: ModelFacts, projectors: Sequence[Projector]) -> ModelFacts:
+    """Return the facts with projectors as companions; the first is the one that is loaded."""
+    if not projectors:
+        return facts
     return replace(
         facts,
-        vision_heads=projector.vision_heads,
-        audio_heads=projector.audio_heads,
-        companions=(
+        vision_heads=projectors[0].vision_heads,
+        audio_heads=projectors[0].audio_heads,
+        companions=tuple(
             Companion(
-                kind="projector",
+                kind=PROJECTOR,
                 file=projector.file,
                 file_bytes=projector.file_bytes,
                 weight_bytes=projector.weight_bytes,
                 heads=projector.vision_heads if projector.vision_heads is not None else projector.audio_heads,
-            ),
+            )
+            for projector in projectors
         ),
     )
 

@@ -1,17 +1,16 @@
-"""Where a model's files lie: a folder of this machine, or anything else that can list and read ranges of files.
-
-Readers know these two protocols and nothing of disks or hubs, so that one reader serves both.
-"""
+"""Where a model's files lie on this machine, as readers see a folder and a file anywhere."""
 
 from __future__ import annotations
 
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
+
+from motorpool_formats.protocols import ByteSource, Folder
 
 MAX_FILES = 10_000
 """Files of one folder that are looked at; a model has at most some hundred."""
@@ -20,33 +19,15 @@ MAX_DEPTH = 3
 """Folders below the model's own; a pipeline's components and tokenizers lie one or two down."""
 
 
-class ByteSource(Protocol):
-    """One file, read by ranges. Blocks; raises OSError or a FormatError where it cannot be read."""
+def place_of(path: Path) -> tuple[Path, str]:
+    """Return where a path leads on this machine, and the pattern that follows a folder after its last colon.
 
-    @property
-    def name(self) -> str:
-        """Its name inside its folder, with forward slashes."""
-
-    @property
-    def size(self) -> int:
-        """Its bytes in all."""
-
-    def read(self, offset: int, count: int) -> bytes:
-        """Return ``count`` bytes from ``offset``; fewer at the file's end and nowhere else."""
-
-
-class Folder(Protocol):
-    """The files that a model consists of and lies beside."""
-
-    @property
-    def name(self) -> str:
-        """What errors call it: a path, or repository and revision."""
-
-    def files(self) -> Mapping[str, int]:
-        """Return sizes by name inside the folder, e.g. ``unet/config.json``; at most ``MAX_FILES``."""
-
-    def open(self, name: str) -> AbstractContextManager[ByteSource]:
-        """Open one of ``files()``."""
+    What exists as it is written is no folder with a pattern: names may have colons.
+    """
+    head, colon, pattern = str(path).rpartition(":")
+    if not colon or not pattern or os.path.lexists(path) or not Path(head).is_dir():
+        return path, ""
+    return Path(head), pattern
 
 
 class LocalFolder:

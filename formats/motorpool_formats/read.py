@@ -10,7 +10,8 @@ from motorpool_formats.beginning import unknown_format
 from motorpool_formats.errors import FormatError, ModelNotFoundError, ModelUnreadableError, shown
 from motorpool_formats.facts import ModelFacts
 from motorpool_formats.hugging_face import Spread
-from motorpool_formats.places import Folder, LocalFolder
+from motorpool_formats.places import LocalFolder, place_of
+from motorpool_formats.protocols import Folder
 
 _HUGGING_FACE_FILES = ("config.json", "model_index.json")
 _HUGGING_FACE_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".onnx")
@@ -19,9 +20,12 @@ _HUGGING_FACE_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".onnx")
 def read_model(path: Path, pattern: str = "", *, projector: str = "") -> ModelFacts:
     """Return the facts of the model at ``path`` on this machine, or raise a FormatError.
 
-    Of a split model any part will do; of a folder, ``pattern`` and ``projector`` choose as in ``read_folder``.
+    Of a split model any part will do; of a folder, ``pattern`` and ``projector`` choose as in ``read_folder``. The
+    pattern may stand in the path, after a colon: ``/models/qwen:*Q4_K_M*``.
     """
     try:
+        if not pattern:
+            path, pattern = place_of(path)
         mode = path.stat().st_mode
     except ValueError as error:  # a NUL or a lone surrogate in it: the operating system was not even asked
         raise ModelNotFoundError(str(path), "this is not a path", "check the path") from error

@@ -6,7 +6,7 @@ from struct import Struct
 from struct import error as StructError  # noqa: N812  # its own name is what every other error is called
 
 from motorpool_formats.errors import ModelCorruptError, ModelIncompleteError, shown
-from motorpool_formats.places import ByteSource
+from motorpool_formats.protocols import ByteSource
 
 FIRST_BYTES = 1 << 16
 """The first read: all of the header of a part or a projector, and of few models with a tokenizer."""

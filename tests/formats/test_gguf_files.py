@@ -165,12 +165,16 @@ def test_a_projector_for_sound_has_audio_heads() -> None:
 )
 def test_the_most_precise_projector_is_taken(expected: str, names: list[str]) -> None:
     """
-    Seed 003: of several projectors it is the one of higher precision, F32 before F16 before BF16.
+    Seed 003: of several projectors it is the one of higher precision, F32 before F16 before BF16; the others follow,
+    for whoever names one of them.
     """
     folder = MemoryFolder({"m.gguf": model()} | dict.fromkeys(names, mmproj()))
 
-    assert expected == read_folder(folder).companions[0].file
-    assert ["m.gguf", expected] == folder.opened
+    facts = read_folder(folder)
+
+    assert expected == facts.projectors[0].file
+    assert sorted(names) == sorted(each.file for each in facts.projectors)
+    assert ["m.gguf", *(each.file for each in facts.projectors)] == folder.opened
 
 
 def test_a_projector_for_another_width_gives_way_to_one_that_fits() -> None:

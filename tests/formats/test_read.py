@@ -21,6 +21,7 @@ from motorpool_formats.errors import OverridesError
 from motorpool_formats.places import LocalFile, LocalFolder
 from tests.formats.gguf_bytes import gguf_bytes
 from tests.formats.hugging_face.folders import tensor_file
+from tests.models.tiny_gguf import make_tiny_gguf
 
 
 def refusal(path: Path) -> FormatError:
@@ -209,3 +210,25 @@ def test_a_file_that_goes_while_it_is_read_is_not_found(tmp_path: Path) -> None:
 
     with pytest.raises(ModelNotFoundError):
         read_folder(Leaving(tmp_path))
+
+
+def test_a_path_may_end_in_a_pattern(tmp_path: Path) -> None:
+    """
+    After a colon a folder's path names one of its models; what exists as it is written comes first.
+    """
+    folder = tmp_path / "models"
+    folder.mkdir()
+    make_tiny_gguf(folder / "m-Q4_0.gguf")
+    make_tiny_gguf(folder / "m-Q8_0.gguf", width=128)
+
+    assert ("m-Q4_0.gguf",) == read_model(folder).files
+    assert ("m-Q8_0.gguf",) == read_model(Path(f"{folder}:*Q8_0*")).files
+    with pytest.raises(ModelNotFoundError, match=r"no GGUF file in it is called \*Q5\*; name one of them: m-Q4_0"):
+        read_model(Path(f"{folder}:*Q5*"))
+
+    named = tmp_path / "models:latest"
+    named.mkdir()
+    make_tiny_gguf(named / "other.gguf")
+    assert ("other.gguf",) == read_model(named).files
+    with pytest.raises(ModelNotFoundError, match="there is no such file"):
+        read_model(tmp_path / "nowhere:*Q8_0*")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from motorpool_formats import FormatError, ModelFacts, read_folder
 from motorpool_formats.hugging_face import overridden
-from motorpool_formats.places import Folder
+from motorpool_formats.protocols import Folder
 from tests.formats.gguf_bytes import gguf_bytes
 from tests.formats.hugging_face.folders import MadeFolder, tensor_file
 from tests.formats.sources import MemoryFolder

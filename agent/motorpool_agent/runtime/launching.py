@@ -17,6 +17,7 @@ from motorpool_agent.runtime.docker.mounts import model_mounts
 from motorpool_agent.runtime.errors import LaunchError
 from motorpool_agent.runtime.family import MARKER
 from motorpool_agent.runtime.proxies import without_user
+from motorpool_formats.places import place_of
 from motorpool_sdk.accelerator import Device, Exposure
 from motorpool_sdk.backend import Finding, Launch, LaunchRequest, Parameter, Profile, Severity, Version
 
@@ -113,7 +114,7 @@ def model_path(assignment: Assignment) -> Path:
             "copy the model to the node and deploy it by its path",
             final=True,
         )
-    path = Path(source.path)
+    path, _ = place_of(Path(source.path))
     if not path.is_absolute():
         raise LaunchError("MODEL_NOT_FOUND", f"{path} is not an absolute path on this node", final=True)
     try:
@@ -126,10 +127,25 @@ def model_path(assignment: Assignment) -> Path:
         ) from error
     if not os.access(path, os.R_OK):
         raise LaunchError("MODEL_UNREADABLE", _unreadable(path))
-    # An engine for GGUF wants a file, and the facts tell which of the folder's.
-    if assignment.facts is not None and assignment.facts.format == "gguf" and path.is_dir():
-        return _file_below(path, assignment.facts.files)
+    # An engine for GGUF wants a file: the facts tell which of the folder's, and which part of a model comes first.
+    if assignment.facts is not None and assignment.facts.format == "gguf":
+        return _file_below(path if path.is_dir() else path.parent, assignment.facts.files)
     return path
+
+
+def projector_paths(assignment: Assignment, model: Path) -> tuple[Path, ...]:
+    """Return the projectors that were read beside the model, the one to load first; those that are gone are left out.
+
+    Their names are, as the model's own is, relative to the folder that was read.
+    """
+    facts = assignment.facts
+    if facts is None or not facts.projectors:
+        return ()
+    folder = model
+    for _ in Path(facts.files[0]).parts:
+        folder = folder.parent
+    files = (Path(each.file) for each in facts.projectors)
+    return tuple(path for file in files if (path := _below(folder, file)) is not None)
 
 
 def request(
@@ -171,6 +187,7 @@ def request(
         trust_remote_code=assignment.trust_remote_code,
         image=image,
         command=assignment.command,
+        projectors=projector_paths(assignment, path),
     )
 
 
@@ -225,7 +242,7 @@ def container(
             labels.DIGEST: assignment.digest,
         },
         entrypoint=launch.entrypoint,
-        mounts=model_mounts(path),
+        mounts=model_mounts(path, projector_paths(assignment, path)),
         device_nodes=tuple(node for each in exposures for node in each.device_nodes),
         runtime=next((each.container_runtime for each in exposures if each.container_runtime), ""),
         cdi_devices=tuple(device for each in exposures for device in each.cdi_devices),
@@ -311,12 +328,20 @@ def _clean() -> dict[str, str]:
 
 def _file_below(folder: Path, files: Sequence[str]) -> Path:
     first = Path(files[0] if files else "")
-    if first.is_absolute() or ".." in first.parts or not (folder / first).is_file():
+    path = _below(folder, first)
+    if path is None:
         raise LaunchError(
             "MODEL_NOT_FOUND",
             f"{folder} holds no model file {str(first)!r} any more; deploy the path of the file itself",
         )
-    return folder / first
+    return path
+
+
+def _below(folder: Path, file: Path) -> Path | None:
+    """Return the path of a file in a folder; None where it is not there, or would lie outside."""
+    if file.is_absolute() or ".." in file.parts or not (folder / file).is_file():
+        return None
+    return folder / file
 
 
 def _unreadable(path: Path) -> str:

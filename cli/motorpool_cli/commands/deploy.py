@@ -148,6 +148,29 @@ def _until_available(
 # Refusals that end by themselves: the agents are being asked, or are on their way.
 _WAITING_HELPS = {"MODEL_NOT_READ_YET", "NODE_NOT_READY"}
 
+_NOT_FETCHED = "SOURCE_NOT_FETCHED_YET"
+
+
+def _hopeless(instance: v1.Instance) -> str:
+    return "cannot be placed" if _of_the_model(instance) else "fits nowhere now"
+
+
+def _next(instance: v1.Instance) -> str:
+    reasons = {refusal.reason for refusal in instance.refusals}
+    if _NOT_FETCHED in reasons:
+        return (
+            "The deployment stands, and nothing will run it as it is. Copy the model to the nodes (for one, with `hf "
+            "download`) and deploy its path there"
+        )
+    if _of_the_model(instance):
+        return "The deployment stands, and is tried again from time to time; nothing but the model stands in its way"
+    return "The deployment stands, and is placed as soon as something frees up"
+
+
+def _of_the_model(instance: v1.Instance) -> bool:
+    """Return whether all that is missing is to know or have the model, and no node lacks anything."""
+    return all(refusal.stage == "facts" for refusal in instance.refusals)
+
 
 def _give_up_if_hopeless(instance: v1.Instance, deployment: str) -> None:
     if instance.state == v1.INSTANCE_STATE_PENDING and instance.refusals:
@@ -157,8 +180,8 @@ def _give_up_if_hopeless(instance: v1.Instance, deployment: str) -> None:
         raise CommandError(
             Exit.FAILED,
             instance.refusals[0].reason,
-            f"{instance.name} fits nowhere now:\n{rows}\nThe deployment stands, and is placed as soon as something "
-            f"frees up; `motorpool explain {deployment}` says more, `motorpool delete {deployment}` gives it up.",
+            f"{instance.name} {_hopeless(instance)}:\n{rows}\n{_next(instance)}; `motorpool explain {deployment}` says "
+            f"more, `motorpool delete {deployment}` gives it up.",
         )
     if instance.state == v1.INSTANCE_STATE_ERROR:
         failure = instance.last_failure

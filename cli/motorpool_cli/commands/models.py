@@ -148,7 +148,7 @@ def _facts(found: v1.ModelInspection) -> Iterator[tuple[str, str]]:
     yield "Name", facts.display_name
     yield "Format", _joined(facts.format, facts.architecture, facts.quantization, facts.dtype)
     yield "Classes", _joined(*facts.architectures)
-    yield "For", ", ".join(facts.categories)
+    yield "For", _joined(", ".join(facts.categories), _senses(facts))
     yield "Parameters", _parameters(facts)
     yield "Weights", text.size(facts.weight_bytes if facts.HasField("weight_bytes") else None)
     yield "Files", f"{len(facts.files)}, {text.size(facts.file_bytes)}" if facts.files else ""
@@ -219,6 +219,11 @@ def _parameters(facts: v1.ModelFacts) -> str:
             break
         value, unit = value / 1000, larger
     return f"{value:.3g} {unit}".strip()
+
+
+def _senses(facts: v1.ModelFacts) -> str:
+    taken = [word for word, known in (("pictures", "vision_heads"), ("sound", "audio_heads")) if facts.HasField(known)]  # type: ignore[arg-type]  # a field's name
+    return f"(takes {' and '.join(taken)})" if taken else ""
 
 
 def _kinds(kinds: Iterable[v1.LayerKind.ValueType]) -> str:

@@ -61,6 +61,12 @@ def value_of(parameters: Iterable[Parameter], options: Iterable[Option], meaning
     return next((p.values[0] for p in parameters if p.known and p.option in named and p.values), None)
 
 
+def has(parameters: Iterable[Parameter], options: Iterable[Option], meaning: str) -> bool:
+    """Return whether the user gave the option of this meaning, with a value or without."""
+    named = {option.name for option in options if option.meaning == meaning}
+    return any(parameter.known and parameter.option in named for parameter in parameters)
+
+
 def integer_of(parameters: Iterable[Parameter], options: Iterable[Option], meaning: str) -> int | None:
     """Return ``value_of`` as a number; None also when it is none (``-ngl all``)."""
     value = value_of(parameters, options, meaning)

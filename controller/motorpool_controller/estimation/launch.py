@@ -100,7 +100,10 @@ def slots_of(facts: ModelFacts, options: Sequence[Option], parameters: Sequence[
 def launch_of(
     facts: ModelFacts, options: Sequence[Option], parameters: Sequence[Parameter], versions: Sequence[str] = ()
 ) -> Launch:
-    """Return what the parameters say, and the defaults, for any of the versions; raise UnknownError for the rest."""
+    """Return what the parameters say, and the defaults, for any of the versions; raise UnknownError for the rest.
+
+    The facts are those of ``launched_facts``: a projector among them is loaded.
+    """
     context_length, parallel = slots_of(facts, options, parameters)
     second = next((name for name in SECOND_MODELS if named(parameters, name) is not None), None)
     if second is not None:
@@ -129,7 +132,7 @@ def launch_of(
         all_logits=embeds or any(_build(version) < BUILD_OF_FEW_LOGITS for version in versions),
         checkpoints=max(_number(parameters, DEFAULT_CHECKPOINTS, "ctx-checkpoints", "ctxcp", "swa-checkpoints"), 0),
         prompt_cache_bytes=cache_mib * MIB,
-        projector=_companion(facts, parameters, "projector", "mmproj", "mm"),
+        projector=_projector(facts, parameters),
         projector_in_host=_said(parameters, "no-mmproj-offload"),
         adapter_bytes=sum(
             _weights(_companion(facts, parameters, "adapter", option)) for option in ("lora", "lora-scaled")
@@ -173,6 +176,12 @@ def _experts_in_host(facts: ModelFacts, parameters: Sequence[Parameter]) -> int:
     if _said(parameters, "cpu-moe", "cmoe"):
         return layers
     return min(max(_number(parameters, 0, "n-cpu-moe", "ncmoe"), 0), layers)
+
+
+def _projector(facts: ModelFacts, parameters: Sequence[Parameter]) -> Companion | None:
+    if not facts.projectors and _said(parameters, "mmproj", "mm"):
+        raise UnknownError("--mmproj loads weights whose size is not read yet", "--mmproj")
+    return next(iter(facts.projectors), None)
 
 
 def _companion(facts: ModelFacts, parameters: Sequence[Parameter], kind: str, *options: str) -> Companion | None:

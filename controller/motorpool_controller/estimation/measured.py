@@ -88,7 +88,7 @@ def kinds_of(
     shown = rendered(without_meanings(parameters, profile.options, STATED))
     return [
         Kind(
-            model_digest=facts.digest,
+            model_digest=_content(facts),
             backend=profile.backend,
             backend_version=version.version,
             framework=framework,
@@ -152,7 +152,7 @@ def _kind_of(instance: Instance, node: str) -> Kind | None:
     if assignment.facts is None or len(members) != 1 or members[0].node != node or len(members[0].claim.devices) > 1:
         return None
     return Kind(
-        model_digest=assignment.facts.digest,
+        model_digest=_content(assignment.facts),
         backend=assignment.backend,
         backend_version=assignment.backend_version,
         framework=assignment.framework,
@@ -161,6 +161,11 @@ def _kind_of(instance: Instance, node: str) -> Kind | None:
         layers=assignment.offloaded_layers,
         parameters=rendered(assignment.parameters),
     )
+
+
+def _content(facts: ModelFacts) -> str:
+    """Return what tells models apart: the digest has nothing of the files beside a model, which are loaded with it."""
+    return "+".join((facts.digest, *(f"{each.file}:{each.file_bytes}" for each in facts.companions)))
 
 
 def _device_of(instance: Instance) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from motorpool_controller.domain.errors import InvalidError
 from motorpool_controller.domain.fleet import Profile
 from motorpool_controller.domain.peak import Peak
 from motorpool_controller.domain.placement import Confidence, Estimate, Item
@@ -12,6 +13,7 @@ from motorpool_controller.domain.sizes import in_words
 from motorpool_controller.domain.workload import DeploymentSpec, Parameter
 from motorpool_controller.estimation import gguf, itemised, measured, mindie, published
 from motorpool_controller.estimation.extras import extras_of
+from motorpool_controller.estimation.launched import launched_facts
 from motorpool_controller.estimation.offload import RUNTIME_BYTES, Offload
 from motorpool_controller.estimation.unknown import UnknownError, unknown
 from motorpool_formats.facts import ModelFacts
@@ -57,11 +59,14 @@ def needs_of(
         needs = _unknown(f"{profile.backend} takes what the claim says, and none was given", ("claim",))
     else:
         try:
-            needs = rule(facts, profile, parameters, spec)
+            launched = launched_facts(facts, profile.options, parameters)
+            needs = rule(launched, profile, parameters, spec)
             if peaks and profile.rules in measured.MEASURED_RULES:
                 needs = _measured(needs, facts, profile, parameters, spec, peaks)
         except UnknownError as error:
             needs = _unknown(error.text, error.missing, facts.weight_bytes)
+        except InvalidError as error:
+            needs = _unknown(error.message, ("parameters",), facts.weight_bytes)
     return replace(
         needs,
         host=_by_hand(needs.host, spec.claim_memory_bytes),

@@ -11,6 +11,7 @@ from motorpool_controller.domain.errors import InvalidError
 from motorpool_controller.domain.fleet import Profile
 from motorpool_controller.domain.names import shown
 from motorpool_controller.domain.workload import DeploymentSpec, Exposure
+from motorpool_controller.estimation.launched import check_overrides
 from motorpool_controller.services.views import Offer, offer_of
 
 
@@ -43,6 +44,7 @@ def choose(spec: DeploymentSpec, offers: Mapping[str, Offer]) -> Choice:
         return Choice(spec=spec, profile=None, findings=())
     profile = offer.profile
     parsed = parameters.parse(spec.parameters, profile.options)
+    check_overrides(profile.options, parsed)
     notes = list(parameters.unknown(parsed, profile.backend))
     if not profile.api_key:
         where = "the network" if spec.exposure is Exposure.NODE else "the node"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from motorpool import v1
 from motorpool_controller.domain import parameters
@@ -12,10 +12,13 @@ from motorpool_controller.domain.errors import InvalidError
 from motorpool_controller.domain.fleet import Profile
 from motorpool_controller.domain.names import shown
 from motorpool_controller.domain.workload import DeploymentSpec, ModelSource, Parameter
+from motorpool_controller.estimation.launched import LOADED_PROJECTOR, NO_PROJECTOR, OVERRIDES, launched_facts
 from motorpool_controller.estimation.needs import Needs, needs_of
+from motorpool_controller.estimation.unknown import UnknownError
 from motorpool_controller.services.convert.facts import facts_message
 from motorpool_controller.services.convert.model import source_message
 from motorpool_controller.services.convert.placement import estimate_message
+from motorpool_controller.services.known import CONTEXT, KNOWN
 from motorpool_controller.services.views import Offer, offer_of
 from motorpool_formats.facts import ModelFacts
 
@@ -23,7 +26,8 @@ MOST_CONTEXTS = 16
 USUAL_CONTEXTS = (2_048, 8_192, 32_768, 131_072)
 """Context lengths that are estimated unless told otherwise, as far as the model goes, and the model's own."""
 
-CONTEXT = "context_length"
+CHANGING = (OVERRIDES, LOADED_PROJECTOR, NO_PROJECTOR)
+MOST_SHOWN = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,21 +61,67 @@ def inspection(found: Found, wish: Wish, offered: Mapping[str, Offer]) -> v1.Mod
             f"backend: no node offers {shown(wish.backend)}; there is {', '.join(sorted(offered))}",
             metadata={"field": "backend"},
         )
-    estimates = [] if offer is None else _estimates(offer.profile, found.facts, wish, spec)
+    launched = _launched(found.facts, wish, offer or KNOWN.get(wanted or ""))
+    estimates = [] if offer is None else _estimates(offer.profile, found.facts, launched.facts, wish, spec)
     return v1.ModelInspection(
         source=source_message(found.source),
         read_from=found.read_from,
         commit=found.commit,
-        facts=facts_message(found.facts),
+        facts=facts_message(launched.facts),
         backend="" if offer is None else offer.profile.backend,
         estimates=[_estimate_message(needs) for needs in estimates],
-        backends=[_verdict(each, found.facts) for _, each in sorted(offered.items())],
-        findings=_findings(found.facts, wanted, offer, estimates),
+        backends=[
+            # Parameters are those of one backend, and change nothing for others.
+            _verdict(each, launched.facts if each is offer else found.facts)
+            for _, each in sorted(offered.items())
+        ],
+        findings=[*launched.findings, *_findings(launched.facts, wanted, offer, estimates)],
         fetched_bytes=found.fetched_bytes,
     )
 
 
-def _estimates(profile: Profile, facts: ModelFacts, wish: Wish, spec: DeploymentSpec) -> list[Needs]:
+@dataclass(frozen=True, slots=True)
+class _Launched:
+    """A model's facts under the parameters of the wish, and what there is to say of that."""
+
+    facts: ModelFacts
+    findings: tuple[str, ...] = ()
+
+
+def _launched(facts: ModelFacts, wish: Wish, offer: Offer | None) -> _Launched:
+    if offer is None:
+        ignored = ("the parameters were not looked at: no node offers a backend that knows them",)
+        return _Launched(facts, ignored if wish.parameters else ())
+    options = offer.profile.options
+    given = parameters.parse(wish.parameters, options)
+    try:
+        changed = launched_facts(facts, options, given)
+    except UnknownError as error:
+        return _Launched(facts, (error.text,))
+    by = [
+        parameter.option
+        for parameter in given
+        if any(option.name == parameter.option and option.meaning in CHANGING for option in options)
+    ]
+    return _Launched(changed, _changes(facts, changed, by) if by else ())
+
+
+def _changes(before: ModelFacts, after: ModelFacts, by: Sequence[str]) -> tuple[str, ...]:
+    """Return in words what parameters changed; what is too long for a line is only named."""
+    said = " and ".join(f"--{option}" for option in by)
+    changes = [
+        f"{field.name} {old} → {new}" if max(len(str(old)), len(str(new))) <= MOST_SHOWN else field.name
+        for field in fields(ModelFacts)
+        if (old := getattr(before, field.name)) != (new := getattr(after, field.name))
+    ]
+    if not changes:
+        return (f"{said} changes none of these facts",)
+    return (f"these are the facts under {said}: {', '.join(changes)}",)
+
+
+def _estimates(
+    profile: Profile, facts: ModelFacts, launched: ModelFacts, wish: Wish, spec: DeploymentSpec
+) -> list[Needs]:
     """Return what an instance needs for each context, ascending; this is the one place that asks."""
     given = parameters.parse(wish.parameters, profile.options)
     option = next((option.name for option in profile.options if option.meaning == CONTEXT), None)
@@ -79,7 +129,7 @@ def _estimates(profile: Profile, facts: ModelFacts, wish: Wish, spec: Deployment
         return [needs_of(facts, profile, given, spec)]
     return [
         _at(length, needs_of(facts, profile, (*given, Parameter(option=option, values=(str(length),))), spec))
-        for length in wish.contexts or _usual(facts)
+        for length in wish.contexts or _usual(launched)
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from google.protobuf.json_format import MessageToJson
@@ -15,38 +15,16 @@ from motorpool_controller.catalog.catalog import Catalog
 from motorpool_controller.catalog.hubs import HUBS
 from motorpool_controller.config import Settings
 from motorpool_controller.domain.errors import InvalidError, PreconditionError
-from motorpool_controller.domain.fleet import MemoryModel, Option, Profile
 from motorpool_controller.domain.sizes import MIB, in_words
 from motorpool_controller.domain.specs import check_source
 from motorpool_controller.domain.workload import SourceKind
 from motorpool_controller.services.convert.model import source_of
-from motorpool_controller.services.inspections import CONTEXT, Found, Wish, inspection
-from motorpool_controller.services.views import Offer
+from motorpool_controller.services.inspections import Found, Wish, inspection
+from motorpool_controller.services.known import KNOWN
 from motorpool_formats import FormatError, read_model
 
 
-def _rules(backend: str, memory_model: MemoryModel, rules: str, formats: tuple[str, ...], context: str) -> Offer:
-    profile = Profile(
-        backend=backend,
-        versions=(),
-        memory_model=memory_model,
-        rules=rules,
-        formats=formats,
-        options=(Option(name=context, meaning=CONTEXT),) if context else (),
-    )
-    return Offer(profile, ())
-
-
-_RULES: Mapping[str, Offer] = {
-    "llama_cpp": _rules("llama_cpp", MemoryModel.LAYERS, "gguf", ("gguf",), "ctx-size"),
-    "sglang": _rules("sglang", MemoryModel.FRACTION, "sglang", ("safetensors", "diffusers"), "context-length"),
-    "vllm": _rules("vllm", MemoryModel.FRACTION, "vllm", ("safetensors", "pytorch"), "max-model-len"),
-    "vox_box": _rules("vox_box", MemoryModel.FIXED, "fixed", (), ""),
-}
-"""What is known of backends without a node that offers them: whose rules the estimates follow."""
-
-
-def inspect_offline(word: str, settings: Settings) -> v1.ModelInspection:
+def inspect_offline(word: str, settings: Settings, parameters: Sequence[str] = ()) -> v1.ModelInspection:
     """Return what a model's headers say: one of this machine, or on a hub; raise a DomainError."""
     try:
         source = source_of(parse_source(word), "SOURCE")
@@ -69,7 +47,7 @@ def inspect_offline(word: str, settings: Settings) -> v1.ModelInspection:
             commit=known.commit,
             fetched_bytes=known.spent.fetched_bytes,
         )
-    shown = inspection(found, Wish(), _RULES)
+    shown = inspection(found, Wish(parameters=tuple(parameters)), KNOWN)
     # Of backends the rules are known here, and not what they can run.
     del shown.backends[:]
     return shown

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from motorpool_formats.hugging_face.documents import Document, find_document, read_json
-from motorpool_formats.places import Folder
+from motorpool_formats.protocols import Folder
 
 SPEECH_TO_TEXT = frozenset(
     {

@@ -14,7 +14,7 @@ from motorpool_formats.hugging_face.quantization import find_quantization
 from motorpool_formats.hugging_face.reading import Measured, Spread, measure
 from motorpool_formats.hugging_face.tally import Tally
 from motorpool_formats.hugging_face.weights import Weights, find_weights
-from motorpool_formats.places import Folder
+from motorpool_formats.protocols import Folder
 
 INDEX = "model_index.json"
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from motorpool_formats.errors import ModelCorruptError, ModelIncompleteError, shown
-from motorpool_formats.places import Folder
+from motorpool_formats.protocols import Folder
 
 MAX_DOCUMENT_BYTES = 1 << 20
 """A hundred times a large config.json. Parsed, the worst JSON takes about thirty times its size."""

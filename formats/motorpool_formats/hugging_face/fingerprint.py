@@ -6,7 +6,7 @@ import hashlib
 import json
 
 from motorpool_formats.hugging_face.documents import Document
-from motorpool_formats.places import Folder
+from motorpool_formats.protocols import Folder
 
 TAIL_BYTES = 64 << 10
 """PyTorch's files are zip archives, whose last bytes list a checksum of every tensor."""

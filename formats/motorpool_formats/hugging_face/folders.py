@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 
-from motorpool_formats.places import ByteSource, Folder
+from motorpool_formats.protocols import ByteSource, Folder
 
 
 class Listed:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from motorpool_formats.errors import shown
 from motorpool_formats.hugging_face.documents import Document, find_document
 from motorpool_formats.hugging_face.safetensors import DTYPE_BITS, Tensor
-from motorpool_formats.places import Folder
+from motorpool_formats.protocols import Folder
 
 MIXED = "mixed"
 """Of methods that quantise some layers to other widths than the rest."""

@@ -20,7 +20,7 @@ from motorpool_formats.hugging_face.speech import read_speech
 from motorpool_formats.hugging_face.tally import Tally
 from motorpool_formats.hugging_face.text_part import text_part
 from motorpool_formats.hugging_face.weights import PYTORCH, SAFETENSORS, Weights, find_weights
-from motorpool_formats.places import Folder
+from motorpool_formats.protocols import Folder
 
 CONFIG = "config.json"
 ADAPTER_CONFIG = "adapter_config.json"

@@ -11,7 +11,7 @@ from motorpool_formats.hugging_face.fingerprint import Fingerprint
 from motorpool_formats.hugging_face.safetensors import Header, read_header
 from motorpool_formats.hugging_face.tally import Tally
 from motorpool_formats.hugging_face.weights import Weights
-from motorpool_formats.places import Folder
+from motorpool_formats.protocols import Folder
 
 _GIT_LFS_POINTER = b"version https://git-lfs"
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from motorpool_formats.errors import FormatError, ModelCorruptError, ModelIncompleteError, shown
-from motorpool_formats.places import ByteSource
+from motorpool_formats.protocols import ByteSource
 
 MAX_HEADER_BYTES = 12 << 20
 """The format allows 100 MB; those in use have up to 10 MB, and longer ones could not be scanned in a second."""

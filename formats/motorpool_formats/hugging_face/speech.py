@@ -13,7 +13,7 @@ from motorpool_formats.hugging_face.fingerprint import Fingerprint
 from motorpool_formats.hugging_face.reading import Spread, measure
 from motorpool_formats.hugging_face.tally import Tally
 from motorpool_formats.hugging_face.weights import Weights, find_weights
-from motorpool_formats.places import Folder
+from motorpool_formats.protocols import Folder
 
 CTRANSLATE2_MODEL = "model.bin"
 

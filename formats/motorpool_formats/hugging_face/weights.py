@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from motorpool_formats.errors import ModelCorruptError, ModelIncompleteError, shown
 from motorpool_formats.hugging_face.documents import MAX_DOCUMENT_BYTES, parsed, read_whole
 from motorpool_formats.hugging_face.tally import MAX_TENSORS
-from motorpool_formats.places import Folder
+from motorpool_formats.protocols import Folder
 
 MAX_INDEX_BYTES = 32 << 20
 """Of the largest mixture of experts it has 20 MB."""

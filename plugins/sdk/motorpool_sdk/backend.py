@@ -32,7 +32,9 @@ class Option:
     """One option of the engine's command line.
 
     ``name`` and ``aliases`` carry no dashes. A ``system_owned`` option is set by Motorpool, and refused when a user
-    sets it. ``meaning`` is what scheduling takes from it: ``context_length``, ``parallel``, ``gpu_layers``, …
+    sets it. ``meaning`` is what scheduling takes from it: ``context_length``, ``parallel``, ``gpu_layers``, …;
+    ``config_overrides`` is JSON that changes the model's config.json, ``projector`` the file of a tower for pictures
+    and sound, and an option ``no_projector`` says that without it the one beside the model is loaded.
     """
 
     name: str
@@ -111,6 +113,9 @@ class LaunchRequest:
     ``engine_dir`` is where the version's environment stands (``engine_dir/bin/python``, ``engine_dir/files``), or None
     where the version has none; ``executable`` is the version's program, empty where it has none. ``api_key`` is secret:
     it belongs into ``Launch.secrets``, never into ``argv``. ``image`` is what it is to run in, empty for a process.
+    ``projectors`` are the files of towers for pictures and sound that lie beside the model: of those the first is to be
+    loaded where the parameters do not say otherwise, and memory was claimed for it if the backend's options have the
+    meaning ``no_projector``.
     """
 
     backend_version: str
@@ -136,6 +141,7 @@ class LaunchRequest:
     trust_remote_code: bool = False
     image: str = ""
     command: tuple[str, ...] = ()
+    projectors: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,8 @@
 
 | | |
 |---|---|
-| `/models/qwen3.gguf` | a path on the nodes |
+| `/models/qwen3.gguf`, `/models/qwen3` | a file or a folder on the nodes |
+| `/models/qwen3:*Q4_K_M*` | of a file or glob in such a folder; a path that exists as it is written comes first |
 | `Qwen/Qwen3-8B`, `hf:Qwen/Qwen3-8B` | a repository of the Hugging Face hub |
 | `ms:Qwen/Qwen3-8B` | one of ModelScope |
 | `hf:Qwen/Qwen3-8B-GGUF:*Q4_K_M*.gguf@v2` | of a file or glob in it, at a branch, tag or commit |

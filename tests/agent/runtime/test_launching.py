@@ -9,8 +9,9 @@ import pytest
 
 from motorpool_agent.reconcile.assignment import Assignment, ModelSource
 from motorpool_agent.runtime.errors import LaunchError
-from motorpool_agent.runtime.launching import model_path
+from motorpool_agent.runtime.launching import model_path, projector_paths
 from motorpool_formats import read_model
+from motorpool_formats.facts import Companion
 from tests.agent.runtime.fakes import assignment
 from tests.models.facts import EVERYTHING
 from tests.models.tiny_gguf import make_tiny_gguf
@@ -51,3 +52,45 @@ def test_a_file_that_is_not_in_the_folder_is_not_served(tmp_path: Path, files: t
 
     with pytest.raises(LaunchError, match="holds no model file"):
         model_path(replace(given, facts=replace(given.facts, files=files)))
+
+
+def test_a_pattern_after_the_folder_is_no_part_of_its_path(tmp_path: Path) -> None:
+    """
+    The folder is the one before the colon, and its file the one that was read.
+    """
+    given = of_folder(tmp_path)
+    word = f"{given.model.path}:*f16*"
+    given = replace(given, model=replace(given.model, path=word), facts=read_model(Path(word)))
+
+    assert tmp_path / "models" / "a-f16.gguf" == model_path(given)
+
+
+def test_of_a_model_in_parts_the_engine_is_given_the_first(tmp_path: Path) -> None:
+    """
+    Whichever part was named, llama.cpp wants the first.
+    """
+    for part in (1, 2):
+        (tmp_path / f"m-0000{part}-of-00002.gguf").touch()
+    names = ("m-00001-of-00002.gguf", "m-00002-of-00002.gguf")
+    source = ModelSource(kind="local_path", path=str(tmp_path / names[1]))
+    given = replace(assignment(tmp_path), model=source, facts=replace(EVERYTHING, format="gguf", files=names))
+
+    assert tmp_path / names[0] == model_path(given)
+
+
+def test_projectors_beside_the_model_are_told_in_order(tmp_path: Path) -> None:
+    """
+    The files that were read, by their paths; one that is gone, or would lie elsewhere, is left out.
+    """
+    towers = tmp_path / "models" / "towers"
+    towers.mkdir(parents=True)
+    (towers / "a.gguf").touch()
+    (towers / "b.gguf").touch()
+    (tmp_path / "outside.gguf").touch()
+    names = ("towers/b.gguf", "towers/gone.gguf", "../outside.gguf", "towers/a.gguf")
+    companions = tuple(Companion(kind="projector", file=name, file_bytes=1) for name in names)
+    facts = replace(EVERYTHING, format="gguf", files=("q4/m.gguf",), companions=companions)
+
+    found = projector_paths(replace(assignment(tmp_path), facts=facts), tmp_path / "models" / "q4" / "m.gguf")
+
+    assert (towers / "b.gguf", towers / "a.gguf") == found

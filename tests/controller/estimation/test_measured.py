@@ -16,6 +16,7 @@ from motorpool_controller.domain.sizes import GIB, MIB
 from motorpool_controller.domain.workload import Instance, InstanceState, Parameter
 from motorpool_controller.estimation.measured import grown, with_margin
 from motorpool_controller.estimation.needs import Needs, needs_of
+from motorpool_formats.facts import Companion
 from tests.controller.fleets import NOW, OPTIONS, SMOLLM2, device, node, placed, profile, spec
 
 A = node("a", memory=64 * GIB, devices=[device(memory=8 * GIB)])
@@ -209,3 +210,18 @@ def test_a_claim_by_hand_overrules_what_was_measured() -> None:
     The operator's figure stands.
     """
     assert needs(learnt(usage(7 * GIB)), claim_memory_bytes=5 * MIB).host.upper == 5 * MIB
+
+
+def test_what_lies_beside_a_model_makes_it_another() -> None:
+    """
+    What was measured before a projector lay beside the model says nothing of the same weights with it.
+    """
+    seeing = replace(SMOLLM2, companions=(Companion(kind="projector", file="mmproj.gguf", file_bytes=9, heads=2),))
+    alone = instance()
+    assert alone.assignment is not None
+    with_projector = replace(alone, assignment=replace(alone.assignment, facts=seeing))
+    peaks = learnt(usage(4 * GIB))
+
+    assert needs(peaks).host.measured == 4 * GIB
+    assert needs_of(seeing, profile(), (), spec(), peaks).host.measured is None
+    assert learnt(usage(4 * GIB), of=with_projector).keys().isdisjoint(peaks)

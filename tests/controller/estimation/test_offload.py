@@ -135,8 +135,8 @@ def test_a_projector_is_on_the_first_device_or_in_host_memory() -> None:
     Its weights, and 16 heads' scores of 4096 x 4096 patches in f32: 1 GiB.
     """
     seeing = replace(FACTS, companions=(Companion(kind="projector", file="m.gguf", file_bytes=9, heads=16),))
-    plain, seen = offload(facts=seeing), offload("--mmproj", "/models/m.gguf", facts=seeing)
-    beside = offload("--mmproj", "/models/m.gguf", "--no-mmproj-offload", facts=seeing)
+    plain, seen = offload(), offload(facts=seeing)
+    beside = offload("--no-mmproj-offload", facts=seeing)
 
     assert weights(seen.split(31, (1, 1)))[0] - weights(plain.split(31, (1, 1)))[0] == 9 + GIB
     assert seen.full.host == plain.full.host

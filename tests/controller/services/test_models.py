@@ -12,6 +12,7 @@ from motorpool_controller.services.roles import Role
 from tests.controller.agent_client import FACTS, PROFILE, Agent
 from tests.controller.clusters import Cluster, reason, running, settings
 from tests.hub.clients import hubs_of
+from tests.hub.contents import safetensors
 from tests.hub.server import LocalHub
 from tests.models.tiny_gguf import make_tiny_gguf
 
@@ -149,6 +150,70 @@ async def test_contexts_and_parameters(cluster: Cluster, agent: Agent, tiny: Pat
     assert [1024, 4096] == [each.context_length for each in wished.estimates]
     assert [512] == [each.context_length for each in settled.estimates]
     assert "llama_cpp" == settled.backend
+
+
+LAYERS = b'{"architectures":["LlamaForCausalLM"],"model_type":"llama","num_hidden_layers":2,"hidden_size":64}'
+
+
+def layered(hub: LocalHub) -> None:
+    """Put a safetensors model of two equal layers on the hub."""
+    tensors = {f"model.layers.{layer}.mlp.up_proj.weight": ("F16", (64, 64), 8192) for layer in (0, 1)}
+    hub.add("o/n", {"config.json": LAYERS, "model.safetensors": safetensors(tensors)})
+
+
+async def test_parameters_that_change_facts(cluster: Cluster, agent: Agent, hub: LocalHub) -> None:
+    """
+    The facts are those that the engine would load, and the change is said; a value that no model has is refused.
+    """
+    layered(hub)
+    other = v1.BackendProfile(
+        backend="acme",
+        formats=["safetensors"],
+        versions=PROFILE.versions,
+        rules="fixed",
+        memory_model=v1.MEMORY_MODEL_FIXED,
+        options=[
+            v1.BackendOption(option="hf-overrides", aliases=["o"], kind=v1.OPTION_KIND_JSON, meaning="config_overrides")
+        ],
+    )
+    await agent.enrol()
+    agent.show(other)
+    await agent.opened()
+    await offered(cluster)
+
+    async def with_overrides(text: str) -> v1.ModelInspection:
+        return await inspected(cluster, source=HUB_MODEL, backend="acme", parameters=["--o", text])
+
+    plain = await inspected(cluster, source=HUB_MODEL, backend="acme")
+    half = await with_overrides('{"num_hidden_layers": 1}')
+    same = await with_overrides('{"num_hidden_layers": 2}')
+    code, why, message = await refusal(cluster, source=HUB_MODEL, backend="acme", parameters=["--o", "[1]"])
+
+    assert (2, 16384, 1, 8192) == (
+        plain.facts.layers,
+        plain.facts.weight_bytes,
+        half.facts.layers,
+        half.facts.weight_bytes,
+    )
+    assert half.estimates[0].host.weights_bytes < plain.estimates[0].host.weights_bytes
+    assert any("under --hf-overrides" in said and "layers 2 → 1" in said for said in half.findings)
+    assert "--hf-overrides changes none of these facts" in list(same.findings)
+    assert (grpc.StatusCode.INVALID_ARGUMENT, "PARAMETER_INVALID") == (code, why)
+    assert "not a JSON object" in message
+
+
+async def test_parameters_of_a_backend_that_no_node_offers(cluster: Cluster, agent: Agent, hub: LocalHub) -> None:
+    """
+    What vLLM's own option changes is known without a node that offers vLLM; its estimates are not made up.
+    """
+    layered(hub)
+    await agent.joined()
+    await offered(cluster)
+
+    found = await inspected(cluster, source=HUB_MODEL, parameters=["--hf-overrides", '{"num_hidden_layers": 1}'])
+
+    assert (1, []) == (found.facts.layers, list(found.estimates))
+    assert any("no node offers vllm" in finding for finding in found.findings)
 
 
 async def test_path_on_a_node(cluster: Cluster, agent: Agent) -> None:

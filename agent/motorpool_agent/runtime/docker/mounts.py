@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 _SHARD = re.compile(r"(?P<stem>.+)-\d{5}-of-(?P<count>\d{5})(?P<suffix>\.[A-Za-z]+)")
 
 
-def model_mounts(path: Path) -> dict[str, str]:
+def model_mounts(path: Path, beside: Sequence[Path] = ()) -> dict[str, str]:
     """Return what to mount for a model, host path by container path: its folder, and the folders that links lead to.
 
-    A folder right below the root (``/tmp``, ``/etc``) would hide the image's own: there, the model's files alone.
+    ``beside`` are files that are loaded with it, wherever they lie. A folder right below the root (``/tmp``, ``/etc``)
+    would hide the image's own: there, the model's files alone.
     """
     folder = path if path.is_dir() else path.parent
-    files = list(_files(path))
-    places = {folder, *(target.parent for file in files if (target := file.resolve()).parent != folder)}
+    files = [*_files(path), *beside]
+    folders = {folder, *(file.parent for file in beside)}
+    places = {*folders, *(target.parent for file in files if (target := file.resolve()).parent not in folders)}
     wanted: set[Path] = set()
     for place in places:
         if len(place.parts) > 2:

@@ -92,6 +92,8 @@ KNOWN = (
         "COMMON_REASONING_FORMAT_",
     ),
     Known("mmproj", ("mm",), "mmproj.path", str),
+    Known("no-mmproj", ("no-mmproj-auto",), "no_mmproj"),
+    Known("no-mmproj-offload", (), "mmproj_use_gpu", None, False),
     Known("slots", (), "endpoint_slots"),
     Known("no-slots", (), "endpoint_slots", None, False),
     Known("props", (), "endpoint_props"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from motorpool_sdk import Option, OptionKind
 
 
-def _flag(name: str, *aliases: str) -> Option:
-    return Option(name=name, aliases=aliases, kind=OptionKind.FLAG)
+def _flag(name: str, *aliases: str, meaning: str = "") -> Option:
+    return Option(name=name, aliases=aliases, kind=OptionKind.FLAG, meaning=meaning)
 
 
 def _integer(name: str, *aliases: str, meaning: str = "") -> Option:
@@ -78,6 +78,7 @@ OPTIONS = (
     _string("load-mode", "lm"),
     _string("lazy-mode"),
     _string("mmproj", "mm", meaning="projector"),
+    _flag("no-mmproj", "no-mmproj-auto", meaning="no_projector"),
     _flag("no-mmproj-offload"),
     _flag("swa-full"),
     _flag("kv-unified", "kvu"),

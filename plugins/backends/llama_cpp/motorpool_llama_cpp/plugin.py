@@ -146,12 +146,23 @@ def _arguments(request: LaunchRequest) -> Iterator[str]:
         # Its default is up to 8 GiB of host memory for old prompts, which nobody claimed.
         yield from ("--cache-ram", "0")
     yield from _offloading(request)
+    if request.projectors and not _meant(request, "projector") and not _meant(request, "no_projector"):
+        yield from ("--mmproj", str(request.projectors[0]))
     for parameter in request.parameters:
         option = _BY_NAME.get(parameter.option) if parameter.known else None
         if request.framework == "cpu" and option is not None and option.meaning == "gpu_layers":
             continue
         yield _written(parameter.option)
-        yield from parameter.values
+        if option is not None and option.meaning == "projector":
+            yield from (_beside(request, value) for value in parameter.values)
+        else:
+            yield from parameter.values
+
+
+def _beside(request: LaunchRequest, projector: str) -> str:
+    """Return the path of a projector that was named without one: who deploys a folder need not know where it lies."""
+    named = (path for path in request.projectors if path.name == projector)
+    return str(next(named, projector))
 
 
 def _offloading(request: LaunchRequest) -> Iterator[str]:

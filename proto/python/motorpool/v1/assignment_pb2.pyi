@@ -344,7 +344,7 @@ class ReadModelQuery(google.protobuf.message.Message):
 
     LOCAL_PATH_FIELD_NUMBER: builtins.int
     local_path: builtins.str
-    """Absolute path on the node."""
+    """Absolute path on the node, as `ModelSource.local_path` has it."""
     def __init__(
         self,
         *,

@@ -102,7 +102,10 @@ class BackendOption(google.protobuf.message.Message):
     system_owned: builtins.bool
     """Set by the system (port, host, model path, …): a user who sets it is refused."""
     meaning: builtins.str
-    """What scheduling takes from it: "context_length", "parallel", "gpu_layers", "tensor_parallel", …; empty for none."""
+    """What scheduling takes from it: "context_length", "parallel", "gpu_layers", "tensor_parallel", …; empty for none.
+    "config_overrides" is JSON that changes what the model's config.json says, "projector" names the file of a tower for
+    pictures and sound; a backend with an option "no_projector" loads the one beside the model unless it is given.
+    """
     @property
     def aliases(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Other names without dashes, e.g. "c"."""

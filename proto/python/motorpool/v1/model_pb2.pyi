@@ -117,7 +117,9 @@ class ModelSource(google.protobuf.message.Message):
     HUGGING_FACE_FIELD_NUMBER: builtins.int
     MODEL_SCOPE_FIELD_NUMBER: builtins.int
     local_path: builtins.str
-    """Absolute path on the nodes that are to run it."""
+    """Absolute path on the nodes that are to run it; of a folder, `:FILE` or a glob may follow: `/models/qwen:*Q4_K_M*`.
+    A path that exists as it is written comes first.
+    """
     @property
     def hugging_face(self) -> Global___HuggingFaceSource:
         """A Hugging Face repository."""

@@ -150,7 +150,7 @@ class ModelInspection(google.protobuf.message.Message):
 
     @property
     def facts(self) -> motorpool.v1.model_pb2.ModelFacts:
-        """What its headers say."""
+        """What its headers say, as an engine would load it with the request's parameters."""
 
     @property
     def estimates(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___ContextEstimate]:

@@ -56,3 +56,17 @@ def test_folder_below_the_root_is_not_hidden() -> None:
     finally:
         for file in files:
             file.unlink(missing_ok=True)
+
+
+def test_files_beside_the_model_are_seen_where_they_lie(tmp_path: Path) -> None:
+    """
+    A projector in another folder than the model's brings its folder along.
+    """
+    model, projector = tmp_path / "q4" / "m.gguf", tmp_path / "towers" / "mmproj.gguf"
+    for file in (model, projector):
+        file.parent.mkdir()
+        file.touch()
+
+    folders = {str(file.parent): str(file.parent) for file in (model, projector)}
+    assert folders == model_mounts(model, (projector,))
+    assert {str(model.parent): str(model.parent)} == model_mounts(model)

@@ -221,3 +221,24 @@ def test_an_image_knows_more_options_than_the_launcher() -> None:
     request = replace(REQUEST, engine_dir=None, image="llama:1", parameters=parameters)
 
     assert not [each for each in LlamaCpp().check(request) if each.severity is Severity.ERROR]
+
+
+PROJECTORS = (Path("/models/towers/mmproj-F32.gguf"), Path("/models/towers/mmproj-Q8_0.gguf"))
+
+
+def test_the_projector_beside_the_model_is_loaded() -> None:
+    """
+    The first one, unless the user names another, by its path or by its name alone, or none.
+    """
+
+    def projector(*parameters: Parameter) -> str | None:
+        arguments = argv(replace(PROGRAM, projectors=PROJECTORS, parameters=parameters))
+        return option(arguments, "--mmproj") if "--mmproj" in arguments else None
+
+    assert str(PROJECTORS[0]) == projector()
+    assert str(PROJECTORS[1]) == projector(Parameter(option="mmproj", values=("mmproj-Q8_0.gguf",)))
+    assert "/elsewhere/mmproj-Q8_0.gguf" == projector(
+        Parameter(option="mmproj", values=("/elsewhere/mmproj-Q8_0.gguf",))
+    )
+    assert projector(Parameter(option="no-mmproj")) is None
+    assert "--mmproj" not in argv(PROGRAM)
