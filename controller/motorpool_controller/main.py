@@ -40,7 +40,7 @@ from motorpool_controller.services.logformat import log_to_stderr
 from motorpool_controller.services.models import ModelService
 from motorpool_controller.services.nodes import NodeService
 from motorpool_controller.services.notify import notify
-from motorpool_controller.services.offline import as_json, as_text, inspect_offline
+from motorpool_controller.services.offline import inspect_offline
 from motorpool_controller.services.offline_plans import plan_of_files
 from motorpool_controller.services.roles import Role
 from motorpool_controller.services.server import ListenError, Server
@@ -160,8 +160,7 @@ def inspect(
 ) -> None:
     """Say what a model's headers say and what it needs, without a controller; of a path also without a network."""
     with _faults():
-        found = inspect_offline(source, _settings(data_dir, config_file), parameters or ())
-    typer.echo(as_json(found) if json else as_text(found))
+        typer.echo(inspect_offline(source, _settings(data_dir, config_file), parameters or (), as_json=json))
 
 
 @app.command()

@@ -24,8 +24,16 @@ from motorpool_controller.services.known import KNOWN
 from motorpool_formats import FormatError, read_model
 
 
-def inspect_offline(word: str, settings: Settings, parameters: Sequence[str] = ()) -> v1.ModelInspection:
-    """Return what a model's headers say: one of this machine, or on a hub; raise a DomainError."""
+def inspect_offline(word: str, settings: Settings, parameters: Sequence[str] = (), *, as_json: bool = False) -> str:
+    """Return what a model's headers say, of one of this machine or on a hub, in lines or JSON; raise a DomainError.
+
+    The JSON is the document that ``motorpool model inspect --output json`` prints, but for the fleet's part.
+    """
+    found = _inspected(word, settings, parameters)
+    return MessageToJson(found, preserving_proto_field_name=True) if as_json else _text(found)
+
+
+def _inspected(word: str, settings: Settings, parameters: Sequence[str]) -> v1.ModelInspection:
     try:
         source = source_of(parse_source(word), "SOURCE")
     except SourceError as error:
@@ -53,12 +61,7 @@ def inspect_offline(word: str, settings: Settings, parameters: Sequence[str] = (
     return shown
 
 
-def as_json(found: v1.ModelInspection) -> str:
-    """Return the document that ``motorpool model inspect --output json`` prints, but for the fleet's part."""
-    return MessageToJson(found, preserving_proto_field_name=True)
-
-
-def as_text(found: v1.ModelInspection) -> str:
+def _text(found: v1.ModelInspection) -> str:
     """Return the most of it in lines for a person."""
     return "\n".join(f"{name:<12} {value}" for name, value in _lines(found) if value)
 
