@@ -127,6 +127,22 @@ def test_a_good_accelerator_passes(accelerator: Callable[[str], type]) -> None:
     ("code", "test"),
     [
         (
+            """
+            import os
+            plain = Accelerator.sample
+            Accelerator.sample = lambda self, ids: os.open("/dev/null", os.O_RDONLY) and plain(self, ids)
+            """,
+            "test_a_hundred_looks_leave_nothing_behind",
+        ),
+        (
+            """
+            held = []
+            plain = Accelerator.health
+            Accelerator.health = lambda self, ids: held.append(b"x" * 100_000) or plain(self, ids)
+            """,
+            "test_a_hundred_looks_leave_nothing_behind",
+        ),
+        (
             "plain = Accelerator.fingerprint\nAccelerator.fingerprint = lambda self: plain(self)[:1] * 2",
             "test_device_ids_differ",
         ),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import time
+from pathlib import Path
 from typing import ClassVar
 
 from motorpool_sdk import wire
@@ -11,11 +14,18 @@ from motorpool_sdk.manifest import Kind, Manifest
 from motorpool_sdk.testing.manifest import installed_manifest
 from motorpool_sdk.wellformed import device_faults, exposure_faults, sample_faults
 
+_WARM_LOOKS = 10
+_LOOKS = 100
+_MOST_SECONDS = 10.0
+# An allocator keeps what it once had; what leaks a structure a look is above this after a hundred.
+_MOST_GROWTH_BYTES = 2 * 2**20
+
 
 class AcceleratorContract:
     """Subclass as ``class TestMine(AcceleratorContract)`` and set ``package``.
 
-    Override ``accelerator`` to give the plugin a recording in place of the vendor's library.
+    Override ``accelerator`` to give the plugin a recording in place of the vendor's library. One that runs in another
+    process than the test has that as its ``pid``.
     """
 
     package: ClassVar[str]
@@ -81,3 +91,32 @@ class AcceleratorContract:
         assert not exposure_faults(exposure, self.manifest), exposure_faults(exposure, self.manifest)
         assert exposure == self.accelerator().expose(ids)
         assert wire.decode(wire.encode(exposure), Exposure) == exposure
+
+    def test_a_hundred_looks_leave_nothing_behind(self) -> None:
+        """Descriptors and memory of the plugin's process stay as they were, however often it is asked."""
+        plugin = self.accelerator()
+        process = Path("/proc") / str(getattr(plugin, "pid", os.getpid()))
+        _look(plugin, _WARM_LOOKS)
+        descriptors, resident_bytes = _held(process)
+        looks = _look(plugin, _LOOKS)
+        more, grown_bytes = _held(process)[0] - descriptors, _held(process)[1] - resident_bytes
+        assert more <= 0, f"{more} descriptors more are open after {looks} looks"
+        assert grown_bytes <= _MOST_GROWTH_BYTES, f"{grown_bytes} bytes more are resident after {looks} looks"
+
+
+def _look(plugin: AcceleratorPlugin, times: int) -> int:
+    """Ask for everything so many times, or as many as a slow command has time for; return how many."""
+    until = time.monotonic() + _MOST_SECONDS
+    looks = 0
+    while looks < times and time.monotonic() < until:
+        ids = [each.device_id for each in plugin.fingerprint() if not isinstance(each, DeviceError)]
+        plugin.sample(ids)
+        plugin.health(ids)
+        looks += 1
+    return looks
+
+
+def _held(process: Path) -> tuple[int, int]:
+    """Return a process's open descriptors and resident bytes."""
+    resident_pages = int((process / "statm").read_text(encoding="ascii").split()[1])
+    return len(list((process / "fd").iterdir())), resident_pages * os.sysconf("SC_PAGE_SIZE")

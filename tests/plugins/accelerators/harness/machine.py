@@ -171,6 +171,10 @@ class PluginChild:
             )
         self._ask("introduce", wire.Introduction(kind="accelerator"), list[str])
 
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
     def fingerprint(self) -> Sequence[Device | DeviceError]:
         found = self._ask("fingerprint", None, wire.Fingerprint)
         return [*found.devices, *found.errors]
