@@ -45,7 +45,7 @@ def rows(printed: str) -> list[Row]:
             _give(fields, found)
         elif is_first:
             found.append(Row(fields))
-        else:
+        elif found:  # A table that is cut up may have a second line without its first.
             found[-1].fields |= fields
     return found
 

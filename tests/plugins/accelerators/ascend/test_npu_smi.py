@@ -188,6 +188,19 @@ def test_half_a_row_is_a_card_that_cannot_be_read() -> None:
     assert ("NPU 2 chip 0", True) == (error.device_id, "cut off" in error.message)
 
 
+def test_a_second_line_without_a_first_is_no_row() -> None:
+    """
+    Headers of two tables that ran into one another, cut short, make no row of a line that continues none.
+    """
+    lines = recorded("info_310p3_25.5.1").splitlines()
+    processes = next(line for line in lines if "Process id" in line)
+    names = next(line for line in lines if "Name    " in line and "Health" in line)
+    rule = next(line for line in lines if line.startswith("+="))
+    row = next(line for line in lines if line.startswith("| 2944"))
+
+    assert [] == npu_smi.rows("\n".join(line[:44] for line in (processes, names, rule, row, row)))
+
+
 @pytest.mark.promise("P9")
 @every_recording
 @given(data=st.data())
