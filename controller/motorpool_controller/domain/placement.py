@@ -29,7 +29,7 @@ class Estimate:
 
     ``items`` is a second sum, part by part, where the claim follows a rule of thumb; ``missing`` names what would have
     to be known (a field of the facts, an option) where ``upper`` is None. ``measured`` is the highest that the same
-    model was seen to hold, and ``measured_difference`` what that is above the formula.
+    model was seen to hold, and ``measured_difference`` what that is above the formula. ``by_hand``: the user gave it.
     """
 
     weights: int | None = None
@@ -44,6 +44,7 @@ class Estimate:
     missing: tuple[str, ...] = ()
     measured: int | None = None
     measured_difference: int | None = None
+    by_hand: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,6 +187,7 @@ def _by_hand(estimate: Estimate, claim_bytes: int | None) -> Estimate:
         provenance=f"given by hand{beside}",
         confidence=Confidence.HIGH,
         missing=(),
+        by_hand=True,
     )
 
 

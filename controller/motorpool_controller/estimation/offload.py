@@ -161,7 +161,7 @@ class Offload:
         room = sum(free)
         # More than this cannot be, as their weights and caches alone exceed all devices; how the rest falls out depends
         # on which layer lands where, so that what fits is looked for from here on down.
-        most = bisect_right(range(self.layers + 1), room, key=self._held) - 1
+        most = bisect_right(range(self.layers + 1), room, key=self._held) - 1 if sum(shares) else 0
         for layers in range(most, -1, -1):
             split = self.split(layers, shares)
             if (host_free is None or split.host.total <= host_free) and all(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from motorpool_controller.domain.names import device_name
-from motorpool_controller.domain.placement import Confidence, Refusal
+from motorpool_controller.domain.placement import Refusal
 from motorpool_controller.domain.sizes import in_words
 from motorpool_controller.scheduling.banks import Mask, Seat
 from motorpool_controller.scheduling.columns import Codes
@@ -103,7 +103,7 @@ def nodes_short(fleet: Fleet) -> Iterator[Refusal]:
 def hint(terms: Terms) -> str:
     """Return what helps against a shortage."""
     needs = terms.needs
-    if needs.host.confidence is Confidence.HIGH or needs.device.confidence is Confidence.HIGH:
+    if needs.host.by_hand or needs.device.by_hand:
         return "What helps: claiming less by hand, a larger node, or stopping what holds the memory."
     ways = ["a smaller quantisation of the model", "a larger node", "stopping what holds the memory"]
     if terms.context_option and needs.context_length is not None and needs.host.kv:

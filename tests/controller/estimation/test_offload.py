@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from motorpool_controller.domain.parameters import parse
@@ -201,6 +201,18 @@ def models(draw: st.DrawFn) -> ModelFacts:
     )
 
 
+WEIGHTLESS = replace(
+    FACTS,
+    layers=1,
+    layer_bytes=(0,),
+    layer_expert_bytes=(0,),
+    nonlayer_bytes=0,
+    weight_bytes=0,
+    kv_heads=(0,),
+    roles=RoleBytes(embedding=0, layers=0, output=0, other=0),
+)
+"""A model whose layers take nothing: devices without a byte left must not get any all the same."""
+
 ARGUMENTS = st.sampled_from(
     [(), ("-fa", "on"), ("--cpu-moe",), ("--n-cpu-moe", "3"), ("--no-kv-offload",), ("-ctk", "q8_0"), ("-np", "3")]
 )
@@ -277,6 +289,7 @@ def test_more_devices_never_take_less_in_sum(facts: ModelFacts, arguments: Seque
 
 
 @given(models(), ARGUMENTS, st.lists(st.integers(0, 1 << 35), min_size=1, max_size=4), st.integers(0, 1 << 36))
+@example(WEIGHTLESS, (), [0], 1 << 30)
 def test_the_most_that_fits_fits_and_one_more_does_not(
     facts: ModelFacts, arguments: Sequence[str], free: list[int], host_free: int
 ) -> None:
@@ -290,7 +303,8 @@ def test_the_most_that_fits_fits_and_one_more_does_not(
         rooms = zip(split.devices, free, strict=True)
         return split.host.total <= host_free and all(part.total <= room for part, room in rooms)
 
-    slow = next((layers for layers in range(planned.layers, -1, -1) if fits(layers)), None)
+    most = planned.layers if sum(free) else 0  # layers go to devices that have something left
+    slow = next((layers for layers in range(most, -1, -1) if fits(layers)), None)
 
     assert slow == planned.most_layers(free, host_free)
 
