@@ -78,6 +78,7 @@ class Fleet:
         self.controller_dir = folder / "controller"
         self.controller: Process | None = None
         self.agents: dict[str, Process] = {}
+        self.agent_command: tuple[str, ...] = ("motorpool-agent",)
         self._channel: grpc.Channel | None = None
         self._epochs: dict[str, int] = {}
         self.command("motorpool-controller", "init", *self._controller_options())
@@ -138,7 +139,7 @@ class Fleet:
         options = [*self.run_options(node), *more]
         if not (self.folder / node / "identity" / "identity.json").exists():
             options += ["--token", token or self.join_token()]
-        self.agents[node] = Process(["motorpool-agent", "run", *options], self.folder / f"{node}.log")
+        self.agents[node] = Process([*self.agent_command, "run", *options], self.folder / f"{node}.log")
         return self.agents[node]
 
     def wait_ready(self, node: str = "a") -> None:

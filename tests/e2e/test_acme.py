@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,16 +15,21 @@ from pathlib import Path
 import psutil
 import pytest
 
+from examples.demo.model import fetch
 from motorpool import v1
+from motorpool_cli.text import size
 from motorpool_sdk.kit.project import write_project
 from motorpool_sdk.manifest import Kind
+from tests.e2e.chat import ask
 from tests.e2e.conftest import ROOT
-from tests.e2e.fleet import BIN, Fleet, wait_for
+from tests.e2e.fleet import Fleet, wait_for
+from tests.e2e.llama_server import VERSION, environment_of, install_llama_server
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
 
+FULL = 34359738368 - 64 * 2**20  # but for 64 MiB
 ACME = ROOT / "examples" / "plugins" / "motorpool-acme"
-CARD = "card ACME-1 Acme-One 34359738368 {used} 37 61\n"
+CARD = "card {card} Acme-One 34359738368 {used} 37 61\n"
 # The pointer is volatile too: a compiler may drop a store that it knows to fail.
 DIES_WHEN_LOADED = "__attribute__((constructor)) static void die(void) { volatile int *volatile p = 0; *p = 1; }\n"
 
@@ -36,12 +42,32 @@ def run(*command: str | Path, **env: str) -> str:
     return done.stdout
 
 
-def pip_install(site: Path, *projects: Path) -> None:
-    """Build a wheel of each, and install it as an operator would; nothing is fetched."""
-    wheels = site.parent / "wheels"
-    offline = ("--no-deps", "--no-index", "--disable-pip-version-check", "--quiet")
-    run(sys.executable, "-m", "pip", "wheel", *offline, "--no-build-isolation", "-w", wheels, *projects)
-    run(sys.executable, "-m", "pip", "install", *offline, "--target", site, *wheels.glob("*.whl"))
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """An agent's environment of its own: ours, and what is installed into it with pip."""
+
+    folder: Path
+
+    @property
+    def python(self) -> Path:
+        return self.folder / "bin" / "python"
+
+    @property
+    def agent_command(self) -> tuple[str, ...]:
+        return (str(self.python), "-m", "motorpool_agent.main")
+
+    def make(self) -> None:
+        run(sys.executable, "-m", "venv", "--without-pip", self.folder)
+        [packages] = self.folder.glob("lib/python*/site-packages")
+        ours = sysconfig.get_path("purelib")
+        (packages / "ours.pth").write_text(f"import site; site.addsitedir({ours!r})\n")
+
+    def install(self, *projects: Path) -> None:
+        """Build a wheel of each, and install it as an operator would; nothing is fetched."""
+        wheels = self.folder / "wheels"
+        offline = ("--no-deps", "--no-index", "--disable-pip-version-check", "--quiet")
+        run(sys.executable, "-m", "pip", "wheel", *offline, "--no-build-isolation", "-w", wheels, *projects)
+        run(sys.executable, "-m", "pip", "--python", self.python, "install", *offline, *wheels.glob("*.whl"))
 
 
 def compile_library(target: Path, source: Path) -> None:
@@ -91,9 +117,14 @@ class Cards:
 
     folder: Path
     fleet: Fleet
+    environment: Environment
 
     def acme(self, used_bytes: int, fault: str = "") -> None:
-        self._write("cards", CARD.format(used=used_bytes) + fault)
+        self._write("cards", CARD.format(card="ACME-1", used=used_bytes) + fault)
+
+    def two_acmes(self, first_used_bytes: int, second_used_bytes: int) -> None:
+        used = {"ACME-1": first_used_bytes, "ACME-2": second_used_bytes}
+        self._write("cards", "".join(CARD.format(card=card, used=each) for card, each in used.items()))
 
     def bolt(self, used_bytes: int) -> None:
         self._write("bolt", f"BOLT-1, Bolt One, 17179869184, {used_bytes}, 5\n")
@@ -102,6 +133,10 @@ class Cards:
         listed = self.fleet.nodes.ListDevices(v1.ListDevicesRequest(parent="nodes/a"), timeout=5).devices
         usage = next((status.usage for status in listed if status.device.device_id == device), v1.DeviceUsage())
         return usage.used_bytes if usage.HasField("used_bytes") else None
+
+    def claimed(self, device: str) -> int:
+        listed = self.fleet.nodes.ListDevices(v1.ListDevicesRequest(parent="nodes/a"), timeout=5).devices
+        return next(status.claimed_bytes for status in listed if status.device.device_id == device)
 
     def plugin(self, name: str) -> v1.PluginStatus:
         node = self.fleet.nodes.GetNode(v1.GetNodeRequest(name="nodes/a"), timeout=5)
@@ -124,16 +159,18 @@ class Cards:
 
 @pytest.fixture(name="cards")
 def make_cards(tmp_path: Path, engines: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cards]:
-    """A fleet whose agent has the wheels in a folder of its own, and a controller that wants a heartbeat a second."""
+    """A fleet whose agent has an environment of its own, and a controller that wants a heartbeat a second."""
     (tmp_path / "fleet").mkdir()
     monkeypatch.setenv("MOTORPOOL_CONTROLLER_HEARTBEAT_SECONDS", "1")
     monkeypatch.setenv("ACME_CARDS", str(tmp_path / "cards"))
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    environment = Environment(tmp_path / "environment")
+    environment.make()
     fleet = Fleet(tmp_path / "fleet", engines)
+    fleet.agent_command = environment.agent_command
     try:
         fleet.start_controller()
-        yield Cards(tmp_path, fleet)
+        yield Cards(tmp_path, fleet, environment)
     finally:
         fleet.close()
 
@@ -142,10 +179,10 @@ def test_a_strangers_card_takes_part(cards: Cards) -> None:
     """
     A wheel that Motorpool has never seen, installed with pip, passes `motorpool-sdk verify` and shows in `devices`.
     """
-    pip_install(cards.folder / "site", acme_project(cards.folder))
+    cards.environment.install(acme_project(cards.folder))
     cards.acme(2**30)
 
-    verified = run(BIN / "motorpool-sdk", "verify", "acme")
+    verified = run(cards.environment.python, "-m", "motorpool_sdk.kit", "verify", "acme")
     cards.fleet.start_agent()
     cards.wait_used("ACME-1", 2**30)
     shown = cards.fleet.command("motorpool", "devices").stdout
@@ -158,6 +195,57 @@ def test_a_strangers_card_takes_part(cards: Cards) -> None:
     cards.wait_used("ACME-1", 3 * 2**30)
 
 
+@pytest.mark.promise("P2")
+def test_a_model_runs_on_a_strangers_card(cards: Cards, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A language model is placed on the stranger's card that has room, its engine sees that card by the stranger's own
+    variable and answers, and the claim stands on the card: by the wheel and the vendor's engine alone.
+    """
+    cards.environment.install(acme_project(cards.folder))
+    cards.two_acmes(FULL, 0)
+    fleet = cards.fleet
+    monkeypatch.setenv("MOTORPOOL_LLAMA_SERVER", str(install_llama_server(fleet, "ACME0", "ACME_VISIBLE_CARDS")))
+    fleet.start_agent()
+    cards.wait_used("ACME-1", FULL)
+
+    model = fetch(ROOT / ".cache" / "models")
+    fleet.command("motorpool", "deploy", "smol", "--model", str(model), "--wait")
+    running = fleet.wait_state("smol", v1.INSTANCE_STATE_RUNNING)
+
+    assert ask(fleet.credentials("smol"))
+    [member] = running.placement.members
+    [claim] = member.claim.devices
+    assert ("acme", VERSION, "ACME-2") == (
+        running.placement.framework,
+        running.placement.backend_version,
+        claim.device_id,
+    )
+    assert "ACME-2" == environment_of(running.pid)["ACME_VISIBLE_CARDS"] == running.launch.env["ACME_VISIBLE_CARDS"]
+    assert (0, claim.memory_bytes) == (cards.claimed("ACME-1"), cards.claimed("ACME-2"))
+    described = fleet.command("motorpool", "describe", running.name).stdout
+    explained = fleet.command("motorpool", "explain", "smol").stdout
+    listed = fleet.command("motorpool", "devices").stdout
+    assert f"{VERSION} on acme" in described
+    assert "It was placed on nodes/a (ACME-2)" in explained
+    assert "ACME-1" in next(line for line in explained.splitlines() if "MEMORY_SHORT" in line)
+    claimed = size(claim.memory_bytes)
+    assert f"ACME-2 ({claimed})" in described
+    assert claimed in next(line for line in listed.splitlines() if "ACME-2" in line)
+
+    fleet.delete("smol")
+    wait_for("the claim to be gone", lambda: cards.claimed("ACME-2") == 0)
+
+
+@pytest.mark.parametrize("member", ["agent", "cli", "controller", "formats", "plugins", "proto"])
+def test_nothing_of_ours_knows_the_stranger(member: str) -> None:
+    """
+    No program of ours names the stranger: only documentation does, as an example.
+    """
+    named = [path for path in (ROOT / member).rglob("*.py") if "acme" in path.read_text(encoding="utf-8").lower()]
+
+    assert [] == named
+
+
 @pytest.mark.promise("P5")
 def test_what_breaks_in_a_vendors_library_costs_that_vendors_figures(cards: Cards) -> None:
     """
@@ -165,7 +253,7 @@ def test_what_breaks_in_a_vendors_library_costs_that_vendors_figures(cards: Card
     another vendor's figures arrive as before; a fault that passes is forgotten.
     """
     projects = [acme_project(cards.folder), bolt_project(cards.folder), *broken_projects(cards.folder)]
-    pip_install(cards.folder / "site", *projects)
+    cards.environment.install(*projects)
     cards.acme(1)
     cards.bolt(1)
     agent = cards.fleet.start_agent()

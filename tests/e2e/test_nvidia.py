@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from motorpool import v1
 from tests.e2e.chat import ask
 from tests.e2e.fleet import Fleet, wait_for
+from tests.e2e.llama_server import VERSION, environment_of, install_llama_server
 from tests.plugins.accelerators.nvidia.machine import FIRST, SECOND, FakeNvml, compile_nvml
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -31,21 +31,6 @@ temperature 40
 power 50000
 capability 9 0
 architecture 9
-"""
-
-LLAMA_SERVER = """#!{python} -IS
-# A llama-server with CUDA as far as anybody can see without a card: the server itself is xllamacpp's.
-import os, sys
-if sys.argv[1] == "--version":
-    print("version: 99999 (made up)", file=sys.stderr)
-elif sys.argv[1] == "--list-devices":
-    print("Available devices:\\n  CUDA0: Made-up card (1024 MiB, 1000 MiB free)")
-else:
-    at = sys.argv.index("--device")
-    if sys.argv[at + 1] != "CUDA0" or not os.environ.get("CUDA_VISIBLE_DEVICES"):
-        sys.exit(f"invalid device: {{sys.argv[at + 1]}}")
-    del sys.argv[at : at + 2]
-    os.execv({engine!r}, [{engine!r}, {launcher!r}, *sys.argv[1:]])
 """
 
 
@@ -89,18 +74,7 @@ def make_cards(fleet: Fleet, library: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture(name="llama_server")
 def make_llama_server(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     """A llama-server on the node that offers CUDA."""
-    fleet.enroll_options("a")  # makes the node's folder, with the engine in it
-    (engine,) = (fleet.folder / "a" / "engines" / "llama_cpp").glob("xllamacpp-*")
-    program = fleet.folder / "llama-server"
-    program.write_text(
-        LLAMA_SERVER.format(
-            python=sys.executable,
-            engine=str(engine / "bin" / "python"),
-            launcher=str(engine / "files" / "llama_server.py"),
-        ),
-        encoding="utf-8",
-    )
-    program.chmod(0o755)
+    program = install_llama_server(fleet, "CUDA0", "CUDA_VISIBLE_DEVICES")
     monkeypatch.setenv("MOTORPOOL_LLAMA_SERVER", str(program))
 
 
@@ -117,11 +91,6 @@ def wait_used(fleet: Fleet, uuid: str, size_mib: int) -> None:
         return status is not None and status.usage.HasField("used_bytes") and status.usage.used_bytes == size_mib * MIB
 
     wait_for(f"{size_mib} MiB used on {uuid}", known)
-
-
-def environment_of(pid: int) -> Mapping[str, str]:
-    parts = Path(f"/proc/{pid}/environ").read_text(encoding="utf-8").split("\0")
-    return dict(part.split("=", 1) for part in parts if part)
 
 
 @pytest.mark.promise("P2")
@@ -143,7 +112,7 @@ def test_models_are_placed_by_the_memory_of_devices(fleet: Fleet, cards: Cards, 
 
     (member,) = running.placement.members
     (claim,) = member.claim.devices
-    assert ("cuda", "b99999", SECOND) == (
+    assert ("cuda", VERSION, SECOND) == (
         running.placement.framework,
         running.placement.backend_version,
         claim.device_id,

@@ -11,7 +11,7 @@ import pytest
 
 from motorpool import v1
 from tests.e2e.fleet import Fleet, wait_for
-from tests.e2e.test_acme import acme_project, pip_install
+from tests.e2e.test_acme import Environment, acme_project
 from tests.plugins.accelerators.amd import cards as amd
 from tests.plugins.accelerators.ascend import board as ascend
 from tests.plugins.accelerators.cambricon import cards as cambricon
@@ -158,12 +158,14 @@ def make_rack(tmp_path: Path, engines: Path, monkeypatch: pytest.MonkeyPatch) ->
     (tmp_path / "fleet").mkdir()
     monkeypatch.setenv("MOTORPOOL_CONTROLLER_HEARTBEAT_SECONDS", "1")
     monkeypatch.setenv("ACME_CARDS", str(tmp_path / "cards"))
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    environment = Environment(tmp_path / "environment")
+    environment.make()
     fleet = Fleet(tmp_path / "fleet", engines)
+    fleet.agent_command = environment.agent_command
     try:
         rack = Rack(fleet, tmp_path)
         monkeypatch.setenv("LD_LIBRARY_PATH", rack.path)
-        pip_install(tmp_path / "site", acme_project(tmp_path))
+        environment.install(acme_project(tmp_path))
         fleet.start_controller()
         yield rack
     finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated
 
 import grpc
@@ -44,7 +44,7 @@ def describe(
             print_document({**plain(found), **theirs, "events": [plain(event) for event in events]}, output)
             return
         if isinstance(found, v1.Deployment):
-            _print_deployment(found)
+            _print_deployment(found, instances)
             for instance in instances:
                 say()
                 _print_instance(instance)
@@ -84,7 +84,7 @@ def _find(connected: Client, name: str) -> v1.Deployment | v1.Instance | v1.Node
     )
 
 
-def _print_deployment(deployment: v1.Deployment) -> None:
+def _print_deployment(deployment: v1.Deployment, instances: Sequence[v1.Instance]) -> None:
     facts, spec = deployment.facts, deployment.spec
     print_facts(
         (
@@ -102,6 +102,8 @@ def _print_deployment(deployment: v1.Deployment) -> None:
                 "Backend",
                 " ".join(word for word in (spec.backend or "automatic", spec.backend_version) if word),
             ),
+            ("Executor", _executors(spec, instances)),
+            ("Image", spec.image),
             ("Parameters", " ".join(spec.parameters)),
             ("Needs", estimates.summary(deployment.estimate)),
             ("Itemised", estimates.items(deployment.estimate)),
@@ -113,6 +115,12 @@ def _print_deployment(deployment: v1.Deployment) -> None:
             *(("Note", finding) for finding in deployment.findings),
         )
     )
+
+
+def _executors(spec: v1.DeploymentSpec, instances: Sequence[v1.Instance]) -> str:
+    """Return what its instances are executed by, and before there are any what is known: an image wants a container."""
+    known = {instance.launch.executor for instance in instances} - {""}
+    return ", ".join(sorted(known)) or ("docker" if spec.image else "")
 
 
 def _print_instance(instance: v1.Instance) -> None:
@@ -130,6 +138,7 @@ def _print_instance(instance: v1.Instance) -> None:
                 else "",
             ),
             ("Claim", workloads.claim(instance)),
+            ("Devices", _claimed_devices(instance)),
             ("Endpoint", instance.endpoint),
             ("Process", _process(instance)),
             ("Executor", launch.executor),
@@ -142,6 +151,11 @@ def _print_instance(instance: v1.Instance) -> None:
             *(("Refused", refusal.message) for refusal in instance.refusals),
         )
     )
+
+
+def _claimed_devices(instance: v1.Instance) -> str:
+    claims = [device for member in instance.placement.members for device in member.claim.devices]
+    return ", ".join(f"{device.device_id} ({text.size(device.memory_bytes)})" for device in claims)
 
 
 def _process(instance: v1.Instance) -> str:

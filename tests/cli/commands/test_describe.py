@@ -4,7 +4,7 @@ import pytest
 
 from motorpool import v1
 from tests.cli.controller import Controller
-from tests.cli.fleet import CRASH, TOO_LARGE, fill, instance
+from tests.cli.fleet import CRASH, GIB, TOO_LARGE, deployment, fill, instance
 from tests.cli.motorpool import Motorpool
 
 
@@ -22,6 +22,7 @@ def test_a_deployment(controller: Controller, motorpool: Motorpool, name: str) -
         "Format      gguf llama Q4_1",
         "Parameters  --ctx-size 4096",
         "Needs       512 MiB (weights 90 MiB, kv cache 180 MiB; from the file's headers)",
+        "Executor    process",
         "Exposure    node",
         "Instance     smollm2-x7k2p",
         'Command      llama-server --alias "my model"',
@@ -43,6 +44,33 @@ def test_a_deployment_as_json(controller: Controller, motorpool: Motorpool) -> N
     assert "deployments/smollm2" == found["name"]
     assert ["instances/smollm2-x7k2p"] == [each["name"] for each in found["instances"]]
     assert ["DEPLOYMENT_CREATED"] == [event["reason"] for event in found["events"]]
+
+
+def test_a_deployment_in_containers(controller: Controller, motorpool: Motorpool) -> None:
+    """
+    A deployment with an image is executed in containers, which shows before any instance was launched.
+    """
+    boxed = deployment()
+    boxed.spec.image = "engines/llama:1"
+    controller.put(boxed)
+
+    output = motorpool("describe", "smollm2").stdout
+
+    assert "Executor    docker\nImage       engines/llama:1\n" in output
+
+
+def test_the_devices_of_an_instance(controller: Controller, motorpool: Motorpool) -> None:
+    """
+    An instance shows which devices it claims, and how much of each.
+    """
+    placed = instance()
+    [member] = placed.placement.members
+    member.claim.devices.add(device_id="GPU-5a1f", memory_bytes=3 * GIB)
+    controller.put(placed)
+
+    output = motorpool("describe", "smollm2-x7k2p").stdout
+
+    assert "Claim        512 MiB host + 3 GiB device\nDevices      GPU-5a1f (3 GiB)\n" in output
 
 
 @pytest.mark.parametrize("name", ["smollm2-x7k2p", "instances/smollm2-x7k2p"])

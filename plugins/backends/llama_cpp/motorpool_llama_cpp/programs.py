@@ -17,9 +17,11 @@ CPU = "cpu"
 _SECONDS = 12.0
 # "version: 11434 (0c1f2e3)" of llama.cpp's own builds, "version: 0.7.0 …" of Debian's.
 _VERSION = re.compile(r"^version:\s*([0-9][0-9A-Za-z.+-]{0,63})", re.MULTILINE)
-# "  CUDA0: NVIDIA H200 (143156 MiB, 142630 MiB free)" of --list-devices: the names that ggml gives its backends.
-_DEVICE = re.compile(r"^\s+(CUDA|ROCm|MUSA)[0-9]+: ", re.MULTILINE)
-_FRAMEWORKS = {"CUDA": "cuda", "ROCm": "rocm", "MUSA": "musa"}
+# "  CUDA0: NVIDIA H200 (143156 MiB, 142630 MiB free)" of --list-devices: the name that a build's ggml gives a backend,
+# and a number. In lower case it is the framework, whoever's it is: a stranger's build needs no word of ours.
+_DEVICE = re.compile(r"^\s+([A-Za-z][A-Za-z_]{0,31})[0-9]+: ", re.MULTILINE)
+# ggml compares these names without regard to case; people read them in a launch command.
+_SPELLED = {"rocm": "ROCm", "vulkan": "Vulkan"}
 
 
 class ProgramError(Exception):
@@ -104,10 +106,10 @@ def version_of(said: str) -> str:
 
 def frameworks_of(said: str) -> tuple[str, ...]:
     """Return the frameworks of the devices in what ``llama-server --list-devices`` said, and the processors."""
-    return (CPU, *sorted({_FRAMEWORKS[name] for name in _DEVICE.findall(said)}))
+    return (CPU, *sorted({name.lower() for name in _DEVICE.findall(said)} - {CPU}))
 
 
 def device_names(framework: str, count: int) -> tuple[str, ...]:
     """Return what llama-server calls the first ``count`` devices of a framework that it sees."""
-    prefix = next(name for name, known in _FRAMEWORKS.items() if known == framework)
-    return tuple(f"{prefix}{number}" for number in range(count))
+    name = _SPELLED.get(framework, framework.upper())
+    return tuple(f"{name}{number}" for number in range(count))

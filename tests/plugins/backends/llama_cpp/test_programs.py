@@ -2,7 +2,7 @@
 
 import pytest
 
-from motorpool_llama_cpp.programs import Program, ProgramError, find, frameworks_of, version_of
+from motorpool_llama_cpp.programs import Program, ProgramError, device_names, find, frameworks_of, version_of
 from tests.plugins.backends.llama_cpp.conftest import InstallProgram
 
 CUDA_DEVICES = """
@@ -98,15 +98,30 @@ def test_versions_are_read(said: str, version: str) -> None:
         ("Available devices:\n", ("cpu",)),
         (CUDA_DEVICES, ("cpu", "cuda")),
         ("Available devices:\n  ROCm0: AMD Instinct MI300X (196592 MiB, 196288 MiB free)\n", ("cpu", "rocm")),
-        ("Available devices:\n  Vulkan0: NVIDIA GeForce RTX 4090 (24564 MiB, 23000 MiB free)\n", ("cpu",)),
+        ("Available devices:\n  Vulkan0: NVIDIA GeForce RTX 4090 (24564 MiB, 23000 MiB free)\n", ("cpu", "vulkan")),
+        ("Available devices:\n  NEW1: A stranger's card (8192 MiB, 8000 MiB free)\n", ("cpu", "new")),
+        ("Available devices:\n  BLAS: OpenBLAS (0 MiB, 0 MiB free)\n  CPU0: EPYC (1 MiB, 1 MiB free)\n", ("cpu",)),
         ("error: invalid argument: --list-devices\n", ("cpu",)),
     ],
 )
 def test_frameworks_are_those_of_the_devices_it_lists(said: str, frameworks: tuple[str, ...]) -> None:
     """
-    A build offers what it sees devices of, and processors always; Vulkan's devices are no vendor's.
+    A build offers what it sees devices of, by ggml's name for it, a stranger's too; and processors always.
     """
     assert frameworks == frameworks_of(said)
+
+
+@pytest.mark.parametrize(
+    ("framework", "name"), [("cuda", "CUDA1"), ("rocm", "ROCm1"), ("vulkan", "Vulkan1"), ("new", "NEW1")]
+)
+def test_devices_are_named_as_the_program_lists_them(framework: str, name: str) -> None:
+    """
+    The devices that an engine sees are numbered from 0, under the name by which its build lists them.
+    """
+    first, second = device_names(framework, 2)
+
+    assert (name, f"{name[:-1]}0") == (second, first)
+    assert ("cpu", framework) == frameworks_of(f"Available devices:\n  {name}: A card (1 MiB, 1 MiB free)\n")
 
 
 def test_a_program_offers_its_devices_framework(install_program: InstallProgram) -> None:
