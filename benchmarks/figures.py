@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 
+BAR_CHARACTERS = 50
 CPUINFO = Path("/proc/cpuinfo")
 
 
@@ -24,7 +25,8 @@ class BenchmarkError(Exception):
 class Figure:
     """One measured value: its key in JSON carries the unit, its meaning stands in the table.
 
-    ``aim`` is the most that it is to be, ``least`` the least.
+    ``aim`` is the most that it is to be, ``least`` the least. Those with a ``bar``, which is their unit, are drawn
+    below the table, all to one scale.
     """
 
     key: str
@@ -32,6 +34,7 @@ class Figure:
     meaning: str
     aim: float | None = None
     least: float | None = None
+    bar: str = ""
 
     @property
     def verdict(self) -> str:
@@ -71,7 +74,21 @@ def table(figures: Sequence[Figure]) -> str:
     rows = "\n".join(
         f"| {figure.meaning} | `{figure.key}` | {figure.value:g} | {figure.verdict} |" for figure in figures
     )
-    return f"{day}, {machine()}\n\n| | key | value | aim |\n|---|---|---|---|\n{rows}\n"
+    return f"{day}, {machine()}\n\n| | key | value | aim |\n|---|---|---|---|\n{rows}\n{plot(figures)}"
+
+
+def plot(figures: Sequence[Figure]) -> str:
+    """Return bars of the figures that have one, as a block of Markdown; nothing if none has."""
+    drawn = [figure for figure in figures if figure.bar]
+    if not drawn:
+        return ""
+    longest, widest = max(figure.value for figure in drawn), max(len(figure.key) for figure in drawn)
+
+    def bar(figure: Figure) -> str:
+        return "█" * max(1, round(BAR_CHARACTERS * figure.value / longest))
+
+    lines = "\n".join(f"{figure.key:<{widest}}  {bar(figure)} {figure.value:g} {figure.bar}" for figure in drawn)
+    return f"\n```text\n{lines}\n```\n"
 
 
 def _read(path: Path) -> str:

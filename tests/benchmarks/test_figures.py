@@ -1,4 +1,4 @@
-from benchmarks.figures import Figure, median, percentile_95
+from benchmarks.figures import Figure, median, percentile_95, plot
 
 
 def test_verdicts() -> None:
@@ -21,3 +21,17 @@ def test_median_and_percentile() -> None:
     assert 50.5 == median(values)
     assert 96 == percentile_95(values)
     assert 7 == percentile_95([7])
+
+
+def test_bars_are_drawn_to_one_scale() -> None:
+    """
+    Figures with a bar are drawn below the table, the largest across; without any there is no plot.
+    """
+    drawn = [
+        Figure(key="long_us", value=50, meaning="m", bar="µs"),
+        Figure(key="short_us", value=5, meaning="m", bar="µs"),
+        Figure(key="plain", value=1, meaning="m"),
+    ]
+
+    assert f"\n```text\nlong_us   {'█' * 50} 50 µs\nshort_us  █████ 5 µs\n```\n" == plot(drawn)
+    assert "" == plot(drawn[2:])
