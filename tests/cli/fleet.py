@@ -47,6 +47,10 @@ NODE = v1.Node(
             last_error="NVML answers with 999",
         ),
     ],
+    executors=[
+        v1.ExecutorStatus(executor="docker", works=False, message="it does not answer; start it"),
+        v1.ExecutorStatus(executor="process", works=True),
+    ],
     usage=v1.NodeUsage(memory_available_bytes=200 * GIB, cpu_ratio=0.25),
     claimed_memory_bytes=3 * GIB,
     create_time=NOON,

@@ -310,6 +310,8 @@ def observed(body: Message) -> v1.ObservedObject:
         return v1.ObservedObject(id=f"plugin/{body.plugin_id}", digest=digest, plugin=body)
     if isinstance(body, v1.QueryAnswer):
         return v1.ObservedObject(id=f"answer/{body.query_id}", digest=digest, answer=body)
+    if isinstance(body, v1.ExecutorStatus):
+        return v1.ObservedObject(id=f"executor/{body.executor}", digest=digest, executor=body)
     assert isinstance(body, v1.ObservedInstance)
     return v1.ObservedObject(id=f"instance/{body.assignment_id}", digest=digest, instance=body)
 

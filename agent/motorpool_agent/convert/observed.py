@@ -11,7 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from motorpool import v1
 from motorpool_agent.convert.facts import facts_message
-from motorpool_agent.reconcile.observation import Answer, Failure, ObservedInstance, Rendered, State
+from motorpool_agent.reconcile.observation import Answer, ExecutorStatus, Failure, ObservedInstance, Rendered, State
 
 # An engine may write a megabyte without a newline; the message is for people.
 _LINE_CHARACTERS = 2000
@@ -77,6 +77,11 @@ def instance_message(instance: ObservedInstance) -> v1.ObservedInstance:
         pid_start_ticks=instance.pid_start_ticks,
         instance=instance.instance,
     )
+
+
+def executor_message(status: ExecutorStatus) -> v1.ExecutorStatus:
+    """Return the message of whether an executor works."""
+    return v1.ExecutorStatus(executor=status.executor, works=status.works, message=line(status.message))
 
 
 def answer_message(answer: Answer) -> v1.QueryAnswer:

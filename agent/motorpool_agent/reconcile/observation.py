@@ -68,6 +68,15 @@ class ObservedInstance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutorStatus:
+    """Whether an executor works; ``message`` says what it is, or why it does not and what to do."""
+
+    executor: str
+    works: bool
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """The answer to a query: facts, or a reason and a message."""
 

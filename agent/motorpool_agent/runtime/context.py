@@ -20,6 +20,7 @@ class Timings:
     well_seconds: float = 60.0
     health_period_seconds: float = 10.0
     stop_retry_seconds: float = 10.0
+    look_period_seconds: float = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

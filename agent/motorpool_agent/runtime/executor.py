@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from motorpool_agent.reconcile.handle import Handle, Identity, LaunchRecord
+from motorpool_agent.reconcile.observation import ExecutorStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,4 +118,12 @@ class Executor(Protocol):
 
     async def close(self) -> None:
         """Let go of everything; what runs goes on."""
+        ...
+
+
+class OneExecutor(Executor, Protocol):
+    """An executor of one kind, which can tell whether it works."""
+
+    async def status(self) -> ExecutorStatus:
+        """Return whether it can execute something now; never raises."""
         ...

@@ -7,15 +7,21 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from motorpool_agent.reconcile.handle import Handle, LaunchRecord
+from motorpool_agent.reconcile.observation import ExecutorStatus
 from motorpool_agent.runtime.errors import LaunchError
-from motorpool_agent.runtime.executor import Evidence, Executor, Exit, Progress, Running, Verdict
+from motorpool_agent.runtime.executor import Evidence, Exit, OneExecutor, Progress, Running, Verdict
 
 
 class Executors:
     """An executor by the contract, made of several by name."""
 
-    def __init__(self, executors: Mapping[str, Executor]) -> None:
+    def __init__(self, executors: Mapping[str, OneExecutor]) -> None:
         self._executors = dict(executors)
+
+    async def statuses(self) -> Mapping[str, ExecutorStatus]:
+        """Return whether each one can execute something now, by its name."""
+        found = await asyncio.gather(*(executor.status() for executor in self._executors.values()))
+        return dict(zip(self._executors, found, strict=True))
 
     async def fetch(self, record: LaunchRecord, progress: Progress) -> None:
         """Get what a launch needs."""

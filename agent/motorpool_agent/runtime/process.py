@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from motorpool_agent.reconcile.handle import Handle, LaunchRecord, Phase
+from motorpool_agent.reconcile.observation import ExecutorStatus
 from motorpool_agent.runtime import cgroup as cgroups
 from motorpool_agent.runtime import logs, procfs, shimfiles, spawn
 from motorpool_agent.runtime.errors import LaunchError, StopError
@@ -31,6 +32,10 @@ class ProcessExecutor:
 
     def __init__(self, data_dir: Path) -> None:
         self._cgroups = cgroups.Cgroups(data_dir)
+
+    async def status(self) -> ExecutorStatus:
+        """Return that it works: the kernel is there."""
+        return ExecutorStatus(executor=NAME, works=True)
 
     async def fetch(self, record: LaunchRecord, progress: Progress) -> None:
         """Get nothing: what a process executes is on the machine, or its engine's environment was made before."""

@@ -12,8 +12,9 @@ from types import MappingProxyType
 from motorpool_agent.reconcile.assignment import Assignment, Desired, LogSubscription, ModelSource
 from motorpool_agent.reconcile.decide import Action, decide
 from motorpool_agent.reconcile.handle import Handle
-from motorpool_agent.reconcile.observation import ObservedInstance
+from motorpool_agent.reconcile.observation import ExecutorStatus, ObservedInstance
 from motorpool_agent.runtime import logs, process
+from motorpool_agent.runtime.availability import Availability
 from motorpool_agent.runtime.context import Context, Timings
 from motorpool_agent.runtime.docker import executor as docker
 from motorpool_agent.runtime.engines import Engines
@@ -50,18 +51,21 @@ class Supervisor:
     ) -> None:
         self._data_dir = data_dir.absolute()
         self._engines = Engines(self._data_dir, cache_dir)
+        timings = timings or Timings()
+        executors = Executors(
+            {
+                process.NAME: process.ProcessExecutor(self._data_dir),
+                docker.NAME: docker.DockerExecutor(self._data_dir, cluster),
+            }
+        )
+        self._availability = Availability(executors.statuses, timings.look_period_seconds, notify)
         self._context = Context(
-            executor=Executors(
-                {
-                    process.NAME: process.ProcessExecutor(self._data_dir),
-                    docker.NAME: docker.DockerExecutor(self._data_dir, cluster),
-                }
-            ),
+            executor=executors,
             backends=backends,
             engines=self._engines,
             ports=Ports(ports, address),
             handles=Handles(self._data_dir),
-            timings=timings or Timings(),
+            timings=timings,
             proxies=proxies,
             notify=notify,
             removed=self._removed,
@@ -81,7 +85,10 @@ class Supervisor:
         ):
             self._instances[assignment_id] = instance
         await asyncio.to_thread(self._context.executor.sweep, frozenset(found))
-        for assignment_id, what in (await self._context.executor.strangers(self._instances.keys())).items():
+        strangers, _ = await asyncio.gather(
+            self._context.executor.strangers(self._instances.keys()), self._availability.begin()
+        )
+        for assignment_id, what in strangers.items():
             self._instances[assignment_id] = Instance(
                 self._context, _unknown(assignment_id), unproven=f"{what}; it is left as it is"
             )
@@ -108,6 +115,10 @@ class Supervisor:
     def observed(self) -> Mapping[str, ObservedInstance]:
         """Return what is known of each assignment, by its id."""
         return {assignment_id: instance.observed for assignment_id, instance in self._instances.items()}
+
+    def executors(self) -> Mapping[str, ExecutorStatus]:
+        """Return what is known of each executor, by its name."""
+        return self._availability.statuses
 
     def memory_used(self) -> Mapping[str, int | None]:
         """Return the host memory that each running instance holds beside the page cache, by name; None if unknown."""
@@ -150,6 +161,7 @@ class Supervisor:
 
     async def close(self) -> None:
         """End the work, leave the instances running, and give the data directory back."""
+        await self._availability.close()
         await asyncio.gather(*(instance.close() for instance in self._instances.values()))
         await self._context.executor.close()
         if self._lock is not None:

@@ -7,16 +7,16 @@ from functools import partial
 
 from motorpool import v1
 from motorpool_agent.convert.inventory import device_message, plugin_message, profile_message
-from motorpool_agent.convert.observed import answer_message, digest_of, instance_message
+from motorpool_agent.convert.observed import answer_message, digest_of, executor_message, instance_message
 from motorpool_agent.inventory import PluginStatus, lineage
-from motorpool_agent.reconcile.observation import Answer, ObservedInstance
+from motorpool_agent.reconcile.observation import Answer, ExecutorStatus, ObservedInstance
 from motorpool_agent.session.seams import Instances, Plugins
 from motorpool_sdk.accelerator import Device
 from motorpool_sdk.backend import Profile
 
 
 class Observer:
-    """Gathers devices, plugins, profiles, instances and answers into one map of objects by id."""
+    """Gathers devices, plugins, profiles, executors, instances and answers into one map of objects by id."""
 
     def __init__(
         self, *, node: str, plugins: Plugins, instances: Instances, answers: Callable[[], Mapping[str, Answer]]
@@ -54,6 +54,8 @@ class Observer:
                 if each.environment is not None and self._instances.installed(profile.backend, each.version)
             )
             yield f"profile/{profile.backend}", (profile, installed), partial(_profile, profile, installed)
+        for executor in self._instances.executors().values():
+            yield f"executor/{executor.executor}", executor, partial(_executor, executor)
         for instance in self._instances.observed().values():
             yield f"instance/{instance.assignment_id}", instance, partial(_instance, instance)
         for answer in self._answers().values():
@@ -83,3 +85,8 @@ def _instance(instance: ObservedInstance) -> v1.ObservedObject:
 def _answer(answer: Answer) -> v1.ObservedObject:
     body = answer_message(answer)
     return v1.ObservedObject(id=f"answer/{answer.query_id}", digest=digest_of(body), answer=body)
+
+
+def _executor(status: ExecutorStatus) -> v1.ObservedObject:
+    body = executor_message(status)
+    return v1.ObservedObject(id=f"executor/{status.executor}", digest=digest_of(body), executor=body)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from motorpool_agent.inventory import PluginStatus
 from motorpool_agent.reconcile.assignment import Desired, LogSubscription
-from motorpool_agent.reconcile.observation import ObservedInstance
+from motorpool_agent.reconcile.observation import ExecutorStatus, ObservedInstance
 from motorpool_sdk.accelerator import Device, Sample
 from motorpool_sdk.backend import Profile
 
@@ -21,6 +21,10 @@ class Instances(Protocol):
 
     def observed(self) -> Mapping[str, ObservedInstance]:
         """Return what is known of each assignment, by its id."""
+        ...
+
+    def executors(self) -> Mapping[str, ExecutorStatus]:
+        """Return what is known of each executor, by its name."""
         ...
 
     def memory_used(self) -> Mapping[str, int | None]:

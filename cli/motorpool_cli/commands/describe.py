@@ -199,6 +199,7 @@ def _print_node(node: v1.Node) -> None:
             ("Busy", text.ratio(usage.cpu_ratio if usage.HasField("cpu_ratio") else None)),
             ("Labels", " ".join(f"{key}={value}" for key, value in sorted(node.labels.items()))),
             ("Devices", ", ".join(f"{device.device_id} {device.product}".strip() for device in node.devices)),
+            *(("Executor", _executor(executor)) for executor in node.executors),
             ("Agent", node.agent_version),
             ("Heartbeat", f"{text.age(node.heartbeat_time)} ago" if node.heartbeat_time.seconds else ""),
             ("Session", f"epoch {node.session_epoch}" if node.session_epoch else ""),
@@ -210,3 +211,8 @@ def _print_node(node: v1.Node) -> None:
 def _plugin(plugin: v1.PluginStatus) -> str:
     state = text.word(v1.PluginState, plugin.state)
     return f"{plugin.plugin_id} {plugin.version}: {state} {plugin.last_error}".strip()
+
+
+def _executor(status: v1.ExecutorStatus) -> str:
+    state = "works" if status.works else "does not work"
+    return f"{status.executor} {state}{': ' if status.message else ''}{status.message}"

@@ -113,6 +113,15 @@ class Plugin:
     failures: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Executor:
+    """What runs engines on a node: ``process`` or ``docker``; ``message`` says what it is, or why it does not work."""
+
+    executor: str
+    works: bool
+    message: str = ""
+
+
 class MemoryModel(StrEnum):
     """How a backend takes memory; names the selector."""
 
@@ -186,7 +195,8 @@ class Node:
     """A machine with an agent. ``name`` is full (``nodes/a``); ``labels`` are the agent's, overlaid by an operator's.
 
     ``refused`` is why its agent refused the last desired state, empty where it took it; such a node takes nothing new.
-    ``profiles`` maps a backend's name to the digest of its profile, which is stored once.
+    ``profiles`` maps a backend's name to the digest of its profile, which is stored once. ``executors`` are none where
+    the agent is too old to tell of them.
     """
 
     name: str
@@ -207,6 +217,7 @@ class Node:
     devices: tuple[Device, ...] = ()
     plugins: tuple[Plugin, ...] = ()
     profiles: Mapping[str, str] = field(default_factory=dict)
+    executors: tuple[Executor, ...] = ()
     session_epoch: int = 0
     refused: str = ""
     certificate_serials: tuple[str, ...] = ()
@@ -216,6 +227,16 @@ class Node:
     def labels(self) -> dict[str, str]:
         """Return the labels that selectors see."""
         return {**self.agent_labels, **self.operator_labels}
+
+    def missing(self, executor: str) -> str | None:
+        """Return why an executor does not work here, None where it does or nobody told."""
+        if not self.executors:
+            return None
+        for known in self.executors:
+            if known.executor == executor:
+                return None if known.works else known.message
+        there = ", ".join(known.executor for known in self.executors)
+        return f"its agent has no executor {executor}, but {there}; upgrade the agent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ _OF_ONE_NODE = frozenset(
     {
         *("name", "uid", "enrollment_id", "create_time", "state_message", "state_time", "address", "agent_labels"),
         *("operator_labels", "reserved", "agent_version", "cordoned_devices", "devices", "plugins", "session_epoch"),
-        *("certificate_serials", "revision", "host", "refused"),
+        *("certificate_serials", "revision", "host", "refused", "executors"),
     }
 )
 """Fields of a node by which no filter tells nodes apart, and those that ``_class_of`` looks into."""
@@ -330,6 +330,7 @@ def _class_of(node: Node) -> object:
         tuple(_hashable(getattr(node, each.name)) for each in fields(node) if each.name not in _OF_ONE_NODE),
         tuple(_hashable(getattr(node.host, each.name)) for each in fields(node.host) if each.name not in _OF_ONE_HOST),
         bool(node.refused),
+        frozenset((executor.executor, executor.works) for executor in node.executors),
         frozenset((plugin.kind, plugin.provides, plugin.version, plugin.state) for plugin in node.plugins),
         frozenset(
             (each.vendor, each.framework, each.architecture, each.compute_capability, each.runtime_version)

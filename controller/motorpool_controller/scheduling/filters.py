@@ -16,6 +16,8 @@ from motorpool_controller.scheduling.rules.registry import RULES
 from motorpool_controller.scheduling.snapshot import Reading, Request, Snapshot
 from motorpool_controller.scheduling.terms import CPU
 
+PROCESS, DOCKER = "process", "docker"
+
 READABLE_BY_HAND = "MODEL_FORMAT_UNKNOWN"
 """The one answer about a path that a claim given by hand makes up for: something is there, and we cannot read it."""
 
@@ -230,13 +232,21 @@ def _by_version(passing: Passing) -> Refusal | None:
             f"{node.name} does not offer version {shown(wanted)} of {profile.backend} (it offers {offered});"
             " choose one of these.",
         )
+    idle: dict[str, str] = {}
     for version in there:
+        executor = _executor_of(version, passing.spec)
+        why = node.missing(executor)
+        if why is not None:
+            idle.setdefault(executor, why)
+            continue
         if version.operating_systems and node.host.os not in version.operating_systems:
             continue
         if version.architectures and node.host.architecture not in version.architectures:
             continue
         for framework in version.frameworks:
             passing.versions.setdefault(framework, version)
+    if not passing.versions and idle:
+        return _no_executor(passing, idle)
     if not passing.versions:
         return passing.row(
             "backend",
@@ -245,6 +255,19 @@ def _by_version(passing: Passing) -> Refusal | None:
             f" {node.host.architecture}; choose another backend or version.",
         )
     return _by_framework(passing, profile)
+
+
+def _executor_of(version: BackendVersion, spec: DeploymentSpec) -> str:
+    """Return what would execute a version: an image wants a container, whatever the version can do without."""
+    return DOCKER if spec.image or version.executors == (DOCKER,) else PROCESS
+
+
+def _no_executor(passing: Passing, idle: Mapping[str, str]) -> Refusal:
+    executor = DOCKER if DOCKER in idle else next(iter(idle))
+    what = "no container engine" if executor == DOCKER else f"no executor {executor}"
+    return passing.row(
+        "executor", "EXECUTOR_MISSING", f"There is {what} on {passing.node.name}: {idle[executor].rstrip('. ')}."
+    )
 
 
 def _by_framework(passing: Passing, profile: Profile) -> Refusal | None:

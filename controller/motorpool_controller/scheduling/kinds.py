@@ -16,7 +16,7 @@ FOLD_ABOVE = 4
 """So many rows of a kind stand one by one; more are one row with a count."""
 
 STAGES = (
-    *("spec", "nodes", "labels", "state", "cordon", "backend", "framework", "parameters", "facts", "path"),
+    *("spec", "nodes", "labels", "state", "cordon", "backend", "executor", "framework", "parameters", "facts", "path"),
     *("devices", "memory"),
 )
 """In which order rows are told; stages that are not here come before the devices."""

@@ -14,7 +14,7 @@ from motorpool_controller.domain.errors import (
     UnauthenticatedError,
 )
 from motorpool_controller.domain.event import Severity
-from motorpool_controller.domain.fleet import Device, Node, NodeUsage, Plugin, Profile
+from motorpool_controller.domain.fleet import Device, Executor, Node, NodeUsage, Plugin, Profile
 from motorpool_controller.domain.names import shown
 from motorpool_controller.domain.workload import Instance
 from motorpool_controller.estimation.measured import grown
@@ -26,7 +26,7 @@ from motorpool_controller.services.convert.backend import profile_digest, profil
 from motorpool_controller.services.convert.device import device_of
 from motorpool_controller.services.convert.facts import facts_of
 from motorpool_controller.services.convert.instance import report_of
-from motorpool_controller.services.convert.node import plugin_of
+from motorpool_controller.services.convert.node import executor_of, plugin_of
 from motorpool_controller.store.transaction import Transaction
 
 MAX_OBJECTS = 10_000
@@ -59,6 +59,7 @@ class Observed:
         self.devices: dict[str, Device] = {}
         self.plugins: dict[str, Plugin] = {}
         self.profiles: dict[str, Profile] = {}
+        self.executors: dict[str, Executor] = {}
         self._digests: dict[str, str] = {}
         self._takers: Mapping[str, Callable[[str, v1.ObservedObject, Changed], None]] = {
             "device": self._take_device,
@@ -66,6 +67,7 @@ class Observed:
             "profile": self._take_profile,
             "instance": self._take_instance,
             "answer": self._take_answer,
+            "executor": self._take_executor,
         }
 
     @property
@@ -84,6 +86,7 @@ class Observed:
             self.devices.clear()
             self.plugins.clear()
             self.profiles.clear()
+            self.executors.clear()
             self.instances.clear()
             self.reports.clear()
         for name in message.removed:
@@ -128,6 +131,12 @@ class Observed:
         self.profiles[identifier] = profile
         changed.facts = True
 
+    def _take_executor(self, identifier: str, item: v1.ObservedObject, changed: Changed) -> None:
+        executor = executor_of(item.executor)
+        _same("executor.executor", executor.executor, identifier)
+        self.executors[identifier] = executor
+        changed.facts = True
+
     def _take_instance(self, identifier: str, item: v1.ObservedObject, changed: Changed) -> None:
         # There is something of it, whatever it is: a report that cannot be read proves no absence.
         self.instances.add(identifier)
@@ -161,16 +170,14 @@ class Observed:
             changed.removed.append(identifier)
 
     def _discard(self, kind: str, identifier: str, changed: Changed) -> None:
-        found = (
-            self.devices.pop(identifier, None) is not None
-            if kind == "device"
-            else self.plugins.pop(identifier, None) is not None
-            if kind == "plugin"
-            else self.profiles.pop(identifier, None) is not None
-            if kind == "profile"
-            else False
-        )
-        changed.facts = changed.facts or found
+        facts: Mapping[str, dict[str, Device] | dict[str, Plugin] | dict[str, Profile] | dict[str, Executor]] = {
+            "device": self.devices,
+            "plugin": self.plugins,
+            "profile": self.profiles,
+            "executor": self.executors,
+        }
+        if kind in facts and facts[kind].pop(identifier, None) is not None:
+            changed.facts = True
 
 
 def in_session(tx: Transaction, node: str, uid: str, epoch: int) -> Node:
@@ -251,6 +258,7 @@ def _with_facts(tx: Transaction, node: Node, observed: Observed) -> Node:
         ),
         plugins=tuple(plugin for _, plugin in sorted(observed.plugins.items())),
         profiles=profiles,
+        executors=tuple(executor for _, executor in sorted(observed.executors.items())),
     )
 
 

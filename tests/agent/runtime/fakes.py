@@ -26,7 +26,9 @@ from motorpool_sdk.backend import (
 )
 
 ENGINE = Path(__file__).with_name("engine.py")
-QUICK = Timings(backoff_scale=0.01, well_seconds=60.0, health_period_seconds=0.2, stop_retry_seconds=0.2)
+QUICK = Timings(
+    backoff_scale=0.01, well_seconds=60.0, health_period_seconds=0.2, stop_retry_seconds=0.2, look_period_seconds=0.05
+)
 DEADLINE_SECONDS = 30.0
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from motorpool_agent.inventory import HostUsage, PluginState, PluginStatus
 from motorpool_agent.reconcile.assignment import Desired, LogSubscription
-from motorpool_agent.reconcile.observation import ObservedInstance, State
+from motorpool_agent.reconcile.observation import ExecutorStatus, ObservedInstance, State
 from motorpool_agent.runtime.errors import RuntimeFault
 from motorpool_sdk.accelerator import Device, Health, MemoryKind, Process, Sample
 from motorpool_sdk.backend import Environment, MemoryModel, Option, OptionKind, Profile, Version
@@ -49,6 +49,7 @@ class RecordingInstances:
     follow: asyncio.Event | None = None
     trip: Exception | None = None
     engines: set[tuple[str, str]] = field(default_factory=set)
+    executor_by_name: dict[str, ExecutorStatus] = field(default_factory=dict)
 
     def apply(self, desired: Desired) -> None:
         if self.trip is not None:
@@ -68,6 +69,9 @@ class RecordingInstances:
 
     def observed(self) -> Mapping[str, ObservedInstance]:
         return self.running
+
+    def executors(self) -> Mapping[str, ExecutorStatus]:
+        return self.executor_by_name
 
     def memory_used(self) -> Mapping[str, int | None]:
         return {each.instance: 12345 for each in self.running.values()}

@@ -113,6 +113,7 @@ def test_a_node(controller: Controller, motorpool: Motorpool, name: str) -> None
         "Machine     rack1.example: linux/amd64, 6.1.0",
         "Busy        25 %",
         "Labels      zone=a",
+        "Executor    docker does not work: it does not answer; start it\nExecutor    process works\n",
         "Plugin      nvidia 0.1.0: QUARANTINED NVML answers with 999",
         "NODE_UNREACHABLE",
     ):

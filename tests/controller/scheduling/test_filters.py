@@ -5,15 +5,17 @@ from typing import Any
 
 import pytest
 
-from motorpool_controller.domain.fleet import BackendVersion, Host, Node, NodeState
+from motorpool_controller.domain.fleet import BackendVersion, Executor, Host, Node, NodeState
 from motorpool_controller.domain.placement import Refusal
 from motorpool_controller.domain.sizes import GIB
 from motorpool_controller.domain.workload import ModelSource, SourceKind, Speculative
-from motorpool_controller.scheduling.scheduler import schedule
+from motorpool_controller.scheduling.scheduler import explain, schedule
 from motorpool_controller.scheduling.snapshot import Reading
 from tests.controller.fleets import DIGEST, PATH, SMOLLM2, device, node, profile, request, snapshot
 
 pytestmark = pytest.mark.promise("P4")
+
+WORKS = Executor(executor="process", works=True)
 
 
 def only_row(of: Node, *, snapshot_changes: dict[str, Any] | None = None, **changes: Any) -> Refusal:
@@ -190,3 +192,59 @@ def test_a_pinned_device_that_does_not_exist_is_a_row() -> None:
     plan = schedule(snapshot(node(devices=[device()])), [request(devices=("nodes/a/devices/nvidia:7",))])
 
     assert [row.reason for row in plan.refusals["instances/chat-1"]] == ["DEVICE_UNKNOWN", "NOT_PINNED"]
+
+
+NO_DOCKER = (Executor(executor="docker", works=False, message="it does not answer; start it"), WORKS)
+
+
+def test_a_container_goes_where_there_is_an_engine() -> None:
+    """
+    Of two nodes the one with a container engine is chosen, and the other has a row with its agent's words.
+    """
+    docker = Executor(executor="docker", works=True, message="Docker Engine 27.1")
+    wish = request(image="engines/llama:1")
+
+    verdict = explain(snapshot(node("a", executors=NO_DOCKER), node("b", executors=(docker, WORKS))), wish)
+
+    assert verdict.placement is not None
+    assert "nodes/b" == verdict.placement.members[0].node
+    row = verdict.refusals[0]
+    assert ("executor", "EXECUTOR_MISSING", "nodes/a") == (row.stage, row.reason, row.subject)
+    assert "There is no container engine on nodes/a: it does not answer; start it." == row.message
+
+
+def test_a_process_needs_no_container_engine() -> None:
+    """
+    Without an image a node without a container engine is as good as any.
+    """
+    wish = request()
+
+    assert schedule(snapshot(node(executors=NO_DOCKER)), [wish]).placements
+
+
+@pytest.mark.parametrize(
+    ("versions", "chosen"),
+    [((("docker",), ("process",)), "2"), ((("docker", "process"), ("process",)), "1"), ((("docker",),), None)],
+)
+def test_versions_that_need_an_engine_are_passed_over(
+    versions: tuple[tuple[str, ...], ...], chosen: str | None
+) -> None:
+    """
+    A version that runs in containers only gives way to the next one where there is no engine.
+    """
+    offered = tuple(BackendVersion(version=str(at), executors=each) for at, each in enumerate(versions, start=1))
+    wish = request()
+
+    plan = schedule(snapshot(node(executors=NO_DOCKER), profiles={DIGEST: profile(versions=offered)}), [wish])
+
+    found = plan.placements.get(wish.name)
+    assert chosen == (None if found is None else found.backend_version)
+
+
+def test_an_agent_without_the_executor() -> None:
+    """
+    An agent that tells of its executors, and not of the one that is needed, has none such.
+    """
+    row = only_row(node(executors=(WORKS,)), image="engines/llama:1")
+
+    assert "its agent has no executor docker, but process; upgrade the agent." in row.message

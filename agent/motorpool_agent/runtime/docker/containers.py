@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from motorpool_agent.runtime.docker.creation import Abilities
-from motorpool_agent.runtime.docker.daemon import CALL_SECONDS, Daemon
-from motorpool_agent.runtime.docker.errors import RefusedError
+from motorpool_agent.runtime.docker.daemon import CALL_SECONDS, Daemon, address
+from motorpool_agent.runtime.docker.errors import RefusedError, UnreachableError
+from motorpool_agent.runtime.docker.glance import SCHEME, Engine, engine
 from motorpool_agent.runtime.docker.labels import Owner
 from motorpool_agent.runtime.executor import Exit
 
@@ -49,6 +50,18 @@ class Containers:
     def __init__(self, daemon: Daemon, owner: Owner) -> None:
         self._daemon = daemon
         self._owner = owner
+
+    async def engine(self) -> str:
+        """Return what answers, e.g. ``Docker Engine 27.1.2``."""
+        if address().startswith(SCHEME):
+            try:
+                return (await engine(address())).words
+            except TimeoutError as error:
+                raise UnreachableError(address(), "no answer in time") from error
+            except OSError as error:
+                raise UnreachableError(address(), error.strerror or str(error)) from error
+        said: dict[str, Any] = await self._daemon.call(lambda client: client.version(), what="version")
+        return Engine(Version=str(said.get("Version", ""))).words
 
     async def abilities(self) -> Abilities:
         """Return what the Docker Engine of this machine can."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from motorpool_agent.reconcile.handle import Handle, Identity, LaunchRecord, Phase
+from motorpool_agent.reconcile.observation import ExecutorStatus
 from motorpool_agent.runtime import logs, procfs
 from motorpool_agent.runtime.docker import images
 from motorpool_agent.runtime.docker.containers import Containers, Found
@@ -39,6 +40,14 @@ class DockerExecutor:
         self._containers = Containers(self._daemon, self._owner)
         self._copies: dict[str, Copy] = {}
         self._strangers: set[str] = set()
+
+    async def status(self) -> ExecutorStatus:
+        """Return which engine answers, or why none does."""
+        try:
+            said = await self._containers.engine()
+        except (UnreachableError, RefusedError) as error:
+            return ExecutorStatus(executor=NAME, works=False, message=error.message)
+        return ExecutorStatus(executor=NAME, works=True, message=said)
 
     async def fetch(self, record: LaunchRecord, progress: Progress) -> None:
         """Pull the image if it is not here."""

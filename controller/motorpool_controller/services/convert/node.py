@@ -8,6 +8,7 @@ from datetime import datetime
 
 from motorpool import v1
 from motorpool_controller.domain.fleet import (
+    Executor,
     Host,
     InstanceUsage,
     Node,
@@ -56,6 +57,7 @@ def node_message(node: Node, *, claimed: Claimed, usage: NodeUsage | None, heart
         heartbeat_time=fields.timestamp(heartbeat_time),
         etag=etag(node.revision),
         session_epoch=node.session_epoch,
+        executors=[executor_message(executor) for executor in node.executors],
     )
 
 
@@ -125,6 +127,20 @@ def plugin_of(message: v1.PluginStatus, path: str = "plugin") -> Plugin:
         state=fields.required(v1.PluginState, "PLUGIN_STATE", message.state, PluginState, f"{path}.state"),
         last_error=fields.text(message.last_error),
         failures=fields.size(message.failures, f"{path}.failures"),
+    )
+
+
+def executor_message(executor: Executor) -> v1.ExecutorStatus:
+    """Return whether an executor works as a message."""
+    return v1.ExecutorStatus(executor=executor.executor, works=executor.works, message=executor.message)
+
+
+def executor_of(message: v1.ExecutorStatus, path: str = "executor") -> Executor:
+    """Return whether an executor works, as its agent reports it."""
+    return Executor(
+        executor=fields.name(message.executor, f"{path}.executor"),
+        works=message.works,
+        message=fields.text(message.message),
     )
 
 

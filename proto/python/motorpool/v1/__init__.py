@@ -284,6 +284,7 @@ from motorpool.v1.model_service_pb2_grpc import (
     add_ModelServiceServicer_to_server as add_ModelServiceServicer_to_server,
 )
 from motorpool.v1.node_pb2 import (
+    ExecutorStatus as ExecutorStatus,
     Host as Host,
     InstanceUsage as InstanceUsage,
     NODE_STATE_ENROLLED as NODE_STATE_ENROLLED,
@@ -524,6 +525,7 @@ __all__ = [
     "Event",
     "EventServiceServicer",
     "EventServiceStub",
+    "ExecutorStatus",
     "ExplainDeploymentRequest",
     "ExplainDeploymentResponse",
     "Exposure",

@@ -337,8 +337,11 @@ class ObservedObject(google.protobuf.message.Message):
     PROFILE_FIELD_NUMBER: builtins.int
     INSTANCE_FIELD_NUMBER: builtins.int
     ANSWER_FIELD_NUMBER: builtins.int
+    EXECUTOR_FIELD_NUMBER: builtins.int
     id: builtins.str
-    """"device/{device}", "plugin/{plugin}", "profile/{backend}", "instance/{assignment}" or "answer/{query}"."""
+    """"device/{device}", "plugin/{plugin}", "profile/{backend}", "instance/{assignment}", "answer/{query}" or
+    "executor/{executor}".
+    """
     digest: builtins.str
     """Digest that the agent made of the body; equal digests mean equal bodies."""
     @property
@@ -361,6 +364,10 @@ class ObservedObject(google.protobuf.message.Message):
     def answer(self) -> motorpool.v1.assignment_pb2.QueryAnswer:
         """The answer to a query."""
 
+    @property
+    def executor(self) -> motorpool.v1.node_pb2.ExecutorStatus:
+        """Whether an executor works."""
+
     def __init__(
         self,
         *,
@@ -371,10 +378,11 @@ class ObservedObject(google.protobuf.message.Message):
         profile: motorpool.v1.backend_pb2.BackendProfile | None = ...,
         instance: Global___ObservedInstance | None = ...,
         answer: motorpool.v1.assignment_pb2.QueryAnswer | None = ...,
+        executor: motorpool.v1.node_pb2.ExecutorStatus | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["answer", b"answer", "body", b"body", "device", b"device", "instance", b"instance", "plugin", b"plugin", "profile", b"profile"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["answer", b"answer", "body", b"body", "device", b"device", "digest", b"digest", "id", b"id", "instance", b"instance", "plugin", b"plugin", "profile", b"profile"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["body", b"body"]) -> typing.Literal["device", "plugin", "profile", "instance", "answer"] | None: ...
+    def HasField(self, field_name: typing.Literal["answer", b"answer", "body", b"body", "device", b"device", "executor", b"executor", "instance", b"instance", "plugin", b"plugin", "profile", b"profile"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["answer", b"answer", "body", b"body", "device", b"device", "digest", b"digest", "executor", b"executor", "id", b"id", "instance", b"instance", "plugin", b"plugin", "profile", b"profile"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["body", b"body"]) -> typing.Literal["device", "plugin", "profile", "instance", "answer", "executor"] | None: ...
 
 Global___ObservedObject: typing_extensions.TypeAlias = ObservedObject
 

@@ -136,6 +136,32 @@ class PluginStatus(google.protobuf.message.Message):
 Global___PluginStatus: typing_extensions.TypeAlias = PluginStatus
 
 @typing.final
+class ExecutorStatus(google.protobuf.message.Message):
+    """Whether one of a node's executors works. Written by the agent."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    EXECUTOR_FIELD_NUMBER: builtins.int
+    WORKS_FIELD_NUMBER: builtins.int
+    MESSAGE_FIELD_NUMBER: builtins.int
+    executor: builtins.str
+    """"process" or "docker"."""
+    works: builtins.bool
+    """Whether it can execute something now."""
+    message: builtins.str
+    """What it is, e.g. "Docker Engine 27.1", or why it does not work and what to do there."""
+    def __init__(
+        self,
+        *,
+        executor: builtins.str = ...,
+        works: builtins.bool = ...,
+        message: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["executor", b"executor", "message", b"message", "works", b"works"]) -> None: ...
+
+Global___ExecutorStatus: typing_extensions.TypeAlias = ExecutorStatus
+
+@typing.final
 class Host(google.protobuf.message.Message):
     """Facts of a node's machine. Written by the agent."""
 
@@ -324,6 +350,7 @@ class Node(google.protobuf.message.Message):
     HEARTBEAT_TIME_FIELD_NUMBER: builtins.int
     ETAG_FIELD_NUMBER: builtins.int
     SESSION_EPOCH_FIELD_NUMBER: builtins.int
+    EXECUTORS_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`nodes/{node}`."""
     uid: builtins.str
@@ -376,6 +403,10 @@ class Node(google.protobuf.message.Message):
     def heartbeat_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """Last heartbeat; absent before the first session. Output only."""
 
+    @property
+    def executors(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___ExecutorStatus]:
+        """Its executors; none from an agent older than this field, whose executors count as working. Output only."""
+
     def __init__(
         self,
         *,
@@ -397,8 +428,9 @@ class Node(google.protobuf.message.Message):
         heartbeat_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         etag: builtins.str = ...,
         session_epoch: builtins.int = ...,
+        executors: collections.abc.Iterable[Global___ExecutorStatus] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["create_time", b"create_time", "heartbeat_time", b"heartbeat_time", "host", b"host", "reserved", b"reserved", "usage", b"usage"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["address", b"address", "agent_version", b"agent_version", "claimed_memory_bytes", b"claimed_memory_bytes", "cordoned", b"cordoned", "create_time", b"create_time", "devices", b"devices", "etag", b"etag", "heartbeat_time", b"heartbeat_time", "host", b"host", "labels", b"labels", "name", b"name", "plugins", b"plugins", "reserved", b"reserved", "session_epoch", b"session_epoch", "state", b"state", "state_message", b"state_message", "uid", b"uid", "usage", b"usage"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["address", b"address", "agent_version", b"agent_version", "claimed_memory_bytes", b"claimed_memory_bytes", "cordoned", b"cordoned", "create_time", b"create_time", "devices", b"devices", "etag", b"etag", "executors", b"executors", "heartbeat_time", b"heartbeat_time", "host", b"host", "labels", b"labels", "name", b"name", "plugins", b"plugins", "reserved", b"reserved", "session_epoch", b"session_epoch", "state", b"state", "state_message", b"state_message", "uid", b"uid", "usage", b"usage"]) -> None: ...
 
 Global___Node: typing_extensions.TypeAlias = Node

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from motorpool_agent.runtime.docker.glance import Listed, glance
+from motorpool_agent.runtime.docker.glance import Listed, engine, glance
 from motorpool_agent.runtime.docker.labels import ASSIGNMENT
+from tests.agent.runtime.docker.sockets import VERSION, engine_at
 
 
 async def test_nobody_listens(tmp_path: Path) -> None:
@@ -52,12 +52,21 @@ def test_agent_without_containers_imports_no_docker() -> None:
 
 
 async def _answered(tmp_path: Path, status: bytes, body: bytes) -> list[Listed]:
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.0 " + status + b"\r\nContent-Type: application/json\r\n\r\n" + body)
-        await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_unix_server(answer, tmp_path / "docker.sock")
-    async with server:
+    async with engine_at(tmp_path / "docker.sock", status, body):
         return await glance(f"unix://{tmp_path}/docker.sock", {"label": [ASSIGNMENT]})
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (VERSION, "Docker Engine 27.1.2"),
+        (b'{"Components": [{"Name": "Podman Engine"}], "Version": "4.3.1"}', "Podman Engine 4.3.1"),
+        (b'{"Version": "1.12"}', "Docker Engine 1.12"),
+    ],
+)
+async def test_an_engine_says_what_it_is(tmp_path: Path, body: bytes, words: str) -> None:
+    """
+    What answers has a name and a version, whoever made it.
+    """
+    async with engine_at(tmp_path / "docker.sock", body=body):
+        assert words == (await engine(f"unix://{tmp_path}/docker.sock")).words
