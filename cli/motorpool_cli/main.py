@@ -27,6 +27,7 @@ from motorpool_cli.commands import (
     logs,
     models,
     plan,
+    scale,
     tokens,
     workloads,
 )
@@ -141,7 +142,22 @@ def keep_options(
     keep(options.as_typed(line))
 
 
-for _noun in (login, cluster, fleet, models, plan, deploy, workloads, delete, describe, explain, logs, events, tokens):
+for _noun in (
+    login,
+    cluster,
+    fleet,
+    models,
+    plan,
+    deploy,
+    scale,
+    workloads,
+    delete,
+    describe,
+    explain,
+    logs,
+    events,
+    tokens,
+):
     _noun.add_to(app)
 
 

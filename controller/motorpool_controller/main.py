@@ -120,7 +120,9 @@ def init(
     same = "".join(f" {flag} {shlex.quote(value)}" for flag, value in given if value)
     typer.echo(
         f"Made cluster {made.cluster_id} in {settings.data_dir}.\n"
-        f"{made.client_file} holds an admin's token: keep it to yourself.\n\n"
+        f"{made.client_file} holds an admin's token: keep it to yourself.\n"
+        f"Its authority's fingerprint, by which others know it (`motorpool login --ca-fingerprint`):\n"
+        f"  {made.fingerprint}\n\n"
         "Start the controller:\n"
         f"  motorpool-controller run{where}{same}\n"
         "Print a token with which one machine can join:\n"

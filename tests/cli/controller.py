@@ -267,7 +267,14 @@ class _Deployments(_Servicer, v1.DeploymentServiceServicer):
         return v1.ListDeploymentsResponse(deployments=deployments, next_page_token=token, resume_token=revision)
 
     def UpdateDeployment(self, request: v1.UpdateDeploymentRequest, context: grpc.ServicerContext) -> v1.Deployment:
-        refuse(context, code_pb2.UNIMPLEMENTED, "UNIMPLEMENTED", "The command does not call it.")
+        self.of.requests.append(request)
+        changed = v1.Deployment()
+        changed.CopyFrom(self.get(self.of.deployments, request.deployment.name, context))
+        request.update_mask.MergeMessage(request.deployment, changed)
+        changed.generation += 1
+        changed.state = v1.DEPLOYMENT_STATE_PROGRESSING
+        self.of.put(changed)
+        return changed
 
     def DeleteDeployment(self, request: v1.DeleteDeploymentRequest, context: grpc.ServicerContext) -> v1.Deployment:
         self.of.requests.append(request)

@@ -32,6 +32,7 @@ LINES = {
     "plan": ("smollm2",),
     "plugins": (),
     "ps": (),
+    "scale": ("smollm2", "--replicas", "2"),
     "tokens create": ("--role", "reader"),
     "tokens list": (),
     "tokens revoke": ("t1",),

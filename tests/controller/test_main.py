@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from typer.testing import CliRunner
 
 from motorpool_controller.main import app
@@ -63,7 +65,8 @@ def _data_dir(tmp_path: Path) -> Path:
 
 def test_init_says_what_to_do_next_and_does_not_overwrite(tmp_path: Path) -> None:
     """
-    The first init prints the next commands; the second exits with 5 and says that there is a cluster.
+    The first init prints the next commands and the authority's fingerprint; the second exits with 5 and says that there
+    is a cluster.
     """
     flags = ["--data-dir", str(tmp_path / "data"), "--listen", "127.0.0.1:7400"]
     first = call("init", *flags)
@@ -72,6 +75,8 @@ def test_init_says_what_to_do_next_and_does_not_overwrite(tmp_path: Path) -> Non
     assert first.returncode == 0
     assert f"motorpool-controller run --data-dir {tmp_path}/data --listen 127.0.0.1:7400\n" in first.stdout
     assert f"motorpool --config {tmp_path}/data/client.toml nodes" in first.stdout
+    authority = x509.load_pem_x509_certificate((tmp_path / "data" / "ca.pem").read_bytes())
+    assert f"\n  {authority.fingerprint(hashes.SHA256()).hex()}\n" in first.stdout
     assert (5, "") == (second.returncode, second.stdout)
     assert "holds a cluster already" in second.stderr
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from motorpool import v1
+from motorpool_agent.runtime.docker.daemon import address
 from motorpool_llama_cpp import launcher
 from tests.docker_engine import DockerEngine
 from tests.e2e.chat import Questioner, ask
@@ -37,7 +38,8 @@ def make_fleet(tmp_path: Path, engines: Path, docker: DockerEngine) -> Iterator[
         yield fleet
     finally:
         fleet.close()
-        docker.remove_all(tmp_path / "a")
+        for node in fleet.agents:
+            docker.remove_all(tmp_path / node)
 
 
 @pytest.mark.promise("P1")
@@ -151,6 +153,53 @@ def test_one_option_makes_the_difference(fleet: Fleet, tiny_model: Path, image: 
     assert [(str(tiny_model.parent), False)] == [(one["Destination"], one["RW"]) for one in container["Mounts"]]
     for name in launches:
         fleet.delete(name)
+    assert [] == docker.containers(fleet.folder / "a")
+
+
+@pytest.mark.promise("P4")
+def test_containers_go_where_an_engine_is(
+    fleet: Fleet, tiny_model: Path, image: str, docker: DockerEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A node without a container engine is passed over, with a row on what to do there; it takes its part when an engine
+    comes, and none when it has gone.
+    """
+    real = Path(address().removeprefix("unix://"))
+    socket = fleet.folder / "docker.sock"
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("DOCKER_HOST", f"unix://{socket}")
+        fleet.start_agent("a")
+    fleet.start_agent("b")
+
+    fleet.command("motorpool", "deploy", "tiny", "--model", str(tiny_model), "--image", image, "--wait")
+    first = fleet.wait_state("tiny", v1.INSTANCE_STATE_RUNNING)
+    explained = fleet.command("motorpool", "explain", "tiny").stdout
+    assert ["nodes/b"] == [member.node for member in first.placement.members]
+    row = next(line for line in explained.splitlines() if "EXECUTOR_MISSING" in line)
+    assert "There is no container engine on nodes/a: the Docker Engine does not answer at" in row
+    assert "apt-get install docker.io" in row
+    assert "docker does not work" in fleet.command("motorpool", "describe", "nodes/a").stdout
+
+    socket.symlink_to(real)
+    wait_for("an engine on nodes/a", lambda: "docker works" in fleet.command("motorpool", "describe", "nodes/a").stdout)
+    fleet.command("motorpool", "cordon", "b")
+    fleet.command("motorpool", "scale", "tiny", "--replicas", "2", "--wait")
+    fleet.command("motorpool", "uncordon", "b")
+    assert {"nodes/a", "nodes/b"} == {
+        member.node for instance in fleet.instances("tiny") for member in instance.placement.members
+    }
+    assert 1 == len(docker.containers(fleet.folder / "a"))
+
+    # What runs is kept while its engine does not answer, and nothing more comes.
+    socket.unlink()
+    wait_for(
+        "no engine on nodes/a", lambda: "docker does not" in fleet.command("motorpool", "describe", "nodes/a").stdout
+    )
+    fleet.command("motorpool", "scale", "tiny", "--replicas", "3", "--wait")
+    assert 2 == len(docker.containers(fleet.folder / "b"))
+    assert {v1.INSTANCE_STATE_RUNNING} == {instance.state for instance in fleet.instances("tiny")}
+    socket.symlink_to(real)
+    fleet.delete("tiny")
     assert [] == docker.containers(fleet.folder / "a")
 
 

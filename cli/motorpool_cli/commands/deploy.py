@@ -88,7 +88,7 @@ def deploy(
             for finding in created.findings:
                 note(f"note: {finding}")
         if wait and not dry_run:
-            created = _wait(connected, created, timeout, output)
+            created = wait_available(connected, created, timeout, output)
         if output is not Format.TABLE:
             print_document(plain(created), output)
         elif not wait and not dry_run:
@@ -96,7 +96,8 @@ def deploy(
             say(f"See it come up with `motorpool ps`; `motorpool explain {bare}` says why if it does not.")
 
 
-def _wait(connected: Client, created: v1.Deployment, timeout_seconds: float, output: Format) -> v1.Deployment:
+def wait_available(connected: Client, created: v1.Deployment, timeout_seconds: float, output: Format) -> v1.Deployment:
+    """Return the deployment when all its instances run, having told how each came up and where they answer."""
     bare = text.bare(created.name)
     next_step = (
         f"`motorpool ps` shows its state, `motorpool explain {bare}` why, `motorpool delete {bare}` gives it up."

@@ -24,10 +24,11 @@ _FILES = ("ca-key.pem", "ca.pem", "client.toml", "controller.db")
 
 @dataclass(frozen=True, slots=True)
 class NewCluster:
-    """A cluster just made."""
+    """A cluster just made. ``fingerprint`` is its authority's, lower-case hex SHA-256: what others know it by."""
 
     cluster_id: str
     client_file: Path
+    fingerprint: str
 
 
 def initialise_data_dir(settings: Settings) -> NewCluster:
@@ -55,7 +56,8 @@ def initialise_data_dir(settings: Settings) -> NewCluster:
         ) from error
     engine = open_database(settings.database)
     try:
-        return NewCluster(cluster_id(engine), directory / "client.toml")
+        cluster = cluster_id(engine)
+        return NewCluster(cluster, directory / "client.toml", Authority.load(directory, cluster).fingerprint)
     finally:
         engine.dispose()
 
