@@ -18,6 +18,8 @@ def main() -> None:
     print(f"engine {os.getpid()} on {port}", flush=True)
     if "environment" in options:
         print(*(f"{name}={value}" for name, value in sorted(os.environ.items())), sep="\n", flush=True)
+    for node in options.get("devices", "").split(",") if "devices" in options else ():
+        print(node, looked_at(node), flush=True)
     for number in range(int(options.get("chatter", "0"))):
         print(f"line {number} {'x' * int(options.get('width', '0'))}")
     sys.stdout.flush()
@@ -41,6 +43,17 @@ def main() -> None:
                 print("said", flush=True)
             status = "503 Loading" if "never-ready" in options else "200 OK"
             connection.sendall(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+
+
+def looked_at(path: str) -> str:
+    """Say what a device node is and gives, or why not."""
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+        number = os.fstat(descriptor).st_rdev
+        content = os.read(descriptor, 4)
+    except OSError as error:
+        return error.strerror or ""
+    return f"{os.major(number)}:{os.minor(number)} gives {content.hex()}"
 
 
 def stray(file: str) -> None:

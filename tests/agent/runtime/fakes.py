@@ -38,6 +38,7 @@ class ServerBackends:
     def __init__(self) -> None:
         self.requests: list[LaunchRequest] = []
         self.cards: list[int | None] = [0, 1]  # a card without an index is a partition
+        self.nodes: dict[str, str] = {}  # by card
         self.version = Version(version="1")
         self.rival: socket.socket | None = None
         self.ready = asyncio.Event()
@@ -61,7 +62,8 @@ class ServerBackends:
     async def expose(self, vendor: str, device_ids: Sequence[str]) -> Exposure:
         if "card-9" in device_ids:
             raise PluginCrashError
-        return Exposure(env={"ACME_VISIBLE": ",".join(device_ids)})
+        nodes = tuple(self.nodes[card] for card in device_ids if card in self.nodes)
+        return Exposure(env={"ACME_VISIBLE": ",".join(device_ids)}, device_nodes=nodes)
 
     async def wait_ready(self, backend: str = "") -> None:
         await self.ready.wait()

@@ -235,6 +235,10 @@ def _not_started(image: str, error: RefusedError) -> LaunchError:
         return PortTakenError(f"{said}; another port is tried")
     if "no space left" in said:
         return LaunchError("DISK_FULL", f"{said}; `docker system df` on the node shows what takes the room")
+    if "device information" in said:
+        return LaunchError(
+            "DEVICE_MISSING", f"a device's node is not on this machine: {said}; see that the vendor's driver is loaded"
+        )
     if "executable file not found" in said or "no such file or directory" in said.lower():
         return LaunchError(
             "EXEC_FAILED", f"{image} could not be executed: {said}; correct the image, or the deployment's command"

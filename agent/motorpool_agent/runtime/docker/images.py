@@ -72,18 +72,20 @@ class Pull:
 
         repository, tag = docker.utils.parse_repository_tag(self._image)
         messages = client.pull(repository, tag=tag or "latest", stream=True, decode=True)
-        said_at = 0.0
+        said_at, fault = 0.0, ""
         for message in messages:
             if self.given_up.is_set():
                 messages.close()
                 return
-            if error := message.get("error"):
-                raise _failed(self._image, str(error))
+            # It is the last word but for the end, which gives the connection back.
+            fault = str(message.get("error") or fault)
             before = self._percent()
             self._count(message)
             if time.monotonic() - said_at >= _SAY_SECONDS or self._percent() != before:
                 said_at = time.monotonic()
                 self._say(f"image {self._image}: pulling", *self.bytes())
+        if fault:
+            raise _failed(self._image, fault)
 
     def bytes(self) -> tuple[int | None, int | None]:
         """Return how much was fetched and how much there is, as far as the layers' sizes are known."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import io
@@ -50,7 +51,9 @@ class Registry:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                registry.answer(self)
+                # An engine without room breaks off.
+                with contextlib.suppress(ConnectionError):
+                    registry.answer(self)
 
             def do_HEAD(self) -> None:
                 registry.answer(self)
