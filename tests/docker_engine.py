@@ -56,7 +56,15 @@ class DockerEngine:
                         *(f"ENV {name}={value}" for name, value in settings.items()),
                     ],
                 )
+            self._tagged(image, tag)
         return image
+
+    def _tagged(self, image: str, tag: str) -> None:
+        """Podman 4.3 imports whatever was asked for as ``latest``."""
+        try:
+            self.client.inspect_image(image)
+        except docker.errors.ImageNotFound:
+            self.client.tag("motorpool-test:latest", "motorpool-test", tag)
 
     def containers(self, data_dir: Path, assignment_id: str | None = None) -> list[dict[str, Any]]:
         """Return what a data directory's agent made, as the engine shows it."""

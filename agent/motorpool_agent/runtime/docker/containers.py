@@ -19,6 +19,8 @@ _NOT_FOUND = 404
 _CONFLICT = 409
 _SIGNAL_BASE = 128
 _SIGNALS = 64
+# Podman names none, has its own, and fails if it is asked for while that is not installed.
+_PODMAN_INIT = "/usr/libexec/podman/catatonit"
 # What shells and Docker's init exit with if there is no such program, or it may not be executed.
 _NOT_EXECUTED = {126: "it may not be executed", 127: "the image has no such program"}
 
@@ -67,7 +69,7 @@ class Containers:
         """Return what the Docker Engine of this machine can."""
         info: dict[str, Any] = await self._daemon.call(lambda client: client.info(), what="info")
         return Abilities(
-            init=shutil.which(str(info.get("InitBinary") or "docker-init")) is not None,
+            init=shutil.which(str(info.get("InitBinary") or _PODMAN_INIT)) is not None,
             runtimes=frozenset(info.get("Runtimes") or ()),
             cdi=bool(info.get("CDISpecDirs")),
         )
