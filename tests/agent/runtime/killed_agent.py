@@ -25,13 +25,23 @@ ROOT = Path(__file__).parents[3]
 class KilledAgent:
     """A driver process. Leaving it kills it, as does ``kill``."""
 
-    def __init__(self, data_dir: Path, first_port: int) -> None:
+    def __init__(self, data_dir: Path, first_port: int, group: Path | None = None) -> None:
+        """Start it, in a control group if one is given."""
         self.data_dir = data_dir
         self._file = data_dir.parent / "desired.json"
         self._changed = threading.Condition()
         self.lines: list[dict[str, tuple[str, int, bool]]] = []
+        enter = [] if group is None else ["sh", "-c", f'echo $$ > "{group}/cgroup.procs" && exec "$@"', "sh"]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.agent.runtime.driver", str(data_dir), str(first_port), str(self._file)],
+            [
+                *enter,
+                sys.executable,
+                "-m",
+                "tests.agent.runtime.driver",
+                str(data_dir),
+                str(first_port),
+                str(self._file),
+            ],
             cwd=ROOT,
             stdout=subprocess.PIPE,
         )
@@ -52,6 +62,12 @@ class KilledAgent:
                 if self.lines and self.lines[-1].get(assignment_id, ("",))[0] == state:
                     return self.lines[-1][assignment_id]
                 assert self._changed.wait(deadline - time.monotonic()), f"never {state}: {self.lines[-3:]}"
+
+    def until_gone(self, *assignment_ids: str) -> None:
+        """Wait until it reported that these are gone."""
+        with self._changed:
+            gone = self._changed.wait_for(lambda: not {*assignment_ids} & self.lines[-1].keys(), DEADLINE_SECONDS)
+        assert gone, f"still there: {self.lines[-1:]}"
 
     def until_reported(self) -> None:
         """Wait until it reported anything of an instance."""

@@ -8,8 +8,16 @@ blocked, writes ``process.json``, and only then lets it exec.
 from __future__ import annotations
 
 import os
+import time
 
-from motorpool_agent.runtime.shim.report import oom_kills, overwrite, start_ticks, write_exit, write_process
+from motorpool_agent.runtime.shim.report import (
+    LOOK_SECONDS,
+    Kills,
+    overwrite,
+    start_ticks,
+    write_exit,
+    write_process,
+)
 from motorpool_agent.runtime.shim.rotation import READ_BYTES, Log
 from motorpool_agent.runtime.shim.specification import (
     AGENT_FD,
@@ -41,12 +49,16 @@ def live(directory: str) -> None:
     os.close(SPECIFICATION_FD)
     overwrite("/proc/self/comm", "motorpool-shim")
     if specification.mode == ATTACH:
+        # Whose child it is not, how it ends is not told.
+        kills = Kills("", 0)
         engine, fifo = specification.engine_pid, os.open(FIFO_NAME, os.O_RDONLY | os.O_NONBLOCK)
         log = Log(specification.log, specification.log_bytes, specification.log_files)
         write_process(specification, engine, specification.engine_ticks, cgroup=specification.cgroup)
         _tell(STARTED + EXECUTED)
         error = ""
     else:
+        # Before anything is executed that might be killed.
+        kills = Kills(specification.oom_counter, time.monotonic())
         try:
             engine, fifo, log, error = _execute(specification)
         except OSError as problem:
@@ -54,11 +66,10 @@ def live(directory: str) -> None:
             _tell(FAILED + f"{problem.strerror}: {problem.filename or directory}".encode("utf-8", "replace")[:1000])
             raise
     os.close(AGENT_FD)
-    _watch(specification, engine, fifo, log, error)
+    _watch(specification, engine, fifo, log, error, kills)
 
 
 def _execute(specification: Specification) -> tuple[int, int, Log, str]:
-    specification.oom_kills = oom_kills(specification.oom_counter)
     if os.path.lexists(FIFO_NAME):
         os.unlink(FIFO_NAME)  # noqa: PTH108
     os.mkfifo(FIFO_NAME, 0o600)
@@ -111,7 +122,7 @@ def _become(specification: Specification, gate: int, output: int, failure: int) 
         os._exit(_EXEC_FAILED_CODE)
 
 
-def _watch(specification: Specification, engine: int, fifo: int, log: Log, error: str) -> None:
+def _watch(specification: Specification, engine: int, fifo: int, log: Log, error: str, kills: Kills) -> None:
     """Keep the log until the engine is gone, write its exit status, and stay for its children's sake."""
     import select  # noqa: PLC0415  # the engine runs already
     import signal  # noqa: PLC0415
@@ -133,7 +144,8 @@ def _watch(specification: Specification, engine: int, fifo: int, log: Log, error
     # What ended before its signal was heeded is found by the first look.
     os.write(woken, b"!")
     while True:
-        ready = {descriptor for descriptor, _ in poll.poll()}
+        ready = {descriptor for descriptor, _ in poll.poll(LOOK_SECONDS * 1000)}
+        kills.look(time.monotonic())
         if wake in ready:
             os.read(wake, 4096)
         if fifo in ready and not log.copy(fifo):
@@ -154,7 +166,7 @@ def _watch(specification: Specification, engine: int, fifo: int, log: Log, error
                 break
             if pid == engine:
                 log.drain(fifo)
-                write_exit(specification, status, error)
+                write_exit(specification, status, error, kills)
                 finished = True
 
 

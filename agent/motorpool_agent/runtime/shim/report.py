@@ -6,6 +6,8 @@ import os
 
 from motorpool_agent.runtime.shim.specification import EXIT_NAME, PROCESS_NAME, Specification
 
+LOOK_SECONDS = 60
+
 
 def write_process(specification: Specification, engine: int, engine_ticks: int, *, cgroup: str) -> None:
     """Say who is executed, before it is."""
@@ -18,11 +20,33 @@ def write_process(specification: Specification, engine: int, engine_ticks: int, 
     )
 
 
-def write_exit(specification: Specification, status: int | None, error: str) -> None:
+class Kills:
+    """Whether the kernel killed for lack of memory just now.
+
+    Where the engine has no counter of its own, others' ends count as well: so what counts is since a look one to two
+    periods ago, and not since the start. One look alone might come between the kill and the news of it.
+    """
+
+    def __init__(self, counter: str, now: float) -> None:
+        self._counter = counter
+        self._before = self._last = oom_kills(counter)
+        self._looked = now
+
+    def look(self, now: float) -> None:
+        """Take note of the count, once a period."""
+        if now - self._looked >= LOOK_SECONDS:
+            self._before, self._last, self._looked = self._last, oom_kills(self._counter), now
+
+    def happened(self) -> bool:
+        """Whether there was one since the look before the last."""
+        return 0 <= self._before < oom_kills(self._counter)
+
+
+def write_exit(specification: Specification, status: int | None, error: str, kills: Kills | None = None) -> None:
     """Say how the engine ended; ``status`` is as from waitpid, None if nobody saw it."""
     code = None if status is None or not os.WIFEXITED(status) else os.WEXITSTATUS(status)
     signal = None if status is None or not os.WIFSIGNALED(status) else os.WTERMSIG(status)
-    killed = signal == 9 and 0 <= specification.oom_kills < oom_kills(specification.oom_counter)
+    killed = signal == 9 and kills is not None and kills.happened()
     try:
         _write(
             EXIT_NAME,

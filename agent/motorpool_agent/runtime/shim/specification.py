@@ -28,7 +28,6 @@ class Specification:
         self.boot_id = fields[2]
         self.cgroup = fields[3]
         self.oom_counter = fields[4]
-        self.oom_kills = -1
         self.working_directory = fields[5]
         self.log = fields[6]
         self.log_bytes = int(fields[7])
