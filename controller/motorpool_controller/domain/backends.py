@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from motorpool_controller.domain.fleet import Profile
 from motorpool_controller.domain.workload import DeploymentSpec, SourceKind
 from motorpool_formats.facts import ModelFacts
@@ -39,8 +41,11 @@ def normal(backend: str) -> str:
     return backend.lower().replace("-", "_").replace(".", "_")
 
 
-def misfit(profile: Profile, facts: ModelFacts) -> tuple[str, str] | None:
-    """Return why the profile's backend cannot run the model, as a stable reason and in words; None where it can."""
+def misfit(profile: Profile, facts: ModelFacts, categories: Sequence[str] = ()) -> tuple[str, str] | None:
+    """Return why the profile's backend cannot run the model, as a stable reason and in words; None where it can.
+
+    ``categories`` are those that a user wants it for; without any it is for what its headers say.
+    """
     if profile.formats and facts.format not in profile.formats:
         return (
             "FORMAT_UNSUPPORTED",
@@ -51,9 +56,10 @@ def misfit(profile: Profile, facts: ModelFacts) -> tuple[str, str] | None:
             "ARCHITECTURE_UNSUPPORTED",
             f"it does not run architecture {facts.architecture or 'unknown'}; choose another backend or version",
         )
-    if profile.categories and facts.categories and not set(profile.categories) & set(facts.categories):
+    wanted = categories or facts.categories
+    if profile.categories and wanted and not set(profile.categories) & set(wanted):
         return (
             "CATEGORY_UNSUPPORTED",
-            f"it serves {', '.join(profile.categories)}, and the model is for {', '.join(facts.categories)}",
+            f"it serves {', '.join(profile.categories)}, and the model is for {', '.join(wanted)}; choose another",
         )
     return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from motorpool_controller.domain.backends import answers_to, wanted_backend
+from motorpool_controller.domain.backends import answers_to, misfit, wanted_backend
 from motorpool_controller.domain.errors import InvalidError
 from motorpool_controller.domain.fleet import BackendVersion, Device, Node, NodeState, Profile
 from motorpool_controller.domain.names import device_of, shown
@@ -311,21 +311,11 @@ def _by_format(passing: Passing) -> Refusal | None:
     profile, facts = passing.profile, _reading(passing).facts
     if profile is None or facts is None:
         return None
-    if profile.formats and facts.format not in profile.formats:
-        return passing.row(
-            "facts",
-            "FORMAT_UNSUPPORTED",
-            f"{profile.backend} on {passing.node.name} reads {', '.join(profile.formats)}, and the model is "
-            f"{facts.format}; choose another backend, or convert the model.",
-        )
-    if profile.architectures and facts.architecture not in profile.architectures:
-        return passing.row(
-            "facts",
-            "ARCHITECTURE_UNSUPPORTED",
-            f"{profile.backend} on {passing.node.name} does not run models of architecture {facts.architecture};"
-            " choose another backend or version.",
-        )
-    return None
+    against = misfit(profile, facts, passing.spec.categories)
+    if against is None:
+        return None
+    reason, message = against
+    return passing.row("facts", reason, f"{profile.backend} on {passing.node.name} cannot run the model: {message}.")
 
 
 def _by_parameters(passing: Passing) -> Refusal | None:

@@ -172,6 +172,23 @@ def test_a_format_the_backend_does_not_read_is_a_row() -> None:
     )
 
     assert row.reason == "FORMAT_UNSUPPORTED"
+    assert "nodes/a" in row.message
+
+
+def test_a_use_the_backend_does_not_serve_is_a_row() -> None:
+    """
+    A model that makes speech does not go to a backend for text, whatever its format, unless a user wants it for text.
+    """
+    speaking = {("nodes/a", PATH): Reading(facts=replace(SMOLLM2, categories=("text_to_speech",)))}
+    text_only = {DIGEST: profile(categories=("llm", "embedding"))}
+    wanted = request(backend="llama_cpp", categories=("llm",))
+
+    row = only_row(node(), snapshot_changes={"readings": speaking, "profiles": text_only}, backend="llama_cpp")
+
+    assert row.reason == "CATEGORY_UNSUPPORTED"
+    assert "llm, embedding" in row.message
+    assert "text_to_speech" in row.message
+    assert schedule(snapshot(node(), readings=speaking, profiles=text_only), [wanted]).placements
 
 
 def test_rules_that_do_not_exist_are_a_row() -> None:
