@@ -153,6 +153,19 @@ def test_sglang_keeps_the_places_of_all_nodes() -> None:
     assert fractions == {"nodes/a": 0.833, "nodes/b": 0.836}
 
 
+def test_cards_of_two_sizes_are_taken_at_one_fraction() -> None:
+    """
+    B7.2, A1: beside a card of 40 GiB, two of 80 GiB are one candidate, at their own share; never another at 40 GiB's.
+    """
+    node = machine(
+        "a", [*cards(1, 40), *(replace(card, device_id=f"GPU-{number}") for number, card in enumerate(cards(2), 1))]
+    )
+    verdict = explain(fleet(node), wish(70, backend="sglang"))
+
+    assert [candidate.placement.memory_fraction for candidate in verdict.candidates] == [0.836]
+    assert verdict.places == 1
+
+
 def test_sglang_takes_like_cards_together() -> None:
     """
     B2.3, B7.2: 78 GiB and 68 GiB free are not within a tenth of one another: 0.836 of 80 GiB is left on both, and yet

@@ -29,6 +29,9 @@ from tests.controller.fleets import NOW, device, placed
 from tests.controller.scheduling.accelerators import LLAMA_70B, QWEN3_32B, VENDORS, fleet, machine, wish
 from tests.controller.scheduling.reference import Reference, as_place
 
+# They take seconds; but what fails is made small first, for up to five minutes, and a time-out would hide what it was.
+pytestmark = pytest.mark.timeout(420)
+
 _Thing = TypeVar("_Thing")
 
 SIZES = st.sampled_from([80, 80, 80, 40, 24, 64]).map(lambda gib: gib * GIB)
@@ -40,8 +43,10 @@ MODELS = st.sampled_from([("vllm", 0.9), ("sglang", 0.8), ("mindie", 0.8), ("gen
 
 @st.composite
 def devices(draw: st.DrawFn, *, tidy: bool) -> list[Device]:
-    """Devices of one node: alike, or sometimes odd in every way."""
-    size, framework = draw(SIZES), draw(st.sampled_from(["cuda", "cuda", "cuda", "rocm", "cann"]))
+    """Devices of one node: alike, or of two sizes, or sometimes odd in every way."""
+    sizes, framework = [draw(SIZES)], draw(st.sampled_from(["cuda", "cuda", "cuda", "rocm", "cann"]))
+    if not tidy and draw(st.booleans()):
+        sizes.append(draw(SIZES))
     found: list[Device] = []
     for index in range(draw(st.sampled_from([0, 1, 2, 2, 4, 4, 8]))):
         odd = not tidy and draw(RARELY)
@@ -49,7 +54,7 @@ def devices(draw: st.DrawFn, *, tidy: bool) -> list[Device]:
         found.append(
             device(
                 f"GPU-{index}",
-                memory=draw(st.one_of(SIZES, ODD_SIZES)) if odd else size,
+                memory=draw(st.one_of(SIZES, ODD_SIZES) if odd else st.sampled_from(sizes)),
                 index=index,
                 framework=kind,
                 vendor=VENDORS[kind],

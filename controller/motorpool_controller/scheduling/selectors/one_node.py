@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from motorpool_controller.scheduling.banks import Mask
+from motorpool_controller.scheduling.banks import Mask, Shape
 from motorpool_controller.scheduling.selectors.batches import Batch
 from motorpool_controller.scheduling.selectors.supply import Fleet, Supply
 
@@ -44,8 +44,15 @@ def on_one_device(fleet: Fleet, supplies: Iterable[Supply]) -> list[Batch]:
 
 
 def on_several_devices(fleet: Fleet, supplies: Iterable[Supply]) -> list[Batch]:
-    """Return the placements on several devices of a node; of all, those with the fewest devices, where rules say so."""
-    batches = [batch for supply in supplies for batch in _batches(fleet, supply)]
+    """Return the placements on several devices of a node; of all, those with the fewest devices, where rules say so.
+
+    A node's like devices have one placement: at the largest of the fractions at which they have any.
+    """
+    taken: dict[Shape, Mask] = {}
+    batches: list[Batch] = []
+    for supply in supplies:
+        placed = taken.setdefault(supply.bank.shape, np.zeros(supply.bank.size, np.bool_))
+        batches += _batches(fleet, supply, placed)
     fewest = min((batch.count for batch in batches if batch.supply.demand.fewest), default=0)
     return [batch for batch in batches if not batch.supply.demand.fewest or batch.count == fewest]
 
@@ -59,8 +66,8 @@ def counts_of(supply: Supply) -> list[int]:
     return [count for count in wanted if 2 <= count <= width and not demand.fits_node(count)]
 
 
-def _batches(fleet: Fleet, supply: Supply) -> Iterator[Batch]:
-    taken = np.zeros(supply.bank.size, np.bool_)
+def _batches(fleet: Fleet, supply: Supply, taken: Mask) -> Iterator[Batch]:
+    """Yield the placements on nodes that are not ``taken`` yet, and note there that they are."""
     for count in counts_of(supply):
         enough, nodes = _feasible(supply, count)
         nodes = nodes & supply.nodes & ~taken
