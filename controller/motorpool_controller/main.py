@@ -4,30 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import shlex
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import datetime, timedelta
-from enum import IntEnum
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from motorpool_controller import config
 from motorpool_controller.catalog.cache import FactsCache
 from motorpool_controller.catalog.catalog import Catalog
 from motorpool_controller.catalog.hubs import HUBS
-from motorpool_controller.config import ConfigError, Settings
-from motorpool_controller.domain.errors import DomainError
+from motorpool_controller.config import Settings
 from motorpool_controller.loops.reconciler import Reconciler
+from motorpool_controller.options import Advertise, AgentsListen, ConfigFile, DataDir, Listen, faults, settings_of
 from motorpool_controller.security.authority import Authority
-from motorpool_controller.security.errors import AuthorityError
 from motorpool_controller.services.agents import AgentService
 from motorpool_controller.services.backends import BackendService
 from motorpool_controller.services.cluster import ClusterService
@@ -42,16 +34,15 @@ from motorpool_controller.services.nodes import NodeService
 from motorpool_controller.services.notify import notify
 from motorpool_controller.services.offline import inspect_offline
 from motorpool_controller.services.offline_plans import plan_of_files
-from motorpool_controller.services.roles import Role
-from motorpool_controller.services.server import ListenError, Server
-from motorpool_controller.services.tokens import TokenService, make_token
+from motorpool_controller.services.server import Server
+from motorpool_controller.services.tokens import TokenService
 from motorpool_controller.services.watch import WatchService
-from motorpool_controller.store.database import cluster_id, open_database
+from motorpool_controller.store.database import open_database
 from motorpool_controller.store.errors import FencedError, StoreError
 from motorpool_controller.store.live import Live
 from motorpool_controller.store.lock import DataDirLock
-from motorpool_controller.store.store import Store, utc_now
-from motorpool_controller.store.tokens import StoredToken, TokenTable
+from motorpool_controller.store.store import Store
+from motorpool_controller.token_commands import tokens_app
 
 STORE_RETRY_SECONDS = 5.0
 
@@ -64,37 +55,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-tokens_app = typer.Typer(help="Tokens of people, programs and joining machines.", no_args_is_help=True)
 app.add_typer(tokens_app, name="token")
-
-
-class Exit(IntEnum):
-    """Exit codes."""
-
-    FAILED = 1
-    USAGE = 2
-    DATA_DIR = 5
-
-
-DataDir = Annotated[
-    Path | None,
-    typer.Option(
-        "--data-dir",
-        help="Where the controller keeps its data.",
-        show_default="/var/lib/motorpool/controller, not as root ~/.local/share/motorpool/controller",
-    ),
-]
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML file.", show_default=str(config.DEFAULT_FILE))]
-Listen = Annotated[
-    str | None, typer.Option(help="Public listener: people, programs, enrolment.", show_default="0.0.0.0:7400")
-]
-AgentsListen = Annotated[str | None, typer.Option(help="The agents' listener.", show_default="0.0.0.0:7401")]
-Advertise = Annotated[
-    list[str] | None,
-    typer.Option(help="Host under which agents and clients reach this machine; may be repeated."),
-]
-Ttl = Annotated[str | None, typer.Option(help="How long it holds, e.g. 90s, 30m, 1h, 7d.")]
-Description = Annotated[str, typer.Option(help="What it is for.")]
 
 
 def main() -> None:
@@ -111,8 +72,8 @@ def init(
     advertise: Advertise = None,
 ) -> None:
     """Make a cluster: its authority, its database, an admin's token in DATA_DIR/client.toml."""
-    with _faults():
-        settings = _settings(data_dir, config_file, listen, agents_listen, advertise)
+    with faults():
+        settings = settings_of(data_dir, config_file, listen, agents_listen, advertise)
         made = initialise_data_dir(settings)
     where = "" if data_dir is None else f" --data-dir {shlex.quote(str(settings.data_dir))}"
     given = [("--listen", listen), ("--agents-listen", agents_listen)]
@@ -142,8 +103,8 @@ def run(
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
 ) -> None:
     """Run the controller until SIGTERM or SIGINT."""
-    with _faults():
-        settings = _settings(data_dir, config_file, listen, agents_listen, advertise, log_level)
+    with faults():
+        settings = settings_of(data_dir, config_file, listen, agents_listen, advertise, log_level)
         if not settings.database.exists():
             # Says so before it makes a lock file in a folder that is not ours.
             open_database(settings.database)
@@ -161,8 +122,8 @@ def inspect(
     config_file: ConfigFile = None,
 ) -> None:
     """Say what a model's headers say and what it needs, without a controller; of a path also without a network."""
-    with _faults():
-        typer.echo(inspect_offline(source, _settings(data_dir, config_file), parameters or (), as_json=json))
+    with faults():
+        typer.echo(inspect_offline(source, settings_of(data_dir, config_file), parameters or (), as_json=json))
 
 
 @app.command()
@@ -172,65 +133,8 @@ def plan(
     output: Annotated[str, typer.Option("--output", "-o", help="text or json.")] = "text",
 ) -> None:
     """Say where a deployment would go in a fleet on file, and why not elsewhere; without a server or a network."""
-    with _faults():
+    with faults():
         typer.echo(plan_of_files(fleet, deployment, output))
-
-
-@tokens_app.command("create")
-def create_token(
-    role: Annotated[str, typer.Option(help="reader, operator or admin.")],
-    ttl: Ttl = None,
-    description: Description = "",
-    data_dir: DataDir = None,
-    config_file: ConfigFile = None,
-) -> None:
-    """Print a new token for a person or a program."""
-    if role not in {Role.READER, Role.OPERATOR, Role.ADMIN}:
-        raise typer.BadParameter(f"{role} is none of reader, operator, admin", param_hint="--role")
-    _print_token(Role(role), ttl, None, description, data_dir, config_file)
-
-
-@tokens_app.command("join")
-def join_token(
-    ttl: Ttl = "1h",
-    uses: Annotated[int, typer.Option(help="How many machines may join with it; -1 for any number.")] = 1,
-    description: Description = "",
-    data_dir: DataDir = None,
-    config_file: ConfigFile = None,
-) -> None:
-    """Print a new token with which machines join."""
-    _print_token(Role.JOIN, ttl, uses, description, data_dir, config_file)
-
-
-@tokens_app.command("list")
-def list_tokens(data_dir: DataDir = None, config_file: ConfigFile = None) -> None:
-    """Show the tokens there are; never their secrets."""
-    with _faults(), _token_table(_settings(data_dir, config_file)) as (table, _):
-        found = table.list()
-    shown = Table("TOKEN", "ROLE", "CREATED", "EXPIRES", "USES LEFT", "DESCRIPTION", box=None, pad_edge=False)
-    for token in found:
-        shown.add_row(
-            token.token_id,
-            token.role,
-            _time(token.create_time),
-            "never" if token.expire_time is None else _time(token.expire_time),
-            "any" if token.uses_left is None else str(token.uses_left),
-            token.description,
-        )
-    # In a pipe there is no width to fit into.
-    Console(width=None if sys.stdout.isatty() else 200).print(shown)
-
-
-@tokens_app.command("revoke")
-def revoke_token(
-    token: Annotated[str, typer.Argument(help="Its id, as `token list` shows it.")],
-    data_dir: DataDir = None,
-    config_file: ConfigFile = None,
-) -> None:
-    """Revoke a token, at once, also of a running controller."""
-    with _faults(), _token_table(_settings(data_dir, config_file)) as (table, _):
-        table.delete(token.removeprefix("tokens/"))
-    typer.echo(f"Revoked tokens/{token.removeprefix('tokens/')}.", err=True)
 
 
 def public_services(
@@ -317,86 +221,3 @@ def _on_signals(stop: asyncio.Event) -> None:
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
         else:
             loop.add_signal_handler(number, stop.set)
-
-
-def _settings(
-    data_dir: Path | None,
-    config_file: Path | None,
-    listen: str | None = None,
-    agents_listen: str | None = None,
-    advertise: list[str] | None = None,
-    log_level: str | None = None,
-) -> Settings:
-    flags: Mapping[str, str | Path | list[str] | None] = {
-        "data_dir": data_dir,
-        "listen": listen,
-        "agents_listen": agents_listen,
-        "advertise": advertise,
-        "log_level": log_level,
-    }
-    return config.load(flags, file=config_file)
-
-
-@contextmanager
-def _faults() -> Iterator[None]:
-    """Tell a person what is wrong, in words, and exit as documented."""
-    try:
-        yield
-    except ConfigError as error:
-        _fail(str(error), Exit.USAGE)
-    except DomainError as error:
-        _fail(error.message, Exit.FAILED)
-    except FencedError as error:
-        _fail(str(error), Exit.FAILED)
-    except (StoreError, AuthorityError) as error:
-        _fail(str(error), Exit.DATA_DIR)
-    except ListenError as error:
-        _fail(str(error), Exit.USAGE)
-
-
-def _fail(message: str, code: Exit) -> None:
-    typer.echo(f"motorpool-controller: {message}", err=True)
-    raise typer.Exit(code)
-
-
-@contextmanager
-def _token_table(settings: Settings) -> Iterator[tuple[TokenTable, str]]:
-    """Give the tokens of a data directory, beside its running controller, and the cluster's id."""
-    engine = open_database(settings.database, migrate=False)
-    try:
-        yield TokenTable(engine), cluster_id(engine)
-    finally:
-        engine.dispose()
-
-
-def _print_token(
-    role: Role,
-    ttl: str | None,
-    uses: int | None,
-    description: str,
-    data_dir: Path | None,
-    config_file: Path | None,
-) -> None:
-    lifetime = None if ttl is None else _lifetime(ttl)
-    with _faults():
-        settings = _settings(data_dir, config_file)
-        with _token_table(settings) as (table, cluster):
-            authority = Authority.load(settings.data_dir, cluster)
-            made: tuple[StoredToken, str] = make_token(
-                role, description, lifetime, uses, now=utc_now(), ca_fingerprint=authority.fingerprint
-            )
-            table.add(made[0])
-    # Alone on its line, so that a script can keep it.
-    typer.echo(made[1])
-
-
-def _lifetime(text: str) -> timedelta:
-    found = re.fullmatch(r"(\d{1,9})([smhd])", text.strip())
-    if found is None:
-        raise typer.BadParameter(f"{text!r} is no time; write e.g. 90s, 30m, 1h or 7d", param_hint="--ttl")
-    units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-    return timedelta(**{units[found[2]]: int(found[1])})
-
-
-def _time(time: datetime) -> str:
-    return f"{time:%Y-%m-%d %H:%M:%S}Z"
