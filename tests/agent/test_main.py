@@ -130,7 +130,7 @@ async def test_status_shows_no_secret(controller: TestController, tmp_path: Path
         (["run", "--config", "/nowhere.toml"], 2, "/nowhere.toml cannot be read"),
         (["run", "--server", "127.0.0.1:9", "--token", "mpj_x_secretsecret_" + "0" * 64], 3, "127.0.0.1:9"),
         (["run", "--server", "127.0.0.1:9", "--token", "wrong"], 4, "malformed"),
-        (["status", "--output", "xml"], 2, "give text or json"),
+        (["status", "--output", "xml"], 2, "give text, json or yaml"),
         (["engine", "install", "nothing"], 2, "no plugin on this machine offers a backend 'nothing'"),
     ],
 )
@@ -215,5 +215,5 @@ def test_every_setting_and_command_is_documented() -> None:
         assert f"`{setting}`" in text, setting
     for command in app.registered_commands:
         assert f"`{command.name}" in text
-    for code in range(7):
+    for code in range(8):
         assert f"| {code} |" in text

@@ -54,7 +54,14 @@ class IdentityStore:
         """Return the identity; None before the first enrolment."""
         try:
             self._roll_forward()
-            texts = {name: (self.directory / name).read_text("utf-8") for name in _FILES}
+        except OSError as error:
+            raise self._corrupt(f"{error.filename} cannot be moved: {error.strerror}") from error
+        return self.peek()
+
+    def peek(self) -> Identity | None:
+        """Return the identity and leave its files as they are: they may be another process's to move."""
+        try:
+            texts = {name: self._text(name) for name in _FILES}
             document = msgspec.json.decode(texts[_DOCUMENT], type=Document)
         except FileNotFoundError as error:
             if not (self.directory / _DOCUMENT).exists():
@@ -120,6 +127,12 @@ class IdentityStore:
                 f"{self.directory} cannot be made: {error.strerror}; "
                 "give a directory that this user can write with --data-dir"
             ) from error
+
+    def _text(self, name: str) -> str:
+        try:
+            return (self.directory / "next" / name).read_text("utf-8")
+        except (FileNotFoundError, NotADirectoryError):
+            return (self.directory / name).read_text("utf-8")
 
     def _roll_forward(self) -> None:
         coming = self.directory / "next"

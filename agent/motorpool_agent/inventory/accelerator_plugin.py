@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from motorpool_agent.inventory.plugin_process import PluginProcess
 from motorpool_agent.inventory.plugin_status import PluginState
-from motorpool_sdk import Device, Exposure, Health, Manifest, PluginError, Sample, wire
+from motorpool_sdk import Device, Exposure, Health, Manifest, PluginError, Sample, SourceReport, wire
 from motorpool_sdk.errors import PLUGIN_FAILED
 from motorpool_sdk.wellformed import device_faults, exposure_faults, sample_faults
 
@@ -79,6 +79,10 @@ class AcceleratorPlugin:
             self._process.degrade(message)
             raise PluginError(PLUGIN_FAILED, message)
         return exposure
+
+    async def sources(self) -> tuple[SourceReport, ...]:
+        """Return the ways to the devices that the plugin tried; none where it does not tell. Raises PluginError."""
+        return await self._process.call("sources", None, tuple[SourceReport, ...], self._process.patience.call_seconds)
 
     def _vetted(self, fingerprint: wire.Fingerprint) -> tuple[dict[str, Device], list[str]]:
         devices: dict[str, Device] = {}

@@ -25,6 +25,7 @@ from motorpool_sdk import (
     PluginError,
     Profile,
     Sample,
+    SourceReport,
     discover,
 )
 from motorpool_sdk.errors import PLUGIN_FAILED, PLUGIN_UNKNOWN
@@ -150,6 +151,20 @@ class PluginTable:
     def usage(self) -> Mapping[str, Sample]:
         """Return the last measurements by device id; a device without one is unknown."""
         return {key: sample for _, plugin in self._accelerators() for key, sample in plugin.samples().items()}
+
+    def manifests(self) -> Mapping[str, Manifest]:
+        """Return the manifest of each plugin that may be asked, by plugin id."""
+        return {plugin_id: entry.manifest for plugin_id, entry in self._entries.items()}
+
+    async def sources(self) -> Mapping[str, tuple[SourceReport, ...]]:
+        """Return by plugin id the ways to devices that each vendor's plugin tried, of those that tell."""
+        found: dict[str, tuple[SourceReport, ...]] = {}
+        for entry, plugin in self._accelerators():
+            # One that hangs or died told in its status what there is to tell; asking it would start it again.
+            if entry.present and entry.process.pid is not None:
+                with contextlib.suppress(PluginError):
+                    found[entry.plugin_id] = await plugin.sources()
+        return found
 
     async def expose(self, vendor: str, device_ids: Sequence[str]) -> Exposure:
         """Return how devices of one vendor are handed to a process or container. Raises PluginError."""

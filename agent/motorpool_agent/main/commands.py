@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sys
 from collections.abc import Callable, Coroutine
@@ -16,9 +15,11 @@ import typer
 from motorpool_agent.config import Config, ConfigError, load
 from motorpool_agent.identity.errors import IdentityError
 from motorpool_agent.identity.store import IdentityStore
-from motorpool_agent.main import agent, engines
+from motorpool_agent.main import agent, devices, doctor, engines
 from motorpool_agent.main.logformat import log_to_stderr
+from motorpool_agent.main.output import checked_format, document
 from motorpool_agent.main.report import as_text, status_of
+from motorpool_agent.main.survey import survey
 from motorpool_agent.runtime.errors import RuntimeFault
 from motorpool_agent.state.directory import DataDirectoryLock
 from motorpool_agent.state.errors import StateError
@@ -28,12 +29,14 @@ EXIT_UNREACHABLE = 3
 EXIT_REFUSED = 4
 EXIT_STATE = 5
 EXIT_ENGINE = 6
+EXIT_UNSOUND = 7
 
 app = typer.Typer(
     name="motorpool-agent",
     help="Reports this machine's devices to a Motorpool controller and runs what it assigns.",
     epilog="Exit codes: 0 done, 1 a fault of the agent, 2 usage or configuration, 3 controller unreachable, "
-    "4 refused by the controller, 5 data directory in use or unusable, 6 engine not installed.",
+    "4 refused by the controller, 5 data directory in use or unusable, 6 engine not installed, "
+    "7 devices or doctor found something that does not work.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -62,6 +65,9 @@ UseProxy = Annotated[
     bool | None,
     typer.Option("--use-proxy/--no-use-proxy", help="Reach the controller through https_proxy; default: no."),
 ]
+AllowPlugin = Annotated[list[str] | None, typer.Option(help="Load only these plugins; repeatable.")]
+BlockPlugin = Annotated[list[str] | None, typer.Option(help="Never load these plugins; repeatable.")]
+Output = Annotated[str, typer.Option(help="text, json or yaml.")]
 LogLevel = Annotated[str | None, typer.Option("--log-level", help="debug, info, warning or error.")]
 
 
@@ -81,8 +87,8 @@ def run_command(
     reserved_device_memory: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Memory kept back of each device.")
     ] = None,
-    allow_plugin: Annotated[list[str] | None, typer.Option(help="Load only these plugins; repeatable.")] = None,
-    block_plugin: Annotated[list[str] | None, typer.Option(help="Never load these plugins; repeatable.")] = None,
+    allow_plugin: AllowPlugin = None,
+    block_plugin: BlockPlugin = None,
     use_proxy: UseProxy = None,
     engine_proxy: Annotated[
         bool | None,
@@ -187,15 +193,75 @@ def list_command(config: ConfigFile = None, data_dir: DataDir = None) -> None:
 def status_command(
     config: ConfigFile = None,
     data_dir: DataDir = None,
-    output: Annotated[str, typer.Option(help="text or json.")] = "text",
+    output: Output = "text",
 ) -> None:
     """Show what the data directory holds: identity, last desired state, instances. Works while the agent runs."""
 
     async def work() -> None:
-        if output not in {"text", "json"}:
-            raise ConfigError(f"flag --output is {output!r}, which is not allowed: give text or json")
+        checked_format(output)
         status = status_of(load({"data_dir": data_dir}, file=config).data_dir)
-        typer.echo(json.dumps(status, indent=2) if output == "json" else as_text(status))
+        typer.echo(as_text(status) if output == "text" else document(status, output))
+
+    _carry_out(work)
+
+
+@app.command("devices")
+def devices_command(
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say of every plugin what it looked for, what answered and what failed.")
+    ] = False,
+    config: ConfigFile = None,
+    allow_plugin: AllowPlugin = None,
+    block_plugin: BlockPlugin = None,
+    output: Output = "text",
+) -> None:
+    """List this machine's devices, asked now; needs no controller, and works while the agent runs."""
+
+    async def work() -> None:
+        checked_format(output)
+        log_to_stderr("error")
+        found = await survey(load({"allow_plugins": allow_plugin, "block_plugins": block_plugin}, file=config))
+        shown = (
+            devices.as_text(found, explain=explain) if output == "text" else document(devices.as_data(found), output)
+        )
+        typer.echo(shown)
+        if not found.sound:
+            raise typer.Exit(EXIT_UNSOUND)
+
+    _carry_out(work)
+
+
+@app.command("doctor")
+def doctor_command(
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+    cache_dir: CacheDir = None,
+    server: Server = None,
+    allow_plugin: AllowPlugin = None,
+    block_plugin: BlockPlugin = None,
+    use_proxy: UseProxy = None,
+    output: Output = "text",
+) -> None:
+    """Look for what would trip the agent up on this machine, and say what to do; changes nothing."""
+
+    async def work() -> None:
+        checked_format(output)
+        log_to_stderr("error")
+        settings = load(
+            {
+                "data_dir": data_dir,
+                "cache_dir": cache_dir,
+                "server": server,
+                "allow_plugins": allow_plugin,
+                "block_plugins": block_plugin,
+                "use_proxy": use_proxy,
+            },
+            file=config,
+        )
+        found = await doctor.examine(settings)
+        typer.echo(doctor.as_text(found) if output == "text" else document(doctor.as_data(found), output))
+        if any(finding.verdict is doctor.Verdict.PROBLEM for finding in found):
+            raise typer.Exit(EXIT_UNSOUND)
 
     _carry_out(work)
 

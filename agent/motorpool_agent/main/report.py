@@ -14,7 +14,7 @@ Status = dict[str, str | list[dict[str, str]] | None]
 
 def status_of(data_dir: Path) -> Status:
     """Return what the directory says. No secret is among it."""
-    identity = IdentityStore(data_dir).load()
+    identity = IdentityStore(data_dir).peek()
     last = DesiredRecord(data_dir).last
     document = None if identity is None else identity.document
     return {

@@ -31,7 +31,7 @@ class Ports:
                 address,
             )
         self._holders: dict[int, str] = {}
-        overlap = _ephemeral_overlap(ports)
+        overlap = ephemeral_overlap(ports)
         if overlap is not None:
             log.warning(
                 "ports overlap the kernel's ephemeral range, outgoing connections may take one: %s-%s and %s-%s",
@@ -106,7 +106,8 @@ def probe_address(address: str) -> str:
     return _LOOPBACK if address == _ANY else address
 
 
-def _ephemeral_overlap(ports: range) -> range | None:
+def ephemeral_overlap(ports: range) -> range | None:
+    """Return those among ``ports`` that the kernel may give to outgoing connections."""
     try:
         low, high = (int(word) for word in _EPHEMERAL.read_text(encoding="ascii").split())
     except (OSError, ValueError):

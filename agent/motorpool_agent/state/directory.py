@@ -60,6 +60,19 @@ class DataDirectoryLock:
         self.release()
 
 
+def holder(data_dir: Path) -> int | None:
+    """Return the pid of the agent that uses a data directory; None where none does, or this user may not know."""
+    try:
+        with (data_dir / LOCK_NAME).open("rb") as file:
+            inode, pid = os.fstat(file.fileno()).st_ino, _holder(file.fileno())
+        # Trying the lock itself could keep an agent from starting that moment.
+        locks = Path("/proc/locks").read_text(encoding="ascii").splitlines()
+    except (OSError, ValueError):
+        return None
+    held = any(" FLOCK " in line and line.split()[5].rpartition(":")[2] == str(inode) for line in locks)
+    return int(pid) if held and pid.isdecimal() else None
+
+
 def _lock(descriptor: int) -> None:
     """Take the lock; OSError where another agent that lives has it."""
     deadline = time.monotonic() + _ORPHAN_SECONDS

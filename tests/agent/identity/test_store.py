@@ -41,7 +41,7 @@ def test_nothing_is_there_at_first(tmp_path: Path) -> None:
 @pytest.mark.parametrize("moved", [0, 1, 2, 3, 4])
 def test_a_crash_while_files_move_leaves_the_new_identity(tmp_path: Path, moved: int) -> None:
     """
-    Whatever number of files had moved into place, key and certificate are of one identity.
+    Whatever number of files had moved into place, key and certificate are of one identity; who only looks moves none.
     """
     store = IdentityStore(tmp_path)
     store.save(identity(1))
@@ -53,6 +53,8 @@ def test_a_crash_while_files_move_leaves_the_new_identity(tmp_path: Path, moved:
         target = store.directory if index < moved else coming
         (target / name).write_text((other.directory / name).read_text())
 
+    assert store.peek() == identity(2)
+    assert coming.exists()
     assert store.load() == identity(2)
     assert not coming.exists()
 

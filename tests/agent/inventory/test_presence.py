@@ -1,10 +1,13 @@
 """Whether hardware is there, told without asking its vendor."""
 
+import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
-from motorpool_agent.inventory.presence import present
+from motorpool_agent.inventory.presence import cards_on_the_bus, closed_nodes, present, signs
 from motorpool_sdk import Kind, Manifest
 
 
@@ -78,3 +81,58 @@ def test_an_empty_machine_is_no_error(tmp_path: Path) -> None:
     A machine without PCI has no hardware of that kind.
     """
     assert not present(manifest(pci_ids=("10de",), device_nodes=("/dev/x",), libraries=("libx.so",)), tmp_path)
+
+
+def test_every_sign_is_told(root: Path) -> None:
+    """
+    Who looks is shown what was found, and where.
+    """
+    keys = manifest(
+        pci_ids=("10de",),
+        device_nodes=("/dev/nvidia[0-9]*", "/dev/other"),
+        libraries=("libacme.so.1",),
+        library_paths=("/opt/acme/lib",),
+    )
+
+    assert (
+        "PCI device 0000:01:00.0 (10de:2335)",
+        "device node /dev/nvidia0",
+        "library /opt/acme/lib/libacme.so.1",
+    ) == signs(keys, root)
+
+
+def test_nodes_that_this_user_may_not_open_are_named(
+    as_ordinary_user: Callable[[], AbstractContextManager[None]],
+) -> None:
+    """
+    Whose they are and with which mode; a node that is open to all is none of them.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        (root / "dev").mkdir()
+        root.chmod(0o755)
+        for node, mode in (("acme0", 0o000), ("acme1", 0o666)):
+            (root / "dev" / node).touch()
+            (root / "dev" / node).chmod(mode)
+        with as_ordinary_user():
+            (told,) = closed_nodes(manifest(device_nodes=("/dev/acme*",)), root)
+
+    assert (True, True) == (told.startswith("/dev/acme0 belongs to "), told.endswith("mode 0000"))
+
+
+def test_accelerators_are_told_by_their_class(root: Path) -> None:
+    """
+    Display controllers and processing accelerators of any vendor, but for the consoles of servers.
+    """
+    for address, vendor, pci_class in (
+        ("0000:02:00.0", "1ed5", "120000"),
+        ("0000:03:00.0", "1a03", "030000"),
+        ("0000:04:00.0", "10de", "040300"),
+    ):
+        folder = root / "sys/bus/pci/devices" / address
+        folder.mkdir()
+        for name, text in (("vendor", vendor), ("device", "0300"), ("class", pci_class)):
+            (folder / name).write_text(f"0x{text}\n")
+    (root / "sys/bus/pci/devices/0000:01:00.0/class").write_text("0x030200\n")
+
+    assert (("0000:01:00.0", "10de:2335"), ("0000:02:00.0", "1ed5:0300")) == cards_on_the_bus(root)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from motorpool_agent.state.directory import DataDirectoryLock
+from motorpool_agent.state.directory import DataDirectoryLock, holder
 from motorpool_agent.state.errors import DataDirectoryError
 
 
@@ -54,3 +54,14 @@ def test_directory_that_cannot_be_made(tmp_path: Path) -> None:
 
     with pytest.raises(DataDirectoryError, match=f"{tmp_path}/file/data cannot be used.*--data-dir"):
         DataDirectoryLock(tmp_path / "file" / "data")
+
+
+def test_who_holds_it_is_told_without_taking_it(tmp_path: Path) -> None:
+    """
+    The holder's pid while it holds, and nobody before and after.
+    """
+    before = holder(tmp_path)
+    with DataDirectoryLock(tmp_path):
+        during = holder(tmp_path)
+
+    assert (None, os.getpid(), None) == (before, during, holder(tmp_path))

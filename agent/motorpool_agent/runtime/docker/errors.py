@@ -20,6 +20,7 @@ class UnreachableError(RuntimeFault):
             "apt-get install docker.io), give the agent's user access to its socket (group docker), set DOCKER_HOST "
             "in the agent's environment if it listens elsewhere, or deploy without an image",
         )
+        self.detail = detail
 
 
 class RefusedError(RuntimeFault):

@@ -27,6 +27,8 @@ from motorpool_nvidia.records import (
     System,
     Unreadable,
 )
+from motorpool_sdk import SourceReport
+from motorpool_sdk.hardware import mapped
 
 LIBRARY = "libnvidia-ml.so.1"
 _RETRY_SECONDS = 20.0
@@ -78,6 +80,15 @@ class Driver:
         self._failure = ""
         # Opening it again and again would leak what a failed attempt takes.
         self._not_before = float("-inf")
+
+    def source(self) -> SourceReport:
+        """Return where the library was found, and what became of it."""
+        return SourceReport(
+            name=LIBRARY,
+            path=mapped(LIBRARY.removesuffix(".1")) if self._is_open else "",
+            failure="" if self._is_open else self._failure,
+            in_use=self._is_open,
+        )
 
     def system(self) -> System:
         """Return the versions."""

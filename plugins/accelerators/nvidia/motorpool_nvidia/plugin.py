@@ -8,7 +8,7 @@ from dataclasses import replace
 from motorpool_nvidia import parsing
 from motorpool_nvidia.driver import Driver
 from motorpool_nvidia.records import Fault
-from motorpool_sdk import AcceleratorPlugin, Device, DeviceError, Exposure, Health, Sample, hookimpl
+from motorpool_sdk import AcceleratorPlugin, Device, DeviceError, Exposure, Health, Sample, SourceReport, hookimpl
 
 _PARTITION = "MIG-"
 _CONTAINER_RUNTIME = "nvidia"
@@ -40,6 +40,10 @@ class Nvidia:
     def health(self, device_ids: Sequence[str]) -> Mapping[str, tuple[Health, tuple[str, ...]]]:
         """Return how each is; a partition is as well as its card."""
         return {device_id: parsing.health(self._driver.condition(device_id)) for device_id in device_ids}
+
+    def sources(self) -> Sequence[SourceReport]:
+        """Return where NVML was found, or why it cannot be used."""
+        return [self._driver.source()]
 
     def expose(self, device_ids: Sequence[str]) -> Exposure:
         """Return how to hand these over and no others: by UUID, which no renumbering in between can change."""

@@ -4,7 +4,7 @@ from motorpool_sdk.hardware.bus import Bus
 from motorpool_sdk.hardware.cards import CardPlugin, Patience
 from motorpool_sdk.hardware.commands import Command
 from motorpool_sdk.hardware.figures import measurement, size
-from motorpool_sdk.hardware.library import CLibrary, Signature, text
+from motorpool_sdk.hardware.library import CLibrary, Signature, mapped, text
 from motorpool_sdk.hardware.nodes import drm_nodes, groups_of
 from motorpool_sdk.hardware.pci import PciDevice, numa_node, pci_address, pci_devices
 from motorpool_sdk.hardware.sources import CallError, Source, Unavailable, Verdict
@@ -24,6 +24,7 @@ __all__ = [
     "Verdict",
     "drm_nodes",
     "groups_of",
+    "mapped",
     "measurement",
     "numa_node",
     "pci_address",

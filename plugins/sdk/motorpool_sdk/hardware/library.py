@@ -54,7 +54,7 @@ class CLibrary:
             except OSError as error:
                 complaints.append(str(error))
             else:
-                self.path = _mapped(Path(place).name) or place
+                self.path = mapped(Path(place).name) or place
                 return
         told = dict.fromkeys(complaints)
         looked = [folder for folder in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep) if folder]
@@ -115,7 +115,7 @@ def text(buffer: Any) -> str:
         return ""
 
 
-def _mapped(name: str) -> str:
+def mapped(name: str) -> str:
     """Return the file that the loader took for ``name``."""
     try:
         lines = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines()
