@@ -18,7 +18,7 @@ gRPC status is made of them in ``services/status.py`` and nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 
 class DomainError(Exception):
@@ -40,7 +40,18 @@ class AlreadyExistsError(DomainError):
 
 
 class InvalidError(DomainError):
-    """A field, parameter or token has a value it may not have."""
+    """A field, parameter or token has a value it may not have; ``violations`` are fields with a sentence each."""
+
+    def __init__(
+        self,
+        reason: str,
+        message: str,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        violations: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        super().__init__(reason, message, metadata=metadata)
+        self.violations = tuple(violations)
 
 
 class ConflictError(DomainError):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from motorpool_controller.domain.environment import why_owned
 from motorpool_controller.domain.errors import InvalidError
+from motorpool_controller.domain.faults import Fault, refuse
 from motorpool_controller.domain.names import device_of, shown
 from motorpool_controller.domain.parameters import MAX_ELEMENT_CHARACTERS, MAX_ELEMENTS
 from motorpool_controller.domain.workload import Deployment, DeploymentSpec, ModelSource, SourceKind
@@ -25,30 +26,18 @@ _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _SERVED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*")
 _REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 
-_Fault = tuple[str, str]
-
 
 def check_spec(spec: DeploymentSpec) -> None:
     """Raise FIELD_INVALID with every fault of the spec, each with its field; ``fields`` lists them for machines.
 
     Parameters are checked by ``parameters.parse``, against the profile of the backend.
     """
-    _refuse([fault for check in _CHECKS for fault in check(spec)])
+    refuse(fault for check in _CHECKS for fault in check(spec))
 
 
 def check_source(source: ModelSource, field: str) -> None:
     """Raise FIELD_INVALID with every fault of where a model lies."""
-    _refuse(list(_check_source(source, field)))
-
-
-def _refuse(faults: Sequence[_Fault]) -> None:
-    if faults:
-        fields = list(dict.fromkeys(field for field, _ in faults))
-        raise InvalidError(
-            "FIELD_INVALID",
-            "; ".join(f"{field}: {message}" for field, message in faults),
-            metadata={"field": fields[0], "fields": ",".join(fields)},
-        )
+    refuse(_check_source(source, field))
 
 
 def revised(deployment: Deployment, spec: DeploymentSpec) -> Deployment:
@@ -73,7 +62,7 @@ def revised(deployment: Deployment, spec: DeploymentSpec) -> Deployment:
     )
 
 
-def _check_model(spec: DeploymentSpec) -> Iterator[_Fault]:
+def _check_model(spec: DeploymentSpec) -> Iterator[Fault]:
     yield from _check_source(spec.model, "spec.model")
     if spec.speculative is not None and spec.speculative.draft_model is not None:
         yield from _check_source(spec.speculative.draft_model, "spec.speculative.draft_model")
@@ -87,7 +76,7 @@ def _check_model(spec: DeploymentSpec) -> Iterator[_Fault]:
         yield from _check_source(adapter.source, field)
 
 
-def _check_source(source: ModelSource, field: str) -> Iterator[_Fault]:
+def _check_source(source: ModelSource, field: str) -> Iterator[Fault]:
     if source.kind is SourceKind.LOCAL_PATH:
         if source.repository or source.file or source.revision:
             yield field, "local_path stands beside a repository; give one of them"
@@ -105,7 +94,7 @@ def _check_source(source: ModelSource, field: str) -> Iterator[_Fault]:
             yield f"{field}.{source.kind.value}", f"{shown(text)} is no file or revision of a repository"
 
 
-def _check_path(path: str, field: str) -> Iterator[_Fault]:
+def _check_path(path: str, field: str) -> Iterator[Fault]:
     if not path:
         yield field, "the path of the model is missing; give the absolute path that it has on the nodes"
     elif not path.startswith("/"):
@@ -117,7 +106,7 @@ def _check_path(path: str, field: str) -> Iterator[_Fault]:
         )
 
 
-def _check_numbers(spec: DeploymentSpec) -> Iterator[_Fault]:
+def _check_numbers(spec: DeploymentSpec) -> Iterator[Fault]:
     if not 0 <= spec.replicas <= MAX_REPLICAS:
         yield "spec.replicas", f"{spec.replicas} is not between 0 and {MAX_REPLICAS}"
     if spec.devices_per_instance < 0:
@@ -142,7 +131,7 @@ def _check_numbers(spec: DeploymentSpec) -> Iterator[_Fault]:
             yield "spec.extended_kv_cache.memory_bytes", f"{cache.memory_bytes} is no positive number of bytes"
 
 
-def _check_devices(spec: DeploymentSpec) -> Iterator[_Fault]:
+def _check_devices(spec: DeploymentSpec) -> Iterator[Fault]:
     field = "spec.device_selector.devices"
     if len(spec.devices) > MAX_ENTRIES:
         yield field, f"{len(spec.devices)} devices are named, and {MAX_ENTRIES} is the most"
@@ -163,7 +152,7 @@ def _check_devices(spec: DeploymentSpec) -> Iterator[_Fault]:
         yield "spec.allow_overcommit", "it is for pinned devices; name them in device_selector, or leave it out"
 
 
-def _check_words(spec: DeploymentSpec) -> Iterator[_Fault]:
+def _check_words(spec: DeploymentSpec) -> Iterator[Fault]:
     for field, text in (("spec.backend", spec.backend), ("spec.backend_version", spec.backend_version)):
         if text and (len(text) > MAX_NAME_CHARACTERS or not _WORD.fullmatch(text)):
             yield field, f"{shown(text)} is not one; `motorpool plugins` lists backends and their versions"
@@ -180,7 +169,7 @@ def _check_words(spec: DeploymentSpec) -> Iterator[_Fault]:
         yield "spec.image", f"{shown(spec.image)} is no reference of a container image"
 
 
-def _check_maps(spec: DeploymentSpec) -> Iterator[_Fault]:
+def _check_maps(spec: DeploymentSpec) -> Iterator[Fault]:
     for field, entries in (("spec.env", spec.env), ("spec.node_selector.match_labels", spec.match_labels)):
         if len(entries) > MAX_ENTRIES:
             yield field, f"{len(entries)} entries, and {MAX_ENTRIES} is the most"
@@ -199,7 +188,7 @@ def _check_maps(spec: DeploymentSpec) -> Iterator[_Fault]:
             )
 
 
-def _check_arguments(spec: DeploymentSpec) -> Iterator[_Fault]:
+def _check_arguments(spec: DeploymentSpec) -> Iterator[Fault]:
     for field, arguments in (("spec.parameters", spec.parameters), ("spec.command", spec.command)):
         if len(arguments) > MAX_ELEMENTS:
             yield field, f"{len(arguments)} elements, and {MAX_ELEMENTS} is the most"
@@ -210,7 +199,7 @@ def _check_arguments(spec: DeploymentSpec) -> Iterator[_Fault]:
         yield "spec.speculative.algorithm", f"{shown(speculative.algorithm)} is none; e.g. eagle3, mtp or ngram"
 
 
-_CHECKS: tuple[Callable[[DeploymentSpec], Iterator[_Fault]], ...] = (
+_CHECKS: tuple[Callable[[DeploymentSpec], Iterator[Fault]], ...] = (
     _check_model,
     _check_numbers,
     _check_devices,

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from google.rpc.code_pb2 import Code
-from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
@@ -42,7 +42,8 @@ def status_of(error: Exception, method: str) -> Status:
     if isinstance(error, errors.DomainError):
         code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), Code.INTERNAL)
         retry_seconds = error.retry_seconds if isinstance(error, errors.UnavailableError) else None
-        return _status(code, error.reason, error.message, error.metadata, retry_seconds)
+        violations = error.violations if isinstance(error, errors.InvalidError) else ()
+        return _status(code, error.reason, error.message, error.metadata, retry_seconds, violations)
     if isinstance(error, DecodeError):
         message = f"the request is not a valid message of {method}; make it with the protos of motorpool.v1"
         return _status(Code.INVALID_ARGUMENT, "FIELD_INVALID", message)
@@ -73,12 +74,20 @@ def _status(
     message: str,
     metadata: Mapping[str, str] | None = None,
     retry_seconds: float | None = None,
+    violations: Sequence[tuple[str, str]] = (),
 ) -> Status:
-    details = [AnyMessage()]
-    details[0].Pack(ErrorInfo(domain=DOMAIN, reason=reason, metadata=metadata))
+    details = [_packed(ErrorInfo(domain=DOMAIN, reason=reason, metadata=metadata))]
     if retry_seconds is not None:
         delay = Duration()
         delay.FromMilliseconds(round(retry_seconds * 1000))
-        details.append(AnyMessage())
-        details[1].Pack(RetryInfo(retry_delay=delay))
+        details.append(_packed(RetryInfo(retry_delay=delay)))
+    if violations:
+        told = [BadRequest.FieldViolation(field=field, description=what) for field, what in violations]
+        details.append(_packed(BadRequest(field_violations=told)))
     return Status(code=code, message=message, details=details)
+
+
+def _packed(detail: Message) -> AnyMessage:
+    packed = AnyMessage()
+    packed.Pack(detail)
+    return packed

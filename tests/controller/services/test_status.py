@@ -3,7 +3,7 @@ import logging
 import pytest
 from google.protobuf.message import DecodeError
 from google.rpc.code_pb2 import Code
-from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from motorpool import v1
@@ -45,6 +45,19 @@ def test_domain_error_keeps_its_words(kind: type[errors.DomainError], code: int)
 
     assert (code, "what, which, what to do") == (status.code, status.message)
     assert ("motorpool", "NOT_FOUND", {"field": "name"}) == (info.domain, info.reason, dict(info.metadata))
+
+
+def test_fields_at_fault_are_told_one_by_one() -> None:
+    """
+    Beside the ErrorInfo stands a BadRequest, for programs that show each fault where it is.
+    """
+    told = [("spec.replicas", "-1 is negative"), ("spec.env", "PATH cannot be set")]
+    status = status_of(errors.InvalidError("FIELD_INVALID", "two things", violations=told), METHOD)
+    request = BadRequest()
+
+    assert "FIELD_INVALID" == info_of(status).reason
+    assert status.details[1].Unpack(request)
+    assert told == [(each.field, each.description) for each in request.field_violations]
 
 
 def test_every_kind_of_domain_error_has_a_code() -> None:
