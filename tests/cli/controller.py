@@ -40,6 +40,9 @@ class Controller:
         self.nodes: dict[str, v1.Node] = {}
         self.devices: list[v1.DeviceStatus] = []
         self.backends: list[v1.Backend] = []
+        self.runners = ["nodes/rack1"]
+        # What the controller finds wrong in a declared backend: fields, each with a sentence.
+        self.violations: dict[str, list[tuple[str, str]]] = {}
         self.deployments: dict[str, v1.Deployment] = {}
         self.instances: dict[str, v1.Instance] = {}
         self.tokens: dict[str, v1.Token] = {}
@@ -130,11 +133,21 @@ class Controller:
                     refuse(context, code_pb2.OUT_OF_RANGE, "RESUME_TOKEN_EXPIRED", "list again")
 
 
-def refuse(context: grpc.ServicerContext, code: code_pb2.Code.ValueType, reason: str, message: str) -> NoReturn:
-    """End a call as the controller does: a status with one ErrorInfo."""
-    detail = any_pb2.Any()
-    detail.Pack(error_details_pb2.ErrorInfo(reason=reason, domain="motorpool"))
-    status = status_pb2.Status(code=int(code), message=message, details=[detail])
+def refuse(
+    context: grpc.ServicerContext,
+    code: code_pb2.Code.ValueType,
+    reason: str,
+    message: str,
+    violations: Iterable[tuple[str, str]] = (),
+) -> NoReturn:
+    """End a call as the controller does: a status with one ErrorInfo, and fields where some are at fault."""
+    details = [any_pb2.Any()]
+    details[0].Pack(error_details_pb2.ErrorInfo(reason=reason, domain="motorpool"))
+    told = [error_details_pb2.BadRequest.FieldViolation(field=field, description=what) for field, what in violations]
+    if told:
+        details.append(any_pb2.Any())
+        details[1].Pack(error_details_pb2.BadRequest(field_violations=told))
+    status = status_pb2.Status(code=int(code), message=message, details=details)
     context.abort_with_status(rpc_status.to_status(status))
 
 
@@ -235,6 +248,30 @@ class _Backends(_Servicer, v1.BackendServiceServicer):
 
     def GetBackend(self, request: v1.GetBackendRequest, context: grpc.ServicerContext) -> v1.Backend:
         return self.get({backend.name: backend for backend in self.of.backends}, request.name, context)
+
+    def CreateBackend(self, request: v1.CreateBackendRequest, context: grpc.ServicerContext) -> v1.Backend:
+        refuse(context, code_pb2.UNIMPLEMENTED, "UNIMPLEMENTED", "The command does not call it.")
+
+    def UpdateBackend(self, request: v1.UpdateBackendRequest, context: grpc.ServicerContext) -> v1.Backend:
+        self.of.requests.append(request)
+        name = request.backend.name
+        if name in self.of.violations:
+            refuse(context, code_pb2.INVALID_ARGUMENT, "FIELD_INVALID", "It is wrong.", self.of.violations[name])
+        versions = [v1.BackendVersion(version=each.version) for each in request.backend.declaration.versions]
+        backend = v1.Backend(
+            name=name,
+            profile=v1.BackendProfile(versions=versions),
+            nodes=self.of.runners,
+            declaration=request.backend.declaration,
+        )
+        if not request.validate_only:
+            self.of.backends = [each for each in self.of.backends if each.name != name] + [backend]
+        return backend
+
+    def DeleteBackend(self, request: v1.DeleteBackendRequest, context: grpc.ServicerContext) -> empty_pb2.Empty:
+        self.of.requests.append(request)
+        self.get({backend.name: backend for backend in self.of.backends}, request.name, context)
+        return empty_pb2.Empty()
 
 
 class _Deployments(_Servicer, v1.DeploymentServiceServicer):

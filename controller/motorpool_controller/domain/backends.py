@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from motorpool_controller.domain.fleet import Profile
+from motorpool_controller.domain.declarations import DeclaredBackend, profile_of
+from motorpool_controller.domain.fleet import Node, Profile
 from motorpool_controller.domain.workload import DeploymentSpec, SourceKind
 from motorpool_formats.facts import ModelFacts
 
@@ -34,6 +36,57 @@ def wanted_backend(spec: DeploymentSpec, facts: ModelFacts | None) -> str | None
 def answers_to(profile: Profile, backend: str) -> bool:
     """Return whether the profile's backend goes by this name or alias."""
     return normal(backend) in {normal(name) for name in (profile.backend, *profile.aliases)}
+
+
+def declared_as(declared: Mapping[str, DeclaredBackend], backend: str) -> DeclaredBackend | None:
+    """Return the declared backend of this name or alias; a name wins over an alias."""
+    return _by_any_name(declared).get(normal(backend))
+
+
+def declared_profiles(declared: Mapping[str, DeclaredBackend]) -> dict[str, Profile]:
+    """Return the profiles of declared backends by each of their names, as ``wanted_backend`` says them.
+
+    What is declared wins over what a node's plugin reports under the same name: it holds on every node alike.
+    """
+    return {name: profile_of(backend) for name, backend in _by_any_name(declared).items()}
+
+
+def with_declared_claim(
+    spec: DeploymentSpec, facts: ModelFacts | None, declared: Mapping[str, DeclaredBackend]
+) -> DeploymentSpec:
+    """Return the spec with its declared backend's claims where it has none; what is given by hand wins."""
+    wanted = wanted_backend(spec, facts) if declared else None
+    backend = None if wanted is None else declared_as(declared, wanted)
+    if backend is None:
+        return spec
+    claims = backend.declaration
+    memory = _first(spec.claim_memory_bytes, claims.claim_memory_bytes)
+    device = _first(spec.claim_device_memory_bytes, claims.claim_device_memory_bytes)
+    if (memory, device) == (spec.claim_memory_bytes, spec.claim_device_memory_bytes):
+        return spec
+    return replace(spec, claim_memory_bytes=memory, claim_device_memory_bytes=device)
+
+
+def _first(*sizes: int | None) -> int | None:
+    return next((size for size in sizes if size is not None), None)
+
+
+def _by_any_name(declared: Mapping[str, DeclaredBackend]) -> dict[str, DeclaredBackend]:
+    backends = [declared[name] for name in sorted(declared, reverse=True)]
+    aliases = {normal(alias): backend for backend in backends for alias in backend.declaration.aliases}
+    return aliases | {normal(backend.backend): backend for backend in backends}
+
+
+def own_profiles(node: Node, profiles: Mapping[str, Profile]) -> tuple[Profile, ...]:
+    """Return the profiles of a node's backends, by name, but for those that run declared ones."""
+    found = (profiles.get(node.profiles[backend]) for backend in sorted(node.profiles))
+    return tuple(profile for profile in found if profile is not None and not profile.runs_declared)
+
+
+def runner_of(node: Node, profiles: Mapping[str, Profile]) -> str:
+    """Return the backend of a node whose plugin runs declared ones, empty where there is none."""
+    found = (profiles.get(node.profiles[backend]) for backend in sorted(node.profiles))
+    return next((profile.backend for profile in found if profile is not None and profile.runs_declared), "")
 
 
 def normal(backend: str) -> str:

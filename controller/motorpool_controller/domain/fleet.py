@@ -188,6 +188,7 @@ class Profile:
     cpu: bool = False
     start_timeout_seconds: float = 600.0
     stop_grace_seconds: float = 30.0
+    runs_declared: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,9 +8,11 @@ from motorpool_controller.domain.errors import InvalidError
 
 DEPLOYMENT_ID_LENGTH = 48
 NODE_ID_LENGTH = 63
+BACKEND_ID_LENGTH = 63
 SHOWN_CHARACTERS = 80
 
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
+_BACKEND = re.compile(r"[a-z](?:[a-z0-9_-]*[a-z0-9])?")
 
 
 def check_deployment_id(text: str, field: str = "deployment_id") -> str:
@@ -21,6 +23,16 @@ def check_deployment_id(text: str, field: str = "deployment_id") -> str:
 def check_node_id(text: str, field: str = "node_id") -> str:
     """Return ``text`` if it may name a node (a DNS label); else raise what is wrong with it."""
     return _check_label(text, field, "a node's name", NODE_ID_LENGTH)
+
+
+def is_backend_id(text: str) -> bool:
+    """Return whether ``text`` may name a declared backend."""
+    return 0 < len(text) <= BACKEND_ID_LENGTH and _BACKEND.fullmatch(text) is not None
+
+
+def backend_name(backend_id: str) -> str:
+    """Return the full name of a backend."""
+    return f"backends/{backend_id}"
 
 
 def deployment_name(deployment_id: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from motorpool_controller.domain.declarations import Definition
 from motorpool_controller.domain.placement import Claim, Estimate, Placement, Refusal
 from motorpool_formats.facts import ModelFacts
 
@@ -179,7 +180,8 @@ class Parameter:
 class Assignment:
     """What to run; made when the instance is placed, and the same ever after.
 
-    No later change of spec, profile or facts reaches an instance that stands. ``api_key`` is secret, and empty where
+    No later change of spec, profile, declaration or facts reaches an instance that stands. ``backend`` is the one whose
+    plugin is asked, ``definition`` what it is to run where that was declared. ``api_key`` is secret, and empty where
     the backend checks none. Values that scheduling took from parameters stand in their own fields, and not in
     ``parameters``.
     """
@@ -209,6 +211,7 @@ class Assignment:
     memory_limit_bytes: int | None = None
     image: str = ""
     command: tuple[str, ...] = ()
+    definition: Definition | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -153,7 +153,8 @@ def _kind_of(instance: Instance, node: str) -> Kind | None:
         return None
     return Kind(
         model_digest=_content(assignment.facts),
-        backend=assignment.backend,
+        # As its deployment knows it: a declared one is run by the plugin of another.
+        backend=placement.backend,
         backend_version=assignment.backend_version,
         framework=assignment.framework,
         context_length=assignment.context_length,

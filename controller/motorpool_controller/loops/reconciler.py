@@ -144,6 +144,7 @@ class Reconciler:
             models=self._live.models,
             usage=self._live.settled_usage,
             peaks=tx.peaks,
+            declared=tx.backends,
             gone=self._gone(tx),
             settings=self._settings.reconcile,
         )

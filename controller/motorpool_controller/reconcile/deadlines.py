@@ -60,6 +60,8 @@ def _grace_seconds(draft: Draft, instance: Instance) -> float:
     node = draft.nodes.get(_node(instance))
     if node is None or instance.assignment is None:
         return DEFAULT_GRACE_SECONDS
+    if instance.assignment.definition is not None:
+        return instance.assignment.definition.stop_grace_seconds
     profile = draft.world.profiles.get(node.profiles.get(instance.assignment.backend, ""))
     return DEFAULT_GRACE_SECONDS if profile is None else profile.stop_grace_seconds
 

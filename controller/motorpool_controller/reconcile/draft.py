@@ -8,12 +8,13 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
+from motorpool_controller.domain.backends import declared_profiles, with_declared_claim
 from motorpool_controller.domain.event import Severity
 from motorpool_controller.domain.fleet import Node, NodeState
-from motorpool_controller.domain.workload import Deployment, Instance, InstanceState, ModelSource
+from motorpool_controller.domain.workload import Deployment, DeploymentSpec, Instance, InstanceState, ModelSource
 from motorpool_controller.reconcile.moves import moved
 from motorpool_controller.reconcile.world import Decision, Notice, World
-from motorpool_controller.scheduling.snapshot import Snapshot
+from motorpool_controller.scheduling.snapshot import Request, Snapshot
 
 _Row = TypeVar("_Row", Node, Deployment, Instance)
 
@@ -34,6 +35,7 @@ class Draft:
         self.look_ups: tuple[ModelSource, ...] = ()
         self._events: list[Notice] = []
         self._wake_at: datetime | None = None
+        self._wished: dict[str, DeploymentSpec] = {}
 
     def put(self, row: Node | Deployment | Instance) -> None:
         """Take a new or changed row."""
@@ -91,7 +93,16 @@ class Draft:
             usage=self.world.usage,
             readings=self.world.readings,
             peaks=self.world.peaks,
+            declared=declared_profiles(self.world.declared),
         )
+
+    def request(self, instance: Instance, deployment: Deployment) -> Request:
+        """Return what scheduling is asked for an instance: the deployment's spec, with the claims of its backend."""
+        if deployment.name not in self._wished:
+            # Once: what scheduling finds out about a spec it keeps for this very object.
+            wished = with_declared_claim(deployment.spec, deployment.facts, self.world.declared)
+            self._wished[deployment.name] = wished
+        return Request(name=instance.name, deployment=deployment.name, spec=self._wished[deployment.name])
 
     def decision(self) -> Decision:
         """Return how the rows differ from the world's."""

@@ -71,6 +71,8 @@ def _profile(snapshot: Snapshot, spec: DeploymentSpec, facts: ModelFacts) -> Pro
     wanted = wanted_backend(spec, facts)
     if wanted is None:
         return None
+    if wanted in snapshot.declared:
+        return snapshot.declared[wanted]
     profiles = (
         snapshot.profiles.get(digest)
         for _, node in sorted(snapshot.nodes.items())

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from motorpool_controller.domain.backends import declared_as, runner_of
+from motorpool_controller.domain.declarations import definition_of
 from motorpool_controller.domain.event import Severity
 from motorpool_controller.domain.names import id_of
 from motorpool_controller.domain.parameters import STATED, without_meanings
@@ -32,10 +34,7 @@ def place_pending(draft: Draft) -> None:
     )
     if not pending:
         return
-    requests = [
-        Request(name=each.name, deployment=each.deployment, spec=draft.deployments[each.deployment].spec)
-        for each in pending
-    ]
+    requests = [draft.request(each, draft.deployments[each.deployment]) for each in pending]
     snapshot = draft.snapshot()
     plan = schedule(snapshot, [request for request in requests if not on_hub(request.spec)])
     draft.questions = plan.questions
@@ -73,7 +72,7 @@ def _place(draft: Draft, instance: Instance, verdict: Verdict, placement: Placem
             state_time=draft.now,
             placement=placement,
             refusals=(),
-            assignment=_assignment(instance, deployment, verdict, placement),
+            assignment=_assignment(draft, instance, deployment, verdict, placement),
         )
     )
     draft.event(Severity.INFO, "INSTANCE_PLACED", instance.name, f"{instance.name} was placed. {verdict.sentence}")
@@ -114,19 +113,22 @@ def _facts(draft: Draft, deployment: Deployment) -> ModelFacts | None:
     return read[min(read)]
 
 
-def _assignment(instance: Instance, deployment: Deployment, verdict: Verdict, placement: Placement) -> Assignment:
-    spec = deployment.spec
+def _assignment(
+    draft: Draft, instance: Instance, deployment: Deployment, verdict: Verdict, placement: Placement
+) -> Assignment:
+    spec, leader = deployment.spec, placement.members[0]
+    declared = declared_as(draft.world.declared, placement.backend)
     return Assignment(
         assignment_id=instance.uid,
         generation=instance.generation,
         instance=instance.name,
         deployment=deployment.name,
-        backend=placement.backend,
+        backend=placement.backend if declared is None else runner_of(draft.nodes[leader.node], draft.world.profiles),
         backend_version=placement.backend_version,
         framework=placement.framework,
         model=spec.model,
         served_model_name=spec.served_model_name or id_of(deployment.name),
-        claim=placement.members[0].claim,
+        claim=leader.claim,
         facts=verdict.facts,
         parameters=without_meanings(verdict.parameters, verdict.options, STATED),
         env=spec.env,
@@ -142,4 +144,5 @@ def _assignment(instance: Instance, deployment: Deployment, verdict: Verdict, pl
         memory_limit_bytes=spec.claim_memory_bytes,
         image=spec.image,
         command=spec.command,
+        definition=None if declared is None else definition_of(declared, placement.backend_version),
     )

@@ -13,7 +13,7 @@ from motorpool_controller.domain.names import instance_name
 from motorpool_controller.domain.workload import Deployment, Instance, InstanceState
 from motorpool_controller.reconcile.draft import Draft
 from motorpool_controller.scheduling.scheduler import schedule
-from motorpool_controller.scheduling.snapshot import Request, without
+from motorpool_controller.scheduling.snapshot import without
 
 SUFFIX_LENGTH = 5
 
@@ -45,7 +45,7 @@ def make_room(draft: Draft) -> None:
         if not outdated or not pending or any(instance.stop_time is not None for instance in everything):
             continue
         victim = min(outdated, key=_worth)
-        request = Request(name=pending[0].name, deployment=name, spec=deployment.spec)
+        request = draft.request(pending[0], deployment)
         if schedule(without(draft.snapshot(), victim), [request]).placements:
             draft.stop(victim, f"It makes room for {pending[0].name}, which has the new spec of {name}.")
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from motorpool_controller.domain.declarations import DeclaredBackend
 from motorpool_controller.domain.event import Severity
 from motorpool_controller.domain.fleet import Node, NodeUsage, Profile
 from motorpool_controller.domain.peak import Peak
@@ -59,6 +60,7 @@ class World:
     models: Mapping[ModelSource, Reading] = field(default_factory=dict)
     usage: Mapping[str, NodeUsage] = field(default_factory=dict)
     peaks: Mapping[str, Peak] = field(default_factory=dict)
+    declared: Mapping[str, DeclaredBackend] = field(default_factory=dict)
     gone: frozenset[str] = frozenset()
     settings: Settings = field(default_factory=Settings)
 

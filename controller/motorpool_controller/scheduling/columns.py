@@ -123,7 +123,7 @@ class Columns:
             if before.readings.get(key) is not reading or key[0] not in before.nodes:
                 self.read(*key, reading)
         changed = any(snapshot.profiles.get(digest) is not profile for digest, profile in before.profiles.items())
-        if changed or snapshot.peaks != before.peaks:
+        if changed or snapshot.peaks != before.peaks or snapshot.declared != before.declared:
             self.revision += 1
         self._seen = Snapshot(
             nodes=dict(snapshot.nodes),
@@ -132,6 +132,7 @@ class Columns:
             usage=dict(snapshot.usage),
             readings=dict(snapshot.readings),
             peaks=dict(snapshot.peaks),
+            declared=dict(snapshot.declared),
         )
 
     def know(self, node: Node) -> None:

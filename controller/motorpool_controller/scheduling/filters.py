@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from motorpool_controller.domain.backends import answers_to, misfit, wanted_backend
+from motorpool_controller.domain.backends import answers_to, misfit, own_profiles, runner_of, wanted_backend
 from motorpool_controller.domain.errors import InvalidError
 from motorpool_controller.domain.fleet import BackendVersion, Device, Node, NodeState, Profile
 from motorpool_controller.domain.names import device_of, shown
@@ -20,6 +20,12 @@ PROCESS, DOCKER = "process", "docker"
 
 READABLE_BY_HAND = "MODEL_FORMAT_UNKNOWN"
 """The one answer about a path that a claim given by hand makes up for: something is there, and we cannot read it."""
+
+ABSENT = frozenset({"MODEL_NOT_FOUND", "MODEL_UNREADABLE"})
+"""Answers that keep a path from backends of any format too; what is in the file is their own business."""
+
+FIXED = "fixed"
+"""The rules of backends of which nothing is known but what is claimed."""
 
 
 @dataclass(slots=True)
@@ -193,12 +199,14 @@ def _by_backend(passing: Passing) -> Refusal | None:
     wanted = wanted_backend(passing.spec, facts)
     if wanted is None:
         return _by_path(passing)
-    for backend in sorted(node.profiles):
-        profile = passing.snapshot.profiles.get(node.profiles[backend])
-        if profile is not None and answers_to(profile, wanted):
-            passing.profile = profile
-            return None
-    offered = ", ".join(sorted(node.profiles)) or "none"
+    declared = passing.snapshot.declared.get(wanted)
+    if declared is not None:
+        return _by_runner(passing, declared)
+    reported = own_profiles(node, passing.snapshot.profiles)
+    passing.profile = next((profile for profile in reported if answers_to(profile, wanted)), None)
+    if passing.profile is not None:
+        return None
+    offered = ", ".join(profile.backend for profile in reported) or "none"
     return passing.row(
         "backend",
         "BACKEND_MISSING",
@@ -216,6 +224,18 @@ def _by_rules(passing: Passing) -> Refusal | None:
         "RULES_UNKNOWN",
         f"{profile.backend} on {passing.node.name} wants to be placed by rules {shown(profile.rules)}, and there are"
         f" {', '.join(sorted(RULES))}; its plugin has to name one of these.",
+    )
+
+
+def _by_runner(passing: Passing, declared: Profile) -> Refusal | None:
+    if runner_of(passing.node, passing.snapshot.profiles):
+        passing.profile = declared
+        return None
+    return passing.row(
+        "backend",
+        "BACKEND_MISSING",
+        f"{passing.node.name} has no plugin that runs declared backends, as {declared.backend} is one; install "
+        "motorpool-custom there and restart its agent, see `motorpool plugins`.",
     )
 
 
@@ -294,12 +314,30 @@ def _by_path(passing: Passing) -> Refusal | None:
         return passing.row(
             "facts", "MODEL_NOT_READ_YET", f"{name} was asked for the model's headers at {path}; its answer comes soon."
         )
-    if reading.error_reason == READABLE_BY_HAND and _claimed(passing.spec) and passing.profile is not None:
-        return None
+    if passing.profile is not None and _needs_no_headers(passing.profile, reading.error_reason):
+        if _claimed(passing.spec):
+            return None
+        if passing.profile.rules == FIXED:
+            return _claim_missing(passing, passing.profile, reading)
     return passing.row(
         "path",
         reading.error_reason,
         f"{name} cannot use {path}: {reading.error_message.rstrip('. ')}. It is asked again from time to time.",
+    )
+
+
+def _needs_no_headers(profile: Profile, reason: str) -> bool:
+    """Return whether a model that was not read for this reason may do: it is there, and the format may be any."""
+    return reason == READABLE_BY_HAND or (not profile.formats and reason not in ABSENT)
+
+
+def _claim_missing(passing: Passing, profile: Profile, reading: Reading) -> Refusal:
+    return passing.row(
+        "facts",
+        "CLAIM_MISSING",
+        f"Nothing can be estimated of {passing.spec.model.path} ({reading.error_message.rstrip('. ')}), and nothing is "
+        f"claimed for it: deploy it with --memory 2GiB (claim.memory_bytes), or with --device-memory 8GiB "
+        f"(claim.device_memory_bytes) on a device; if {profile.backend} was declared, its declaration can say so too.",
     )
 
 

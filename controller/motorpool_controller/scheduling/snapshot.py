@@ -26,8 +26,8 @@ class Snapshot:
     """The fleet at one moment. ``instances`` are all there are: those with a placement hold their claims.
 
     Keys: full names of nodes and instances, digests of profiles, (full name of the node, path) of readings, names of
-    kinds of peaks. A node without ``usage`` has not been measured yet. ``files`` are the nodes that have a model's
-    files already.
+    kinds of peaks, names and aliases of ``declared`` backends as ``wanted_backend`` says them. A node without ``usage``
+    has not been measured yet. ``files`` are the nodes that have a model's files already.
     """
 
     nodes: Mapping[str, Node]
@@ -37,6 +37,7 @@ class Snapshot:
     readings: Mapping[tuple[str, str], Reading] = field(default_factory=dict)
     peaks: Mapping[str, Peak] = field(default_factory=dict)
     files: Mapping[ModelSource, frozenset[str]] = field(default_factory=dict)
+    declared: Mapping[str, Profile] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from motorpool_controller.domain import parameters
-from motorpool_controller.domain.backends import wanted_backend
+from motorpool_controller.domain.backends import wanted_backend, with_declared_claim
+from motorpool_controller.domain.declarations import DeclaredBackend, lack
 from motorpool_controller.domain.errors import InvalidError
+from motorpool_controller.domain.faults import Fault, refuse
 from motorpool_controller.domain.fleet import Profile
 from motorpool_controller.domain.names import shown
 from motorpool_controller.domain.workload import DeploymentSpec, Exposure
@@ -43,9 +45,13 @@ def choose(spec: DeploymentSpec, offers: Mapping[str, Offer]) -> Choice:
     if offer is None:
         return Choice(spec=spec, profile=None, findings=())
     profile = offer.profile
+    if offer.declared is not None:
+        refuse(_declared_faults(spec, offer.declared))
     parsed = parameters.parse(spec.parameters, profile.options)
     check_overrides(profile.options, parsed)
     notes = list(parameters.unknown(parsed, profile.backend))
+    if offer.declared is not None:
+        notes += _declared_notes(spec, offer, offer.declared)
     if not profile.api_key:
         where = "the network" if spec.exposure is Exposure.NODE else "the node"
         notes.append(f"{profile.backend} checks no API key: whoever reaches the port from {where} is served")
@@ -54,3 +60,32 @@ def choose(spec: DeploymentSpec, offers: Mapping[str, Offer]) -> Choice:
     else:
         notes.append(f"{profile.backend} is chosen by the model; name another backend if you want one")
     return Choice(spec=spec, profile=profile, findings=tuple(notes))
+
+
+def _declared_faults(spec: DeploymentSpec, backend: DeclaredBackend) -> Iterator[Fault]:
+    """Return why a declared backend cannot be launched for a spec, as far as that is known by now."""
+    versions = [version.version for version in backend.declaration.versions]
+    if spec.backend_version and spec.backend_version not in versions:
+        yield (
+            "spec.backend_version",
+            f"{backend.backend} has no version {shown(spec.backend_version)}, but {', '.join(versions)}",
+        )
+        return
+    if spec.command:
+        yield "spec.command", f"{backend.backend} runs what its declaration says; leave it out"
+    # Any of these may be taken.
+    candidates = [version for version in versions if spec.backend_version in {"", version}]
+    hint = ", or choose another --backend-version" if len(candidates) > 1 else ""
+    lacks = (lack(backend, version, env=spec.env, image=spec.image) for version in candidates)
+    yield from ((found.field, f"{found.message}{hint}") for found in lacks if found is not None)
+
+
+def _declared_notes(spec: DeploymentSpec, offer: Offer, backend: DeclaredBackend) -> Iterator[str]:
+    name, claims = backend.backend, with_declared_claim(spec, None, {backend.name: backend})
+    if claims.claim_memory_bytes is None and claims.claim_device_memory_bytes is None:
+        yield (
+            f"nothing is claimed, and nothing is known of {name}: where the model's headers do not tell what it needs, "
+            "give a claim (--memory 2GiB, or --device-memory 8GiB for a device), here or in its declaration"
+        )
+    if not offer.nodes:
+        yield f"no node runs declared backends yet, as {name} is one; install motorpool-custom beside an agent"

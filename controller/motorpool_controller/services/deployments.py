@@ -198,7 +198,7 @@ class DeploymentService(v1.DeploymentServiceServicer):
         if assigned:
             checks = any(assignment.api_key for assignment in assigned)
         else:
-            offer = offer_of(offers(view.nodes, view.profiles), deployment.spec.backend)
+            offer = offer_of(offers(view), deployment.spec.backend)
             checks = offer is None or offer.profile.api_key
         return v1.DeploymentCredentials(
             endpoints=sorted(
@@ -221,7 +221,7 @@ class DeploymentService(v1.DeploymentServiceServicer):
 
 
 def _chosen(tx: Transaction, spec: DeploymentSpec) -> Choice:
-    return choose(spec, offers(tx.nodes, tx.profiles))
+    return choose(spec, offers(tx))
 
 
 def _message(tx: Transaction, deployment: Deployment) -> v1.Deployment:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from motorpool import v1
+from motorpool_controller.domain.backends import declared_profiles, with_declared_claim
 from motorpool_controller.domain.placement import Candidate
 from motorpool_controller.domain.workload import Deployment, Instance, InstanceState
 from motorpool_controller.reconcile.hub_models import hub_verdict, on_hub
@@ -29,9 +30,11 @@ def explanation(deployment: Deployment, view: View, live: Live) -> v1.ExplainDep
         usage=live.settled_usage,
         readings=live.readings,
         peaks=view.peaks,
+        declared=declared_profiles(view.backends),
     )
     instances = sorted(of_deployment(view.instances.values(), deployment.name), key=lambda instance: instance.name)
-    requests = [Request(name=instance.name, deployment=deployment.name, spec=deployment.spec) for instance in instances]
+    spec = with_declared_claim(deployment.spec, deployment.facts, view.backends)
+    requests = [Request(name=instance.name, deployment=deployment.name, spec=spec) for instance in instances]
     reading = live.models.get(deployment.spec.model, Reading())
     verdicts = {
         request.name: (

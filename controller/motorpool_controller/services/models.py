@@ -90,7 +90,7 @@ class ModelService(v1.ModelServiceServicer):
                     fetched_bytes=known.spent.fetched_bytes,
                 )
             view = self._store.view
-            yield v1.InspectModelResponse(result=inspection(found, wish, offers(view.nodes, view.profiles)))
+            yield v1.InspectModelResponse(result=inspection(found, wish, offers(view)))
         finally:
             self._readers -= 1
 

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from motorpool import v1
 from motorpool_controller.catalog.catalog import Catalog
-from motorpool_controller.domain.backends import answers_to, wanted_backend
+from motorpool_controller.domain.backends import declared_as, declared_profiles, wanted_backend, with_declared_claim
 from motorpool_controller.domain.errors import NotFoundError, UnavailableError
 from motorpool_controller.domain.names import check_deployment_id, deployment_name, id_of, node_name, resource_id, shown
 from motorpool_controller.domain.specs import check_spec
@@ -72,7 +72,9 @@ class Planner:
         name = _name(request.deployment.name)
         spec = spec_of(request.deployment.spec)
         check_spec(spec)
-        choice = choose(spec, offers(self._store.view.nodes, self._store.view.profiles))
+        view = self._store.view
+        choice = choose(spec, offers(view))
+        wished = with_declared_claim(choice.spec, None, view.backends)
         self._snapshot(name, request)  # a wrong name is told before anything is read
         if self._running >= MOST_PLANS:
             raise UnavailableError(
@@ -80,10 +82,10 @@ class Planner:
             )
         self._running += 1
         try:
-            if on_hub(choice.spec):
-                planned = await self._of_hub(name, choice.spec, choice.findings, request)
+            if on_hub(wished):
+                planned = await self._of_hub(name, wished, choice.findings, request)
             else:
-                planned = await self._of_path(name, choice.spec, choice.findings, request)
+                planned = await self._of_path(name, wished, choice.findings, request)
         finally:
             self._running -= 1
         return _message(planned)
@@ -140,9 +142,8 @@ class Planner:
     def _is_declared(self, spec: DeploymentSpec, facts: ModelFacts | None) -> bool:
         """Return whether the backend takes any model: it states no formats, and so nothing can be held against it."""
         wanted = wanted_backend(spec, facts)
-        return wanted is not None and any(
-            answers_to(profile, wanted) and not profile.formats for profile in self._store.view.profiles.values()
-        )
+        declared = None if wanted is None else declared_as(self._store.view.backends, wanted)
+        return declared is not None and not declared.declaration.formats
 
     def _snapshot(self, name: str, request: v1.PlanDeploymentRequest) -> Snapshot:
         view = self._store.view
@@ -152,6 +153,7 @@ class Planner:
             instances=view.instances,
             usage=self._live.settled_usage,
             readings=self._live.readings,
+            declared=declared_profiles(view.backends),
         )
         for instance in [each for each in view.instances.values() if each.deployment == name]:
             snapshot = without(snapshot, instance)

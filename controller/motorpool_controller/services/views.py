@@ -5,39 +5,67 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from motorpool import v1
-from motorpool_controller.domain.backends import answers_to
+from motorpool_controller.domain.backends import answers_to, own_profiles, runner_of
+from motorpool_controller.domain.declarations import DeclaredBackend, Definition, profile_of, variable_arguments
 from motorpool_controller.domain.fleet import Node, Profile
+from motorpool_controller.domain.names import backend_name
 from motorpool_controller.domain.workload import Deployment, Instance
 from motorpool_controller.services.authentication import caller
+from motorpool_controller.services.convert.backend import profile_message
+from motorpool_controller.services.convert.declaration import MASKED, declaration_message
 from motorpool_controller.services.convert.deployment import deployment_message
 from motorpool_controller.services.convert.instance import instance_message
-from motorpool_controller.services.convert.node import Claimed, node_message
+from motorpool_controller.services.convert.node import Claimed, etag, node_message
 from motorpool_controller.services.roles import Role
 from motorpool_controller.store.live import Live
-
-MASKED = "***"
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A backend and the full names of the nodes that offer it; the profile is that of the first."""
+    """A backend and the full names of the nodes that offer it; the profile is the first one's, or declared."""
 
     profile: Profile
     nodes: tuple[str, ...]
+    declared: DeclaredBackend | None = None
 
 
-def offers(nodes: Mapping[str, Node], profiles: Mapping[str, Profile]) -> dict[str, Offer]:
-    """Return the backends that nodes offer, by name."""
+class Rows(Protocol):
+    """What is stored, as the view has it or as a change sees it."""
+
+    @property
+    def nodes(self) -> Mapping[str, Node]:
+        """Nodes by full name."""
+
+    @property
+    def profiles(self) -> Mapping[str, Profile]:
+        """Profiles by digest."""
+
+    @property
+    def backends(self) -> Mapping[str, DeclaredBackend]:
+        """Declared backends by full name."""
+
+
+def offers(rows: Rows) -> dict[str, Offer]:
+    """Return the backends that nodes offer or that were declared, by name; a declared one wins."""
+    found = reported(rows)
+    runners = tuple(name for name, node in sorted(rows.nodes.items()) if runner_of(node, rows.profiles))
+    for declared in rows.backends.values():
+        found[declared.backend] = Offer(profile_of(declared), runners, declared)
+    return found
+
+
+def reported(rows: Rows) -> dict[str, Offer]:
+    """Return the backends that nodes' plugins report, by name."""
     found: dict[str, Offer] = {}
-    for name, node in sorted(nodes.items()):
-        for backend, digest in node.profiles.items():
-            profile = profiles.get(digest)
-            if profile is None:
-                continue
-            before = found.get(backend)
-            found[backend] = Offer(profile, (name,)) if before is None else Offer(before.profile, (*before.nodes, name))
+    for name, node in sorted(rows.nodes.items()):
+        for profile in own_profiles(node, rows.profiles):
+            before = found.get(profile.backend)
+            found[profile.backend] = (
+                Offer(profile, (name,)) if before is None else Offer(before.profile, (*before.nodes, name))
+            )
     return found
 
 
@@ -70,6 +98,24 @@ def node_view(node: Node, live: Live, claimed: Mapping[str, Claimed]) -> v1.Node
     )
 
 
+def backend_view(offer: Offer) -> v1.Backend:
+    """Return a backend as the caller sees it; readers see no values of a declared environment."""
+    return backend_message(offer, masked=not caller().role.reaches(Role.OPERATOR))
+
+
+def backend_message(offer: Offer, *, masked: bool) -> v1.Backend:
+    """Return a backend as a message; ``masked`` hides the values of a declared environment."""
+    message = v1.Backend(
+        name=backend_name(offer.profile.backend), profile=profile_message(offer.profile), nodes=offer.nodes
+    )
+    if offer.declared is not None:
+        message.declaration.CopyFrom(declaration_message(offer.declared.declaration, masked=masked))
+        message.etag = etag(offer.declared.revision)
+        message.create_time.FromDatetime(offer.declared.create_time)
+        message.update_time.FromDatetime(offer.declared.update_time)
+    return message
+
+
 def deployment_view(deployment: Deployment, instances: Iterable[Instance]) -> v1.Deployment:
     """Return a deployment as the caller sees it: values of its environment may be secrets, and readers see none."""
     message = deployment_message(deployment, instances)
@@ -82,10 +128,23 @@ def deployment_view(deployment: Deployment, instances: Iterable[Instance]) -> v1
 def instance_view(instance: Instance) -> v1.Instance:
     """Return an instance as the caller sees it; see ``deployment_view``."""
     message = instance_message(instance)
-    if instance.assignment is not None and not caller().role.reaches(Role.OPERATOR):
-        for name in instance.assignment.env.keys() & message.launch.env.keys():
+    assignment = instance.assignment
+    if assignment is not None and not caller().role.reaches(Role.OPERATOR):
+        definition = assignment.definition
+        theirs = assignment.env.keys() | (set() if definition is None else definition.env.keys())
+        for name in theirs & message.launch.env.keys():
             message.launch.env[name] = MASKED
+        if definition is not None:
+            _mask_arguments(message.launch, definition)
     return message
+
+
+def _mask_arguments(launch: v1.RenderedLaunch, definition: Definition) -> None:
+    """Hide the arguments that a variable of an environment went into."""
+    hidden = variable_arguments(definition, own_image=bool(definition.image))
+    for index, (_, hide) in enumerate(zip(launch.argv, hidden, strict=False)):
+        if hide:
+            launch.argv[index] = MASKED
 
 
 def of_deployment(instances: Iterable[Instance], deployment: str) -> Iterator[Instance]:

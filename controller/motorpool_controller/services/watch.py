@@ -7,18 +7,26 @@ from collections.abc import AsyncIterator, Iterator
 import grpc
 
 from motorpool import v1
-from motorpool_controller.domain.names import resource_id
+from motorpool_controller.domain.names import id_of, resource_id
 from motorpool_controller.services import pages
 from motorpool_controller.services.convert import fields
 from motorpool_controller.services.convert.event import event_message
 from motorpool_controller.services.events import is_about
-from motorpool_controller.services.views import claims, deployment_view, instance_view, node_view, of_deployment
+from motorpool_controller.services.views import (
+    backend_view,
+    claims,
+    deployment_view,
+    instance_view,
+    node_view,
+    of_deployment,
+    offers,
+)
 from motorpool_controller.store.live import Live
 from motorpool_controller.store.pending import Change
 from motorpool_controller.store.store import Store
 from motorpool_controller.store.subscription import Subscription
 
-KINDS = ("nodes", "deployments", "instances", "events")
+KINDS = ("nodes", "deployments", "instances", "events", "backends")
 
 
 class WatchService(v1.WatchServiceServicer):
@@ -77,6 +85,7 @@ class _Watch:
             "deployments": self._view.deployments,
             "instances": self._view.instances,
             "events": self._view.events,
+            "backends": self._view.backends,
         }
         changes = [Change(0, kind, name) for kind, names in rows.items() if kind in self._kinds for name in names]
         return [response for change in changes for response in self.responses(change)]
@@ -113,10 +122,16 @@ class _Watch:
             if instance is None or self._deployment not in {"", instance.deployment}:
                 return None
             return v1.WatchResponse(instance=instance_view(instance))
+        if change.kind == "backends":
+            return self._backend_response(change.name)
         event = view.events.get(change.name)
         if event is None or not is_about(event, self._deployment):
             return None
         return v1.WatchResponse(event=event_message(event))
+
+    def _backend_response(self, name: str) -> v1.WatchResponse | None:
+        offer = None if self._deployment else offers(self._view).get(id_of(name))
+        return None if offer is None else v1.WatchResponse(backend=backend_view(offer))
 
     def _deployment_response(self, name: str) -> v1.WatchResponse | None:
         deployment = self._view.deployments.get(name)

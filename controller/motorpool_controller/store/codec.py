@@ -8,12 +8,14 @@ from typing import TypeVar
 
 import msgspec
 
+from motorpool_controller.domain.declarations import DeclaredBackend
 from motorpool_controller.domain.event import Event
 from motorpool_controller.domain.fleet import Node, Profile
 from motorpool_controller.domain.peak import Peak
 from motorpool_controller.domain.workload import Deployment, Instance
 
-T = TypeVar("T", Node, Deployment, Instance, Profile, Peak, Event)
+T = TypeVar("T", Node, Deployment, Instance, Profile, Peak, Event, DeclaredBackend)
+Body = Node | Deployment | Instance | Profile | Peak | Event | DeclaredBackend
 
 
 def _plain(value: object) -> object:
@@ -28,7 +30,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
-def encode(value: Node | Deployment | Instance | Profile | Peak | Event) -> str:
+def encode(value: Body) -> str:
     """Return the JSON of a row's body; equal values give equal text."""
     return _ENCODER.encode(value).decode()
 

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Engine, Table, delete, select, update
 
+from motorpool_controller.domain.declarations import DeclaredBackend
 from motorpool_controller.domain.event import Event
 from motorpool_controller.domain.fleet import Node, Profile
 from motorpool_controller.domain.peak import Peak
@@ -36,6 +37,7 @@ def take_over(engine: Engine, now: datetime) -> View:
             instances=[decode(body, Instance) for _, body in _bodies(connection, schema.instances)],
             profiles={name: decode(body, Profile) for name, body in _bodies(connection, schema.profiles)},
             peaks={name: decode(body, Peak) for name, body in _bodies(connection, schema.peaks)},
+            backends=[decode(body, DeclaredBackend) for _, body in _bodies(connection, schema.backends)],
             events=[decode(body, Event) for _, body in _bodies(connection, schema.events)],
             answers=_answers(connection),
             changes=_changes(connection),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from motorpool_controller.domain.declarations import DeclaredBackend
 from motorpool_controller.domain.event import Event
 from motorpool_controller.domain.fleet import Node, Profile
 from motorpool_controller.domain.peak import Peak
@@ -13,7 +14,7 @@ from motorpool_controller.store.rows import StoredAnswer
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One object that a revision changed. ``kind`` is nodes, deployments, instances, profiles or events."""
+    """One object that a revision changed. ``kind`` is nodes, deployments, instances, profiles, backends or events."""
 
     revision: int
     kind: str
@@ -39,6 +40,7 @@ class Pending:
     instances: dict[str, Instance | None] = field(default_factory=dict)
     profiles: dict[str, Profile | None] = field(default_factory=dict)
     peaks: dict[str, Peak | None] = field(default_factory=dict)
+    backends: dict[str, DeclaredBackend | None] = field(default_factory=dict)
     events: dict[str, Event | None] = field(default_factory=dict)
     answers: dict[str, StoredAnswer | None] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Generic, TypeVar
 
+from motorpool_controller.domain.declarations import DeclaredBackend
 from motorpool_controller.domain.event import Event
 from motorpool_controller.domain.fleet import Node, Profile
 from motorpool_controller.domain.peak import Peak
@@ -14,7 +15,7 @@ from motorpool_controller.domain.workload import Deployment, Instance
 
 V = TypeVar("V")
 # Kinds whose rows carry their name and revision.
-R = TypeVar("R", bound=Node | Deployment | Instance | Event)
+R = TypeVar("R", bound=Node | Deployment | Instance | DeclaredBackend | Event)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class Overlay(Mapping[str, V], Generic[V]):
 
 
 class Rows(Overlay[R]):
-    """Nodes, deployments, instances or events."""
+    """Nodes, deployments, instances, declared backends or events."""
 
     def __init__(self, committed: Mapping[str, R], earlier: Mapping[str, R | None], revision: int) -> None:
         super().__init__(committed, earlier)

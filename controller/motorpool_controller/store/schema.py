@@ -93,6 +93,14 @@ peaks = Table(
     Column("body", Text, nullable=False),
 )
 
+backends = Table(
+    "backends",
+    metadata,
+    Column("name", String, primary_key=True),
+    *_written(),
+    Column("body", Text, nullable=False),
+)
+
 events = Table(
     "events",
     metadata,

@@ -196,6 +196,7 @@ class Store:
             "instances": frozenset(view.instances.keys() & pending.instances.keys()),
             "profiles": frozenset(view.profiles.keys() & pending.profiles.keys()),
             "peaks": frozenset(view.peaks.keys() & pending.peaks.keys()),
+            "backends": frozenset(view.backends.keys() & pending.backends.keys()),
             "events": frozenset(view.events.keys() & pending.events.keys()),
             "requests": frozenset(view.answers.keys() & pending.answers.keys()),
         }

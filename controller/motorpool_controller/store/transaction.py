@@ -25,6 +25,7 @@ class Transaction:
         self.instances = Rows(view.instances, pending.instances, self.revision)
         self.profiles = ProfileRows(view.profiles, pending.profiles)
         self.peaks = PeakRows(view.peaks, pending.peaks)
+        self.backends = Rows(view.backends, pending.backends, self.revision)
         self.events = Rows(view.events, pending.events, self.revision)
         self.answers = AnswerRows(view.answers, pending.answers)
         self._view = view
@@ -80,11 +81,13 @@ class Transaction:
         deployments = self.deployments.changed()
         instances = self.instances.changed()
         profiles = self.profiles.changed()
+        backends = self.backends.changed()
         events = self.events.changed()
         answers = self.answers.changed()
         peaks = self.peaks.changed()
         changed: dict[str, Mapping[str, object | None]] = {
             "profiles": profiles,
+            "backends": backends,
             "nodes": nodes,
             "deployments": deployments,
             "instances": instances,
@@ -101,6 +104,7 @@ class Transaction:
         pending.deployments.update(deployments)
         pending.instances.update(instances)
         pending.profiles.update(profiles)
+        pending.backends.update(backends)
         for name, event in events.items():
             # An event that is counted again moves to the end.
             pending.events.pop(name, None)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import TypeVar
 
+from motorpool_controller.domain.declarations import DeclaredBackend
 from motorpool_controller.domain.event import Event
 from motorpool_controller.domain.fleet import Node, Profile
 from motorpool_controller.domain.peak import Peak
@@ -35,6 +36,7 @@ class View:
         self._instances: dict[str, Instance] = {}
         self._profiles: dict[str, Profile] = {}
         self._peaks: dict[str, Peak] = {}
+        self._backends: dict[str, DeclaredBackend] = {}
         self._events: dict[str, Event] = {}
         self._answers: dict[str, StoredAnswer] = {}
         self._latest_events: dict[str, str] = {}
@@ -44,6 +46,8 @@ class View:
         self.instances: Mapping[str, Instance] = MappingProxyType(self._instances)
         self.profiles: Mapping[str, Profile] = MappingProxyType(self._profiles)
         self.peaks: Mapping[str, Peak] = MappingProxyType(self._peaks)
+        self.backends: Mapping[str, DeclaredBackend] = MappingProxyType(self._backends)
+        """Declared backends; those that nodes report stand in their profiles."""
         self.events: Mapping[str, Event] = MappingProxyType(self._events)
         """Events by name, the oldest revision first."""
         self.answers: Mapping[str, StoredAnswer] = MappingProxyType(self._answers)
@@ -58,6 +62,7 @@ class View:
         instances: Iterable[Instance],
         profiles: Mapping[str, Profile],
         peaks: Mapping[str, Peak],
+        backends: Iterable[DeclaredBackend],
         events: Iterable[Event],
         answers: Iterable[StoredAnswer],
         changes: Iterable[Change],
@@ -68,6 +73,7 @@ class View:
         self._instances.update((row.name, row) for row in instances)
         self._profiles.update(profiles)
         self._peaks.update(peaks)
+        self._backends.update((row.name, row) for row in backends)
         self._events.update((row.name, row) for row in events)
         self._answers.update((row.request_id, row) for row in answers)
         self._latest_events.update((row.subject, row.name) for row in self._events.values())
@@ -99,6 +105,7 @@ class View:
         _apply(self._instances, pending.instances)
         _apply(self._profiles, pending.profiles)
         _apply(self._peaks, pending.peaks)
+        _apply(self._backends, pending.backends)
         _apply(self._answers, pending.answers)
         for name, event in pending.events.items():
             old = self._events.pop(name, None)

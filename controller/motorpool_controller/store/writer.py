@@ -8,13 +8,14 @@ from typing import TypeVar
 from sqlalchemy import Connection, Engine, Table, bindparam, delete, insert, select, update
 from sqlalchemy.exc import DatabaseError
 
+from motorpool_controller.domain.declarations import DeclaredBackend
 from motorpool_controller.domain.errors import UnauthenticatedError
 from motorpool_controller.domain.event import Event
 from motorpool_controller.domain.fleet import Node, Profile
 from motorpool_controller.domain.peak import Peak
 from motorpool_controller.domain.workload import Deployment, Instance
 from motorpool_controller.store import schema
-from motorpool_controller.store.codec import encode, microseconds
+from motorpool_controller.store.codec import Body, encode, microseconds
 from motorpool_controller.store.database import write
 from motorpool_controller.store.errors import FencedError, StoreError
 from motorpool_controller.store.pending import Pending, TokenUse
@@ -49,12 +50,13 @@ class Writer:
             for use in pending.token_uses:
                 _use_token(connection, use, written)
             self._put(connection, schema.profiles, pending.profiles, existing, self._profile(pending))
+            self._put(connection, schema.backends, pending.backends, existing, self._plain)
             self._put(connection, schema.nodes, pending.nodes, existing, self._named)
             self._put(connection, schema.deployments, pending.deployments, existing, self._named)
             self._put(connection, schema.instances, pending.instances, existing, self._instance)
             self._put_claims(connection, pending.instances, existing)
             self._put(connection, schema.peaks, pending.peaks, existing, self._measured(pending))
-            self._put(connection, schema.events, pending.events, existing, self._event)
+            self._put(connection, schema.events, pending.events, existing, self._plain)
             self._put(connection, schema.requests, pending.answers, existing, self._answer(pending))
             if pending.changes:
                 connection.execute(
@@ -135,7 +137,7 @@ class Writer:
     def _instance(self, _name: str, row: Instance) -> Values:
         return {"uid": row.uid, "deployment": row.deployment, **self._body(row, row.revision)}
 
-    def _event(self, _name: str, row: Event) -> Values:
+    def _plain(self, _name: str, row: Event | DeclaredBackend) -> Values:
         return self._body(row, row.revision)
 
     def _profile(self, pending: Pending) -> Callable[[str, Profile], Values]:
@@ -154,7 +156,7 @@ class Writer:
             "controller_epoch": self._epoch,
         }
 
-    def _body(self, row: Node | Deployment | Instance | Profile | Peak | Event, revision: int) -> Values:
+    def _body(self, row: Body, revision: int) -> Values:
         return {"body": encode(row), "revision": revision, "controller_epoch": self._epoch}
 
 

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from motorpool_controller.domain.declarations import Definition
 from motorpool_controller.domain.fleet import NodeState
 from motorpool_controller.domain.sizes import GIB, MIB
 from motorpool_controller.domain.specs import revised
@@ -328,6 +329,21 @@ def test_an_agent_that_does_not_begin_is_an_error_and_still_told() -> None:
     assert after.instances[instance.name].state is S.ERROR
     assert len(desired_of("nodes/a", after).assignments) == 1
     assert not decide(after, NOW, ids()).changes_records
+
+
+def test_a_declared_version_stops_within_its_own_grace() -> None:
+    """
+    The definition that was launched says how long, whatever the plugin that runs it says of itself.
+    """
+    standing = placed(state=S.STOPPING, stop_time=NOW, state_time=NOW - timedelta(minutes=3))
+    assert standing.assignment is not None
+    patient = replace(standing.assignment, definition=Definition(backend="echo", version="1", stop_grace_seconds=600.0))
+    late, in_time = (
+        decide(world([node()], [deployment(replicas=0)], [each]), NOW, ids())
+        for each in (standing, replace(standing, assignment=patient))
+    )
+
+    assert (["STOP_OVERDUE"], []) == (reasons(late), reasons(in_time))
 
 
 @pytest.mark.promise("P3")

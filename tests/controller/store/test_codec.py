@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from motorpool_controller.domain.declarations import DeclaredBackend
 from motorpool_controller.domain.event import Event
 from motorpool_controller.domain.fleet import Node, Profile
 from motorpool_controller.domain.workload import Deployment, Instance
@@ -45,7 +46,7 @@ def specimens(hint: Any) -> list[Any]:
     return scalars[hint]
 
 
-@pytest.mark.parametrize("kind", [Node, Deployment, Instance, Profile, Event])
+@pytest.mark.parametrize("kind", [Node, Deployment, Instance, Profile, Event, DeclaredBackend])
 def test_row_survives(kind: type[Any]) -> None:
     """
     A row with every field set, of every type that the field may have, is decoded as it was encoded.

@@ -31,6 +31,30 @@ def test_migrations_make_the_tables_of_the_schema(database: Path) -> None:
     assert _constraints(database.parent / "wanted.db") == _constraints(database)
 
 
+def test_an_older_database_keeps_what_it_holds(tmp_path: Path) -> None:
+    """
+    One as 0.1.0 made it is brought to this version's tables, and every row of it stays.
+    """
+    path = tmp_path / "controller.db"
+    make_database(path).dispose()
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP TABLE backends")
+        connection.execute("DROP TABLE peaks")
+        connection.execute("UPDATE alembic_version SET version_num = '0001'")
+        connection.execute("INSERT INTO meta VALUES (1, 'cluster-1', 7, 99, 0)")
+        connection.execute("INSERT INTO profiles VALUES ('digest', 98, 7, '{}')")
+    connection.close()
+
+    engine = open_database(path)
+    with engine.connect() as opened:
+        kept = opened.exec_driver_sql("SELECT name, revision FROM profiles").fetchall()
+        added = opened.exec_driver_sql("SELECT count(*) FROM backends").scalar()
+    cluster = cluster_id(engine)
+    engine.dispose()
+
+    assert ([("digest", 98)], 0, "cluster-1") == (kept, added, cluster)
+
+
 def _constraints(path: Path) -> dict[str, list[str]]:
     """What autogeneration does not compare: the very text of each table and index, line by line."""
     query = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name != 'alembic_version'"

@@ -9,11 +9,12 @@ from sqlalchemy import event
 
 from motorpool_controller.domain.errors import NotFoundError
 from motorpool_controller.domain.event import Severity
-from motorpool_controller.domain.fleet import MemoryModel, Profile
+from motorpool_controller.domain.fleet import MemoryModel, Option, Profile
 from motorpool_controller.domain.peak import Kind, Peak
 from motorpool_controller.store.errors import FencedError, StoreError
 from motorpool_controller.store.store import Store
 from motorpool_controller.store.transaction import Transaction
+from tests.controller.declared import backend, version
 from tests.controller.rows import NOW, deployment, instance, node, putting
 
 PEAK = Peak(
@@ -69,6 +70,7 @@ async def test_everything_comes_back_after_reopening(database: Path) -> None:
         tx.nodes.put(node("a"))
         tx.deployments.put(deployment("d"))
         tx.instances.put(instance("d-1", memory_bytes=10, device_bytes=20))
+        tx.backends.put(backend(versions=(version(env={"A": "1"}),), options=(Option(name="port"),)))
         tx.event(Severity.INFO, "X", "nodes/a", "first")
         tx.event(Severity.WARNING, "Y", "nodes/a", "second")
 
@@ -94,6 +96,7 @@ def _all(store: Store) -> tuple[Any, ...]:
         dict(view.deployments),
         dict(view.instances),
         dict(view.profiles),
+        dict(view.backends),
         list(view.events.values()),
         sorted(map(str, view.changes_after(0))),
         dict(view.latest_events),

@@ -34,22 +34,14 @@ def profile_message(profile: Profile) -> v1.BackendProfile:
         architectures=profile.architectures,
         categories=profile.categories,
         distributed_styles=profile.distributed_styles,
-        options=[
-            v1.BackendOption(
-                option=option.name,
-                aliases=option.aliases,
-                kind=fields.number(v1.OptionKind, "OPTION_KIND", option.kind),
-                system_owned=option.system_owned,
-                meaning=option.meaning,
-            )
-            for option in profile.options
-        ],
+        options=[option_message(option) for option in profile.options],
         health_path=profile.health_path,
         metrics_path=profile.metrics_path,
         api_key=profile.api_key,
         start_timeout=fields.duration(profile.start_timeout_seconds),
         stop_grace=fields.duration(profile.stop_grace_seconds),
         cpu=profile.cpu,
+        runs_declared=profile.runs_declared,
     )
 
 
@@ -76,11 +68,12 @@ def profile_of(message: v1.BackendProfile, field: str = "profile") -> Profile:
         architectures=_names(message.architectures, f"{field}.architectures"),
         categories=_names(message.categories, f"{field}.categories"),
         distributed_styles=_names(message.distributed_styles, f"{field}.distributed_styles"),
-        options=tuple(_option_of(option, f"{field}.options") for option in message.options),
+        options=tuple(option_of(option, f"{field}.options") for option in message.options),
         health_path=fields.word(message.health_path, f"{field}.health_path"),
         metrics_path=fields.word(message.metrics_path, f"{field}.metrics_path"),
         api_key=message.api_key,
         cpu=message.cpu,
+        runs_declared=message.runs_declared,
         start_timeout_seconds=(
             fields.bounded_seconds_of(message.start_timeout, f"{field}.start_timeout")
             if message.HasField("start_timeout")
@@ -122,7 +115,19 @@ def _version_of(message: v1.BackendVersion, field: str) -> BackendVersion:
     )
 
 
-def _option_of(message: v1.BackendOption, field: str) -> Option:
+def option_message(option: Option) -> v1.BackendOption:
+    """Return an option as a message."""
+    return v1.BackendOption(
+        option=option.name,
+        aliases=option.aliases,
+        kind=fields.number(v1.OptionKind, "OPTION_KIND", option.kind),
+        system_owned=option.system_owned,
+        meaning=option.meaning,
+    )
+
+
+def option_of(message: v1.BackendOption, field: str) -> Option:
+    """Return an option as an agent or an operator gives it."""
     return Option(
         name=fields.name(message.option, f"{field}.option"),
         aliases=_names(message.aliases, f"{field}.aliases"),

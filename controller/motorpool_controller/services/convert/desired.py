@@ -11,6 +11,7 @@ from motorpool import v1
 from motorpool_controller.domain.workload import Assignment
 from motorpool_controller.reconcile.desired import Tombstone
 from motorpool_controller.services.convert import fields
+from motorpool_controller.services.convert.declaration import definition_message
 from motorpool_controller.services.convert.facts import facts_message
 from motorpool_controller.services.convert.model import source_message
 from motorpool_controller.services.convert.placement import claim_message
@@ -66,6 +67,7 @@ def assignment_message(assignment: Assignment) -> v1.Assignment:
         memory_limit_bytes=assignment.memory_limit_bytes or 0,
         image=assignment.image,
         command=assignment.command,
+        definition=None if assignment.definition is None else definition_message(assignment.definition),
     )
 
 

@@ -31,6 +31,7 @@ from motorpool.v1.agent_service_pb2_grpc import (
 )
 from motorpool.v1.assignment_pb2 import (
     Assignment as Assignment,
+    BackendDefinition as BackendDefinition,
     GangMember as GangMember,
     LogSubscription as LogSubscription,
     Parameter as Parameter,
@@ -41,9 +42,11 @@ from motorpool.v1.assignment_pb2 import (
 )
 from motorpool.v1.backend_pb2 import (
     Backend as Backend,
+    BackendDeclaration as BackendDeclaration,
     BackendOption as BackendOption,
     BackendProfile as BackendProfile,
     BackendVersion as BackendVersion,
+    DeclaredVersion as DeclaredVersion,
     EngineEnvironment as EngineEnvironment,
     MEMORY_MODEL_FIXED as MEMORY_MODEL_FIXED,
     MEMORY_MODEL_FRACTION as MEMORY_MODEL_FRACTION,
@@ -59,9 +62,12 @@ from motorpool.v1.backend_pb2 import (
     OptionKind as OptionKind,
 )
 from motorpool.v1.backend_service_pb2 import (
+    CreateBackendRequest as CreateBackendRequest,
+    DeleteBackendRequest as DeleteBackendRequest,
     GetBackendRequest as GetBackendRequest,
     ListBackendsRequest as ListBackendsRequest,
     ListBackendsResponse as ListBackendsResponse,
+    UpdateBackendRequest as UpdateBackendRequest,
 )
 from motorpool.v1.backend_service_pb2_grpc import (
     BackendServiceServicer as BackendServiceServicer,
@@ -161,6 +167,8 @@ from motorpool.v1.enrollment_service_pb2_grpc import (
 )
 from motorpool.v1.error_reason_pb2 import (
     ERROR_REASON_ALREADY_EXISTS as ERROR_REASON_ALREADY_EXISTS,
+    ERROR_REASON_BACKEND_IN_USE as ERROR_REASON_BACKEND_IN_USE,
+    ERROR_REASON_BACKEND_NOT_DECLARED as ERROR_REASON_BACKEND_NOT_DECLARED,
     ERROR_REASON_BACKEND_UNKNOWN as ERROR_REASON_BACKEND_UNKNOWN,
     ERROR_REASON_BUSY as ERROR_REASON_BUSY,
     ERROR_REASON_CERTIFICATE_EXPIRED as ERROR_REASON_CERTIFICATE_EXPIRED,
@@ -409,6 +417,8 @@ __all__ = [
     "AgentServiceStub",
     "Assignment",
     "Backend",
+    "BackendDeclaration",
+    "BackendDefinition",
     "BackendOption",
     "BackendProfile",
     "BackendServiceServicer",
@@ -439,6 +449,7 @@ __all__ = [
     "CompanionFile",
     "Confidence",
     "ContextEstimate",
+    "CreateBackendRequest",
     "CreateDeploymentRequest",
     "CreateTokenRequest",
     "CreateTokenResponse",
@@ -446,6 +457,8 @@ __all__ = [
     "DEPLOYMENT_STATE_DELETING",
     "DEPLOYMENT_STATE_PROGRESSING",
     "DEPLOYMENT_STATE_UNSPECIFIED",
+    "DeclaredVersion",
+    "DeleteBackendRequest",
     "DeleteDeploymentRequest",
     "DeleteNodeRequest",
     "DeleteTokenRequest",
@@ -468,6 +481,8 @@ __all__ = [
     "DeviceStatus",
     "DeviceUsage",
     "ERROR_REASON_ALREADY_EXISTS",
+    "ERROR_REASON_BACKEND_IN_USE",
+    "ERROR_REASON_BACKEND_NOT_DECLARED",
     "ERROR_REASON_BACKEND_UNKNOWN",
     "ERROR_REASON_BUSY",
     "ERROR_REASON_CERTIFICATE_EXPIRED",
@@ -683,6 +698,7 @@ __all__ = [
     "TokenServiceServicer",
     "TokenServiceStub",
     "Tombstone",
+    "UpdateBackendRequest",
     "UpdateDeploymentRequest",
     "UpdateNodeRequest",
     "WatchRequest",

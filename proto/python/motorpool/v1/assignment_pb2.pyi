@@ -80,6 +80,94 @@ class GangMember(google.protobuf.message.Message):
 Global___GangMember: typing_extensions.TypeAlias = GangMember
 
 @typing.final
+class BackendDefinition(google.protobuf.message.Message):
+    """A version of a declared backend as it was when the instance was placed. It holds for as long as the instance stands,
+    whatever becomes of the declaration; see DeclaredVersion for what may stand in it.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class EnvEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
+    BACKEND_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    COMMAND_FIELD_NUMBER: builtins.int
+    IMAGE_FIELD_NUMBER: builtins.int
+    ENTRYPOINT_FIELD_NUMBER: builtins.int
+    ENV_FIELD_NUMBER: builtins.int
+    API_KEY_ENV_FIELD_NUMBER: builtins.int
+    HEALTH_PATH_FIELD_NUMBER: builtins.int
+    CONTAINER_PORT_FIELD_NUMBER: builtins.int
+    START_TIMEOUT_FIELD_NUMBER: builtins.int
+    STOP_GRACE_FIELD_NUMBER: builtins.int
+    backend: builtins.str
+    """The declared backend's name."""
+    version: builtins.str
+    """The version's name."""
+    image: builtins.str
+    """Container image; empty for a process."""
+    api_key_env: builtins.str
+    """Variable for the API key; empty for none."""
+    health_path: builtins.str
+    """HTTP path that answers 200 when it can serve; empty: when its port accepts."""
+    container_port: builtins.int
+    """Port in the container; absent for the one it is told."""
+    @property
+    def command(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Arguments, each a template."""
+
+    @property
+    def entrypoint(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Instead of the image's own entrypoint, each a template."""
+
+    @property
+    def env(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """Environment, each value a template."""
+
+    @property
+    def start_timeout(self) -> google.protobuf.duration_pb2.Duration:
+        """How long it may take from exec to ready."""
+
+    @property
+    def stop_grace(self) -> google.protobuf.duration_pb2.Duration:
+        """How long it gets between TERM and KILL."""
+
+    def __init__(
+        self,
+        *,
+        backend: builtins.str = ...,
+        version: builtins.str = ...,
+        command: collections.abc.Iterable[builtins.str] | None = ...,
+        image: builtins.str = ...,
+        entrypoint: collections.abc.Iterable[builtins.str] | None = ...,
+        env: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        api_key_env: builtins.str = ...,
+        health_path: builtins.str = ...,
+        container_port: builtins.int | None = ...,
+        start_timeout: google.protobuf.duration_pb2.Duration | None = ...,
+        stop_grace: google.protobuf.duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_container_port", b"_container_port", "container_port", b"container_port", "start_timeout", b"start_timeout", "stop_grace", b"stop_grace"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_container_port", b"_container_port", "api_key_env", b"api_key_env", "backend", b"backend", "command", b"command", "container_port", b"container_port", "entrypoint", b"entrypoint", "env", b"env", "health_path", b"health_path", "image", b"image", "start_timeout", b"start_timeout", "stop_grace", b"stop_grace", "version", b"version"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_container_port", b"_container_port"]) -> typing.Literal["container_port"] | None: ...
+
+Global___BackendDefinition: typing_extensions.TypeAlias = BackendDefinition
+
+@typing.final
 class Assignment(google.protobuf.message.Message):
     """What an agent is told to run."""
 
@@ -147,6 +235,7 @@ class Assignment(google.protobuf.message.Message):
     LORA_ADAPTERS_FIELD_NUMBER: builtins.int
     SPECULATIVE_FIELD_NUMBER: builtins.int
     MEMORY_LIMIT_BYTES_FIELD_NUMBER: builtins.int
+    DEFINITION_FIELD_NUMBER: builtins.int
     assignment_id: builtins.str
     """The instance's uid."""
     generation: builtins.int
@@ -156,9 +245,9 @@ class Assignment(google.protobuf.message.Message):
     deployment: builtins.str
     """`deployments/{deployment}`."""
     backend: builtins.str
-    """Canonical name of the backend."""
+    """Canonical name of the backend whose plugin is asked for the launch."""
     backend_version: builtins.str
-    """Version of the backend, as in the profile."""
+    """Version of the backend, as in the profile or the definition."""
     framework: builtins.str
     """"cpu", "cuda", …"""
     served_model_name: builtins.str
@@ -231,6 +320,10 @@ class Assignment(google.protobuf.message.Message):
     def speculative(self) -> motorpool.v1.deployment_pb2.SpeculativeDecoding:
         """Guessing tokens ahead."""
 
+    @property
+    def definition(self) -> Global___BackendDefinition:
+        """What to run where the backend is a declared one; absent where its plugin knows."""
+
     def __init__(
         self,
         *,
@@ -264,9 +357,10 @@ class Assignment(google.protobuf.message.Message):
         lora_adapters: collections.abc.Iterable[motorpool.v1.deployment_pb2.LoraAdapter] | None = ...,
         speculative: motorpool.v1.deployment_pb2.SpeculativeDecoding | None = ...,
         memory_limit_bytes: builtins.int = ...,
+        definition: Global___BackendDefinition | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_context_length", b"_context_length", "_memory_fraction", b"_memory_fraction", "_offloaded_layers", b"_offloaded_layers", "_parallel", b"_parallel", "claim", b"claim", "context_length", b"context_length", "facts", b"facts", "memory_fraction", b"memory_fraction", "model", b"model", "offloaded_layers", b"offloaded_layers", "parallel", b"parallel", "speculative", b"speculative"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_context_length", b"_context_length", "_memory_fraction", b"_memory_fraction", "_offloaded_layers", b"_offloaded_layers", "_parallel", b"_parallel", "api_key", b"api_key", "assignment_id", b"assignment_id", "backend", b"backend", "backend_version", b"backend_version", "claim", b"claim", "command", b"command", "context_length", b"context_length", "deployment", b"deployment", "env", b"env", "exposure", b"exposure", "facts", b"facts", "framework", b"framework", "gang", b"gang", "generation", b"generation", "image", b"image", "instance", b"instance", "lora_adapters", b"lora_adapters", "memory_fraction", b"memory_fraction", "memory_limit_bytes", b"memory_limit_bytes", "model", b"model", "offloaded_layers", b"offloaded_layers", "parallel", b"parallel", "parallelism", b"parallelism", "parameters", b"parameters", "rank", b"rank", "restart_on_error", b"restart_on_error", "served_model_name", b"served_model_name", "speculative", b"speculative", "tensor_split", b"tensor_split", "trust_remote_code", b"trust_remote_code"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_context_length", b"_context_length", "_memory_fraction", b"_memory_fraction", "_offloaded_layers", b"_offloaded_layers", "_parallel", b"_parallel", "claim", b"claim", "context_length", b"context_length", "definition", b"definition", "facts", b"facts", "memory_fraction", b"memory_fraction", "model", b"model", "offloaded_layers", b"offloaded_layers", "parallel", b"parallel", "speculative", b"speculative"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_context_length", b"_context_length", "_memory_fraction", b"_memory_fraction", "_offloaded_layers", b"_offloaded_layers", "_parallel", b"_parallel", "api_key", b"api_key", "assignment_id", b"assignment_id", "backend", b"backend", "backend_version", b"backend_version", "claim", b"claim", "command", b"command", "context_length", b"context_length", "definition", b"definition", "deployment", b"deployment", "env", b"env", "exposure", b"exposure", "facts", b"facts", "framework", b"framework", "gang", b"gang", "generation", b"generation", "image", b"image", "instance", b"instance", "lora_adapters", b"lora_adapters", "memory_fraction", b"memory_fraction", "memory_limit_bytes", b"memory_limit_bytes", "model", b"model", "offloaded_layers", b"offloaded_layers", "parallel", b"parallel", "parallelism", b"parallelism", "parameters", b"parameters", "rank", b"rank", "restart_on_error", b"restart_on_error", "served_model_name", b"served_model_name", "speculative", b"speculative", "tensor_split", b"tensor_split", "trust_remote_code", b"trust_remote_code"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_context_length", b"_context_length"]) -> typing.Literal["context_length"] | None: ...
     @typing.overload

@@ -23,27 +23,37 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from motorpool.v1 import deployment_pb2 as motorpool_dot_v1_dot_deployment__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1amotorpool/v1/backend.proto\x12\x0cmotorpool.v1\x1a\x1egoogle/protobuf/duration.proto\"\x7f\n\rBackendOption\x12\x0e\n\x06option\x18\x01 \x01(\t\x12\x0f\n\x07\x61liases\x18\x02 \x03(\t\x12&\n\x04kind\x18\x03 \x01(\x0e\x32\x18.motorpool.v1.OptionKind\x12\x14\n\x0csystem_owned\x18\x04 \x01(\x08\x12\x0f\n\x07meaning\x18\x05 \x01(\t\")\n\x11\x45ngineEnvironment\x12\x14\n\x0crequirements\x18\x01 \x03(\t\"\xe6\x01\n\x0e\x42\x61\x63kendVersion\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x12\n\nframeworks\x18\x02 \x03(\t\x12\x11\n\texecutors\x18\x03 \x03(\t\x12\x19\n\x11operating_systems\x18\x04 \x03(\t\x12\x15\n\rarchitectures\x18\x05 \x03(\t\x12\r\n\x05image\x18\x06 \x01(\t\x12\x12\n\nexecutable\x18\x07 \x01(\t\x12\x34\n\x0b\x65nvironment\x18\x08 \x01(\x0b\x32\x1f.motorpool.v1.EngineEnvironment\x12\x11\n\tinstalled\x18\t \x01(\x08\"\x9f\x04\n\x0e\x42\x61\x63kendProfile\x12\x0f\n\x07\x62\x61\x63kend\x18\x01 \x01(\t\x12\x0f\n\x07\x61liases\x18\x02 \x03(\t\x12.\n\x08versions\x18\x03 \x03(\x0b\x32\x1c.motorpool.v1.BackendVersion\x12/\n\x0cmemory_model\x18\x04 \x01(\x0e\x32\x19.motorpool.v1.MemoryModel\x12\r\n\x05rules\x18\x05 \x01(\t\x12\x17\n\x0f\x66raction_option\x18\x06 \x01(\t\x12\x1d\n\x10\x66raction_default\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07\x66ormats\x18\x08 \x03(\t\x12\x15\n\rarchitectures\x18\t \x03(\t\x12\x12\n\ncategories\x18\n \x03(\t\x12\x1a\n\x12\x64istributed_styles\x18\x0b \x03(\t\x12,\n\x07options\x18\x0c \x03(\x0b\x32\x1b.motorpool.v1.BackendOption\x12\x13\n\x0bhealth_path\x18\r \x01(\t\x12\x14\n\x0cmetrics_path\x18\x0e \x01(\t\x12\x0f\n\x07\x61pi_key\x18\x0f \x01(\x08\x12\x30\n\rstart_timeout\x18\x10 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\nstop_grace\x18\x11 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0b\n\x03\x63pu\x18\x12 \x01(\x08\x42\x13\n\x11_fraction_default\"U\n\x07\x42\x61\x63kend\x12\x0c\n\x04name\x18\x01 \x01(\t\x12-\n\x07profile\x18\x02 \x01(\x0b\x32\x1c.motorpool.v1.BackendProfile\x12\r\n\x05nodes\x18\x03 \x03(\t*w\n\x0bMemoryModel\x12\x1c\n\x18MEMORY_MODEL_UNSPECIFIED\x10\x00\x12\x19\n\x15MEMORY_MODEL_FRACTION\x10\x01\x12\x17\n\x13MEMORY_MODEL_LAYERS\x10\x02\x12\x16\n\x12MEMORY_MODEL_FIXED\x10\x03*\x9e\x01\n\nOptionKind\x12\x1b\n\x17OPTION_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10OPTION_KIND_FLAG\x10\x01\x12\x16\n\x12OPTION_KIND_STRING\x10\x02\x12\x17\n\x13OPTION_KIND_INTEGER\x10\x03\x12\x16\n\x12OPTION_KIND_NUMBER\x10\x04\x12\x14\n\x10OPTION_KIND_JSON\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1amotorpool/v1/backend.proto\x12\x0cmotorpool.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dmotorpool/v1/deployment.proto\"\x7f\n\rBackendOption\x12\x0e\n\x06option\x18\x01 \x01(\t\x12\x0f\n\x07\x61liases\x18\x02 \x03(\t\x12&\n\x04kind\x18\x03 \x01(\x0e\x32\x18.motorpool.v1.OptionKind\x12\x14\n\x0csystem_owned\x18\x04 \x01(\x08\x12\x0f\n\x07meaning\x18\x05 \x01(\t\")\n\x11\x45ngineEnvironment\x12\x14\n\x0crequirements\x18\x01 \x03(\t\"\xe6\x01\n\x0e\x42\x61\x63kendVersion\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x12\n\nframeworks\x18\x02 \x03(\t\x12\x11\n\texecutors\x18\x03 \x03(\t\x12\x19\n\x11operating_systems\x18\x04 \x03(\t\x12\x15\n\rarchitectures\x18\x05 \x03(\t\x12\r\n\x05image\x18\x06 \x01(\t\x12\x12\n\nexecutable\x18\x07 \x01(\t\x12\x34\n\x0b\x65nvironment\x18\x08 \x01(\x0b\x32\x1f.motorpool.v1.EngineEnvironment\x12\x11\n\tinstalled\x18\t \x01(\x08\"\xb6\x04\n\x0e\x42\x61\x63kendProfile\x12\x0f\n\x07\x62\x61\x63kend\x18\x01 \x01(\t\x12\x0f\n\x07\x61liases\x18\x02 \x03(\t\x12.\n\x08versions\x18\x03 \x03(\x0b\x32\x1c.motorpool.v1.BackendVersion\x12/\n\x0cmemory_model\x18\x04 \x01(\x0e\x32\x19.motorpool.v1.MemoryModel\x12\r\n\x05rules\x18\x05 \x01(\t\x12\x17\n\x0f\x66raction_option\x18\x06 \x01(\t\x12\x1d\n\x10\x66raction_default\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07\x66ormats\x18\x08 \x03(\t\x12\x15\n\rarchitectures\x18\t \x03(\t\x12\x12\n\ncategories\x18\n \x03(\t\x12\x1a\n\x12\x64istributed_styles\x18\x0b \x03(\t\x12,\n\x07options\x18\x0c \x03(\x0b\x32\x1b.motorpool.v1.BackendOption\x12\x13\n\x0bhealth_path\x18\r \x01(\t\x12\x14\n\x0cmetrics_path\x18\x0e \x01(\t\x12\x0f\n\x07\x61pi_key\x18\x0f \x01(\x08\x12\x30\n\rstart_timeout\x18\x10 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\nstop_grace\x18\x11 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0b\n\x03\x63pu\x18\x12 \x01(\x08\x12\x15\n\rruns_declared\x18\x13 \x01(\x08\x42\x13\n\x11_fraction_default\"\xa3\x03\n\x0f\x44\x65\x63laredVersion\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0f\n\x07\x63ommand\x18\x02 \x03(\t\x12\r\n\x05image\x18\x03 \x01(\t\x12\x12\n\nentrypoint\x18\x04 \x03(\t\x12\x33\n\x03\x65nv\x18\x05 \x03(\x0b\x32&.motorpool.v1.DeclaredVersion.EnvEntry\x12\x12\n\nframeworks\x18\x06 \x03(\t\x12\x19\n\x11operating_systems\x18\x07 \x03(\t\x12\x15\n\rarchitectures\x18\x08 \x03(\t\x12\x1b\n\x0e\x63ontainer_port\x18\t \x01(\x05H\x00\x88\x01\x01\x12\x13\n\x0bhealth_path\x18\n \x01(\t\x12\x30\n\rstart_timeout\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\nstop_grace\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x1a*\n\x08\x45nvEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x11\n\x0f_container_port\"\x8b\x03\n\x12\x42\x61\x63kendDeclaration\x12\x13\n\x0b\x64\x65scription\x18\x01 \x01(\t\x12\x0f\n\x07\x61liases\x18\x02 \x03(\t\x12/\n\x08versions\x18\x03 \x03(\x0b\x32\x1d.motorpool.v1.DeclaredVersion\x12\x0f\n\x07\x66ormats\x18\x04 \x03(\t\x12\x12\n\ncategories\x18\x05 \x03(\t\x12,\n\x07options\x18\x06 \x03(\x0b\x32\x1b.motorpool.v1.BackendOption\x12\x13\n\x0bhealth_path\x18\x07 \x01(\t\x12\x14\n\x0cmetrics_path\x18\x08 \x01(\t\x12\x13\n\x0b\x61pi_key_env\x18\t \x01(\t\x12\x30\n\rstart_timeout\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\nstop_grace\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x05\x63laim\x18\x0c \x01(\x0b\x32\x1b.motorpool.v1.ClaimOverride\"\xfc\x01\n\x07\x42\x61\x63kend\x12\x0c\n\x04name\x18\x01 \x01(\t\x12-\n\x07profile\x18\x02 \x01(\x0b\x32\x1c.motorpool.v1.BackendProfile\x12\r\n\x05nodes\x18\x03 \x03(\t\x12\x35\n\x0b\x64\x65\x63laration\x18\x04 \x01(\x0b\x32 .motorpool.v1.BackendDeclaration\x12\x0c\n\x04\x65tag\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*w\n\x0bMemoryModel\x12\x1c\n\x18MEMORY_MODEL_UNSPECIFIED\x10\x00\x12\x19\n\x15MEMORY_MODEL_FRACTION\x10\x01\x12\x17\n\x13MEMORY_MODEL_LAYERS\x10\x02\x12\x16\n\x12MEMORY_MODEL_FIXED\x10\x03*\x9e\x01\n\nOptionKind\x12\x1b\n\x17OPTION_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10OPTION_KIND_FLAG\x10\x01\x12\x16\n\x12OPTION_KIND_STRING\x10\x02\x12\x17\n\x13OPTION_KIND_INTEGER\x10\x03\x12\x16\n\x12OPTION_KIND_NUMBER\x10\x04\x12\x14\n\x10OPTION_KIND_JSON\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'motorpool.v1.backend_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MEMORYMODEL']._serialized_start=1114
-  _globals['_MEMORYMODEL']._serialized_end=1233
-  _globals['_OPTIONKIND']._serialized_start=1236
-  _globals['_OPTIONKIND']._serialized_end=1394
-  _globals['_BACKENDOPTION']._serialized_start=76
-  _globals['_BACKENDOPTION']._serialized_end=203
-  _globals['_ENGINEENVIRONMENT']._serialized_start=205
-  _globals['_ENGINEENVIRONMENT']._serialized_end=246
-  _globals['_BACKENDVERSION']._serialized_start=249
-  _globals['_BACKENDVERSION']._serialized_end=479
-  _globals['_BACKENDPROFILE']._serialized_start=482
-  _globals['_BACKENDPROFILE']._serialized_end=1025
-  _globals['_BACKEND']._serialized_start=1027
-  _globals['_BACKEND']._serialized_end=1112
+  _globals['_DECLAREDVERSION_ENVENTRY']._loaded_options = None
+  _globals['_DECLAREDVERSION_ENVENTRY']._serialized_options = b'8\001'
+  _globals['_MEMORYMODEL']._serialized_start=2189
+  _globals['_MEMORYMODEL']._serialized_end=2308
+  _globals['_OPTIONKIND']._serialized_start=2311
+  _globals['_OPTIONKIND']._serialized_end=2469
+  _globals['_BACKENDOPTION']._serialized_start=140
+  _globals['_BACKENDOPTION']._serialized_end=267
+  _globals['_ENGINEENVIRONMENT']._serialized_start=269
+  _globals['_ENGINEENVIRONMENT']._serialized_end=310
+  _globals['_BACKENDVERSION']._serialized_start=313
+  _globals['_BACKENDVERSION']._serialized_end=543
+  _globals['_BACKENDPROFILE']._serialized_start=546
+  _globals['_BACKENDPROFILE']._serialized_end=1112
+  _globals['_DECLAREDVERSION']._serialized_start=1115
+  _globals['_DECLAREDVERSION']._serialized_end=1534
+  _globals['_DECLAREDVERSION_ENVENTRY']._serialized_start=1473
+  _globals['_DECLAREDVERSION_ENVENTRY']._serialized_end=1515
+  _globals['_BACKENDDECLARATION']._serialized_start=1537
+  _globals['_BACKENDDECLARATION']._serialized_end=1932
+  _globals['_BACKEND']._serialized_start=1935
+  _globals['_BACKEND']._serialized_end=2187
 # @@protoc_insertion_point(module_scope)

@@ -10,6 +10,8 @@ import google.protobuf.duration_pb2
 import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
+import google.protobuf.timestamp_pb2
+import motorpool.v1.deployment_pb2
 import sys
 import typing
 
@@ -228,6 +230,7 @@ class BackendProfile(google.protobuf.message.Message):
     START_TIMEOUT_FIELD_NUMBER: builtins.int
     STOP_GRACE_FIELD_NUMBER: builtins.int
     CPU_FIELD_NUMBER: builtins.int
+    RUNS_DECLARED_FIELD_NUMBER: builtins.int
     backend: builtins.str
     """Name, e.g. "llama_cpp"."""
     memory_model: Global___MemoryModel.ValueType
@@ -246,6 +249,8 @@ class BackendProfile(google.protobuf.message.Message):
     """It checks an API key."""
     cpu: builtins.bool
     """It can run on the host's processors and memory alone."""
+    runs_declared: builtins.bool
+    """It runs backends that were declared to the controller, and has no versions of its own."""
     @property
     def aliases(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Other names that users may say."""
@@ -303,31 +308,232 @@ class BackendProfile(google.protobuf.message.Message):
         start_timeout: google.protobuf.duration_pb2.Duration | None = ...,
         stop_grace: google.protobuf.duration_pb2.Duration | None = ...,
         cpu: builtins.bool = ...,
+        runs_declared: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_fraction_default", b"_fraction_default", "fraction_default", b"fraction_default", "start_timeout", b"start_timeout", "stop_grace", b"stop_grace"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_fraction_default", b"_fraction_default", "aliases", b"aliases", "api_key", b"api_key", "architectures", b"architectures", "backend", b"backend", "categories", b"categories", "cpu", b"cpu", "distributed_styles", b"distributed_styles", "formats", b"formats", "fraction_default", b"fraction_default", "fraction_option", b"fraction_option", "health_path", b"health_path", "memory_model", b"memory_model", "metrics_path", b"metrics_path", "options", b"options", "rules", b"rules", "start_timeout", b"start_timeout", "stop_grace", b"stop_grace", "versions", b"versions"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_fraction_default", b"_fraction_default", "aliases", b"aliases", "api_key", b"api_key", "architectures", b"architectures", "backend", b"backend", "categories", b"categories", "cpu", b"cpu", "distributed_styles", b"distributed_styles", "formats", b"formats", "fraction_default", b"fraction_default", "fraction_option", b"fraction_option", "health_path", b"health_path", "memory_model", b"memory_model", "metrics_path", b"metrics_path", "options", b"options", "rules", b"rules", "runs_declared", b"runs_declared", "start_timeout", b"start_timeout", "stop_grace", b"stop_grace", "versions", b"versions"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_fraction_default", b"_fraction_default"]) -> typing.Literal["fraction_default"] | None: ...
 
 Global___BackendProfile: typing_extensions.TypeAlias = BackendProfile
 
 @typing.final
+class DeclaredVersion(google.protobuf.message.Message):
+    """One version of a declared backend: how it is run. As a process, `command` is the whole command line; with an image,
+    it is what the image's entrypoint gets, or `entrypoint` in its place.
+
+    In `command`, `entrypoint` and the values of `env`, `{{name}}` stands for a value, and never for several arguments:
+    `port` (where to listen), `node_ip` (the address to listen on; in a container 0.0.0.0), `model_path`, `model_name`
+    (the `model` field of requests), `gpu_count`, `gpu_ids` (the claimed devices as the engine sees them: "0,1"), or the
+    name of a variable, from the deployment's `env`, else from this version's. What a value holds is not looked at again.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class EnvEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
+    VERSION_FIELD_NUMBER: builtins.int
+    COMMAND_FIELD_NUMBER: builtins.int
+    IMAGE_FIELD_NUMBER: builtins.int
+    ENTRYPOINT_FIELD_NUMBER: builtins.int
+    ENV_FIELD_NUMBER: builtins.int
+    FRAMEWORKS_FIELD_NUMBER: builtins.int
+    OPERATING_SYSTEMS_FIELD_NUMBER: builtins.int
+    ARCHITECTURES_FIELD_NUMBER: builtins.int
+    CONTAINER_PORT_FIELD_NUMBER: builtins.int
+    HEALTH_PATH_FIELD_NUMBER: builtins.int
+    START_TIMEOUT_FIELD_NUMBER: builtins.int
+    STOP_GRACE_FIELD_NUMBER: builtins.int
+    version: builtins.str
+    """The version's name, e.g. "1.0"."""
+    image: builtins.str
+    """Container image; empty for a process."""
+    container_port: builtins.int
+    """Port that the engine listens on in its container, where it cannot be told; absent has it listen on `{{port}}`."""
+    health_path: builtins.str
+    """Instead of the backend's."""
+    @property
+    def command(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Arguments, each a template. Never given to a shell."""
+
+    @property
+    def entrypoint(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Instead of the image's own entrypoint, each a template."""
+
+    @property
+    def env(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """Environment of the engine, each value a template; what the deployment sets wins."""
+
+    @property
+    def frameworks(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """What it runs on: "cpu", "cuda", "cann", …; empty means "cpu"."""
+
+    @property
+    def operating_systems(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Operating systems; empty for any."""
+
+    @property
+    def architectures(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Processor architectures; empty for any."""
+
+    @property
+    def start_timeout(self) -> google.protobuf.duration_pb2.Duration:
+        """Instead of the backend's."""
+
+    @property
+    def stop_grace(self) -> google.protobuf.duration_pb2.Duration:
+        """Instead of the backend's."""
+
+    def __init__(
+        self,
+        *,
+        version: builtins.str = ...,
+        command: collections.abc.Iterable[builtins.str] | None = ...,
+        image: builtins.str = ...,
+        entrypoint: collections.abc.Iterable[builtins.str] | None = ...,
+        env: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        frameworks: collections.abc.Iterable[builtins.str] | None = ...,
+        operating_systems: collections.abc.Iterable[builtins.str] | None = ...,
+        architectures: collections.abc.Iterable[builtins.str] | None = ...,
+        container_port: builtins.int | None = ...,
+        health_path: builtins.str = ...,
+        start_timeout: google.protobuf.duration_pb2.Duration | None = ...,
+        stop_grace: google.protobuf.duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_container_port", b"_container_port", "container_port", b"container_port", "start_timeout", b"start_timeout", "stop_grace", b"stop_grace"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_container_port", b"_container_port", "architectures", b"architectures", "command", b"command", "container_port", b"container_port", "entrypoint", b"entrypoint", "env", b"env", "frameworks", b"frameworks", "health_path", b"health_path", "image", b"image", "operating_systems", b"operating_systems", "start_timeout", b"start_timeout", "stop_grace", b"stop_grace", "version", b"version"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_container_port", b"_container_port"]) -> typing.Literal["container_port"] | None: ...
+
+Global___DeclaredVersion: typing_extensions.TypeAlias = DeclaredVersion
+
+@typing.final
+class BackendDeclaration(google.protobuf.message.Message):
+    """What an operator says of a backend that has no plugin. What stands here holds for all versions."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DESCRIPTION_FIELD_NUMBER: builtins.int
+    ALIASES_FIELD_NUMBER: builtins.int
+    VERSIONS_FIELD_NUMBER: builtins.int
+    FORMATS_FIELD_NUMBER: builtins.int
+    CATEGORIES_FIELD_NUMBER: builtins.int
+    OPTIONS_FIELD_NUMBER: builtins.int
+    HEALTH_PATH_FIELD_NUMBER: builtins.int
+    METRICS_PATH_FIELD_NUMBER: builtins.int
+    API_KEY_ENV_FIELD_NUMBER: builtins.int
+    START_TIMEOUT_FIELD_NUMBER: builtins.int
+    STOP_GRACE_FIELD_NUMBER: builtins.int
+    CLAIM_FIELD_NUMBER: builtins.int
+    description: builtins.str
+    """For people."""
+    health_path: builtins.str
+    """HTTP path that answers 200 when it can serve. Empty: it can when its port accepts, which an image does not allow."""
+    metrics_path: builtins.str
+    """HTTP path of Prometheus metrics; empty for none."""
+    api_key_env: builtins.str
+    """Variable in which it takes the API key that it is to check; empty: it checks none."""
+    @property
+    def aliases(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Other names that users may say."""
+
+    @property
+    def versions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___DeclaredVersion]:
+        """At least one; the default one first."""
+
+    @property
+    def formats(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Model formats it reads; empty for any."""
+
+    @property
+    def categories(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """What it serves; empty for anything."""
+
+    @property
+    def options(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___BackendOption]:
+        """Options that deployments may give it, or may not (`system_owned`); others are passed on as written."""
+
+    @property
+    def start_timeout(self) -> google.protobuf.duration_pb2.Duration:
+        """How long it may take from exec to ready; absent means 600 s."""
+
+    @property
+    def stop_grace(self) -> google.protobuf.duration_pb2.Duration:
+        """How long it gets between TERM and KILL; absent means 30 s."""
+
+    @property
+    def claim(self) -> motorpool.v1.deployment_pb2.ClaimOverride:
+        """What an instance claims where its deployment does not say; it runs on a device where device memory is claimed."""
+
+    def __init__(
+        self,
+        *,
+        description: builtins.str = ...,
+        aliases: collections.abc.Iterable[builtins.str] | None = ...,
+        versions: collections.abc.Iterable[Global___DeclaredVersion] | None = ...,
+        formats: collections.abc.Iterable[builtins.str] | None = ...,
+        categories: collections.abc.Iterable[builtins.str] | None = ...,
+        options: collections.abc.Iterable[Global___BackendOption] | None = ...,
+        health_path: builtins.str = ...,
+        metrics_path: builtins.str = ...,
+        api_key_env: builtins.str = ...,
+        start_timeout: google.protobuf.duration_pb2.Duration | None = ...,
+        stop_grace: google.protobuf.duration_pb2.Duration | None = ...,
+        claim: motorpool.v1.deployment_pb2.ClaimOverride | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["claim", b"claim", "start_timeout", b"start_timeout", "stop_grace", b"stop_grace"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["aliases", b"aliases", "api_key_env", b"api_key_env", "categories", b"categories", "claim", b"claim", "description", b"description", "formats", b"formats", "health_path", b"health_path", "metrics_path", b"metrics_path", "options", b"options", "start_timeout", b"start_timeout", "stop_grace", b"stop_grace", "versions", b"versions"]) -> None: ...
+
+Global___BackendDeclaration: typing_extensions.TypeAlias = BackendDeclaration
+
+@typing.final
 class Backend(google.protobuf.message.Message):
-    """A backend and the nodes that offer it."""
+    """A backend and the nodes that offer it: reported by their plugins, or declared by an operator."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     NAME_FIELD_NUMBER: builtins.int
     PROFILE_FIELD_NUMBER: builtins.int
     NODES_FIELD_NUMBER: builtins.int
+    DECLARATION_FIELD_NUMBER: builtins.int
+    ETAG_FIELD_NUMBER: builtins.int
+    CREATE_TIME_FIELD_NUMBER: builtins.int
+    UPDATE_TIME_FIELD_NUMBER: builtins.int
     name: builtins.str
-    """`backends/{backend}`."""
+    """`backends/{backend}`; of a declared one lower-case letters, digits, dashes and underscores, at most 63."""
+    etag: builtins.str
+    """Changes with every change of the declaration; empty without one. Output only."""
     @property
     def profile(self) -> Global___BackendProfile:
-        """Its profile, as the first of the nodes reports it."""
+        """Its profile, as the first of the nodes reports it, or as it follows from the declaration. Output only."""
 
     @property
     def nodes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Nodes that offer it, `nodes/{node}`."""
+        """Nodes that offer it, `nodes/{node}`; of a declared one, those that run declared backends. Output only."""
+
+    @property
+    def declaration(self) -> Global___BackendDeclaration:
+        """What was declared; absent where plugins report it. Values of `env` are shown as "***" to readers."""
+
+    @property
+    def create_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When it was declared. Output only."""
+
+    @property
+    def update_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When its declaration last changed. Output only."""
 
     def __init__(
         self,
@@ -335,8 +541,12 @@ class Backend(google.protobuf.message.Message):
         name: builtins.str = ...,
         profile: Global___BackendProfile | None = ...,
         nodes: collections.abc.Iterable[builtins.str] | None = ...,
+        declaration: Global___BackendDeclaration | None = ...,
+        etag: builtins.str = ...,
+        create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        update_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["profile", b"profile"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["name", b"name", "nodes", b"nodes", "profile", b"profile"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "declaration", b"declaration", "profile", b"profile", "update_time", b"update_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "declaration", b"declaration", "etag", b"etag", "name", b"name", "nodes", b"nodes", "profile", b"profile", "update_time", b"update_time"]) -> None: ...
 
 Global___Backend: typing_extensions.TypeAlias = Backend

@@ -6,6 +6,7 @@ isort:skip_file
 import builtins
 import collections.abc
 import google.protobuf.descriptor
+import google.protobuf.field_mask_pb2
 import google.protobuf.internal.containers
 import google.protobuf.message
 import motorpool.v1.backend_pb2
@@ -18,6 +19,39 @@ else:
     import typing_extensions
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
+
+@typing.final
+class CreateBackendRequest(google.protobuf.message.Message):
+    """Declares a backend."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    BACKEND_ID_FIELD_NUMBER: builtins.int
+    BACKEND_FIELD_NUMBER: builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    backend_id: builtins.str
+    """Name without `backends/`."""
+    validate_only: builtins.bool
+    """Check only."""
+    request_id: builtins.str
+    """Same id, same answer, for an hour."""
+    @property
+    def backend(self) -> motorpool.v1.backend_pb2.Backend:
+        """Only `declaration` is read."""
+
+    def __init__(
+        self,
+        *,
+        backend_id: builtins.str = ...,
+        backend: motorpool.v1.backend_pb2.Backend | None = ...,
+        validate_only: builtins.bool = ...,
+        request_id: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["backend", b"backend"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["backend", b"backend", "backend_id", b"backend_id", "request_id", b"request_id", "validate_only", b"validate_only"]) -> None: ...
+
+Global___CreateBackendRequest: typing_extensions.TypeAlias = CreateBackendRequest
 
 @typing.final
 class GetBackendRequest(google.protobuf.message.Message):
@@ -82,3 +116,72 @@ class ListBackendsResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["backends", b"backends", "next_page_token", b"next_page_token"]) -> None: ...
 
 Global___ListBackendsResponse: typing_extensions.TypeAlias = ListBackendsResponse
+
+@typing.final
+class UpdateBackendRequest(google.protobuf.message.Message):
+    """Changes a declaration."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    BACKEND_FIELD_NUMBER: builtins.int
+    UPDATE_MASK_FIELD_NUMBER: builtins.int
+    ALLOW_MISSING_FIELD_NUMBER: builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    allow_missing: builtins.bool
+    """Declare it if it is not there."""
+    validate_only: builtins.bool
+    """Check only."""
+    request_id: builtins.str
+    """Same id, same answer, for an hour."""
+    @property
+    def backend(self) -> motorpool.v1.backend_pb2.Backend:
+        """The backend with its new declaration; `etag` is checked when set."""
+
+    @property
+    def update_mask(self) -> google.protobuf.field_mask_pb2.FieldMask:
+        """Paths below the backend, e.g. "declaration.versions"; empty replaces the whole declaration."""
+
+    def __init__(
+        self,
+        *,
+        backend: motorpool.v1.backend_pb2.Backend | None = ...,
+        update_mask: google.protobuf.field_mask_pb2.FieldMask | None = ...,
+        allow_missing: builtins.bool = ...,
+        validate_only: builtins.bool = ...,
+        request_id: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["backend", b"backend", "update_mask", b"update_mask"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["allow_missing", b"allow_missing", "backend", b"backend", "request_id", b"request_id", "update_mask", b"update_mask", "validate_only", b"validate_only"]) -> None: ...
+
+Global___UpdateBackendRequest: typing_extensions.TypeAlias = UpdateBackendRequest
+
+@typing.final
+class DeleteBackendRequest(google.protobuf.message.Message):
+    """Forgets a declaration."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    ETAG_FIELD_NUMBER: builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """`backends/{backend}`."""
+    etag: builtins.str
+    """Checked when set."""
+    validate_only: builtins.bool
+    """Check only."""
+    request_id: builtins.str
+    """Same id, same answer, for an hour."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        etag: builtins.str = ...,
+        validate_only: builtins.bool = ...,
+        request_id: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["etag", b"etag", "name", b"name", "request_id", b"request_id", "validate_only", b"validate_only"]) -> None: ...
+
+Global___DeleteBackendRequest: typing_extensions.TypeAlias = DeleteBackendRequest

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from motorpool.v1 import backend_pb2 as motorpool_dot_v1_dot_backend__pb2
 from motorpool.v1 import backend_service_pb2 as motorpool_dot_v1_dot_backend__service__pb2
 
@@ -27,7 +28,8 @@ if _version_not_supported:
 
 
 class BackendServiceStub(object):
-    """Backends, as the nodes' plugins report them.
+    """Backends: those that the nodes' plugins report, and those that an operator declared. To declare one is for admins: it
+    has nodes run commands. Nodes that run declared backends are those with a plugin for it (motorpool-custom).
     """
 
     def __init__(self, channel):
@@ -36,6 +38,11 @@ class BackendServiceStub(object):
         Args:
             channel: A grpc.Channel.
         """
+        self.CreateBackend = channel.unary_unary(
+                '/motorpool.v1.BackendService/CreateBackend',
+                request_serializer=motorpool_dot_v1_dot_backend__service__pb2.CreateBackendRequest.SerializeToString,
+                response_deserializer=motorpool_dot_v1_dot_backend__pb2.Backend.FromString,
+                _registered_method=True)
         self.GetBackend = channel.unary_unary(
                 '/motorpool.v1.BackendService/GetBackend',
                 request_serializer=motorpool_dot_v1_dot_backend__service__pb2.GetBackendRequest.SerializeToString,
@@ -46,11 +53,31 @@ class BackendServiceStub(object):
                 request_serializer=motorpool_dot_v1_dot_backend__service__pb2.ListBackendsRequest.SerializeToString,
                 response_deserializer=motorpool_dot_v1_dot_backend__service__pb2.ListBackendsResponse.FromString,
                 _registered_method=True)
+        self.UpdateBackend = channel.unary_unary(
+                '/motorpool.v1.BackendService/UpdateBackend',
+                request_serializer=motorpool_dot_v1_dot_backend__service__pb2.UpdateBackendRequest.SerializeToString,
+                response_deserializer=motorpool_dot_v1_dot_backend__pb2.Backend.FromString,
+                _registered_method=True)
+        self.DeleteBackend = channel.unary_unary(
+                '/motorpool.v1.BackendService/DeleteBackend',
+                request_serializer=motorpool_dot_v1_dot_backend__service__pb2.DeleteBackendRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
 
 
 class BackendServiceServicer(object):
-    """Backends, as the nodes' plugins report them.
+    """Backends: those that the nodes' plugins report, and those that an operator declared. To declare one is for admins: it
+    has nodes run commands. Nodes that run declared backends are those with a plugin for it (motorpool-custom).
     """
+
+    def CreateBackend(self, request, context):
+        """Declares a backend.
+
+        ALREADY_EXISTS; INVALID_ARGUMENT FIELD_INVALID, with a google.rpc.BadRequest that lists every fault by its field.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def GetBackend(self, request, context):
         """Gives one backend, by its name or an alias. NOT_FOUND.
@@ -66,9 +93,31 @@ class BackendServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateBackend(self, request, context):
+        """Changes a declaration, for instances to come: those that stand keep what they were launched with.
+
+        NOT_FOUND; ABORTED ETAG_MISMATCH; INVALID_ARGUMENT FIELD_INVALID as in CreateBackend.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteBackend(self, request, context):
+        """Forgets a declaration. NOT_FOUND; ABORTED ETAG_MISMATCH; FAILED_PRECONDITION BACKEND_IN_USE, which names the
+        deployments that use it, or BACKEND_NOT_DECLARED for one that a plugin reports.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_BackendServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'CreateBackend': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateBackend,
+                    request_deserializer=motorpool_dot_v1_dot_backend__service__pb2.CreateBackendRequest.FromString,
+                    response_serializer=motorpool_dot_v1_dot_backend__pb2.Backend.SerializeToString,
+            ),
             'GetBackend': grpc.unary_unary_rpc_method_handler(
                     servicer.GetBackend,
                     request_deserializer=motorpool_dot_v1_dot_backend__service__pb2.GetBackendRequest.FromString,
@@ -79,6 +128,16 @@ def add_BackendServiceServicer_to_server(servicer, server):
                     request_deserializer=motorpool_dot_v1_dot_backend__service__pb2.ListBackendsRequest.FromString,
                     response_serializer=motorpool_dot_v1_dot_backend__service__pb2.ListBackendsResponse.SerializeToString,
             ),
+            'UpdateBackend': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateBackend,
+                    request_deserializer=motorpool_dot_v1_dot_backend__service__pb2.UpdateBackendRequest.FromString,
+                    response_serializer=motorpool_dot_v1_dot_backend__pb2.Backend.SerializeToString,
+            ),
+            'DeleteBackend': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteBackend,
+                    request_deserializer=motorpool_dot_v1_dot_backend__service__pb2.DeleteBackendRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'motorpool.v1.BackendService', rpc_method_handlers)
@@ -88,8 +147,36 @@ def add_BackendServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class BackendService(object):
-    """Backends, as the nodes' plugins report them.
+    """Backends: those that the nodes' plugins report, and those that an operator declared. To declare one is for admins: it
+    has nodes run commands. Nodes that run declared backends are those with a plugin for it (motorpool-custom).
     """
+
+    @staticmethod
+    def CreateBackend(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/motorpool.v1.BackendService/CreateBackend',
+            motorpool_dot_v1_dot_backend__service__pb2.CreateBackendRequest.SerializeToString,
+            motorpool_dot_v1_dot_backend__pb2.Backend.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def GetBackend(request,
@@ -135,6 +222,60 @@ class BackendService(object):
             '/motorpool.v1.BackendService/ListBackends',
             motorpool_dot_v1_dot_backend__service__pb2.ListBackendsRequest.SerializeToString,
             motorpool_dot_v1_dot_backend__service__pb2.ListBackendsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateBackend(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/motorpool.v1.BackendService/UpdateBackend',
+            motorpool_dot_v1_dot_backend__service__pb2.UpdateBackendRequest.SerializeToString,
+            motorpool_dot_v1_dot_backend__pb2.Backend.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteBackend(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/motorpool.v1.BackendService/DeleteBackend',
+            motorpool_dot_v1_dot_backend__service__pb2.DeleteBackendRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,6 +5,7 @@ isort:skip_file
 
 import abc
 import collections.abc
+import google.protobuf.empty_pb2
 import grpc
 import grpc.aio
 import motorpool.v1.backend_pb2
@@ -26,6 +27,22 @@ class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext):  # type:
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
+_BackendServiceCreateBackendType = typing_extensions.TypeVar(
+    '_BackendServiceCreateBackendType',
+    grpc.UnaryUnaryMultiCallable[
+        motorpool.v1.backend_service_pb2.CreateBackendRequest,
+        motorpool.v1.backend_pb2.Backend,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        motorpool.v1.backend_service_pb2.CreateBackendRequest,
+        motorpool.v1.backend_pb2.Backend,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        motorpool.v1.backend_service_pb2.CreateBackendRequest,
+        motorpool.v1.backend_pb2.Backend,
+    ],
+)
+
 _BackendServiceGetBackendType = typing_extensions.TypeVar(
     '_BackendServiceGetBackendType',
     grpc.UnaryUnaryMultiCallable[
@@ -58,11 +75,49 @@ _BackendServiceListBackendsType = typing_extensions.TypeVar(
     ],
 )
 
-class BackendServiceStub(typing.Generic[_BackendServiceGetBackendType, _BackendServiceListBackendsType]):
-    """Backends, as the nodes' plugins report them."""
+_BackendServiceUpdateBackendType = typing_extensions.TypeVar(
+    '_BackendServiceUpdateBackendType',
+    grpc.UnaryUnaryMultiCallable[
+        motorpool.v1.backend_service_pb2.UpdateBackendRequest,
+        motorpool.v1.backend_pb2.Backend,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        motorpool.v1.backend_service_pb2.UpdateBackendRequest,
+        motorpool.v1.backend_pb2.Backend,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        motorpool.v1.backend_service_pb2.UpdateBackendRequest,
+        motorpool.v1.backend_pb2.Backend,
+    ],
+)
+
+_BackendServiceDeleteBackendType = typing_extensions.TypeVar(
+    '_BackendServiceDeleteBackendType',
+    grpc.UnaryUnaryMultiCallable[
+        motorpool.v1.backend_service_pb2.DeleteBackendRequest,
+        google.protobuf.empty_pb2.Empty,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        motorpool.v1.backend_service_pb2.DeleteBackendRequest,
+        google.protobuf.empty_pb2.Empty,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        motorpool.v1.backend_service_pb2.DeleteBackendRequest,
+        google.protobuf.empty_pb2.Empty,
+    ],
+)
+
+class BackendServiceStub(typing.Generic[_BackendServiceCreateBackendType, _BackendServiceGetBackendType, _BackendServiceListBackendsType, _BackendServiceUpdateBackendType, _BackendServiceDeleteBackendType]):
+    """Backends: those that the nodes' plugins report, and those that an operator declared. To declare one is for admins: it
+    has nodes run commands. Nodes that run declared backends are those with a plugin for it (motorpool-custom).
+    """
 
     @typing.overload
     def __init__(self: BackendServiceStub[
+        grpc.UnaryUnaryMultiCallable[
+            motorpool.v1.backend_service_pb2.CreateBackendRequest,
+            motorpool.v1.backend_pb2.Backend,
+        ],
         grpc.UnaryUnaryMultiCallable[
             motorpool.v1.backend_service_pb2.GetBackendRequest,
             motorpool.v1.backend_pb2.Backend,
@@ -70,12 +125,24 @@ class BackendServiceStub(typing.Generic[_BackendServiceGetBackendType, _BackendS
         grpc.UnaryUnaryMultiCallable[
             motorpool.v1.backend_service_pb2.ListBackendsRequest,
             motorpool.v1.backend_service_pb2.ListBackendsResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            motorpool.v1.backend_service_pb2.UpdateBackendRequest,
+            motorpool.v1.backend_pb2.Backend,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            motorpool.v1.backend_service_pb2.DeleteBackendRequest,
+            google.protobuf.empty_pb2.Empty,
         ],
     ], channel: grpc.Channel) -> None: ...
 
     @typing.overload
     def __init__(self: BackendServiceStub[
         grpc.aio.UnaryUnaryMultiCallable[
+            motorpool.v1.backend_service_pb2.CreateBackendRequest,
+            motorpool.v1.backend_pb2.Backend,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
             motorpool.v1.backend_service_pb2.GetBackendRequest,
             motorpool.v1.backend_pb2.Backend,
         ],
@@ -83,7 +150,21 @@ class BackendServiceStub(typing.Generic[_BackendServiceGetBackendType, _BackendS
             motorpool.v1.backend_service_pb2.ListBackendsRequest,
             motorpool.v1.backend_service_pb2.ListBackendsResponse,
         ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            motorpool.v1.backend_service_pb2.UpdateBackendRequest,
+            motorpool.v1.backend_pb2.Backend,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            motorpool.v1.backend_service_pb2.DeleteBackendRequest,
+            google.protobuf.empty_pb2.Empty,
+        ],
     ], channel: grpc.aio.Channel) -> None: ...
+
+    CreateBackend: _BackendServiceCreateBackendType
+    """Declares a backend.
+
+    ALREADY_EXISTS; INVALID_ARGUMENT FIELD_INVALID, with a google.rpc.BadRequest that lists every fault by its field.
+    """
 
     GetBackend: _BackendServiceGetBackendType
     """Gives one backend, by its name or an alias. NOT_FOUND."""
@@ -91,7 +172,22 @@ class BackendServiceStub(typing.Generic[_BackendServiceGetBackendType, _BackendS
     ListBackends: _BackendServiceListBackendsType
     """Gives backends by name. INVALID_ARGUMENT PAGE_TOKEN_INVALID."""
 
+    UpdateBackend: _BackendServiceUpdateBackendType
+    """Changes a declaration, for instances to come: those that stand keep what they were launched with.
+
+    NOT_FOUND; ABORTED ETAG_MISMATCH; INVALID_ARGUMENT FIELD_INVALID as in CreateBackend.
+    """
+
+    DeleteBackend: _BackendServiceDeleteBackendType
+    """Forgets a declaration. NOT_FOUND; ABORTED ETAG_MISMATCH; FAILED_PRECONDITION BACKEND_IN_USE, which names the
+    deployments that use it, or BACKEND_NOT_DECLARED for one that a plugin reports.
+    """
+
 BackendServiceAsyncStub: typing_extensions.TypeAlias = BackendServiceStub[
+    grpc.aio.UnaryUnaryMultiCallable[
+        motorpool.v1.backend_service_pb2.CreateBackendRequest,
+        motorpool.v1.backend_pb2.Backend,
+    ],
     grpc.aio.UnaryUnaryMultiCallable[
         motorpool.v1.backend_service_pb2.GetBackendRequest,
         motorpool.v1.backend_pb2.Backend,
@@ -100,10 +196,31 @@ BackendServiceAsyncStub: typing_extensions.TypeAlias = BackendServiceStub[
         motorpool.v1.backend_service_pb2.ListBackendsRequest,
         motorpool.v1.backend_service_pb2.ListBackendsResponse,
     ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        motorpool.v1.backend_service_pb2.UpdateBackendRequest,
+        motorpool.v1.backend_pb2.Backend,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        motorpool.v1.backend_service_pb2.DeleteBackendRequest,
+        google.protobuf.empty_pb2.Empty,
+    ],
 ]
 
 class BackendServiceServicer(metaclass=abc.ABCMeta):
-    """Backends, as the nodes' plugins report them."""
+    """Backends: those that the nodes' plugins report, and those that an operator declared. To declare one is for admins: it
+    has nodes run commands. Nodes that run declared backends are those with a plugin for it (motorpool-custom).
+    """
+
+    @abc.abstractmethod
+    def CreateBackend(
+        self,
+        request: motorpool.v1.backend_service_pb2.CreateBackendRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[motorpool.v1.backend_pb2.Backend, collections.abc.Awaitable[motorpool.v1.backend_pb2.Backend]]:
+        """Declares a backend.
+
+        ALREADY_EXISTS; INVALID_ARGUMENT FIELD_INVALID, with a google.rpc.BadRequest that lists every fault by its field.
+        """
 
     @abc.abstractmethod
     def GetBackend(
@@ -120,5 +237,26 @@ class BackendServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[motorpool.v1.backend_service_pb2.ListBackendsResponse, collections.abc.Awaitable[motorpool.v1.backend_service_pb2.ListBackendsResponse]]:
         """Gives backends by name. INVALID_ARGUMENT PAGE_TOKEN_INVALID."""
+
+    @abc.abstractmethod
+    def UpdateBackend(
+        self,
+        request: motorpool.v1.backend_service_pb2.UpdateBackendRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[motorpool.v1.backend_pb2.Backend, collections.abc.Awaitable[motorpool.v1.backend_pb2.Backend]]:
+        """Changes a declaration, for instances to come: those that stand keep what they were launched with.
+
+        NOT_FOUND; ABORTED ETAG_MISMATCH; INVALID_ARGUMENT FIELD_INVALID as in CreateBackend.
+        """
+
+    @abc.abstractmethod
+    def DeleteBackend(
+        self,
+        request: motorpool.v1.backend_service_pb2.DeleteBackendRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[google.protobuf.empty_pb2.Empty, collections.abc.Awaitable[google.protobuf.empty_pb2.Empty]]:
+        """Forgets a declaration. NOT_FOUND; ABORTED ETAG_MISMATCH; FAILED_PRECONDITION BACKEND_IN_USE, which names the
+        deployments that use it, or BACKEND_NOT_DECLARED for one that a plugin reports.
+        """
 
 def add_BackendServiceServicer_to_server(servicer: BackendServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -110,6 +110,10 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """UNAVAILABLE: the hub fails (5xx), also when asked again."""
     ERROR_REASON_HUB_BUSY: _ErrorReason.ValueType  # 43
     """UNAVAILABLE: the hub takes no more requests (429); RetryInfo says when it does."""
+    ERROR_REASON_BACKEND_IN_USE: _ErrorReason.ValueType  # 44
+    """FAILED_PRECONDITION: deployments use the declared backend; delete them, or move them to another one, first."""
+    ERROR_REASON_BACKEND_NOT_DECLARED: _ErrorReason.ValueType  # 45
+    """FAILED_PRECONDITION: the backend is reported by plugins, and is not declared: it goes with its plugin."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The stable reasons of failed calls. Every error is a google.rpc.Status with one ErrorInfo whose domain is
@@ -204,4 +208,8 @@ ERROR_REASON_HUB_FAILED: ErrorReason.ValueType  # 42
 """UNAVAILABLE: the hub fails (5xx), also when asked again."""
 ERROR_REASON_HUB_BUSY: ErrorReason.ValueType  # 43
 """UNAVAILABLE: the hub takes no more requests (429); RetryInfo says when it does."""
+ERROR_REASON_BACKEND_IN_USE: ErrorReason.ValueType  # 44
+"""FAILED_PRECONDITION: deployments use the declared backend; delete them, or move them to another one, first."""
+ERROR_REASON_BACKEND_NOT_DECLARED: ErrorReason.ValueType  # 45
+"""FAILED_PRECONDITION: the backend is reported by plugins, and is not declared: it goes with its plugin."""
 Global___ErrorReason: typing_extensions.TypeAlias = ErrorReason

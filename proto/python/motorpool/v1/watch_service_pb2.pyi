@@ -8,6 +8,7 @@ import collections.abc
 import google.protobuf.descriptor
 import google.protobuf.internal.containers
 import google.protobuf.message
+import motorpool.v1.backend_pb2
 import motorpool.v1.deployment_pb2
 import motorpool.v1.event_pb2
 import motorpool.v1.instance_pb2
@@ -37,7 +38,7 @@ class WatchRequest(google.protobuf.message.Message):
     """Only resources of this deployment, `deployments/{deployment}`; empty for all."""
     @property
     def kinds(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """"nodes", "deployments", "instances", "events"; empty for all."""
+        """"nodes", "deployments", "instances", "events", "backends"; empty for all."""
 
     def __init__(
         self,
@@ -62,6 +63,7 @@ class WatchResponse(google.protobuf.message.Message):
     INSTANCE_FIELD_NUMBER: builtins.int
     EVENT_FIELD_NUMBER: builtins.int
     DELETED_FIELD_NUMBER: builtins.int
+    BACKEND_FIELD_NUMBER: builtins.int
     resume_token: builtins.str
     """Watch from here to miss nothing and see nothing twice."""
     deleted: builtins.str
@@ -82,6 +84,10 @@ class WatchResponse(google.protobuf.message.Message):
     def event(self) -> motorpool.v1.event_pb2.Event:
         """An event."""
 
+    @property
+    def backend(self) -> motorpool.v1.backend_pb2.Backend:
+        """A declared backend as it now is; of those that plugins report, the nodes tell."""
+
     def __init__(
         self,
         *,
@@ -91,9 +97,10 @@ class WatchResponse(google.protobuf.message.Message):
         instance: motorpool.v1.instance_pb2.Instance | None = ...,
         event: motorpool.v1.event_pb2.Event | None = ...,
         deleted: builtins.str = ...,
+        backend: motorpool.v1.backend_pb2.Backend | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["change", b"change", "deleted", b"deleted", "deployment", b"deployment", "event", b"event", "instance", b"instance", "node", b"node"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["change", b"change", "deleted", b"deleted", "deployment", b"deployment", "event", b"event", "instance", b"instance", "node", b"node", "resume_token", b"resume_token"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["change", b"change"]) -> typing.Literal["node", "deployment", "instance", "event", "deleted"] | None: ...
+    def HasField(self, field_name: typing.Literal["backend", b"backend", "change", b"change", "deleted", b"deleted", "deployment", b"deployment", "event", b"event", "instance", b"instance", "node", b"node"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["backend", b"backend", "change", b"change", "deleted", b"deleted", "deployment", b"deployment", "event", b"event", "instance", b"instance", "node", b"node", "resume_token", b"resume_token"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["change", b"change"]) -> typing.Literal["node", "deployment", "instance", "event", "deleted", "backend"] | None: ...
 
 Global___WatchResponse: typing_extensions.TypeAlias = WatchResponse
