@@ -6,6 +6,7 @@ import contextlib
 from datetime import UTC, datetime
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,7 +16,7 @@ from motorpool_agent.convert.facts import facts_message, facts_of
 from motorpool_agent.convert.inventory import device_message, profile_message, usage_message
 from motorpool_agent.convert.observed import digest_of, digest_over, instance_message, line
 from motorpool_agent.inventory import HostUsage
-from motorpool_agent.reconcile.assignment import Assignment, DeviceClaim, LogSubscription, Parameter
+from motorpool_agent.reconcile.assignment import Assignment, Definition, DeviceClaim, LogSubscription, Parameter
 from motorpool_agent.reconcile.observation import Failure, ObservedInstance, Rendered, State
 from motorpool_formats import ModelFacts
 from motorpool_sdk.accelerator import Device, Sample
@@ -50,6 +51,45 @@ def test_an_assignment_arrives_whole() -> None:
     assert (body.env, body.local_only, body.api_key) == ({"A": "b"}, True, "k")
     assert (body.context_length, body.parallel, body.memory_fraction) == (0, None, None)
     assert (body.memory_bytes, body.devices, body.tensor_split) == (100, (), (0.25, 0.75))
+
+
+def test_a_definition_arrives_whole() -> None:
+    """
+    What a declared backend is to run comes with the assignment; times that are absent are the defaults.
+    """
+    message = assignment(
+        definition=v1.BackendDefinition(
+            backend="echo",
+            version="1.0",
+            command=["/opt/echo", "{{port}}"],
+            image="echo:1",
+            entrypoint=["/e"],
+            env={"A": "b"},
+            api_key_env="KEY",
+            health_path="/up",
+            container_port=8080,
+            stop_grace=Duration(seconds=7),
+        )
+    )
+
+    body, plain = body_of(message), body_of(assignment())
+
+    assert isinstance(body, Assignment)
+    assert isinstance(plain, Assignment)
+    assert body.definition == Definition(
+        backend="echo",
+        version="1.0",
+        command=("/opt/echo", "{{port}}"),
+        image="echo:1",
+        entrypoint=("/e",),
+        env={"A": "b"},
+        api_key_env="KEY",
+        health_path="/up",
+        container_port=8080,
+        start_timeout_seconds=600.0,
+        stop_grace_seconds=7.0,
+    )
+    assert (None, "echo", plain.backend) == (plain.definition, body.title, plain.title)
 
 
 def test_claims_of_devices_arrive() -> None:

@@ -12,6 +12,7 @@ from motorpool import v1
 from motorpool_agent.convert.facts import facts_of
 from motorpool_agent.reconcile.assignment import (
     Assignment,
+    Definition,
     DesiredVersion,
     DeviceClaim,
     LogSubscription,
@@ -107,6 +108,24 @@ def _assignment(message: v1.DesiredObject) -> Assignment:
         memory_limit_bytes=body.memory_limit_bytes or None,
         image=body.image,
         command=tuple(body.command),
+        definition=_definition(body.definition) if body.HasField("definition") else None,
+    )
+
+
+def _definition(message: v1.BackendDefinition) -> Definition:
+    default = Definition(backend="", version="")
+    return Definition(
+        backend=message.backend,
+        version=message.version,
+        command=tuple(message.command),
+        image=message.image,
+        entrypoint=tuple(message.entrypoint),
+        env=dict(message.env),
+        api_key_env=message.api_key_env,
+        health_path=message.health_path,
+        container_port=message.container_port if message.HasField("container_port") else None,
+        start_timeout_seconds=seconds_of(message.start_timeout) or default.start_timeout_seconds,
+        stop_grace_seconds=seconds_of(message.stop_grace) or default.stop_grace_seconds,
     )
 
 

@@ -136,6 +136,7 @@ def profile_message(profile: Profile, installed: Iterable[str]) -> v1.BackendPro
         start_timeout=_duration(profile.start_timeout_seconds),
         stop_grace=_duration(profile.stop_grace_seconds),
         cpu=profile.cpu,
+        runs_declared=profile.runs_declared,
     )
 
 

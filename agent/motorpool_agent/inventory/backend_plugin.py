@@ -36,7 +36,7 @@ class BackendPlugin:
     async def launch(self, request: LaunchRequest) -> Launch:
         """Return how to launch ``request``. Raises PluginError."""
         launch = await self._process.call("launch", request, Launch, self._process.patience.call_seconds)
-        self._refuse("launch", launch_faults(launch, self._manifest, request.api_key))
+        self._refuse("launch", launch_faults(launch, self._manifest, request.api_key, request.definition))
         return launch
 
     def _refuse(self, method: str, faults: Sequence[str]) -> None:

@@ -46,8 +46,28 @@ class DeviceClaim:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Definition:
+    """A version of a declared backend, as it was when the instance was placed."""
+
+    backend: str
+    version: str
+    command: tuple[str, ...] = ()
+    image: str = ""
+    entrypoint: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    api_key_env: str = ""
+    health_path: str = ""
+    container_port: int | None = None
+    start_timeout_seconds: float = 600.0
+    stop_grace_seconds: float = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
-    """What to run. ``digest`` is the controller's over the whole; ``api_key`` is secret. Memory is in bytes."""
+    """What to run. ``digest`` is the controller's over the whole; ``api_key`` is secret. Memory is in bytes.
+
+    ``backend`` is the one whose plugin is asked; where that runs declared ones, ``definition`` is what it is asked for.
+    """
 
     assignment_id: str
     generation: int
@@ -76,6 +96,12 @@ class Assignment:
     memory_limit_bytes: int | None = None
     image: str = ""
     command: tuple[str, ...] = ()
+    definition: Definition | None = None
+
+    @property
+    def title(self) -> str:
+        """The backend as its users know it."""
+        return self.backend if self.definition is None else self.definition.backend
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

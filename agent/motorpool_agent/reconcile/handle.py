@@ -34,7 +34,8 @@ class Container:
     ``mounts`` are the host's paths by the container's, all read-only; without an ``entrypoint`` it is the image's.
     ``runtime``, ``device_nodes`` and ``cdi_devices`` are three ways to the same devices; the executor takes the first
     that the host knows. With the nodes go ``device_mounts`` (as ``mounts``), ``renamed_nodes`` (the container's path by
-    the host's), ``groups`` and ``capabilities``. ``labels`` name the launch; whose it is, the executor adds.
+    the host's), ``groups`` and ``capabilities``. ``labels`` name the launch; whose it is, the executor adds. ``port``
+    is where it listens inside, if not as told.
     """
 
     image: str
@@ -49,6 +50,7 @@ class Container:
     groups: tuple[str, ...] = ()
     capabilities: tuple[str, ...] = ()
     memory_limit_bytes: int | None = None
+    port: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

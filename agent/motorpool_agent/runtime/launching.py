@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
@@ -19,7 +20,7 @@ from motorpool_agent.runtime.family import MARKER
 from motorpool_agent.runtime.proxies import without_user
 from motorpool_formats.places import place_of
 from motorpool_sdk.accelerator import Device, Exposure
-from motorpool_sdk.backend import Finding, Launch, LaunchRequest, Parameter, Profile, Severity, Version
+from motorpool_sdk.backend import Definition, Finding, Launch, LaunchRequest, Parameter, Profile, Severity, Version
 
 MASK = "***"
 PORT_NAME = "http"
@@ -36,6 +37,7 @@ _DENIED = frozenset(
 )
 _DENIED_PREFIXES = ("LD_", "DYLD_", "BASH_FUNC_", "MOTORPOOL_")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_LEAST_SECRET_CHARACTERS = 8
 _SECRET_NAME = re.compile(r"TOKEN|KEY|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
 
 
@@ -74,6 +76,17 @@ def version_of(profile: Profile | None, assignment: Assignment) -> Version:
             "BACKEND_UNKNOWN",
             f"no plugin on this node offers backend {assignment.backend}; `motorpool plugins` shows what was found",
         )
+    if (assignment.definition is not None) is not profile.runs_declared:
+        raise LaunchError(
+            "DEFINITION_UNEXPECTED",
+            f"backend {assignment.backend} of this node {'runs' if profile.runs_declared else 'does not run'} declared "
+            "backends, and the controller assumes the opposite; upgrade the older one of agent and controller",
+        )
+    if assignment.definition is not None:
+        image = assignment.definition.image
+        return Version(
+            version=assignment.backend_version, executors=("docker",) if image else ("process", "docker"), image=image
+        )
     for version in profile.versions:
         if version.version == assignment.backend_version:
             return version
@@ -97,7 +110,7 @@ def image_of(version: Version, assignment: Assignment) -> str:
     if not version.image:
         raise LaunchError(
             "IMAGE_MISSING",
-            f"version {version.version} of {assignment.backend} runs in a container only, and names no image; deploy "
+            f"version {version.version} of {assignment.title} runs in a container only, and names no image; deploy "
             "with --image",
             final=True,
         )
@@ -188,21 +201,33 @@ def request(
         image=image,
         command=assignment.command,
         projectors=projector_paths(assignment, path),
+        definition=_definition(assignment),
+        env=assignment.env if assignment.definition is not None else {},
     )
 
 
+def _definition(assignment: Assignment) -> Definition | None:
+    return None if assignment.definition is None else Definition(**asdict(assignment.definition))
+
+
 def deny(assignment: Assignment) -> None:
-    """Raise ``LaunchError`` if the user's environment reaches into how programs are loaded, or is malformed."""
-    for name, value in assignment.env.items():
+    """Raise ``LaunchError`` if a stated environment reaches into how programs are loaded, or is malformed."""
+    definition = assignment.definition
+    stated = [*assignment.env.items()]
+    if definition is not None:
+        stated += [*definition.env.items(), *([(definition.api_key_env, "")] if definition.api_key_env else [])]
+    for name, value in stated:
         if not _NAME.fullmatch(name) or "\0" in value:
             raise LaunchError(
-                "POLICY_DENIED", f"environment variable {name[:80]!r} is malformed; correct the deployment", final=True
+                "POLICY_DENIED",
+                f"environment variable {name[:80]!r} is malformed; correct the deployment or declaration",
+                final=True,
             )
         if name in _DENIED or name.startswith(_DENIED_PREFIXES):
             raise LaunchError(
                 "POLICY_DENIED",
                 f"environment variable {name} is denied by this agent's launch policy: it changes which code runs; "
-                "remove it from the deployment",
+                "remove it from the deployment or declaration",
                 final=True,
             )
 
@@ -219,13 +244,13 @@ def agree(assignment: Assignment, launch: Launch, image: str) -> None:
     if image and not launch.image:
         raise LaunchError(
             "IMAGE_UNSUPPORTED",
-            f"the plugin of {assignment.backend} runs its engine as a process only; deploy without an image",
+            f"the plugin of {assignment.title} runs its engine as a process only; deploy without an image",
             final=True,
         )
     if launch.image != image:
         raise LaunchError(
             "LAUNCH_INVALID",
-            f"the plugin of {assignment.backend} names the image {launch.image[:200]!r}, and was asked for "
+            f"the plugin of {assignment.title} names the image {launch.image[:200]!r}, and was asked for "
             f"{image or 'a process'!r}; report it there",
         )
 
@@ -251,6 +276,7 @@ def container(
         groups=tuple(dict.fromkeys(group for each in exposures for group in each.groups)),
         capabilities=tuple(dict.fromkeys(name for each in exposures for name in each.capabilities)),
         memory_limit_bytes=assignment.memory_limit_bytes,
+        port=launch.container_port,
     )
 
 
@@ -268,14 +294,12 @@ def record(
     command = (*(() if container is None else container.entrypoint), *launch.argv)
     texts = (*command, *launch.env, *launch.env.values(), *launch.secrets, *launch.secrets.values())
     if not (launch.argv or container) or any("\0" in text for text in texts):
-        raise LaunchError(
-            "LAUNCH_INVALID", f"the plugin of {assignment.backend} gave no usable command; report it there"
-        )
+        raise LaunchError("LAUNCH_INVALID", f"the plugin of {assignment.title} gave no usable command; report it there")
     probe = launch.readiness
     if container is not None and probe is None:
         raise LaunchError(
             "LAUNCH_INVALID",
-            f"the plugin of {assignment.backend} gives no path to ask whether it is ready, and a container's port "
+            f"the plugin of {assignment.title} gives no path to ask whether it is ready, and a container's port "
             "accepts before its engine does; report it there",
         )
     shown = {**launch.env, **assignment.env, **device_env}
@@ -315,10 +339,19 @@ def record(
 
 def _masked(text: str, assignment: Assignment, secrets: Mapping[str, str]) -> str:
     # A plugin that puts a secret into its arguments shows it to `ps` on the node; it need not be shown to the fleet.
-    for secret in (assignment.api_key, *secrets.values()):
+    for secret in (assignment.api_key, *secrets.values(), *_named_secrets(assignment)):
         if secret:
             text = text.replace(secret, MASK)
     return text
+
+
+def _named_secrets(assignment: Assignment) -> Iterator[str]:
+    """Yield values that a declared command may have taken from variables named like secrets."""
+    definition = assignment.definition
+    for name, value in () if definition is None else (*assignment.env.items(), *definition.env.items()):
+        # A shorter one is no secret, but MAX_TOKENS=8.
+        if _SECRET_NAME.search(name) and len(value) >= _LEAST_SECRET_CHARACTERS:
+            yield value
 
 
 def _clean() -> dict[str, str]:

@@ -14,6 +14,7 @@ from motorpool_sdk.accelerator import (
 )
 from motorpool_sdk.backend import (
     BackendPlugin,
+    Definition,
     Environment,
     Finding,
     Launch,
@@ -36,6 +37,7 @@ __all__ = [
     "API_VERSION",
     "AcceleratorPlugin",
     "BackendPlugin",
+    "Definition",
     "Device",
     "DeviceError",
     "Environment",

@@ -72,7 +72,10 @@ class Version:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """What scheduling knows of a backend on a node; see ``BackendProfile`` in the protos. Durations are in seconds."""
+    """What scheduling knows of a backend on a node; see ``BackendProfile`` in the protos. Durations are in seconds.
+
+    A profile that ``runs_declared`` has no versions: its plugin launches the definitions that requests carry.
+    """
 
     backend: str
     versions: tuple[Version, ...]
@@ -90,6 +93,28 @@ class Profile:
     metrics_path: str = ""
     api_key: bool = False
     cpu: bool = False
+    start_timeout_seconds: float = 600.0
+    stop_grace_seconds: float = 30.0
+    runs_declared: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Definition:
+    """A version of a backend that was declared to the controller, for a plugin whose profile says ``runs_declared``.
+
+    In ``command``, ``entrypoint`` and the values of ``env``, ``{{name}}`` stands for a value; ``DeclaredVersion`` in
+    the protos says which. Without an ``image``, ``command`` is the whole command line.
+    """
+
+    backend: str
+    version: str
+    command: tuple[str, ...] = ()
+    image: str = ""
+    entrypoint: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    api_key_env: str = ""
+    health_path: str = ""
+    container_port: int | None = None
     start_timeout_seconds: float = 600.0
     stop_grace_seconds: float = 30.0
 
@@ -116,6 +141,8 @@ class LaunchRequest:
     ``projectors`` are the files of towers for pictures and sound that lie beside the model: of those the first is to be
     loaded where the parameters do not say otherwise, and memory was claimed for it if the backend's options have the
     meaning ``no_projector``.
+    ``definition`` is what to run where the backend is a declared one, and ``env`` then what the deployment sets, for
+    its templates; the agent hands those variables over by itself.
     """
 
     backend_version: str
@@ -142,6 +169,8 @@ class LaunchRequest:
     image: str = ""
     command: tuple[str, ...] = ()
     projectors: tuple[Path, ...] = ()
+    definition: Definition | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +191,8 @@ class Launch:
 
     Where the request names an ``image``, a backend that can be run in one returns it; ``argv`` are then the arguments
     of the image's own entrypoint, or of ``entrypoint`` if that is given, and the engine listens on the request's
-    address and port inside the container. A backend that cannot leaves ``image`` empty, and is not launched.
+    address and port inside the container, or on ``container_port`` where it cannot be told. A backend that cannot
+    leaves ``image`` empty, and is not launched.
     """
 
     argv: tuple[str, ...]
@@ -172,6 +202,7 @@ class Launch:
     entrypoint: tuple[str, ...] = ()
     working_directory: Path | None = None
     readiness: Probe | None = None
+    container_port: int | None = None
     start_timeout_seconds: float = 600.0
     stop_grace_seconds: float = 30.0
 

@@ -8,16 +8,17 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from motorpool_sdk.accelerator import Device, Exposure, Sample
-from motorpool_sdk.backend import Launch, MemoryModel, Option, Profile, Version
+from motorpool_sdk.backend import Definition, Launch, MemoryModel, Option, Profile, Version
 from motorpool_sdk.manifest import Manifest
 
 RULES = ("vllm", "sglang", "mindie", "gguf", "fixed", "generic_fraction")
 _EXECUTORS = ("process", "docker", "systemd")
 _MOST_INTEGER = 2**63 - 1
 _MOST_INDEX = 2**31 - 1
+_MOST_PORT = 65_535
 _MOST_SECONDS = 7 * 24 * 3600.0
 _OPTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -30,9 +31,14 @@ def profile_faults(profile: Profile, manifest: Manifest) -> tuple[str, ...]:
     return tuple(_profile_faults(profile, manifest))
 
 
-def launch_faults(launch: Launch, manifest: Manifest, api_key: str = "") -> tuple[str, ...]:
-    """Return what is wrong with a launch: its arguments, its environment, and a key where it would show."""
-    return tuple(_launch_faults(launch, manifest, api_key))
+def launch_faults(
+    launch: Launch, manifest: Manifest, api_key: str = "", definition: Definition | None = None
+) -> tuple[str, ...]:
+    """Return what is wrong with a launch: its arguments, its environment, and a key where it would show.
+
+    It may set the variables that the manifest lists, and those of the ``definition`` that it was asked to launch.
+    """
+    return tuple(_launch_faults(launch, manifest, api_key, definition))
 
 
 def device_faults(device: Device, manifest: Manifest) -> tuple[str, ...]:
@@ -48,15 +54,17 @@ def sample_faults(sample: Sample) -> tuple[str, ...]:
 def exposure_faults(exposure: Exposure, manifest: Manifest) -> tuple[str, ...]:
     """Return what is wrong with how devices are handed over."""
     return (
-        *_env_faults("env", exposure.env, manifest),
-        *_env_faults("container_env", exposure.container_env or {}, manifest),
+        *_env_faults("env", exposure.env, manifest.sets_env),
+        *_env_faults("container_env", exposure.container_env or {}, manifest.sets_env),
     )
 
 
 def _profile_faults(profile: Profile, manifest: Manifest) -> Iterator[str]:
     if profile.backend != manifest.provides:
         yield f"backend is {profile.backend!r}, and the manifest provides {manifest.provides!r}"
-    if not profile.versions:
+    if profile.runs_declared:
+        yield from _runner_faults(profile)
+    elif not profile.versions:
         yield "versions is empty"
     yield from _repeated("versions", (version.version for version in profile.versions))
     for version in profile.versions:
@@ -70,15 +78,22 @@ def _profile_faults(profile: Profile, manifest: Manifest) -> Iterator[str]:
         default = profile.fraction_default
         if not profile.fraction_option or default is None or not 0 < default <= 1:
             yield "memory_model is fraction, and fraction_option or fraction_default (above 0, up to 1) is missing"
-    if not profile.formats:
+    if not profile.formats and not profile.runs_declared:
         yield "formats is empty"
-    if not profile.categories:
+    if not profile.categories and not profile.runs_declared:
         yield "categories is empty"
     yield from _option_faults(profile.options)
     yield from _path_fault("health_path", profile.health_path)
     yield from _path_fault("metrics_path", profile.metrics_path)
     yield from _seconds_fault("start_timeout_seconds", profile.start_timeout_seconds)
     yield from _seconds_fault("stop_grace_seconds", profile.stop_grace_seconds)
+
+
+def _runner_faults(profile: Profile) -> Iterator[str]:
+    if profile.versions:
+        yield "versions is not empty, and it runs_declared: what is declared brings its own"
+    if profile.memory_model is not MemoryModel.FIXED or profile.rules != "fixed":
+        yield "memory_model and rules are not fixed, and it runs_declared: their needs are what is claimed"
 
 
 def _version_faults(version: Version) -> Iterator[str]:
@@ -109,7 +124,7 @@ def _option_faults(options: Sequence[Option]) -> Iterator[str]:
             yield f"options has {name!r}; write names without leading dashes"
 
 
-def _launch_faults(launch: Launch, manifest: Manifest, api_key: str) -> Iterator[str]:
+def _launch_faults(launch: Launch, manifest: Manifest, api_key: str, definition: Definition | None) -> Iterator[str]:
     if not launch.image and (not launch.argv or not launch.argv[0]):
         yield "argv names no program"
     for argument in (*launch.entrypoint, *launch.argv):
@@ -120,8 +135,11 @@ def _launch_faults(launch: Launch, manifest: Manifest, api_key: str) -> Iterator
             yield "argv shows the API key; put it into secrets"
         if any(api_key in value for value in launch.env.values()):
             yield "env shows the API key; put it into secrets"
-    yield from _env_faults("env", launch.env, manifest)
-    yield from _env_faults("secrets", launch.secrets, manifest)
+    defined = () if definition is None else (*definition.env, definition.api_key_env)
+    yield from _env_faults("env", launch.env, {*manifest.sets_env, *defined})
+    yield from _env_faults("secrets", launch.secrets, {*manifest.sets_env, *defined})
+    if launch.container_port is not None and not (launch.image and 0 < launch.container_port <= _MOST_PORT):
+        yield f"container_port is {launch.container_port}; it is from 1 to {_MOST_PORT}, and for images"
     yield from _seconds_fault("start_timeout_seconds", launch.start_timeout_seconds)
     yield from _seconds_fault("stop_grace_seconds", launch.stop_grace_seconds)
     if launch.readiness is not None:
@@ -130,8 +148,8 @@ def _launch_faults(launch: Launch, manifest: Manifest, api_key: str) -> Iterator
         yield from _seconds_fault("readiness.timeout_seconds", launch.readiness.timeout_seconds)
 
 
-def _env_faults(what: str, env: Mapping[str, str], manifest: Manifest) -> Iterator[str]:
-    for name in env.keys() - set(manifest.sets_env):
+def _env_faults(what: str, env: Mapping[str, str], allowed: Collection[str]) -> Iterator[str]:
+    for name in env.keys() - set(allowed):
         yield f"{what} sets {name}, which the manifest's sets_env does not list"
     for name, value in env.items():
         if "\0" in value:

@@ -74,6 +74,67 @@ def test_a_good_backend_passes(backend: Callable[[str], type]) -> None:
     assert {} == {name: said for name, said in outcomes(backend("")).items() if said}
 
 
+RUNNER = """
+def profile(self):
+    return replace(plain(self), versions=(), formats=(), categories=(), runs_declared=True)
+def launch(self, request):
+    made = request.definition
+    values = {
+        "model_path": str(request.model_path), "model_name": request.served_model_name,
+        "node_ip": request.listen_address, "port": str(made.container_port or request.port),
+        "gpu_count": "0", "gpu_ids": "", **request.env,
+    }
+    fill = lambda text: re.sub(r"{{ *(\\w+) *}}", lambda found: values[found[1]], text)
+    return Launch(
+        argv=tuple(map(fill, made.command)), entrypoint=tuple(map(fill, made.entrypoint)), image=request.image,
+        env={name: fill(value) for name, value in made.env.items()},
+        secrets={made.api_key_env: request.api_key} if made.api_key_env else {}, container_port=made.container_port,
+    )
+import re
+Backend.profile, Backend.launch = profile, launch
+"""
+
+
+def test_a_good_runner_of_declared_backends_passes(backend: Callable[[str], type]) -> None:
+    """
+    What runs declared backends is asked to launch some that the contract makes up.
+    """
+    assert {} == {name: said for name, said in outcomes(backend(RUNNER)).items() if said}
+
+
+@pytest.mark.parametrize(
+    ("code", "test"),
+    [
+        (
+            "Backend.profile = lambda self: replace(profile(self), versions=plain(self).versions)",
+            "test_profile_is_well_formed",
+        ),
+        ("Backend.profile = lambda self: replace(profile(self), rules='gguf')", "test_profile_is_well_formed"),
+        (
+            "Backend.launch = lambda self, request: replace(launch(self, request), env={'OTHER': '1'})",
+            "test_launch_is_well_formed",
+        ),
+        (
+            "Backend.launch = lambda self, request: replace(launch(self, request), container_port=70000)",
+            "test_launch_is_well_formed",
+        ),
+        (
+            "Backend.launch = lambda self, request: replace(launch(self, request), secrets={})",
+            "test_launch_hands_the_key_over",
+        ),
+        (
+            "Backend.launch = lambda self, request: replace(launch(self, request), argv=request.definition.command)",
+            "test_launch_serves_what_was_asked_where_it_was_asked",
+        ),
+    ],
+)
+def test_a_broken_runner_is_caught(backend: Callable[[str], type], code: str, test: str) -> None:
+    """
+    It may set the variables that a definition names, and no others.
+    """
+    assert test in failed(backend(f"{RUNNER}\n{code}"))
+
+
 @pytest.mark.parametrize(
     ("code", "test"),
     [

@@ -33,7 +33,8 @@ def creation(
 ) -> dict[str, Any]:
     """Return the body; raise ``LaunchError`` if the claimed devices cannot be handed to a container here."""
     ports = {
-        f"{port}/tcp": [{"HostIp": record.listen_address, "HostPort": str(port)}] for port in record.ports.values()
+        f"{container.port or port}/tcp": [{"HostIp": record.listen_address, "HostPort": str(port)}]
+        for port in record.ports.values()
     }
     host = {
         "NetworkMode": "bridge",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import ClassVar
 
 from motorpool_sdk import wire
-from motorpool_sdk.backend import BackendPlugin, Finding, Launch, LaunchRequest, Profile, Version
+from motorpool_sdk.backend import BackendPlugin, Definition, Finding, Launch, LaunchRequest, Profile, Version
 from motorpool_sdk.loading import load_backend
 from motorpool_sdk.manifest import Kind, Manifest
 from motorpool_sdk.testing.manifest import installed_manifest
@@ -15,6 +16,28 @@ from motorpool_sdk.wellformed import launch_faults, profile_faults
 
 API_KEY = "mk-an-api-key-that-nobody-may-see"
 _SHELLS = {"sh", "bash", "dash", "zsh", "ash", "ksh", "busybox", "env"}
+
+
+_DECLARED = ("--model={{model_path}}", "--name={{ model_name }}", "--at={{node_ip}}:{{port}}", "--say={{SOME_SETTING}}")
+DEFINITIONS = (
+    Definition(
+        backend="some-engine",
+        version="1.0",
+        command=("/opt/some engine/serve", *_DECLARED, "--devices={{gpu_count}}[{{gpu_ids}}]"),
+        env={"SOME_HOME": "/srv/{{model_name}}"},
+        api_key_env="SOME_API_KEY",
+    ),
+    Definition(
+        backend="some-engine",
+        version="1.0-image",
+        image="example/some-engine:1.0",
+        entrypoint=("/serve", "{{SOME_SETTING}}"),
+        command=_DECLARED,
+        health_path="/health",
+        container_port=8080,
+    ),
+)
+"""What a plugin that runs declared backends must be able to launch."""
 
 
 class BackendContract:
@@ -52,11 +75,22 @@ class BackendContract:
         """The plugin, introduced as in its own process."""
         return load_backend(self.manifest.module)
 
+    def requests(self) -> Iterator[LaunchRequest]:
+        """Yield a request for every version that is offered here; of what runs declared ones, for some of those."""
+        profile = self.plugin.profile()
+        if not profile.runs_declared:
+            yield from (self.request(version) for version in profile.versions)
+            return
+        for definition in DEFINITIONS:
+            plain = self.request(Version(version=definition.version, image=definition.image))
+            inside = "0.0.0.0" if definition.image else plain.listen_address  # noqa: S104  # in a container
+            env = {"SOME_SETTING": "as the deployment says"}
+            yield replace(plain, definition=definition, env=env, listen_address=inside)
+
     def launches(self) -> Iterator[tuple[LaunchRequest, Launch]]:
-        """Yield a request and its launch for every version that is offered here."""
+        """Yield each request with its launch."""
         plugin = self.plugin
-        for version in plugin.profile().versions:
-            request = self.request(version)
+        for request in self.requests():
             yield request, plugin.launch(request)
 
     def test_manifest_says_nothing_unknown(self) -> None:
@@ -82,7 +116,7 @@ class BackendContract:
     def test_launch_is_well_formed(self) -> None:
         """A launch has arguments, sets declared environment names only, and shows no API key."""
         for request, launch in self.launches():
-            faults = launch_faults(launch, self.manifest, request.api_key)
+            faults = launch_faults(launch, self.manifest, request.api_key, request.definition)
             assert not faults, faults
 
     def test_launch_crosses_the_wire(self) -> None:
@@ -107,7 +141,7 @@ class BackendContract:
                 str(request.model_path),
                 request.served_model_name,
                 request.listen_address,
-                str(request.port),
+                str(launch.container_port or request.port),
             ):
                 assert any(wanted in text for text in said), f"{wanted} is nowhere in {launch.argv}"
 
@@ -115,12 +149,13 @@ class BackendContract:
         """A backend that checks an API key gets it as a secret; one that cannot says so in its profile."""
         checks = self.plugin.profile().api_key
         for request, launch in self.launches():
-            assert checks == any(request.api_key in value for value in launch.secrets.values())
+            asked = checks or bool(request.definition and request.definition.api_key_env)
+            assert asked == any(request.api_key in value for value in launch.secrets.values())
 
     def test_check_returns_findings(self) -> None:
         """A check answers with findings, and has no error against the plain request."""
         plugin = self.plugin
-        for version in plugin.profile().versions:
-            findings = tuple(plugin.check(self.request(version)))
+        for request in self.requests():
+            findings = tuple(plugin.check(request))
             assert wire.decode(wire.encode(findings), tuple[Finding, ...]) == findings
             assert not [finding for finding in findings if finding.severity == "error"]

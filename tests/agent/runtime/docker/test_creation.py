@@ -44,6 +44,17 @@ def test_body() -> None:
     )
 
 
+def test_an_engine_with_a_port_of_its_own() -> None:
+    """
+    One that cannot be told where to listen is published from its own port to the launch's.
+    """
+    container = Container(image="engine:1", labels={}, port=8080)
+    body = creation(_record(container), container, {}, Abilities())
+
+    assert {"8080/tcp": [{"HostIp": "127.0.0.1", "HostPort": "24000"}]} == body["HostConfig"]["PortBindings"]
+    assert {"8080/tcp": {}} == body["ExposedPorts"]
+
+
 def test_no_limit_without_a_claim() -> None:
     """
     An estimate limits nothing.

@@ -1,0 +1,1 @@
+"""Backends that were declared to the controller."""
