@@ -102,6 +102,11 @@ def complete_node(context: typer.Context, incomplete: str) -> list[str]:
     return _complete(context, incomplete, _nodes)
 
 
+def complete_backend(context: typer.Context, incomplete: str) -> list[str]:
+    """Return backends' names for the shell's completion."""
+    return _complete(context, incomplete, _backends)
+
+
 def complete_any(context: typer.Context, incomplete: str) -> list[str]:
     """Return the names of deployments, instances and nodes for the shell's completion."""
     return _complete(context, incomplete, _deployments, _instances, _nodes)
@@ -120,6 +125,11 @@ def _deployments(connected: Client) -> Iterable[_Named]:
 def _instances(connected: Client) -> Iterable[_Named]:
     request = v1.ListInstancesRequest(page_size=1000)
     return connected.instances.ListInstances(request, timeout=COMPLETION_TIMEOUT_SECONDS).instances
+
+
+def _backends(connected: Client) -> Iterable[_Named]:
+    request = v1.ListBackendsRequest(page_size=1000)
+    return connected.backends.ListBackends(request, timeout=COMPLETION_TIMEOUT_SECONDS).backends
 
 
 def _nodes(connected: Client) -> Iterable[_Named]:

@@ -24,7 +24,8 @@ def summary(estimate: v1.Estimate) -> str:
         )
         if known
     ]
-    return f"{text.size(estimate.upper_bytes)} ({', '.join(parts)}; {estimate.provenance})"
+    said = "; ".join(word for word in (", ".join(parts), estimate.provenance) if word)
+    return f"{text.size(estimate.upper_bytes)} ({said})"
 
 
 def items(estimate: v1.Estimate) -> str:

@@ -18,8 +18,10 @@ code meaning
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 
 import grpc
+from google.protobuf import any_pb2
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
@@ -95,6 +97,16 @@ def from_rpc(error: grpc.RpcError, server: str) -> CommandError:
     return CommandError(_EXITS.get(code, Exit.FAILED), code.name, f"The controller at {server} answered: {details}")
 
 
+def violations(error: grpc.RpcError) -> list[tuple[str, str]]:
+    """Return the fields that a refused call names, with what is wrong with each; none where it names none."""
+    found: list[tuple[str, str]] = []
+    for detail in _status_details(error):
+        request = error_details_pb2.BadRequest()
+        if detail.Unpack(request):
+            found += [(each.field, each.description) for each in request.field_violations]
+    return found
+
+
 def _unreachable(details: str, server: str) -> CommandError:
     host = server.rpartition(":")[0]
     untrusted = {
@@ -131,14 +143,18 @@ def _details(error: grpc.RpcError) -> str:
 
 
 def _error_info(error: grpc.RpcError) -> error_details_pb2.ErrorInfo | None:
-    if not isinstance(error, grpc.Call):
-        return None
-    try:
-        status = rpc_status.from_call(error)
-    except ValueError:  # details that do not match the status: not made by our controller
-        return None
-    for detail in status.details if status is not None else ():
+    for detail in _status_details(error):
         info = error_details_pb2.ErrorInfo()
         if detail.Unpack(info) and info.domain == "motorpool":
             return info
     return None
+
+
+def _status_details(error: grpc.RpcError) -> Iterable[any_pb2.Any]:
+    if not isinstance(error, grpc.Call):
+        return ()
+    try:
+        status = rpc_status.from_call(error)
+    except ValueError:  # details that do not match the status: not made by our controller
+        return ()
+    return () if status is None else status.details

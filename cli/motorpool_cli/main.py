@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from motorpool_cli.commands import (
+    backends,
     cluster,
     delete,
     deploy,
@@ -143,20 +144,8 @@ def keep_options(
 
 
 for _noun in (
-    login,
-    cluster,
-    fleet,
-    models,
-    plan,
-    deploy,
-    scale,
-    workloads,
-    delete,
-    describe,
-    explain,
-    logs,
-    events,
-    tokens,
+    *(login, cluster, fleet, backends, models, plan, deploy, scale),
+    *(workloads, delete, describe, explain, logs, events, tokens),
 ):
     _noun.add_to(app)
 

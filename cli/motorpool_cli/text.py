@@ -63,6 +63,11 @@ def full(collection: str, name: str) -> str:
     return name if name.startswith(f"{collection}/") else f"{collection}/{name}"
 
 
+def quoted(word: str) -> str:
+    """Return an argument of a command line such that one sees where it ends."""
+    return f'"{word}"' if not word or " " in word else word
+
+
 def ratio(value: float | None) -> str:
     """Return a share as a percentage."""
     return UNKNOWN if value is None else f"{value * 100:.0f} %"

@@ -43,6 +43,7 @@ def completed(line: str, controller: Controller, **environ: str) -> list[str]:
         ("motorpool ps --deployment s", ["smollm2"]),
         ("motorpool model inspect ", ["/models/smollm2.gguf", "hf:", "ms:"]),
         ("motorpool model inspect /m --node r", ["rack1"]),
+        ("motorpool backends describe l", ["llama_cpp"]),
         ("motorpool explain nobody", []),
         ("motorpool deplo", ["deploy", "deployments"]),
         ("motorpool deploy x --strategy b", ["binpack"]),

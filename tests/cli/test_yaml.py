@@ -12,8 +12,12 @@ from tests.cli.controller import Controller
 from tests.cli.fleet import INSPECTION_STEPS, fill
 from tests.cli.test_readme import VISIBLE
 
+ROOT = Path(__file__).parents[2]
 LINES = {
     "backends": (),
+    "backends apply": ("--file", str(ROOT / "examples" / "backends" / "phrasebook.yaml")),
+    "backends delete": ("llama_cpp",),
+    "backends describe": ("llama_cpp",),
     "check": ("/m.gguf",),
     "cluster": (),
     "contexts": (),

@@ -51,6 +51,7 @@ def deploy(
     ] = Exposure.NODE,
     served_name: Annotated[str, typer.Option(help="The `model` field of requests; the deployment's name.")] = "",
     memory: wish.Memory = "",
+    device_memory: wish.DeviceMemory = "",
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait until every instance runs.")] = False,
     timeout: Annotated[
         float, typer.Option(parser=text.parse_duration, metavar="TIME", help="How long to wait, e.g. 90s or 15m.")
@@ -72,6 +73,7 @@ def deploy(
             devices=device,
             strategy=strategy,
             memory=memory,
+            device_memory=device_memory,
         )
         spec.exposure = _EXPOSURES[exposure]
         spec.served_model_name = served_name

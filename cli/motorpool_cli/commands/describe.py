@@ -143,7 +143,7 @@ def _print_instance(instance: v1.Instance) -> None:
             ("Process", _process(instance)),
             ("Executor", launch.executor),
             ("Image", launch.image),
-            ("Command", " ".join(_quoted(word) for word in launch.argv)),
+            ("Command", " ".join(text.quoted(word) for word in launch.argv)),
             ("Environment", " ".join(f"{key}={value}" for key, value in sorted(launch.env.items()))),
             ("Ports", ", ".join(f"{port.port_name} {port.number}" for port in launch.ports)),
             ("Restarts", str(instance.restart_count) if instance.restart_count else ""),
@@ -163,10 +163,6 @@ def _process(instance: v1.Instance) -> str:
         return ""
     adopted = ", adopted after a restart of the agent" if instance.adopted else ""
     return f"{instance.pid}, started {text.clock(instance.start_time)}{adopted}"
-
-
-def _quoted(word: str) -> str:
-    return f'"{word}"' if not word or " " in word else word
 
 
 def _failures(instance: v1.Instance) -> Iterator[tuple[str, str]]:

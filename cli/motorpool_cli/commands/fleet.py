@@ -1,4 +1,4 @@
-"""nodes, devices, plugins, backends, cordon, uncordon: what there is to run on."""
+"""nodes, devices, plugins, cordon, uncordon: what there is to run on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from motorpool import v1
 from motorpool_cli import text
 from motorpool_cli.client import TIMEOUT_SECONDS
 from motorpool_cli.context import Output, client, complete_node
-from motorpool_cli.lists import list_backends, list_devices, list_nodes
+from motorpool_cli.lists import list_devices, list_nodes
 from motorpool_cli.output import Format, plain, print_document, print_table, say
 
 Node = Annotated[str, typer.Argument(help="Name of the node.", autocompletion=complete_node)]
@@ -23,7 +23,6 @@ def add_to(app: typer.Typer) -> None:
     app.command("workers", hidden=True)(nodes)
     app.command("devices")(devices)
     app.command("plugins")(plugins)
-    app.command("backends")(backends)
     app.command("cordon")(cordon)
     app.command("uncordon")(uncordon)
 
@@ -139,31 +138,6 @@ def plugins(output: Output = Format.TABLE) -> None:
             for plugin in node.plugins
         ),
         empty="No plugins. Install some with pip beside motorpool-agent, e.g. motorpool-llama-cpp, "
-        "and restart the agent.",
-    )
-
-
-def backends(output: Output = Format.TABLE) -> None:
-    """List the backends that nodes offer, with versions."""
-    with client(output) as connected:
-        found = list_backends(connected)
-    if output is not Format.TABLE:
-        print_document({"backends": [plain(backend) for backend in found]}, output)
-        return
-    print_table(
-        ("NAME", "ALIASES", "VERSIONS", "FORMATS", "RUNS ON", "NODES"),
-        (
-            (
-                text.bare(backend.name),
-                ", ".join(backend.profile.aliases),
-                ", ".join(version.version for version in backend.profile.versions),
-                ", ".join(backend.profile.formats),
-                ", ".join(sorted({f for version in backend.profile.versions for f in version.frameworks})),
-                ", ".join(text.bare(node) for node in backend.nodes),
-            )
-            for backend in found
-        ),
-        empty="No backends. Install a backend's plugin beside an agent, e.g. motorpool-llama-cpp, "
         "and restart the agent.",
     )
 

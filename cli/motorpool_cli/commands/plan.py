@@ -40,10 +40,12 @@ def check(
     backend_version: wish.BackendVersion = "",
     image: wish.Image = "",
     replicas: wish.Replicas = 1,
+    env: wish.Env = None,
     label: wish.Labels = None,
     device: wish.Devices = None,
     strategy: wish.Strategy = wish.StrategyName.SPREAD,
     memory: wish.Memory = "",
+    device_memory: wish.DeviceMemory = "",
     output: Output = Format.TABLE,
 ) -> None:
     """Check whether a model would run: backend, model and room. Exits with 1 if it would not."""
@@ -55,11 +57,12 @@ def check(
             backend_version=backend_version,
             image=image,
             replicas=replicas,
-            env=None,
+            env=env,
             labels=label,
             devices=device,
             strategy=strategy,
             memory=memory,
+            device_memory=device_memory,
         )
         found = _planned(connected, v1.PlanDeploymentRequest(deployment=v1.Deployment(spec=spec)), output)
         if output is Format.TABLE:

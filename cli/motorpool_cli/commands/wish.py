@@ -33,6 +33,7 @@ Labels = Annotated[list[str] | None, typer.Option("--node-label", help="KEY=VALU
 Devices = Annotated[list[str] | None, typer.Option(help="Pin to nodes/NODE/devices/DEVICE.")]
 Strategy = Annotated[StrategyName, typer.Option(help="Away from other instances, or close.")]
 Memory = Annotated[str, typer.Option(help="Host memory to claim instead of the estimate, e.g. 6GiB.")]
+DeviceMemory = Annotated[str, typer.Option(help="Device memory to claim instead of the estimate, e.g. 8GiB.")]
 
 _STRATEGIES = {
     StrategyName.SPREAD: v1.PLACEMENT_STRATEGY_SPREAD,
@@ -53,6 +54,7 @@ def spec(
     devices: list[str] | None,
     strategy: StrategyName,
     memory: str,
+    device_memory: str,
 ) -> v1.DeploymentSpec:
     """Return the spec that the options say."""
     made = v1.DeploymentSpec(
@@ -70,6 +72,8 @@ def spec(
         made.device_selector.devices.extend(devices)
     if memory:
         made.claim.memory_bytes = text.parse_size("--memory", memory)
+    if device_memory:
+        made.claim.device_memory_bytes = text.parse_size("--device-memory", device_memory)
     return made
 
 

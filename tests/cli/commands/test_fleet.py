@@ -124,19 +124,6 @@ def test_plugins(controller: Controller, motorpool: Motorpool) -> None:
     assert ["llama_cpp", "nvidia"] == [plugin["plugin_id"] for plugin in node["plugins"]]
 
 
-def test_backends(controller: Controller, motorpool: Motorpool) -> None:
-    """
-    A backend shows its versions, what it runs on and where.
-    """
-    fill(controller)
-
-    table = rows(motorpool("backends").stdout)
-    (backend,) = document(motorpool("backends", "-o", "json").stdout)["backends"]
-
-    assert ["llama_cpp", "llama-box", "b9512", "gguf", "cpu", "rack1"] == table[1]
-    assert "backends/llama_cpp" == backend["name"]
-
-
 def test_cordon(controller: Controller, motorpool: Motorpool) -> None:
     """
     Cordon and uncordon change this one field.

@@ -1,0 +1,96 @@
+"""Declared backends out of YAML files, and what a controller found wrong in them back to their lines."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from motorpool import v1
+from motorpool_cli import documents, text
+from motorpool_cli.documents import Document, Problem
+from motorpool_cli.failures import CommandError, Exit
+
+STDIN = "-"
+_DECLARATION = "declaration"
+# What the API shows beside a declaration: a file may be what it showed.
+_SHOWN = ("profile", "nodes", "create_time", "update_time")
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A backend as a document declares it."""
+
+    backend: v1.Backend
+    document: Document
+    nested: bool
+    """The document is the API's own: its fields stand below ``declaration``."""
+
+    def problem(self, field: str, message: str) -> Problem:
+        """Return what the controller said of one of the API's fields, at its place in the file."""
+        own = field if self.nested else field.removeprefix(f"{_DECLARATION}.").removeprefix(_DECLARATION)
+        return Problem(self.document.file, self.document.line(own), own, message)
+
+
+def read(files: Sequence[Path]) -> list[Declared]:
+    """Return what files declare; raise CommandError (USAGE) with every fault of all of them."""
+    problems: list[Problem] = []
+    found: list[Declared] = []
+    for file in files:
+        parts, wrong = documents.read(str(file), _content(file))
+        problems += wrong
+        for document in parts:
+            found.append(_declared(document))
+            problems += document.problems
+        if not parts and not wrong:
+            problems.append(Problem(str(file), 1, "", "there is nothing in it; declare a backend: name, versions"))
+    problems += _repeated(found)
+    if problems:
+        raise invalid(Exit.USAGE, problems, "nothing was sent")
+    return found
+
+
+def invalid(exit_code: Exit, problems: Iterable[Problem], consequence: str) -> CommandError:
+    """Return the failure of files in which something is wrong, a line each."""
+    lines = [str(problem) for problem in sorted(set(problems))]
+    count = "1 fault" if len(lines) == 1 else f"{len(lines)} faults"
+    return CommandError(exit_code, "DECLARATION_INVALID", "\n".join([f"{count}, {consequence}:", *lines]))
+
+
+def _content(file: Path) -> bytes:
+    try:
+        if str(file) == STDIN:
+            return sys.stdin.buffer.read(documents.MOST_BYTES + 1)
+        with file.open("rb") as opened:
+            return opened.read(documents.MOST_BYTES + 1)
+    except OSError as error:
+        raise CommandError(
+            Exit.USAGE, "FILE_UNREADABLE", f"{file} cannot be read: {error.strerror}. Name a YAML file with --file."
+        ) from None
+
+
+def _declared(document: Document) -> Declared:
+    backend = v1.Backend()
+    fields = document.fields()
+    nested = _DECLARATION in fields
+    backend.declaration.SetInParent()
+    if not document.problems:
+        if nested:
+            document.fill(backend, skip=("name", *_SHOWN))
+        else:
+            document.fill(backend.declaration, skip=("name",))
+        name = document.scalar(fields["name"], "name") if "name" in fields else ""
+        if not name:
+            document.fault("name", "it is missing; give the backend a name, as in name: echo")
+        backend.name = text.full("backends", name)
+    return Declared(backend, document, nested)
+
+
+def _repeated(found: Sequence[Declared]) -> Iterable[Problem]:
+    first: dict[str, Declared] = {}
+    for declared in found:
+        earlier = first.setdefault(declared.backend.name, declared)
+        if earlier is not declared and declared.backend.name:
+            at = f"{earlier.document.file}:{earlier.document.line('name')}"
+            yield declared.problem("name", f"{declared.backend.name} is declared at {at} already; keep one of them")
