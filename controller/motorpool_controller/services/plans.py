@@ -153,6 +153,7 @@ class Planner:
             instances=view.instances,
             usage=self._live.settled_usage,
             readings=self._live.readings,
+            peaks=view.peaks,
             declared=declared_profiles(view.backends),
         )
         for instance in [each for each in view.instances.values() if each.deployment == name]:

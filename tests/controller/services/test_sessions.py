@@ -378,8 +378,8 @@ async def test_idle_node_writes_nothing(cluster: Cluster, agent: Agent) -> None:
 @pytest.mark.promise("P7")
 async def test_what_an_instance_holds_is_learnt(cluster: Cluster, agent: Agent) -> None:
     """
-    A measured peak is kept when it is new or much higher, and told with the deployment's estimate; the same again
-    writes nothing.
+    A measured peak is kept when it is new or much higher, and told with the deployment's estimate and a plan's; the
+    same again writes nothing.
     """
     session = await agent.joined()
     await cluster.deploy()
@@ -405,8 +405,14 @@ async def test_what_an_instance_holds_is_learnt(cluster: Cluster, agent: Agent) 
     again = await cluster.deployments.ExplainDeployment(
         v1.ExplainDeploymentRequest(name="deployments/again"), metadata=cluster.admin
     )
+    planned = await cluster.deployments.PlanDeployment(
+        v1.PlanDeploymentRequest(
+            deployment=v1.Deployment(spec=v1.DeploymentSpec(model=v1.ModelSource(local_path="/models/m.gguf")))
+        ),
+        metadata=cluster.admin,
+    )
     assert not told.estimate.HasField("measured_bytes")
-    assert 800 << 20 == again.estimate.measured_bytes
+    assert [800 << 20] * 2 == [again.estimate.measured_bytes, planned.estimate.measured_bytes]
 
 
 async def test_renewed_certificate_opens_a_session(cluster: Cluster, agent: Agent) -> None:
