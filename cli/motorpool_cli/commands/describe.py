@@ -9,7 +9,7 @@ import grpc
 import typer
 
 from motorpool import v1
-from motorpool_cli import estimates, sources, text
+from motorpool_cli import estimates, placements, sources, text
 from motorpool_cli.client import TIMEOUT_SECONDS, Client
 from motorpool_cli.commands import workloads
 from motorpool_cli.commands.events import print_events
@@ -139,6 +139,7 @@ def _print_instance(instance: v1.Instance) -> None:
             ),
             ("Claim", workloads.claim(instance)),
             ("Devices", _claimed_devices(instance)),
+            ("Decided", placements.decided(instance.placement)),
             ("Endpoint", instance.endpoint),
             ("Process", _process(instance)),
             ("Executor", launch.executor),
@@ -149,6 +150,7 @@ def _print_instance(instance: v1.Instance) -> None:
             ("Restarts", str(instance.restart_count) if instance.restart_count else ""),
             *_failures(instance),
             *(("Refused", refusal.message) for refusal in instance.refusals),
+            ("See", f"motorpool explain {text.bare(instance.deployment)}" if instance.refusals else ""),
         )
     )
 

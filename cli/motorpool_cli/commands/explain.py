@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from motorpool import v1
-from motorpool_cli import estimates, text
+from motorpool_cli import estimates, placements, text
 from motorpool_cli.client import TIMEOUT_SECONDS
 from motorpool_cli.context import Output, client, complete_deployment
-from motorpool_cli.output import Format, plain, print_document, print_table, say
+from motorpool_cli.output import Format, plain, print_document, print_facts, print_table, say
 
 
 def add_to(app: typer.Typer) -> None:
@@ -43,14 +43,22 @@ def explain(
         _print(instance)
     if not found.instances:
         say(f"{deployment} wishes for no instances.")
+    print_suggestions(found.suggestions)
 
 
 def _print(instance: v1.InstanceExplanation) -> None:
     state = text.word(v1.InstanceState, instance.state)
     say()
     say(f"{text.bare(instance.instance)} {state}: {instance.verdict}", style="bold")
+    print_placement(instance.placement)
     print_refusals(instance.refusals)
     print_candidates(instance.candidates)
+
+
+def print_placement(placement: v1.Placement) -> None:
+    """Print where something runs, and what the placement decided, if it has one."""
+    if placement.members:
+        print_facts((("Placed on", placements.where(placement)), ("Decided", placements.decided(placement))))
 
 
 def print_refusals(refusals: Sequence[v1.Refusal]) -> None:
@@ -63,6 +71,15 @@ def print_refusals(refusals: Sequence[v1.Refusal]) -> None:
         )
 
 
+def print_suggestions(suggestions: Sequence[v1.Suggestion]) -> None:
+    """Print what would make a deployment fit, if anything is known that would."""
+    if suggestions:
+        say()
+        say("What would make it fit", style="bold")
+    for suggestion in suggestions:
+        say(f"- {suggestion.message}")
+
+
 def print_candidates(candidates: Sequence[v1.Candidate]) -> None:
     """Print where it is feasible, if anywhere."""
     if candidates:
@@ -70,7 +87,7 @@ def print_candidates(candidates: Sequence[v1.Candidate]) -> None:
             ("FEASIBLE ON", "SCORE", "MADE OF"),
             (
                 (
-                    text.bare(candidate.node),
+                    placements.where(candidate.placement) or text.bare(candidate.node),
                     f"{candidate.score:.1f}",
                     ", ".join(f"{scorer} {score:.1f}" for scorer, score in sorted(candidate.scores.items())),
                 )

@@ -11,7 +11,7 @@ from motorpool import v1
 from motorpool_cli import text
 from motorpool_cli.client import TIMEOUT_SECONDS, Client
 from motorpool_cli.commands import wish
-from motorpool_cli.commands.explain import print_candidates, print_refusals
+from motorpool_cli.commands.explain import print_candidates, print_placement, print_refusals, print_suggestions
 from motorpool_cli.context import Output, client, complete_deployment, complete_node
 from motorpool_cli.failures import Exit
 from motorpool_cli.output import Format, errors, note, plain, print_document, print_facts, print_table, say
@@ -68,6 +68,7 @@ def check(
         if output is Format.TABLE:
             _print_head(found, spec)
             _print_checks(found.checks)
+            print_suggestions(found.suggestions)
             _print_findings(found)
         else:
             print_document(plain(found), output)
@@ -112,8 +113,10 @@ def plan(
     for instance in found.instances:
         say()
         say(f"{_count(instance.count)}: {instance.verdict}", style="bold")
+        print_placement(instance.placement)
         print_refusals(instance.refusals)
         print_candidates(instance.candidates)
+    print_suggestions(found.suggestions)
     _print_findings(found)
 
 

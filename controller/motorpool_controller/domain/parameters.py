@@ -87,6 +87,25 @@ def without_meanings(
     return tuple(parameter for parameter in parameters if not parameter.known or parameter.option not in dropped)
 
 
+def replaced(arguments: Sequence[str], options: Sequence[Option], name: str, value: str) -> tuple[str, ...]:
+    """Return the arguments with this value of an option, by whatever name of it they gave another one before."""
+    of_table = _table(options).get(_key(name))
+    names = (name,) if of_table is None else (of_table.name, *of_table.aliases)
+    keys = {_key(each) for each in names}
+    kept: list[str] = []
+    dropping = False
+    for argument in arguments:
+        left: list[str] = []
+        words = list(_split(argument, []))
+        for word in words:
+            if _is_option(word):
+                dropping = _key(word.partition("=")[0]) in keys
+            if not dropping:
+                left.append(word)
+        kept += [argument] if left == words else [shlex.join(left)] if left else []
+    return (*kept, f"--{_key(name)}", value)
+
+
 def unknown(parameters: Iterable[Parameter], backend: str) -> tuple[str, ...]:
     """Return one remark for each option that is passed on without being understood."""
     return tuple(

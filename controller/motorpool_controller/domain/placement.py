@@ -104,6 +104,35 @@ class Refusal:
     holders: tuple[str, ...] = ()
 
 
+class Remedy(StrEnum):
+    """What is changed where something fits nowhere: an option of the engine, or the fleet."""
+
+    FRACTION = "fraction"
+    CONTEXT = "context"
+    DEVICES = "devices"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suggestion:
+    """What would make a deployment fit; it was tried with the decision itself.
+
+    Of an option: ``option`` with ``value`` in place of what is given. Of the fleet: so many ``nodes`` more that are
+    ``like`` one there is, each with that many free ``devices`` of a framework and size and its host memory free;
+    ``present`` is how many of these a node has now with as much left as is claimed of each.
+    """
+
+    remedy: Remedy
+    message: str
+    option: str = ""
+    value: str = ""
+    framework: str = ""
+    device_memory_bytes: int | None = None
+    devices: int = 0
+    present: int = 0
+    nodes: int = 0
+    like: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
     """A feasible placement with its score, 0 to 100, and what the score is made of."""

@@ -103,7 +103,13 @@ def explain(
     return _plan(snapshot, [request], columns, most, rows=True).verdicts[request.name]
 
 
-def _plan(snapshot: Snapshot, requests: Sequence[Request], columns: Columns, keep: int, *, rows: bool) -> Plan:
+def placements(snapshot: Snapshot, requests: Sequence[Request], columns: Columns) -> dict[str, Placement]:
+    """Return the placements of ``schedule`` up to the first request that has none, without a word of why."""
+    return _plan(snapshot, requests, columns, 1, rows=None).placements
+
+
+def _plan(snapshot: Snapshot, requests: Sequence[Request], columns: Columns, keep: int, *, rows: bool | None) -> Plan:
+    """Return the plan, with rows of those that were placed, too, if ``rows``; None ends it at the first refusal."""
     again = {each.name: snapshot.instances[each.name] for each in requests if each.name in snapshot.instances}
     refused: dict[str, Verdict] = {}
     verdicts: dict[str, Verdict] = {}
@@ -121,6 +127,8 @@ def _plan(snapshot: Snapshot, requests: Sequence[Request], columns: Columns, kee
                     verdict = _decided(fleet, snapshot, keep, rows=rows)
                 verdicts[request.name] = verdict if verdict.request is request else replace(verdict, request=request)
                 if verdict.placement is None:
+                    if rows is None:
+                        break
                     refused[request.deployment] = verdict
                 else:
                     booked.append((request.name, request.deployment, verdict.placement))
@@ -131,7 +139,7 @@ def _plan(snapshot: Snapshot, requests: Sequence[Request], columns: Columns, kee
     return Plan(verdicts=verdicts, questions=tuple(sorted(questions)))
 
 
-def _decided(fleet: Fleet, snapshot: Snapshot, keep: int, *, rows: bool) -> Verdict:
+def _decided(fleet: Fleet, snapshot: Snapshot, keep: int, *, rows: bool | None) -> Verdict:
     best = _best(fleet, keep)
     terms = best.terms[0] if best.terms else _first_terms(fleet.eligibility)
     placement = best.candidates[0].placement if best.candidates else None
@@ -141,7 +149,11 @@ def _decided(fleet: Fleet, snapshot: Snapshot, keep: int, *, rows: bool) -> Verd
     return Verdict(
         request=fleet.request,
         placement=placement,
-        refusals=refusals(fleet, snapshot, fits=placement is not None) if rows or placement is None else (),
+        refusals=(
+            refusals(fleet, snapshot, fits=placement is not None)
+            if rows or (rows is not None and placement is None)
+            else ()
+        ),
         candidates=best.candidates,
         places=best.places,
         estimate=None if terms is None else terms.estimate(framework),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from motorpool_controller.domain.fleet import Node, NodeUsage, Profile
+from motorpool_controller.domain.names import id_of
 from motorpool_controller.domain.peak import Peak
 from motorpool_controller.domain.placement import Claim
 from motorpool_controller.domain.workload import DeploymentSpec, Instance, ModelSource
@@ -47,6 +48,14 @@ class Request:
     name: str
     deployment: str
     spec: DeploymentSpec
+
+
+def wished(deployment: str, spec: DeploymentSpec) -> list[Request]:
+    """Return the requests of a deployment that is placed anew; one where it wishes for none."""
+    return [
+        Request(name=f"instances/{id_of(deployment)}-{number}", deployment=deployment, spec=spec)
+        for number in range(1, max(spec.replicas, 1) + 1)
+    ]
 
 
 def without(snapshot: Snapshot, instance: Instance) -> Snapshot:

@@ -17,6 +17,7 @@ from motorpool_controller.domain.event import Severity
 from motorpool_controller.domain.names import check_deployment_id, deployment_name, id_of, resource_id, shown
 from motorpool_controller.domain.specs import check_spec, revised
 from motorpool_controller.domain.workload import Deployment, DeploymentSpec, Instance, InstanceState
+from motorpool_controller.scheduling.columns import Columns
 from motorpool_controller.services import pages
 from motorpool_controller.services.choices import Choice, choose
 from motorpool_controller.services.convert.deployment import deployment_message
@@ -39,7 +40,9 @@ class DeploymentService(v1.DeploymentServiceServicer):
         self._store = store
         self._live = live
         self._clock = clock
-        self._planner = Planner(store, live, catalog, clock=clock)
+        # Of the fleet as it was at the last question: to follow what changed since takes far less than to begin anew.
+        self._columns = Columns()
+        self._planner = Planner(store, live, catalog, self._columns, clock=clock)
 
     async def CreateDeployment(  # noqa: N802  # gRPC's name
         self,
@@ -175,7 +178,7 @@ class DeploymentService(v1.DeploymentServiceServicer):
         context: grpc.aio.ServicerContext[v1.ExplainDeploymentRequest, v1.ExplainDeploymentResponse],
     ) -> v1.ExplainDeploymentResponse:
         """Say why every instance is where it is, or nowhere."""
-        return explanation(self._found(request.name), self._store.view, self._live)
+        return explanation(self._found(request.name), self._store.view, self._live, self._columns)
 
     async def PlanDeployment(  # noqa: N802  # gRPC's name
         self,

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 from motorpool import v1
 from motorpool_controller.domain.backends import declared_profiles, with_declared_claim
-from motorpool_controller.domain.placement import Candidate
-from motorpool_controller.domain.workload import Deployment, Instance, InstanceState
+from motorpool_controller.domain.placement import Candidate, Suggestion
+from motorpool_controller.domain.workload import Deployment, DeploymentSpec, Instance, InstanceState
 from motorpool_controller.reconcile.hub_models import hub_verdict, on_hub
+from motorpool_controller.scheduling.columns import Columns
 from motorpool_controller.scheduling.scheduler import Verdict, explain
-from motorpool_controller.scheduling.snapshot import Reading, Request, Snapshot
+from motorpool_controller.scheduling.snapshot import Reading, Request, Snapshot, wished, without
+from motorpool_controller.scheduling.suggestions import advised
 from motorpool_controller.services.convert import fields
 from motorpool_controller.services.convert.placement import (
     candidate_message,
     estimate_message,
     placement_message,
     refusal_message,
+    suggestion_message,
 )
 from motorpool_controller.services.views import of_deployment
 from motorpool_controller.store.live import Live
 from motorpool_controller.store.view import View
 
 
-def explanation(deployment: Deployment, view: View, live: Live) -> v1.ExplainDeploymentResponse:
-    """Return why a deployment's instances are where they are."""
+def explanation(deployment: Deployment, view: View, live: Live, columns: Columns) -> v1.ExplainDeploymentResponse:
+    """Return why a deployment's instances are where they are; the columns follow the fleet."""
     snapshot = Snapshot(
         nodes=view.nodes,
         profiles=view.profiles,
@@ -36,21 +39,34 @@ def explanation(deployment: Deployment, view: View, live: Live) -> v1.ExplainDep
     spec = with_declared_claim(deployment.spec, deployment.facts, view.backends)
     requests = [Request(name=instance.name, deployment=deployment.name, spec=spec) for instance in instances]
     reading = live.models.get(deployment.spec.model, Reading())
+    columns.follow(snapshot)
     verdicts = {
         request.name: (
             hub_verdict(snapshot, request, deployment, reading)
             if on_hub(deployment.spec)
-            else explain(snapshot, request)
+            else explain(snapshot, request, columns)
         )
         for request in requests
     }
+    pending = [instance for instance in instances if instance.placement is None and instance.stop_time is None]
     estimate = deployment.estimate or next(
         (verdict.estimate for verdict in verdicts.values() if verdict.estimate is not None), None
     )
     return v1.ExplainDeploymentResponse(
         estimate=None if estimate is None else estimate_message(estimate),
         instances=[_message(instance, verdicts[instance.name]) for instance in instances],
+        suggestions=[suggestion_message(each) for each in _suggestions(snapshot, deployment.name, spec, columns)]
+        if pending
+        else [],
     )
+
+
+def _suggestions(snapshot: Snapshot, deployment: str, spec: DeploymentSpec, columns: Columns) -> tuple[Suggestion, ...]:
+    """Return what would make the deployment fit were it placed anew: a change of its spec replaces its instances."""
+    for instance in of_deployment(snapshot.instances.values(), deployment):
+        snapshot = without(snapshot, instance)
+    columns.follow(snapshot)
+    return advised(snapshot, wished(deployment, spec), columns).suggestions
 
 
 def _message(instance: Instance, verdict: Verdict) -> v1.InstanceExplanation:

@@ -8,8 +8,8 @@ counts). The deployment is a Deployment: its spec, and the facts of its model. e
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,18 +21,20 @@ from motorpool import v1
 from motorpool_controller.domain.errors import InvalidError
 from motorpool_controller.domain.fleet import DeviceUsage, Node, NodeState, NodeUsage, Profile
 from motorpool_controller.domain.names import deployment_name, id_of, shown
-from motorpool_controller.domain.placement import Claim, DeviceClaim, Member, Placement
+from motorpool_controller.domain.placement import Claim, DeviceClaim, Member, Placement, Suggestion
 from motorpool_controller.domain.sizes import in_words
 from motorpool_controller.domain.specs import check_spec
 from motorpool_controller.domain.workload import Instance, InstanceState, ModelSource, SourceKind
+from motorpool_controller.scheduling.columns import Columns
 from motorpool_controller.scheduling.scheduler import Verdict, explain, schedule
-from motorpool_controller.scheduling.snapshot import Reading, Request, Snapshot
+from motorpool_controller.scheduling.snapshot import Reading, Snapshot, wished
+from motorpool_controller.scheduling.suggestions import advised
 from motorpool_controller.services.convert.backend import profile_digest, profile_of
 from motorpool_controller.services.convert.device import device_of
 from motorpool_controller.services.convert.facts import facts_of
 from motorpool_controller.services.convert.fields import invalid, size
 from motorpool_controller.services.convert.node import host_of, reserved_of, usage_of
-from motorpool_controller.services.convert.placement import placement_message, refusal_message
+from motorpool_controller.services.convert.placement import placement_message, refusal_message, suggestion_message
 from motorpool_controller.services.convert.spec import spec_of
 
 MOST_PLACES = 100_000
@@ -40,6 +42,14 @@ MODEL_PATH = "/model"
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 _M = TypeVar("_M", bound=Message)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfflinePlan:
+    """What would become of each instance, the first with all its places, and what would make all fit."""
+
+    verdicts: tuple[Verdict, ...]
+    suggestions: tuple[Suggestion, ...] = ()
 
 
 def plan_of_files(fleet_file: Path, deployment_file: Path, output: str) -> str:
@@ -50,37 +60,39 @@ def plan_of_files(fleet_file: Path, deployment_file: Path, output: str) -> str:
     return plan_text(planned) if output == "text" else plan_json(planned)
 
 
-def plan_offline(fleet_file: Path, deployment_file: Path) -> tuple[Verdict, ...]:
+def plan_offline(fleet_file: Path, deployment_file: Path) -> OfflinePlan:
     """Return what would become of each instance, the first with all its places; raise an InvalidError."""
     fleet = _read(fleet_file)
-    wished = _message(_read(deployment_file), v1.Deployment(), str(deployment_file))
-    spec = spec_of(wished.spec)
-    if not wished.HasField("facts") and spec.claim_device_memory_bytes is None and spec.claim_memory_bytes is None:
+    message = _message(_read(deployment_file), v1.Deployment(), str(deployment_file))
+    spec = spec_of(message.spec)
+    if not message.HasField("facts") and spec.claim_device_memory_bytes is None and spec.claim_memory_bytes is None:
         raise invalid(
             "facts", "what the model is has to stand in the file, e.g. as `motorpool model inspect -o json` says"
         )
-    if not wished.HasField("facts"):
+    if not message.HasField("facts"):
         reading = Reading(error_reason="MODEL_FORMAT_UNKNOWN", error_message="the file gives no facts")
     else:
-        reading = Reading(facts=facts_of(wished.facts, "facts"))
+        reading = Reading(facts=facts_of(message.facts, "facts"))
     if spec.model.kind is not SourceKind.LOCAL_PATH or not spec.model.path:
         # Where the model lies is no matter here.
         spec = replace(spec, model=ModelSource(kind=SourceKind.LOCAL_PATH, path=MODEL_PATH))
     check_spec(spec)
     snapshot = _snapshot(fleet, str(fleet_file))
     snapshot = replace(snapshot, readings={(node, spec.model.path): reading for node in snapshot.nodes})
-    name = deployment_name(id_of(wished.name) or "plan")
-    requests = [
-        Request(name=f"instances/{id_of(name)}-{number}", deployment=name, spec=spec)
-        for number in range(1, max(spec.replicas, 1) + 1)
-    ]
-    first = explain(snapshot, requests[0], most=MOST_PLACES)
-    plan = schedule(snapshot, requests)
-    return (first, *(plan.verdicts[request.name] for request in requests[1:]))
+    name = deployment_name(id_of(message.name) or "plan")
+    requests = wished(name, spec)
+    columns = Columns.of(snapshot)
+    first = explain(snapshot, requests[0], columns, most=MOST_PLACES)
+    plan = schedule(snapshot, requests, columns)
+    verdicts = (first, *(plan.verdicts[request.name] for request in requests[1:]))
+    if all(verdict.placement is not None for verdict in verdicts):
+        return OfflinePlan(verdicts=verdicts)
+    return OfflinePlan(verdicts=verdicts, suggestions=advised(snapshot, requests, columns).suggestions)
 
 
-def plan_text(verdicts: Sequence[Verdict]) -> str:
+def plan_text(planned: OfflinePlan) -> str:
     """Return a plan as people read it: each instance's place, all places of the first, and why not elsewhere."""
+    verdicts = planned.verdicts
     lines = [f"{id_of(verdict.request.name)}: {verdict.sentence}" for verdict in verdicts]
     first = verdicts[0]
     if first.candidates:
@@ -92,10 +104,13 @@ def plan_text(verdicts: Sequence[Verdict]) -> str:
     if refused.refusals:
         lines.append("\nWhy not elsewhere:" if first.placement is refused.placement else "\nWhy not:")
     lines += [f"  {row.stage}: {row.message}" for row in refused.refusals]
+    if planned.suggestions:
+        lines.append("\nWhat would make it fit:")
+    lines += [f"  {suggestion.message}" for suggestion in planned.suggestions]
     return "\n".join(lines)
 
 
-def plan_json(verdicts: Sequence[Verdict]) -> str:
+def plan_json(planned: OfflinePlan) -> str:
     """Return a plan for programs: by instance its placement, its places with their scores, and its refusals."""
     document = {
         "instances": [
@@ -114,8 +129,9 @@ def plan_json(verdicts: Sequence[Verdict]) -> str:
                 ],
                 "refusals": [_json(refusal_message(row)) for row in verdict.refusals],
             }
-            for verdict in verdicts
-        ]
+            for verdict in planned.verdicts
+        ],
+        "suggestions": [_json(suggestion_message(each)) for each in planned.suggestions],
     }
     return json.dumps(document, indent=2)
 

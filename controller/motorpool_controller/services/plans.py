@@ -12,12 +12,15 @@ from motorpool_controller.catalog.catalog import Catalog
 from motorpool_controller.domain.backends import declared_as, declared_profiles, wanted_backend, with_declared_claim
 from motorpool_controller.domain.errors import NotFoundError, UnavailableError
 from motorpool_controller.domain.names import check_deployment_id, deployment_name, id_of, node_name, resource_id, shown
+from motorpool_controller.domain.placement import Suggestion
 from motorpool_controller.domain.specs import check_spec
 from motorpool_controller.domain.workload import DeploymentSpec, ModelSource, SourceKind
 from motorpool_controller.reconcile.hub_models import on_hub
 from motorpool_controller.scheduling.checks import Check, checks
+from motorpool_controller.scheduling.columns import Columns
 from motorpool_controller.scheduling.scheduler import Verdict, explain, schedule
-from motorpool_controller.scheduling.snapshot import Reading, Request, Snapshot, without
+from motorpool_controller.scheduling.snapshot import Reading, Request, Snapshot, wished, without
+from motorpool_controller.scheduling.suggestions import advised
 from motorpool_controller.scheduling.whatif import with_more, without_node
 from motorpool_controller.services.choices import choose
 from motorpool_controller.services.convert import fields
@@ -27,6 +30,7 @@ from motorpool_controller.services.convert.placement import (
     estimate_message,
     placement_message,
     refusal_message,
+    suggestion_message,
 )
 from motorpool_controller.services.convert.spec import spec_of
 from motorpool_controller.services.views import offers
@@ -55,17 +59,21 @@ class Planned:
     verdicts: tuple[Verdict, ...]
     checks: tuple[Check, ...]
     findings: tuple[str, ...]
+    suggestions: tuple[Suggestion, ...] = ()
 
 
 class Planner:
     """Plans deployments that do not exist, or would be otherwise."""
 
-    def __init__(self, store: Store, live: Live, catalog: Catalog, *, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, store: Store, live: Live, catalog: Catalog, columns: Columns, *, clock: Callable[[], datetime]
+    ) -> None:
         self._store = store
         self._live = live
         self._catalog = catalog
         self._clock = clock
         self._running = 0
+        self._columns = columns
 
     async def plan(self, request: v1.PlanDeploymentRequest) -> v1.PlanDeploymentResponse:
         """Return what would become of a deployment now."""
@@ -93,7 +101,7 @@ class Planner:
     async def _of_path(
         self, name: str, spec: DeploymentSpec, findings: tuple[str, ...], request: v1.PlanDeploymentRequest
     ) -> Planned:
-        requests = _requests(name, spec)
+        requests = wished(name or deployment_name(PLANNED), spec)
         asked = schedule(self._snapshot(name, request), requests).questions
         await self._ask(asked[:MOST_ASKED])
         return self._planned(self._snapshot(name, request), requests, spec, findings)
@@ -107,7 +115,12 @@ class Planner:
         snapshot = self._snapshot(name, request)
         readings = {(node, there.model.path): Reading(facts=known.facts) for node in snapshot.nodes}
         note = "every node is taken to have the model: agents of this version do not download, so deploy a local path"
-        return self._planned(replace(snapshot, readings=readings), _requests(name, there), there, (*findings, note))
+        return self._planned(
+            replace(snapshot, readings=readings),
+            wished(name or deployment_name(PLANNED), there),
+            there,
+            (*findings, note),
+        )
 
     async def _ask(self, questions: Sequence[tuple[str, str]]) -> None:
         connected = self._live.connected()
@@ -124,8 +137,9 @@ class Planner:
     def _planned(
         self, snapshot: Snapshot, requests: Sequence[Request], spec: DeploymentSpec, findings: tuple[str, ...]
     ) -> Planned:
-        details = explain(snapshot, requests[0])
-        plan = schedule(snapshot, requests)
+        self._columns.follow(snapshot)
+        details = explain(snapshot, requests[0], self._columns)
+        plan = schedule(snapshot, requests, self._columns)
         verdicts = (details, *(plan.verdicts[request.name] for request in requests[1:]))
         facts = details.facts or next(
             (reading.facts for (_, path), reading in sorted(snapshot.readings.items()) if path == spec.model.path), None
@@ -137,6 +151,11 @@ class Planner:
             verdicts=verdicts,
             checks=checks(verdicts, custom=self._is_declared(spec, facts)),
             findings=findings,
+            suggestions=(
+                advised(snapshot, requests, self._columns).suggestions
+                if any(verdict.placement is None for verdict in verdicts)
+                else ()
+            ),
         )
 
     def _is_declared(self, spec: DeploymentSpec, facts: ModelFacts | None) -> bool:
@@ -181,16 +200,6 @@ def _name(given: str) -> str:
     return deployment_name(check_deployment_id(given.removeprefix("deployments/"))) if given else ""
 
 
-def _requests(name: str, spec: DeploymentSpec) -> list[Request]:
-    deployment = name or deployment_name(PLANNED)
-    # Also of a deployment that wishes for none: what one would need is what is asked.
-    count = max(spec.replicas, 1)
-    return [
-        Request(name=f"instances/{id_of(deployment)}-{number}", deployment=deployment, spec=spec)
-        for number in range(1, count + 1)
-    ]
-
-
 def _message(planned: Planned) -> v1.PlanDeploymentResponse:
     details = planned.details
     return v1.PlanDeploymentResponse(
@@ -200,6 +209,7 @@ def _message(planned: Planned) -> v1.PlanDeploymentResponse:
         checks=[_check_message(check) for check in planned.checks],
         instances=_instances(planned.verdicts),
         findings=planned.findings,
+        suggestions=[suggestion_message(each) for each in planned.suggestions],
     )
 
 

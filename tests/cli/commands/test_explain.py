@@ -14,10 +14,32 @@ REFUSED = v1.InstanceExplanation(
     ],
     verdict="It fits on no node.",
 )
+SPLIT = v1.Placement(
+    members=[
+        v1.PlacementMember(
+            node="nodes/a",
+            claim=v1.Claim(
+                memory_bytes=GIB, devices=[v1.DeviceClaim(device_id=f"GPU-{n}", memory_bytes=9 * GIB) for n in (0, 1)]
+            ),
+        ),
+        v1.PlacementMember(
+            node="nodes/b", claim=v1.Claim(devices=[v1.DeviceClaim(device_id="GPU-0", memory_bytes=8 * GIB)]), rank=1
+        ),
+    ],
+    framework="cuda",
+    offloaded_layers=31,
+    tensor_split=[12, 10, 9],
+    context_length=8192,
+    parallel=1,
+)
 PLACED = v1.InstanceExplanation(
     instance="instances/large-2",
     state=v1.INSTANCE_STATE_RUNNING,
-    candidates=[v1.Candidate(node="nodes/a", score=87.5, scores={"spread": 75, "locality": 100})],
+    placement=SPLIT,
+    candidates=[
+        v1.Candidate(node="nodes/a", score=87.5, scores={"spread": 75, "locality": 100}, placement=SPLIT),
+        v1.Candidate(node="nodes/c", score=80),
+    ],
     verdict="It runs on nodes/a.",
 )
 
@@ -49,7 +71,11 @@ def test_why_there(controller: Controller, motorpool: Motorpool) -> None:
     output = motorpool("explain", "deployments/large").stdout
 
     assert "large-2 RUNNING: It runs on nodes/a." in output
-    assert "a            87.5   locality 100.0, spread 75.0" in output
+    devices = "a: GPU-0 GPU-1 9 GiB each, host memory 1 GiB; b: GPU-0 8 GiB"
+    assert f"Placed on  {devices}\n" in output
+    assert "Decided    31 layers on devices, divided 12 + 10 + 9, 8,192 tokens of context, 1 at a time\n" in output
+    assert f"{devices}  87.5   locality 100.0, spread 75.0" in output
+    assert "\nc      " in output
 
 
 def test_before_the_model_was_read(controller: Controller, motorpool: Motorpool) -> None:
@@ -65,6 +91,17 @@ def test_before_the_model_was_read(controller: Controller, motorpool: Motorpool)
         "What an instance needs is unknown: the model was not read yet",
         "smollm2 wishes for no instances.",
     ] == motorpool("explain", "smollm2").stdout.splitlines()
+
+
+def test_what_would_help(controller: Controller, motorpool: Motorpool) -> None:
+    """
+    What would make it fit stands under the rows.
+    """
+    controller.explanations["deployments/large"] = v1.ExplainDeploymentResponse(
+        instances=[REFUSED], suggestions=[v1.Suggestion(message="It fits with --ctx-size 4096.")]
+    )
+
+    assert motorpool("explain", "large").stdout.endswith("\nWhat would make it fit\n- It fits with --ctx-size 4096.\n")
 
 
 def test_as_json(controller: Controller, motorpool: Motorpool) -> None:

@@ -37,6 +37,7 @@ FAILS = v1.PlanDeploymentResponse(
         ),
     ],
     instances=[v1.PlannedInstance(refusals=[TOO_LARGE], verdict="It fits nowhere.", count=2)],
+    suggestions=[v1.Suggestion(remedy=v1.REMEDY_DEVICES, message="All 2 instances fit with 1 more node like nodes/a.")],
 )
 
 
@@ -76,6 +77,7 @@ def test_a_model_that_would_not(controller: Controller, motorpool: Motorpool) ->
     assert done.exit_code == 1
     assert "is there room              no           0 of 2 instances have a place." in done.stdout
     assert "MEMORY_SHORT" in done.stdout
+    assert "What would make it fit\n- All 2 instances fit with 1 more node like nodes/a.\n" in done.stdout
 
     document = motorpool("check", "hf:o/n", "--output", "json")
 

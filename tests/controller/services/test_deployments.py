@@ -314,6 +314,11 @@ async def test_explain_shows_the_decisions_rows(cluster: Cluster, agent: Agent) 
         v1.ExplainDeploymentRequest(name="deployments/chat"), metadata=cluster.admin
     )
 
+    placement = small.instances[0].placement
+    assert (placement.backend, placement.context_length, placement.parallel) == ("llama_cpp", 8192, 1)
+    assert small.instances[0].candidates[0].placement.members == placement.members
+    assert not small.suggestions
+    assert not large.suggestions  # a petabyte: no node like this one helps
     carried = (await cluster.instance_of("large")).refusals
     assert list(carried) == list(large.instances[0].refusals)
     assert large.instances[0].verdict
@@ -321,6 +326,25 @@ async def test_explain_shows_the_decisions_rows(cluster: Cluster, agent: Agent) 
     assert agent.name == small.instances[0].placement.members[0].node
     assert agent.name in small.instances[0].verdict
     assert small.estimate.upper_bytes > FACTS.weight_bytes
+
+
+async def test_a_pending_deployment_is_told_what_would_make_it_fit(cluster: Cluster, agent: Agent) -> None:
+    """
+    One of two instances runs, the other has no room: the explanation says how many nodes more hold both.
+    """
+    session = await agent.joined()
+    claim = v1.ClaimOverride(memory_bytes=10 << 30)
+    await create(cluster, spec=v1.DeploymentSpec(model=MODEL, replicas=2, claim=claim))
+    await session.answer(FACTS)
+    await session.change(running_instance(await session.assignment()))
+
+    told = await cluster.deployments.ExplainDeployment(
+        v1.ExplainDeploymentRequest(name="deployments/chat"), metadata=cluster.admin
+    )
+
+    (more,) = told.suggestions
+    assert (more.remedy, more.nodes, more.like) == (v1.REMEDY_DEVICES, 1, agent.name)
+    assert more.message.startswith("All 2 instances fit with 1 more node")
 
 
 async def test_changed_replicas_keep_what_runs(cluster: Cluster, agent: Agent) -> None:

@@ -68,6 +68,7 @@ def test_people_read_the_plan_in_words() -> None:
     assert result.exit_code == 0
     assert "huge-1: It fits nowhere" in result.stdout
     assert "the best combination is" in result.stdout
+    assert "It fits with 7 more nodes like nodes/a, each with 8 cuda devices of 80.00 GiB" in result.stdout
 
 
 @pytest.mark.parametrize(

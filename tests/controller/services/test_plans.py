@@ -83,6 +83,8 @@ async def test_more_than_fits_and_a_node_that_would_help(cluster: Cluster, agent
     assert [instance.count for instance in found.instances] == [1, 2]
     assert found.checks[2].refusals[0].reason == "MEMORY_SHORT"
     assert found.instances[1].refusals
+    (nodes,) = found.suggestions
+    assert (nodes.remedy, nodes.nodes, nodes.like) == (v1.REMEDY_DEVICES, 2, "nodes/a")
 
     more = await plan(cluster, spec=spec, add_nodes=[v1.AddedNodes(like="nodes/a", count=2)])
 
@@ -92,6 +94,21 @@ async def test_more_than_fits_and_a_node_that_would_help(cluster: Cluster, agent
         "nodes/a-new-1",
         "nodes/a-new-2",
     ]
+
+
+async def test_what_would_make_it_fit_is_true(cluster: Cluster, agent: Agent) -> None:
+    """
+    Where an instance has no place, the plan says which context gives it one, and it does; no node like it would.
+    """
+    spec = v1.DeploymentSpec(model=PATH_MODEL, parameters=["--ctx-size", "8000000"])
+    found = await planned(cluster, agent, spec=spec)
+    (context,) = found.suggestions
+
+    assert outcomes(found)[2] == FAILED
+    assert (context.remedy, context.option) == (v1.REMEDY_CONTEXT, "--ctx-size")
+
+    smaller = v1.DeploymentSpec(model=PATH_MODEL, parameters=[context.option, context.value])
+    assert outcomes(await plan(cluster, spec=smaller)) == [PASSED, PASSED, PASSED]
 
 
 async def test_a_deployment_does_not_compete_with_itself(cluster: Cluster, agent: Agent) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from motorpool import v1
-from motorpool_controller.domain.placement import Candidate, Claim, Estimate, Placement, Refusal
+from motorpool_controller.domain.placement import Candidate, Claim, Estimate, Placement, Refusal, Suggestion
 from motorpool_controller.services.convert import fields
 
 
@@ -29,6 +29,11 @@ def placement_message(placement: Placement) -> v1.Placement:
         offloaded_layers=placement.offloaded_layers,
         score=placement.score,
         overcommitted=placement.overcommitted,
+        backend=placement.backend,
+        context_length=placement.context_length,
+        parallel=placement.parallel,
+        memory_fraction=placement.memory_fraction,
+        tensor_split=placement.tensor_split,
     )
 
 
@@ -51,7 +56,27 @@ def candidate_message(candidate: Candidate) -> v1.Candidate:
     """Return a feasible placement and its score as a message."""
     leader = candidate.placement.members[0]
     return v1.Candidate(
-        node=leader.node, claim=claim_message(leader.claim), score=candidate.score, scores=candidate.scores
+        node=leader.node,
+        claim=claim_message(leader.claim),
+        score=candidate.score,
+        scores=candidate.scores,
+        placement=placement_message(candidate.placement),
+    )
+
+
+def suggestion_message(suggestion: Suggestion) -> v1.Suggestion:
+    """Return what would make something fit as a message."""
+    return v1.Suggestion(
+        remedy=fields.number(v1.Remedy, "REMEDY", suggestion.remedy),
+        message=suggestion.message,
+        option=suggestion.option,
+        value=suggestion.value,
+        framework=suggestion.framework,
+        device_memory_bytes=suggestion.device_memory_bytes,
+        devices=suggestion.devices,
+        present=suggestion.present,
+        nodes=suggestion.nodes,
+        like=suggestion.like,
     )
 
 

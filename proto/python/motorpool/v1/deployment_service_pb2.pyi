@@ -317,6 +317,7 @@ class ExplainDeploymentResponse(google.protobuf.message.Message):
 
     ESTIMATE_FIELD_NUMBER: builtins.int
     INSTANCES_FIELD_NUMBER: builtins.int
+    SUGGESTIONS_FIELD_NUMBER: builtins.int
     @property
     def estimate(self) -> motorpool.v1.placement_pb2.Estimate:
         """What an instance needs; absent until the model was read."""
@@ -325,14 +326,19 @@ class ExplainDeploymentResponse(google.protobuf.message.Message):
     def instances(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___InstanceExplanation]:
         """One an instance."""
 
+    @property
+    def suggestions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[motorpool.v1.placement_pb2.Suggestion]:
+        """What would make all instances fit, where one has no place; nothing where nothing is known that would."""
+
     def __init__(
         self,
         *,
         estimate: motorpool.v1.placement_pb2.Estimate | None = ...,
         instances: collections.abc.Iterable[Global___InstanceExplanation] | None = ...,
+        suggestions: collections.abc.Iterable[motorpool.v1.placement_pb2.Suggestion] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["estimate", b"estimate"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["estimate", b"estimate", "instances", b"instances"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["estimate", b"estimate", "instances", b"instances", "suggestions", b"suggestions"]) -> None: ...
 
 Global___ExplainDeploymentResponse: typing_extensions.TypeAlias = ExplainDeploymentResponse
 
@@ -478,6 +484,7 @@ class PlanDeploymentResponse(google.protobuf.message.Message):
     CHECKS_FIELD_NUMBER: builtins.int
     INSTANCES_FIELD_NUMBER: builtins.int
     FINDINGS_FIELD_NUMBER: builtins.int
+    SUGGESTIONS_FIELD_NUMBER: builtins.int
     backend: builtins.str
     """Backend that would run it; empty as long as the model is unknown."""
     @property
@@ -500,6 +507,10 @@ class PlanDeploymentResponse(google.protobuf.message.Message):
     def findings(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Notes that are no errors."""
 
+    @property
+    def suggestions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[motorpool.v1.placement_pb2.Suggestion]:
+        """What would make all instances fit, where one has no place; nothing where nothing is known that would."""
+
     def __init__(
         self,
         *,
@@ -509,9 +520,10 @@ class PlanDeploymentResponse(google.protobuf.message.Message):
         checks: collections.abc.Iterable[Global___Check] | None = ...,
         instances: collections.abc.Iterable[Global___PlannedInstance] | None = ...,
         findings: collections.abc.Iterable[builtins.str] | None = ...,
+        suggestions: collections.abc.Iterable[motorpool.v1.placement_pb2.Suggestion] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["estimate", b"estimate", "facts", b"facts"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["backend", b"backend", "checks", b"checks", "estimate", b"estimate", "facts", b"facts", "findings", b"findings", "instances", b"instances"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["backend", b"backend", "checks", b"checks", "estimate", b"estimate", "facts", b"facts", "findings", b"findings", "instances", b"instances", "suggestions", b"suggestions"]) -> None: ...
 
 Global___PlanDeploymentResponse: typing_extensions.TypeAlias = PlanDeploymentResponse
 

@@ -47,6 +47,34 @@ CONFIDENCE_HIGH: Confidence.ValueType  # 3
 """Given by hand or measured."""
 Global___Confidence: typing_extensions.TypeAlias = Confidence
 
+class _Remedy:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _RemedyEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_Remedy.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    REMEDY_UNSPECIFIED: _Remedy.ValueType  # 0
+    """Never sent."""
+    REMEDY_FRACTION: _Remedy.ValueType  # 1
+    """The fraction of each device that the backend takes."""
+    REMEDY_CONTEXT: _Remedy.ValueType  # 2
+    """The context."""
+    REMEDY_DEVICES: _Remedy.ValueType  # 3
+    """The fleet: devices that nothing else uses."""
+
+class Remedy(_Remedy, metaclass=_RemedyEnumTypeWrapper):
+    """What is changed where something fits nowhere."""
+
+REMEDY_UNSPECIFIED: Remedy.ValueType  # 0
+"""Never sent."""
+REMEDY_FRACTION: Remedy.ValueType  # 1
+"""The fraction of each device that the backend takes."""
+REMEDY_CONTEXT: Remedy.ValueType  # 2
+"""The context."""
+REMEDY_DEVICES: Remedy.ValueType  # 3
+"""The fleet: devices that nothing else uses."""
+Global___Remedy: typing_extensions.TypeAlias = Remedy
+
 @typing.final
 class EstimateItem(google.protobuf.message.Message):
     """One named part of a sum."""
@@ -239,6 +267,11 @@ class Placement(google.protobuf.message.Message):
     OFFLOADED_LAYERS_FIELD_NUMBER: builtins.int
     SCORE_FIELD_NUMBER: builtins.int
     OVERCOMMITTED_FIELD_NUMBER: builtins.int
+    BACKEND_FIELD_NUMBER: builtins.int
+    CONTEXT_LENGTH_FIELD_NUMBER: builtins.int
+    PARALLEL_FIELD_NUMBER: builtins.int
+    MEMORY_FRACTION_FIELD_NUMBER: builtins.int
+    TENSOR_SPLIT_FIELD_NUMBER: builtins.int
     framework: builtins.str
     """Framework it runs on: "cpu", "cuda", …"""
     backend_version: builtins.str
@@ -249,9 +282,21 @@ class Placement(google.protobuf.message.Message):
     """Score, 0 to 100."""
     overcommitted: builtins.bool
     """An operator allowed it to exceed what was free."""
+    backend: builtins.str
+    """Backend that runs it."""
+    context_length: builtins.int
+    """Tokens of context that it was placed and is launched with; absent where the backend decides."""
+    parallel: builtins.int
+    """Requests at a time that it was placed and is launched with; absent where the backend decides."""
+    memory_fraction: builtins.float
+    """Fraction of each device that it takes, 0 to 1; absent where it takes what it needs."""
     @property
     def members(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___PlacementMember]:
         """The nodes; the first one leads."""
+
+    @property
+    def tensor_split(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
+        """How the layers are divided among the devices, in their order: layers on each; empty where nothing is divided."""
 
     def __init__(
         self,
@@ -262,10 +307,22 @@ class Placement(google.protobuf.message.Message):
         offloaded_layers: builtins.int | None = ...,
         score: builtins.float = ...,
         overcommitted: builtins.bool = ...,
+        backend: builtins.str = ...,
+        context_length: builtins.int | None = ...,
+        parallel: builtins.int | None = ...,
+        memory_fraction: builtins.float | None = ...,
+        tensor_split: collections.abc.Iterable[builtins.float] | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_offloaded_layers", b"_offloaded_layers", "offloaded_layers", b"offloaded_layers"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_offloaded_layers", b"_offloaded_layers", "backend_version", b"backend_version", "framework", b"framework", "members", b"members", "offloaded_layers", b"offloaded_layers", "overcommitted", b"overcommitted", "score", b"score"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_context_length", b"_context_length", "_memory_fraction", b"_memory_fraction", "_offloaded_layers", b"_offloaded_layers", "_parallel", b"_parallel", "context_length", b"context_length", "memory_fraction", b"memory_fraction", "offloaded_layers", b"offloaded_layers", "parallel", b"parallel"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_context_length", b"_context_length", "_memory_fraction", b"_memory_fraction", "_offloaded_layers", b"_offloaded_layers", "_parallel", b"_parallel", "backend", b"backend", "backend_version", b"backend_version", "context_length", b"context_length", "framework", b"framework", "members", b"members", "memory_fraction", b"memory_fraction", "offloaded_layers", b"offloaded_layers", "overcommitted", b"overcommitted", "parallel", b"parallel", "score", b"score", "tensor_split", b"tensor_split"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_context_length", b"_context_length"]) -> typing.Literal["context_length"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_memory_fraction", b"_memory_fraction"]) -> typing.Literal["memory_fraction"] | None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_offloaded_layers", b"_offloaded_layers"]) -> typing.Literal["offloaded_layers"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_parallel", b"_parallel"]) -> typing.Literal["parallel"] | None: ...
 
 Global___Placement: typing_extensions.TypeAlias = Placement
 
@@ -329,6 +386,62 @@ class Refusal(google.protobuf.message.Message):
 Global___Refusal: typing_extensions.TypeAlias = Refusal
 
 @typing.final
+class Suggestion(google.protobuf.message.Message):
+    """What would make a deployment fit. It was tried with the decision itself: all its instances have a place then."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REMEDY_FIELD_NUMBER: builtins.int
+    MESSAGE_FIELD_NUMBER: builtins.int
+    OPTION_FIELD_NUMBER: builtins.int
+    VALUE_FIELD_NUMBER: builtins.int
+    FRAMEWORK_FIELD_NUMBER: builtins.int
+    DEVICE_MEMORY_BYTES_FIELD_NUMBER: builtins.int
+    DEVICES_FIELD_NUMBER: builtins.int
+    PRESENT_FIELD_NUMBER: builtins.int
+    NODES_FIELD_NUMBER: builtins.int
+    LIKE_FIELD_NUMBER: builtins.int
+    remedy: Global___Remedy.ValueType
+    """What is changed."""
+    message: builtins.str
+    """In words."""
+    option: builtins.str
+    """Option of the engine, e.g. "--ctx-size"; empty where it is not an option."""
+    value: builtins.str
+    """Its value, the largest that does, in place of what is given."""
+    framework: builtins.str
+    """Framework of the devices that are missing; "cpu" for host memory."""
+    device_memory_bytes: builtins.int
+    """Size of each, in bytes; absent where they differ, or it is host memory."""
+    devices: builtins.int
+    """How many of them each node more has to have, with nothing else using them."""
+    present: builtins.int
+    """How many of them a node has now, at the most, with as much left as is wanted of each."""
+    nodes: builtins.int
+    """How many nodes more, the fewest that do."""
+    like: builtins.str
+    """`nodes/{node}` that they are like."""
+    def __init__(
+        self,
+        *,
+        remedy: Global___Remedy.ValueType = ...,
+        message: builtins.str = ...,
+        option: builtins.str = ...,
+        value: builtins.str = ...,
+        framework: builtins.str = ...,
+        device_memory_bytes: builtins.int | None = ...,
+        devices: builtins.int = ...,
+        present: builtins.int = ...,
+        nodes: builtins.int = ...,
+        like: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_device_memory_bytes", b"_device_memory_bytes", "device_memory_bytes", b"device_memory_bytes"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_device_memory_bytes", b"_device_memory_bytes", "device_memory_bytes", b"device_memory_bytes", "devices", b"devices", "framework", b"framework", "like", b"like", "message", b"message", "nodes", b"nodes", "option", b"option", "present", b"present", "remedy", b"remedy", "value", b"value"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_device_memory_bytes", b"_device_memory_bytes"]) -> typing.Literal["device_memory_bytes"] | None: ...
+
+Global___Suggestion: typing_extensions.TypeAlias = Suggestion
+
+@typing.final
 class Candidate(google.protobuf.message.Message):
     """A feasible placement and its score."""
 
@@ -354,6 +467,7 @@ class Candidate(google.protobuf.message.Message):
     CLAIM_FIELD_NUMBER: builtins.int
     SCORE_FIELD_NUMBER: builtins.int
     SCORES_FIELD_NUMBER: builtins.int
+    PLACEMENT_FIELD_NUMBER: builtins.int
     node: builtins.str
     """`nodes/{node}` of its leader."""
     score: builtins.float
@@ -366,6 +480,10 @@ class Candidate(google.protobuf.message.Message):
     def scores(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.float]:
         """What the score is made of, scorer by scorer."""
 
+    @property
+    def placement(self) -> Global___Placement:
+        """The whole placement, followers and all."""
+
     def __init__(
         self,
         *,
@@ -373,8 +491,9 @@ class Candidate(google.protobuf.message.Message):
         claim: Global___Claim | None = ...,
         score: builtins.float = ...,
         scores: collections.abc.Mapping[builtins.str, builtins.float] | None = ...,
+        placement: Global___Placement | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["claim", b"claim"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["claim", b"claim", "node", b"node", "score", b"score", "scores", b"scores"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["claim", b"claim", "placement", b"placement"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["claim", b"claim", "node", b"node", "placement", b"placement", "score", b"score", "scores", b"scores"]) -> None: ...
 
 Global___Candidate: typing_extensions.TypeAlias = Candidate
