@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -12,12 +13,16 @@ from motorpool_cli import text
 from motorpool_cli.client import TIMEOUT_SECONDS, Client
 from motorpool_cli.commands import wish
 from motorpool_cli.commands.explain import print_candidates, print_placement, print_refusals, print_suggestions
+from motorpool_cli.commands.workloads import claim
 from motorpool_cli.context import Output, client, complete_deployment, complete_node
 from motorpool_cli.failures import Exit
 from motorpool_cli.output import Format, errors, note, plain, print_document, print_facts, print_table, say
 from motorpool_cli.sources import complete_source, source_of, words
 
 READ_SECONDS = 180.0
+
+MOST_IN_FULL = 2
+"""Instances with a place that are printed with all their candidates; of more, the first."""
 
 _QUESTIONS = {
     v1.CHECK_KIND_BACKEND: "does the backend run here",
@@ -110,12 +115,7 @@ def plan(
         print_document(plain(found), output)
         return
     _print_head(found, spec)
-    for instance in found.instances:
-        say()
-        say(f"{_count(instance.count)}: {instance.verdict}", style="bold")
-        print_placement(instance.placement)
-        print_refusals(instance.refusals)
-        print_candidates(instance.candidates)
+    _print_instances(found.instances)
     print_suggestions(found.suggestions)
     _print_findings(found)
 
@@ -146,6 +146,42 @@ def _print_head(found: v1.PlanDeploymentResponse, spec: v1.DeploymentSpec) -> No
             ("Needs", f"{needs}: {estimate.provenance}" if estimate.provenance else ""),
         ]
     )
+
+
+def _print_instances(instances: Sequence[v1.PlannedInstance]) -> None:
+    """Print what becomes of each instance; where many have a place, the first in full, and how many more are where."""
+    placed = [each for each in instances if each.HasField("placement")]
+    full = len(placed) if len(placed) <= MOST_IN_FULL else 1
+    for instance in placed[:full]:
+        _print_instance(instance)
+    if placed[full:]:
+        _print_more(placed[full:])
+    for instance in instances:
+        if not instance.HasField("placement"):
+            _print_instance(instance)
+
+
+def _print_instance(instance: v1.PlannedInstance) -> None:
+    say()
+    say(f"{_count(instance.count)}: {instance.verdict}", style="bold")
+    print_placement(instance.placement)
+    print_refusals(instance.refusals)
+    print_candidates(instance.candidates)
+
+
+def _print_more(instances: Sequence[v1.PlannedInstance]) -> None:
+    where = Counter((_nodes(each.placement), claim(each.placement)) for each in instances)
+    say()
+    say(f"{len(instances)} more have a place:", style="bold")
+    print_table(
+        ("ON", "INSTANCES", "CLAIM OF EACH"),
+        ((nodes, str(count), claimed) for (nodes, claimed), count in where.items()),
+        empty="",
+    )
+
+
+def _nodes(placement: v1.Placement) -> str:
+    return ", ".join(text.bare(member.node) for member in placement.members)
 
 
 def _print_checks(checks: Sequence[v1.Check]) -> None:

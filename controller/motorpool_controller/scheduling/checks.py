@@ -37,16 +37,8 @@ class Check:
 
 
 BACKEND_STAGES = frozenset({"backend", "framework", "parameters", "executor"})
-MODEL_REASONS = frozenset(
-    {
-        "FORMAT_UNSUPPORTED",
-        "ARCHITECTURE_UNSUPPORTED",
-        "CATEGORY_UNSUPPORTED",
-        "MODEL_FORMAT_UNKNOWN",
-        "MODEL_CORRUPT",
-        "MODEL_INCOMPLETE",
-    }
-)
+BROKEN_REASONS = frozenset({"MODEL_FORMAT_UNKNOWN", "MODEL_CORRUPT", "MODEL_INCOMPLETE"})
+MODEL_REASONS = BROKEN_REASONS | {"FORMAT_UNSUPPORTED", "ARCHITECTURE_UNSUPPORTED", "CATEGORY_UNSUPPORTED"}
 EARLY_STAGES = frozenset({"nodes", "spec", "labels", "state", "cordon"})
 EARLY_REASONS = frozenset({"NOT_PINNED", "DEVICE_UNKNOWN"})
 """A node that was refused for these was not asked for its backends, one refused for others was."""
@@ -54,24 +46,28 @@ EARLY_REASONS = frozenset({"NOT_PINNED", "DEVICE_UNKNOWN"})
 UNREAD_REASONS = frozenset({"MODEL_NOT_READ_YET", "MODEL_NOT_FOUND", "MODEL_UNREADABLE"})
 
 
-def checks(verdicts: Sequence[Verdict], *, custom: bool) -> tuple[Check, ...]:
+def checks(verdicts: Sequence[Verdict], *, custom: bool, chosen: bool = True) -> tuple[Check, ...]:
     """Return the three checks of one deployment's verdicts, those of its instances in the order of placing.
 
     ``custom`` says that the backend is one that an operator declared: nobody but them knows which models it runs.
+    ``chosen`` says that it is known which backend it is to be: as long as a model is not read, it may not be.
     """
     rows = tuple(dict.fromkeys(row for verdict in verdicts if verdict.placement is None for row in verdict.refusals))
     placed = sum(verdict.placement is not None for verdict in verdicts)
     kinds = {kind: tuple(row for row in rows if _kind_of(row) is kind) for kind in CheckKind}
     reached = bool(placed) or any(not _is_early(row) and _kind_of(row) is CheckKind.PLACE for row in rows)
     return (
-        _backend(kinds[CheckKind.BACKEND], reached=reached or bool(kinds[CheckKind.MODEL])),
+        _backend(kinds[CheckKind.BACKEND], reached=reached or bool(kinds[CheckKind.MODEL]), chosen=chosen),
         _model(kinds, rows, reached=bool(placed) or _weighed(rows), custom=custom),
         _place(kinds[CheckKind.PLACE], placed, len(verdicts)),
     )
 
 
-def _backend(rows: tuple[Refusal, ...], *, reached: bool) -> Check:
+def _backend(rows: tuple[Refusal, ...], *, reached: bool, chosen: bool) -> Check:
     kind = CheckKind.BACKEND
+    if not chosen:
+        message = "Not checked: the model decides on the backend, and it was not read; name one to have it checked."
+        return Check(kind=kind, outcome=Outcome.SKIPPED, message=message)
     if reached:
         return Check(kind=kind, outcome=Outcome.PASSED, message="At least one node runs the backend.")
     if rows:
@@ -91,7 +87,8 @@ def _model(
     if reached:
         return Check(kind=kind, outcome=Outcome.PASSED, message="The backend runs models of this kind.")
     if kinds[kind]:
-        message = "No node's backend runs this model."
+        broken = all(row.reason in BROKEN_REASONS for row in kinds[kind])
+        message = "What lies there cannot be read as a model." if broken else "No node's backend runs this model."
         return Check(kind=kind, outcome=Outcome.FAILED, message=message, refusals=kinds[kind])
     unread = next((row for row in rows if row.reason in UNREAD_REASONS), None)
     why = "no node was left to look at" if unread is None else "the model was not read"

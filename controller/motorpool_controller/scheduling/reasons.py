@@ -51,7 +51,7 @@ def refusals(fleet: Fleet, snapshot: Snapshot, *, fits: bool) -> tuple[Refusal, 
     for row in () if fits else nodes_short(fleet):
         kinds.add(row)
     _host_memory(fleet, kinds)
-    return kinds.folded() or (_nothing(fleet),)
+    return kinds.folded() or (() if fits else (_nothing(fleet),))
 
 
 def _by_filters(fleet: Fleet, snapshot: Snapshot, kinds: Kinds) -> None:

@@ -143,9 +143,7 @@ def _decided(fleet: Fleet, snapshot: Snapshot, keep: int, *, rows: bool | None) 
     best = _best(fleet, keep)
     terms = best.terms[0] if best.terms else _first_terms(fleet.eligibility)
     placement = best.candidates[0].placement if best.candidates else None
-    framework = CPU if placement is not None and placement.framework == CPU else ""
-    if placement is None and terms is not None and not terms.demand.on_devices:
-        framework = CPU
+    on_host = placement.framework == CPU if placement is not None else _host_alone(fleet)
     return Verdict(
         request=fleet.request,
         placement=placement,
@@ -156,12 +154,20 @@ def _decided(fleet: Fleet, snapshot: Snapshot, keep: int, *, rows: bool | None) 
         ),
         candidates=best.candidates,
         places=best.places,
-        estimate=None if terms is None else terms.estimate(framework),
+        estimate=None if terms is None else terms.estimate(CPU if on_host else ""),
         facts=None if terms is None else terms.facts,
         parameters=() if terms is None else terms.parameters,
         options=() if terms is None else terms.profile.options,
         api_key=terms is not None and terms.profile.api_key,
     )
+
+
+def _host_alone(fleet: Fleet) -> bool:
+    """Return whether only host memory is in question: no device is wanted, or none is there that may be used."""
+    terms = _first_terms(fleet.eligibility)
+    if terms is None or not terms.demand.on_devices:
+        return True
+    return next(fleet.host_slots(), None) is not None and next(fleet.supplies(), None) is None
 
 
 def _best(fleet: Fleet, keep: int) -> Chosen:

@@ -98,12 +98,25 @@ def _launched(facts: ModelFacts, wish: Wish, offer: Offer | None) -> _Launched:
         changed = launched_facts(facts, options, given)
     except UnknownError as error:
         return _Launched(facts, (error.text,))
+    passed_on = _passed_on(given, offer)
     by = [
         parameter.option
         for parameter in given
         if any(option.name == parameter.option and option.meaning in CHANGING for option in options)
     ]
-    return _Launched(changed, _changes(facts, changed, by) if by else ())
+    return _Launched(changed, (*(_changes(facts, changed, by) if by else ()), *passed_on))
+
+
+def _passed_on(given: Sequence[Parameter], offer: Offer) -> tuple[str, ...]:
+    """Return one remark for each parameter that these figures do not know of."""
+    if offer.nodes:
+        return parameters.unknown(given, offer.profile.backend)
+    return tuple(
+        f"{shown(parameter.option)} of {offer.profile.backend} is not known without a node that offers it: the figures"
+        " are those without it"
+        for parameter in given
+        if not parameter.known
+    )
 
 
 def _changes(before: ModelFacts, after: ModelFacts, by: Sequence[str]) -> tuple[str, ...]:
@@ -181,6 +194,12 @@ def _findings(facts: ModelFacts, wanted: str | None, offer: Offer | None, estima
             else "no backend is known for this model: what it needs is not estimated"
         )
     notes.extend(sorted({needs.host.provenance for needs in estimates if needs.host.upper is None}))
+    longest = max((needs.context_length or 0 for needs in estimates), default=0)
+    if facts.context_length and longest > facts.context_length:
+        notes.append(
+            f"a context of {longest} tokens is longer than the {facts.context_length} that the model is made for: "
+            "engines refuse it, or answers get worse"
+        )
     if facts.custom_code:
         notes.append("it brings code of its own, which runs only in a deployment that says trust_remote_code")
     return notes

@@ -149,7 +149,9 @@ class Planner:
             facts=facts,
             details=details,
             verdicts=verdicts,
-            checks=checks(verdicts, custom=self._is_declared(spec, facts)),
+            checks=checks(
+                verdicts, custom=self._is_declared(spec, facts), chosen=wanted_backend(spec, facts) is not None
+            ),
             findings=findings,
             suggestions=(
                 advised(snapshot, requests, self._columns).suggestions
@@ -188,7 +190,9 @@ class Planner:
         for added in request.add_nodes:
             resource_id(added.like, "nodes", "add_nodes.like")
             if added.like not in view.nodes:
-                raise NotFoundError("NOT_FOUND", f"add_nodes.like: {shown(added.like)} does not exist")
+                raise NotFoundError(
+                    "NOT_FOUND", f"add_nodes.like: {shown(added.like)} does not exist; give one of the fleet's nodes"
+                )
             if not 1 <= added.count <= MOST_ADDED:
                 raise fields.invalid("add_nodes.count", f"{added.count} is not between 1 and {MOST_ADDED}")
             names = [node_name(f"{id_of(added.like)}-new-{number}") for number in range(1, added.count + 1)]

@@ -116,6 +116,35 @@ def test_what_fits_nowhere_is_told_once(controller: Controller, motorpool: Motor
     assert "2 instances: It fits nowhere." in motorpool("plan", "smollm2").stdout
 
 
+def test_many_instances_are_counted_by_place(controller: Controller, motorpool: Motorpool) -> None:
+    """
+    Of many that have a place the first is told in full, the others by node; what has none comes last.
+    """
+
+    def planned(node: str) -> v1.PlannedInstance:
+        member = v1.PlacementMember(node=f"nodes/{node}", claim=v1.Claim(memory_bytes=GIB))
+        candidates = [v1.Candidate(node=f"nodes/{node}", score=50.0)]
+        return v1.PlannedInstance(
+            placement=v1.Placement(members=[member]),
+            candidates=candidates,
+            verdict=f"It fits on nodes/{node}.",
+            count=1,
+        )
+
+    controller.put(deployment())
+    instances = [*(planned("a" if number % 2 else "b") for number in range(9)), *FAILS.instances]
+    controller.plan = v1.PlanDeploymentResponse(backend="llama_cpp", instances=instances)
+
+    lines = [line.split() for line in motorpool("plan", "smollm2").stdout.splitlines()]
+    shown = [" ".join(words) for words in lines if words]
+
+    assert shown.count("FEASIBLE ON SCORE MADE OF") == 1
+    more = shown.index("8 more have a place:")
+    assert shown.index("1 instance: It fits on nodes/b.") < more
+    assert shown[more + 2 : more + 4] == ["a 4 1 GiB host", "b 4 1 GiB host"]
+    assert shown.index("2 instances: It fits nowhere.") > more
+
+
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [

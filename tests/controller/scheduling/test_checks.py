@@ -57,6 +57,20 @@ def test_each_check_is_as_far_as_nodes_came(rows: tuple[Refusal, ...], outcomes:
     assert tuple(check.kind for check in found) == (CheckKind.BACKEND, CheckKind.MODEL, CheckKind.PLACE)
 
 
+def test_a_backend_that_is_not_chosen_yet_is_not_checked() -> None:
+    """
+    Where the model decides on the backend and cannot be read, nothing is said of one, and the model is at fault.
+    """
+    broken = row("path", "MODEL_FORMAT_UNKNOWN")
+
+    backend, model, place = checks([refused(broken)], custom=False, chosen=False)
+
+    assert (backend.outcome, model.outcome, place.outcome) == (S, F, S)
+    assert "name one" in backend.message
+    assert model.message == "What lies there cannot be read as a model."
+    assert model.refusals == (broken,)
+
+
 @pytest.mark.promise("P4")
 def test_what_failed_has_its_own_rows() -> None:
     """

@@ -30,6 +30,21 @@ def test_a_model_on_a_node_without_devices_goes_to_host_memory() -> None:
     assert (placement.framework, placement.offloaded_layers) == ("cpu", 0)
     assert (placement.context_length, placement.parallel) == (8192, 1)
     assert placement.members[0].claim.memory_bytes == 557_753_600
+    assert explain(snapshot(node()), request()).refusals == ()
+
+
+def test_the_estimate_of_a_refusal_is_of_what_was_refused() -> None:
+    """
+    Where no device is in question, what host memory would have to hold is told: the very figure of the row.
+    """
+    refused = explain(snapshot(node(memory=100 * MIB)), request())
+    on_devices = explain(snapshot(node(memory=100 * MIB, devices=[device(memory=200 * MIB)])), request())
+
+    assert refused.estimate is not None
+    assert refused.estimate.upper == refused.refusals[0].needed
+    assert on_devices.estimate is not None
+    assert on_devices.estimate.upper is not None
+    assert on_devices.estimate.upper > (refused.estimate.upper or 0)
 
 
 def test_a_device_is_preferred_to_host_memory() -> None:

@@ -152,6 +152,22 @@ async def test_contexts_and_parameters(cluster: Cluster, agent: Agent, tiny: Pat
     assert "llama_cpp" == settled.backend
 
 
+async def test_what_the_figures_do_not_say_is_said(cluster: Cluster, agent: Agent, tiny: Path) -> None:
+    """
+    A parameter that no option table knows, and a context that the model is not made for, are named.
+    """
+    await agent.joined()
+    await offered(cluster)
+
+    plain = await inspected(cluster, source=HUB_MODEL)
+    odd = await inspected(cluster, source=HUB_MODEL, parameters=["--nonsense", "3"], context_lengths=[1 << 20])
+
+    assert not plain.findings
+    assert ["“--nonsense” is not in the option table", "a context of 1048576 tokens"] == [
+        finding.partition(" of llama_cpp")[0].partition(" is longer")[0] for finding in odd.findings
+    ]
+
+
 LAYERS = b'{"architectures":["LlamaForCausalLM"],"model_type":"llama","num_hidden_layers":2,"hidden_size":64}'
 
 
