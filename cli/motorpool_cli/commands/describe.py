@@ -137,7 +137,7 @@ def _print_instance(instance: v1.Instance) -> None:
                 if instance.placement.members
                 else "",
             ),
-            ("Claim", workloads.claim(instance.placement)),
+            ("Claim", workloads.claim(instance)),
             ("Devices", _claimed_devices(instance)),
             ("Decided", placements.decided(instance.placement)),
             ("Endpoint", instance.endpoint),

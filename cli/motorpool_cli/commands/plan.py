@@ -9,11 +9,10 @@ from typing import Annotated
 import typer
 
 from motorpool import v1
-from motorpool_cli import text
+from motorpool_cli import placements, text
 from motorpool_cli.client import TIMEOUT_SECONDS, Client
 from motorpool_cli.commands import wish
 from motorpool_cli.commands.explain import print_candidates, print_placement, print_refusals, print_suggestions
-from motorpool_cli.commands.workloads import claim
 from motorpool_cli.context import Output, client, complete_deployment, complete_node
 from motorpool_cli.failures import Exit
 from motorpool_cli.output import Format, errors, note, plain, print_document, print_facts, print_table, say
@@ -170,18 +169,10 @@ def _print_instance(instance: v1.PlannedInstance) -> None:
 
 
 def _print_more(instances: Sequence[v1.PlannedInstance]) -> None:
-    where = Counter((_nodes(each.placement), claim(each.placement)) for each in instances)
+    where = Counter(placements.where(each.placement) for each in instances)
     say()
     say(f"{len(instances)} more have a place:", style="bold")
-    print_table(
-        ("ON", "INSTANCES", "CLAIM OF EACH"),
-        ((nodes, str(count), claimed) for (nodes, claimed), count in where.items()),
-        empty="",
-    )
-
-
-def _nodes(placement: v1.Placement) -> str:
-    return ", ".join(text.bare(member.node) for member in placement.members)
+    print_table(("INSTANCES", "ON"), ((str(count), on) for on, count in where.items()), empty="")
 
 
 def _print_checks(checks: Sequence[v1.Check]) -> None:

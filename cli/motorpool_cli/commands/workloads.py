@@ -77,7 +77,7 @@ def instances(
                 text.word(v1.InstanceState, instance.state),
                 ", ".join(text.bare(member.node) for member in instance.placement.members) or text.UNKNOWN,
                 str(instance.pid) if instance.pid else text.UNKNOWN,
-                claim(instance.placement),
+                claim(instance),
                 instance.endpoint or text.UNKNOWN,
                 str(instance.restart_count),
                 text.age(instance.create_time),
@@ -89,9 +89,9 @@ def instances(
     )
 
 
-def claim(placement: v1.Placement) -> str:
-    """Return what an instance holds where it is placed, host and devices apart."""
-    members = placement.members
+def claim(instance: v1.Instance) -> str:
+    """Return what an instance holds, host and devices apart."""
+    members = instance.placement.members
     if not members:
         return text.UNKNOWN
     host = sum(member.claim.memory_bytes for member in members)

@@ -141,7 +141,7 @@ def test_many_instances_are_counted_by_place(controller: Controller, motorpool: 
     assert shown.count("FEASIBLE ON SCORE MADE OF") == 1
     more = shown.index("8 more have a place:")
     assert shown.index("1 instance: It fits on nodes/b.") < more
-    assert shown[more + 2 : more + 4] == ["a 4 1 GiB host", "b 4 1 GiB host"]
+    assert shown[more + 2 : more + 4] == ["4 a: host memory 1 GiB", "4 b: host memory 1 GiB"]
     assert shown.index("2 instances: It fits nowhere.") > more
 
 
