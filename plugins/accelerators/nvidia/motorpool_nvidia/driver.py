@@ -55,6 +55,10 @@ _ADVICE = {
         "the driver's library and its kernel module have different versions, as after an upgrade; restart the machine, "
         "or reload the kernel module"
     ),
+    pynvml.NVML_ERROR_FUNCTION_NOT_FOUND: (
+        f"{LIBRARY} has no nvmlInitWithFlags; its driver is too old, or it is another library of that name: install a "
+        "driver of today"
+    ),
     pynvml.NVML_ERROR_NO_PERMISSION: (
         "the agent's user may not open /dev/nvidiactl or /dev/nvidia*; give it the group that owns them"
     ),

@@ -18,14 +18,13 @@ from motorpool_nvidia.records import (
     System,
     Unreadable,
 )
-from motorpool_sdk import Device, DeviceError, Health, Link, MemoryKind, Process, Sample
+from motorpool_sdk import Device, DeviceError, Health, Link, MemoryKind, Sample, hardware
 
 T = TypeVar("T")
 
 VENDOR = "nvidia"
 FRAMEWORK = "cuda"
 _BYTES_PER_MEGABYTE = 1_000_000
-_MOST_PERCENT = 100
 
 # nvmlDeviceArchitecture_t of nvml.h.
 _ARCHITECTURES = {
@@ -60,22 +59,16 @@ def devices(found: Sequence[Card | Unreadable], system: System) -> list[Device |
 def sample(measurement: Measurement) -> Sample:
     """Return the measurement in bytes, ratios, degrees and watts; what was not answered is None."""
     memory = _known(measurement.memory)
-    percent = _known(measurement.utilization_percent)
-    temperature = _known(measurement.temperature_celsius)
     power = _known(measurement.power_milliwatts)
-    return Sample(
-        device_id=measurement.uuid,
+    figures = hardware.measurement(
         used_bytes=memory.used_bytes if memory is not None and memory.total_bytes else None,
-        utilization_ratio=percent / 100 if percent is not None and 0 <= percent <= _MOST_PERCENT else None,
-        temperature_celsius=None if temperature is None else float(temperature),
-        power_watts=None if power is None else power / 1000,
-        # A process of another PID namespace has the number 0.
-        processes=tuple(
-            Process(pid=process.pid, used_bytes=process.used_bytes)
-            for process in measurement.processes
-            if process.pid > 0
-        ),
+        total_bytes=None if memory is None else memory.total_bytes,
+        percent=_known(measurement.utilization_percent),
+        celsius=_known(measurement.temperature_celsius),
+        watts=None if power is None else power / 1000,
+        processes=((process.pid, process.used_bytes) for process in measurement.processes),
     )
+    return replace(figures, device_id=measurement.uuid)
 
 
 def health(condition: Condition) -> tuple[Health, tuple[str, ...]]:

@@ -6,11 +6,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from motorpool_nvidia import parsing
-from motorpool_nvidia.driver import Driver
+from motorpool_nvidia.driver import Driver, DriverError
 from motorpool_nvidia.records import Fault
 from motorpool_sdk import AcceleratorPlugin, Device, DeviceError, Exposure, Health, Sample, SourceReport, hookimpl
+from motorpool_sdk.hardware import Bus
 
 _PARTITION = "MIG-"
+# Display controllers and 3D controllers; the same vendor's sound and USB functions are no cards.
+BUS = Bus(
+    pci_vendor="10de",
+    classes=("0300", "0302"),
+    remedy="install NVIDIA's driver, and see `dmesg` where it is installed",
+)
 _CONTAINER_RUNTIME = "nvidia"
 _CDI_KIND = "nvidia.com/gpu"
 
@@ -18,13 +25,22 @@ _CDI_KIND = "nvidia.com/gpu"
 class Nvidia:
     """The cards of this machine, by UUID. A card that was seen once is listed as lost when it is not there any more."""
 
-    def __init__(self, driver: Driver | None = None) -> None:
+    def __init__(self, driver: Driver | None = None, bus: Bus = BUS) -> None:
         self._driver = driver or Driver()
+        self._bus = bus
         self._seen: dict[str, Device] = {}
+        self._stranded: dict[str, str] = {}
 
     def fingerprint(self) -> Sequence[Device | DeviceError]:
-        """Return every card and MIG partition."""
-        found = parsing.devices(self._driver.cards(), self._driver.system())
+        """Return every card and MIG partition; where NVML never answered, the cards on the PCI bus."""
+        self._stranded = {}
+        try:
+            found = parsing.devices(self._driver.cards(), self._driver.system())
+        except DriverError as error:
+            stranded = [] if self._seen else list(self._on_the_bus(str(error)))
+            if not stranded:
+                raise
+            return stranded
         there = {each.device_id: each for each in found if isinstance(each, Device)}
         lost = {device.device_id: device for device in self._lost(there)}
         self._seen = {**there, **lost}
@@ -34,12 +50,13 @@ class Nvidia:
 
     def sample(self, device_ids: Sequence[str]) -> Sequence[Sample]:
         """Return a measurement of each card and partition that answers."""
-        measured = (self._driver.measure(device_id) for device_id in device_ids)
+        named = [device_id for device_id in device_ids if device_id not in self._stranded]
+        measured = (self._driver.measure(device_id) for device_id in named)
         return [parsing.sample(each) for each in measured if not isinstance(each, Fault)]
 
     def health(self, device_ids: Sequence[str]) -> Mapping[str, tuple[Health, tuple[str, ...]]]:
         """Return how each is; a partition is as well as its card."""
-        return {device_id: parsing.health(self._driver.condition(device_id)) for device_id in device_ids}
+        return {device_id: self._judged(device_id) for device_id in device_ids}
 
     def sources(self) -> Sequence[SourceReport]:
         """Return where NVML was found, or why it cannot be used."""
@@ -48,6 +65,8 @@ class Nvidia:
     def expose(self, device_ids: Sequence[str]) -> Exposure:
         """Return how to hand these over and no others: by UUID, which no renumbering in between can change."""
         for device_id in device_ids:
+            if device_id in self._stranded:
+                raise LookupError(f"{device_id} cannot be handed over: {self._stranded[device_id]}")
             fault = self._driver.find(device_id)
             if fault is not None:
                 raise LookupError(f"{device_id} cannot be handed over: {parsing.lost(fault)}")
@@ -67,6 +86,23 @@ class Nvidia:
             container_runtime=_CONTAINER_RUNTIME if device_ids else "",
             cdi_devices=tuple(f"{_CDI_KIND}={device_id}" for device_id in device_ids),
         )
+
+    def _judged(self, device_id: str) -> tuple[Health, tuple[str, ...]]:
+        if device_id in self._stranded:
+            return Health.UNHEALTHY, (self._stranded[device_id],)
+        return parsing.health(self._driver.condition(device_id))
+
+    def _on_the_bus(self, failure: str) -> Iterator[Device]:
+        for card in self._bus.cards():
+            bound = f"its kernel driver is {card.driver}" if card.driver else "no kernel driver is bound to it"
+            self._stranded[card.address] = f"the card is on the PCI bus and {bound}; {failure}; {self._bus.remedy}"
+            yield Device(
+                device_id=card.address,
+                vendor=parsing.VENDOR,
+                framework=parsing.FRAMEWORK,
+                pci_address=card.address,
+                numa_node=card.numa_node,
+            )
 
     def _lost(self, there: Mapping[str, Device]) -> Iterator[Device]:
         for device_id, device in self._seen.items():

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from motorpool_amd.commands import ROCM_SMI
 from tests.plugins.accelerators.harness.machine import FakeBus
+from tests.plugins.accelerators.harness.made import MadeVendor, Recorded
 
 GIB = 2**30
 CARD = """
@@ -73,3 +77,44 @@ class Kernel(FakeBus):
         folder = self.root / f"sys/class/kfd/kfd/topology/nodes/{node}/io_links/{peer}"
         folder.mkdir(parents=True)
         (folder / "properties").write_text(f"type {kind}\nnode_from {node}\nnode_to {peer}\n")
+
+
+RECORDINGS = Path(__file__).parent / "recordings"
+NEWER = (
+    "rsmi_dev_market_name_get",
+    "rsmi_dev_power_get",
+    "rsmi_compute_process_info_by_device_get",
+    "rsmi_topo_get_link_type",
+    "rsmi_dev_drm_render_minor_get",
+)
+MADE = MadeVendor(
+    name="amd",
+    source="amd/fake_rocm_smi.c",
+    library="librocm_smi64.so.7",
+    card=card,
+    device_id=address,
+    unit=1,
+    total=68702699520,
+    newer=NEWER,
+    needed=("rsmi_init",),
+    refusal=("init 8", "rsmi_init: 8 (the driver cannot be opened)"),
+    unreadable="fault rsmi_dev_pci_id_get 15",
+    untold=("fault all 2",),
+    absurd={
+        "used_bytes": "used 99999999999999",
+        "utilization_ratio": "busy 4000",
+        "temperature_celsius": "edge 99999999",
+        "power_watts": "power 18446744073709551615",
+        "memory_bytes": "total 18446744073709551615",
+    },
+    hangs={
+        "opening": "rsmi_init",
+        "looking": "rsmi_dev_pci_id_get",
+        "measuring": "rsmi_dev_busy_percent_get",
+    },
+    recorded=Recorded(
+        name="rocm-smi",
+        prints={" ".join(ROCM_SMI): (RECORDINGS / "rocm-smi_mi100_rocm602.json").read_text(encoding="utf-8")},
+        device_ids=tuple(f"0000:{bus}:00.0" for bus in ("83", "a3", "c3", "e3")),
+    ),
+)

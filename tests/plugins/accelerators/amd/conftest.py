@@ -4,16 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.plugins.accelerators.amd.cards import NEWER
 from tests.plugins.accelerators.harness.machine import FakeLibrary, compile_library
 
 SOURCE = Path(__file__).with_name("fake_rocm_smi.c")
-NEWER = (
-    "rsmi_dev_market_name_get",
-    "rsmi_dev_power_get",
-    "rsmi_compute_process_info_by_device_get",
-    "rsmi_topo_get_link_type",
-    "rsmi_dev_drm_render_minor_get",
-)
 
 
 @pytest.fixture(scope="session", name="compiled")

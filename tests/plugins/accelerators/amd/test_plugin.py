@@ -197,21 +197,6 @@ def test_rocm_smi_answers_where_nothing_else_does(tmp_path: Path, child: StartCh
     assert [" ".join(ROCM_SMI)] == command.asked
 
 
-@pytest.mark.promise("P5")
-@pytest.mark.parametrize("function", ["rsmi_init", "rsmi_dev_pci_id_get"])
-def test_a_library_that_hangs_gives_way(rsmi: FakeLibrary, tmp_path: Path, child: StartChild, function: str) -> None:
-    """
-    A wedged library is left behind in its thread: the plugin goes on with what else answers.
-    """
-    rsmi.show(cards(2), f"hang {function}\n")
-    command = FakeCommand(tmp_path / "bin", "rocm-smi")
-    command.prints(" ".join(ROCM_SMI), (RECORDINGS / "rocm-smi_mi100_rocm602.json").read_text())
-    plugin = child(PACKAGE, rsmi.folder, command.folder)
-
-    assert "0000:83:00.0" in plugin.devices()
-    assert "librocm_smi64.so did not answer within" in plugin.sources()[0].failure
-
-
 def test_a_driver_that_refuses_says_what_to_do(rsmi: FakeLibrary, child: StartChild) -> None:
     """
     Where no source answers, the error has every reason, and a way out.

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from tests.plugins.accelerators.harness.made import MadeVendor, Recorded
+
 CHIP = """
 chip {card} {chip}
 logic {logic}
@@ -35,3 +39,42 @@ def card(number: int = 0, *lines: str, used: int = 3318, chips: int = 1) -> str:
 def cards(count: int) -> str:
     """That many healthy cards."""
     return "".join(card(number) for number in range(count))
+
+
+RECORDINGS = Path(__file__).parent / "recordings"
+NEWER = ("dcmi_get_card_list", "dcmi_get_device_chip_info_v2", "dcmi_get_device_ip", "dcmi_get_device_resource_info")
+MADE = MadeVendor(
+    name="ascend",
+    source="ascend/fake_dcmi.c",
+    library="libdcmi.so",
+    card=card,
+    device_id=address,
+    unit=2**20,
+    total=65536,
+    first=DRIVER,
+    newer=NEWER,
+    needed=("dcmi_init", "dcmiv2_init"),
+    refusal=("init -8005", "dcmi_init: -8005"),
+    unreadable="fault dcmi_get_device_logic_id -8008",
+    untold=("fault all -8255",),
+    absurd={
+        "used_bytes": "hbm_used 99999999",
+        "utilization_ratio": "aicore 4000",
+        "temperature_celsius": "temperature 65535",
+        "power_watts": "power 2147483647",
+        "memory_bytes": "hbm 18446744073709551615",
+    },
+    hangs={
+        "opening": "dcmi_init",
+        "looking": "dcmi_get_device_hbm_info",
+        "measuring": "dcmi_get_device_utilization_rate",
+    },
+    recorded=Recorded(
+        name="npu-smi",
+        prints={
+            "info": (RECORDINGS / "info_910b3_24.1.rc1.txt").read_text(encoding="utf-8"),
+            "info -m": (RECORDINGS / "map_910b.txt").read_text(encoding="utf-8"),
+        },
+        device_ids=tuple(f"0000:{bus}:00.0" for bus in ("c1", "c2", "81", "82", "01", "02", "41", "42")),
+    ),
+)

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.plugins.accelerators.ascend.board import NEWER
 from tests.plugins.accelerators.harness.machine import FakeLibrary, compile_library
 
 SOURCE = Path(__file__).with_name("fake_dcmi.c")
-NEWER = ("dcmi_get_card_list", "dcmi_get_device_chip_info_v2", "dcmi_get_device_ip", "dcmi_get_device_resource_info")
 
 
 @pytest.fixture(scope="session", name="compiled")

@@ -144,23 +144,6 @@ def test_the_command_answers_without_a_library(npu_smi: FakeCommand, child: Star
     assert ["info", "info -m"] == npu_smi.asked
 
 
-@pytest.mark.promise("P5")
-@pytest.mark.parametrize("function", ["dcmi_init", "dcmi_get_device_hbm_info"])
-def test_a_library_that_hangs_gives_way_to_the_command(
-    dcmi: FakeLibrary, npu_smi: FakeCommand, child: StartChild, function: str
-) -> None:
-    """
-    A wedged library is left behind in its thread: the plugin goes on with npu-smi, under the same names.
-    """
-    dcmi.show(cards(2), f"{DRIVER}hang {function}\n")
-    plugin = child(PACKAGE, dcmi.folder, npu_smi.folder)
-
-    devices = plugin.devices()
-
-    assert {FIRST, SECOND} <= set(devices)
-    assert "libdcmi.so did not answer within" in plugin.sources()[0].failure
-
-
 @pytest.mark.parametrize("code", [-8002, -8005, -8012])
 def test_a_driver_that_refuses_says_what_to_do(dcmi: FakeLibrary, child: StartChild, code: int) -> None:
     """

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from tests.plugins.accelerators.harness.made import MadeVendor, Recorded
+
 CARD = """
 card {index}
 name MLU590-M9
@@ -32,3 +36,38 @@ def card(index: int = 0, *lines: str, used: int = 666) -> str:
 def cards(count: int) -> str:
     """That many healthy cards."""
     return "".join(card(index) for index in range(count))
+
+
+RECORDINGS = Path(__file__).parent / "recordings"
+NEWER = ("cndevGetProcessInfo", "cndevGetVersionInfo", "cndevGetDevicePowerInfo")
+MADE = MadeVendor(
+    name="cambricon",
+    source="cambricon/fake_cndev.c",
+    library="libcndev.so",
+    card=card,
+    device_id=address,
+    unit=2**20,
+    total=81920,
+    newer=NEWER,
+    needed=("cndevInit",),
+    refusal=("init 1", "CNDEV cannot be used: cndevInit: 1 (no driver)"),
+    unreadable="fault cndevGetPCIeInfoV2 18",
+    untold=("fault all 10",),
+    absurd={
+        "used_bytes": "used 99999999",
+        "utilization_ratio": "load 4000",
+        "temperature_celsius": "chip 65535",
+        "power_watts": "power -1",
+        "memory_bytes": "total -1",
+    },
+    hangs={
+        "opening": "cndevInit",
+        "looking": "cndevGetPCIeInfoV2",
+        "measuring": "cndevGetDeviceUtilizationInfo",
+    },
+    recorded=Recorded(
+        name="cnmon",
+        prints={"": (RECORDINGS / "table_mlu370-x8_5.10.13.txt").read_text(encoding="utf-8")},
+        device_ids=("0000:39:00.0", "0000:3d:00.0"),
+    ),
+)

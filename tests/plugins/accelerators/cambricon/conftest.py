@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.plugins.accelerators.cambricon.cards import NEWER
 from tests.plugins.accelerators.harness.machine import FakeLibrary, compile_library
 
 SOURCE = Path(__file__).with_name("fake_cndev.c")
@@ -18,8 +19,7 @@ def make_compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session", name="old_compiled")
 def make_old_compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The library of an old driver."""
-    without = ("cndevGetProcessInfo", "cndevGetVersionInfo", "cndevGetDevicePowerInfo")
-    return compile_library(SOURCE, tmp_path_factory.mktemp("old-cndev") / "libcndev.so", without=without)
+    return compile_library(SOURCE, tmp_path_factory.mktemp("old-cndev") / "libcndev.so", without=NEWER)
 
 
 @pytest.fixture(name="cndev")

@@ -62,18 +62,6 @@ def test_a_card_is_told_whole(cndev: FakeLibrary, child: StartChild, version: in
     ] == child(PACKAGE, cndev.folder).fingerprint()
 
 
-@pytest.mark.parametrize("count", [0, 1, 8, 16])
-def test_as_many_devices_as_cards(cndev: FakeLibrary, plugin: PluginChild, count: int) -> None:
-    """
-    A machine has as many devices as cards, also none.
-    """
-    cndev.show(cards(count))
-
-    assert {address(index): index for index in range(count)} == {
-        key: device.index for key, device in plugin.devices().items()
-    }
-
-
 def test_a_card_is_measured(cndev: FakeLibrary, plugin: PluginChild) -> None:
     """
     Bytes, ratio, the chip's degrees, watts, and processes with their bytes.
@@ -251,21 +239,6 @@ def test_the_command_answers_without_a_library(cnmon: FakeCommand, child: StartC
     assert (0, 39.0, 106.0) == (sample.used_bytes, sample.temperature_celsius, sample.power_watts)
     assert Health.UNKNOWN is plugin.health(["0000:39:00.0"])["0000:39:00.0"][0]
     assert [""] == cnmon.asked
-
-
-@pytest.mark.promise("P5")
-@pytest.mark.parametrize("function", ["cndevInit", "cndevGetMemoryUsageV2"])
-def test_a_library_that_hangs_gives_way(
-    cndev: FakeLibrary, cnmon: FakeCommand, child: StartChild, function: str
-) -> None:
-    """
-    A wedged library is left behind in its thread: the plugin goes on with cnmon, under the same names.
-    """
-    cndev.show(cards(2), f"hang {function}\n")
-    plugin = child(PACKAGE, cndev.folder, cnmon.folder)
-
-    assert FIRST in plugin.devices()
-    assert "libcndev.so did not answer within" in plugin.sources()[0].failure
 
 
 @pytest.mark.parametrize(

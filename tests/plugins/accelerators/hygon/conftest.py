@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 
 from tests.plugins.accelerators.harness.machine import FakeLibrary, compile_library
+from tests.plugins.accelerators.hygon.cards import LACKS
 
 SOURCE = Path(__file__).parents[1] / "amd" / "fake_rocm_smi.c"
-# What Hygon's fork does not have.
-LACKS = ("rsmi_dev_power_get", "rsmi_dev_market_name_get")
 
 
 @pytest.fixture(scope="session", name="compiled")

@@ -79,16 +79,6 @@ def test_a_card_is_told_by_the_library_and_the_kernel(
     assert (Health.HEALTHY, ()) == plugin.health([FIRST])[FIRST]
 
 
-@pytest.mark.parametrize("count", [1, 8, 16])
-def test_as_many_devices_as_cards(rsmi: FakeLibrary, child: StartChild, count: int) -> None:
-    """
-    A machine has as many devices as cards.
-    """
-    rsmi.show(cards(count))
-
-    assert {address(index) for index in range(count)} == set(child(PACKAGE, rsmi.folder).devices())
-
-
 @pytest.mark.promise("P5")
 def test_one_bad_card_loses_one_card(rsmi: FakeLibrary, child: StartChild) -> None:
     """
@@ -156,20 +146,6 @@ def test_hy_smi_answers_where_nothing_else_does(tmp_path: Path, child: StartChil
     assert {"0000:09:00.0": "BW", "0000:36:00.0": "BW"} == {key: device.product for key, device in found.items()}
     assert 9651 * MIB == sample.used_bytes
     assert [" ".join(ARGUMENTS)] == command.asked
-
-
-@pytest.mark.promise("P5")
-def test_a_library_that_hangs_gives_way(rsmi: FakeLibrary, tmp_path: Path, child: StartChild) -> None:
-    """
-    A wedged library is left behind in its thread: the plugin goes on with hy-smi.
-    """
-    rsmi.show(cards(2), "hang rsmi_dev_unique_id_get\n")
-    command = FakeCommand(tmp_path / "bin", "hy-smi")
-    command.prints(" ".join(ARGUMENTS), bw())
-    plugin = child(PACKAGE, rsmi.folder, command.folder)
-
-    assert "0000:09:00.0" in plugin.devices()
-    assert "librocm_smi64.so.2 did not answer within" in plugin.sources()[0].failure
 
 
 def test_cards_without_a_driver_are_listed_as_unhealthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from tests.plugins.accelerators.harness.made import MadeVendor, Recorded
+
 FIRST_LINES = "driver 4.3.8\ncuda 10020\n"
 CARD = """
 card GPU-1ac807aa-cbcd-5579-8591-{index:012d}
@@ -35,3 +39,40 @@ def card(index: int = 0, *lines: str, used: int = 64) -> str:
 def cards(count: int) -> str:
     """That many healthy cards."""
     return "".join(card(index) for index in range(count))
+
+
+RECORDINGS = Path(__file__).parent / "recordings"
+MADE = MadeVendor(
+    name="iluvatar",
+    source="nvidia/fake_nvml.c",
+    library="libixml.so",
+    card=card,
+    device_id=address,
+    unit=2**20,
+    total=32768,
+    first=FIRST_LINES,
+    defines=("IXML",),
+    newer=("ixmlDeviceGetHealth",),
+    newer_defines=("OLD_DRIVER",),
+    needed=("nvmlInit_v2",),
+    refusal=("init 18", "nvmlInit_v2: 18"),
+    unreadable="fault handle 15",
+    untold=("fault all 3",),
+    absurd={
+        "used_bytes": "used 99999999",
+        "utilization_ratio": "util 4000",
+        "temperature_celsius": "temperature 65535",
+        "power_watts": "power 4294967295",
+        "memory_bytes": "total 0",
+    },
+    hangs={
+        "opening": "nvmlInitWithFlags",
+        "looking": "nvmlDeviceGetPciInfo_v3",
+        "measuring": "nvmlDeviceGetUtilizationRates",
+    },
+    recorded=Recorded(
+        name="ixsmi",
+        prints={"-q -x": (RECORDINGS / "ixsmi_mr-v100_4.2.0.xml").read_text(encoding="utf-8")},
+        device_ids=("0000:0c:00.0", "0000:0f:00.0"),
+    ),
+)

@@ -56,18 +56,6 @@ def test_a_card_is_told_whole(ixml: FakeLibrary, plugin: PluginChild) -> None:
     ] == plugin.fingerprint()
 
 
-@pytest.mark.parametrize("count", [0, 1, 8, 16])
-def test_as_many_devices_as_cards(ixml: FakeLibrary, plugin: PluginChild, count: int) -> None:
-    """
-    A machine has as many devices as cards, also none.
-    """
-    ixml.show(cards(count))
-
-    assert {address(index): index for index in range(count)} == {
-        key: device.index for key, device in plugin.devices().items()
-    }
-
-
 def test_a_card_is_measured(plugin: PluginChild) -> None:
     """
     Bytes, ratio, degrees, and watts from milliwatts.
@@ -261,21 +249,6 @@ def test_errors_that_ixsmi_counts_are_health(
     report = plugin.health(["0000:0c:00.0", "0000:0f:00.0"])
 
     assert [health, Health.HEALTHY] == [each for each, _ in report.values()]
-
-
-@pytest.mark.promise("P5")
-@pytest.mark.parametrize("function", ["nvmlInitWithFlags", "nvmlDeviceGetMemoryInfo_v2"])
-def test_a_library_that_hangs_gives_way(
-    ixml: FakeLibrary, ixsmi: FakeCommand, child: StartChild, function: str
-) -> None:
-    """
-    A wedged library is left behind in its thread: the plugin goes on with ixsmi.
-    """
-    ixml.show(cards(2), f"hang {function}\n")
-    plugin = child(PACKAGE, ixml.folder, ixsmi.folder)
-
-    assert "0000:0c:00.0" in plugin.devices()
-    assert "libixml.so did not answer within" in plugin.sources()[0].failure
 
 
 def test_a_driver_that_refuses_says_what_to_do(ixml: FakeLibrary, child: StartChild) -> None:

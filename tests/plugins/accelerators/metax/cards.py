@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from tests.plugins.accelerators.harness.made import MadeVendor, Recorded
+
 CARD = """
 card {bdf}
 name MXC500
@@ -29,3 +33,35 @@ def card(index: int = 0, *lines: str, used: int = 845824) -> str:
 def cards(count: int) -> str:
     """That many healthy cards."""
     return "".join(card(index) for index in range(count))
+
+
+RECORDINGS = Path(__file__).parent / "recordings"
+NEWER = ("mxSmlGetTotalEccErrors", "mxSmlGetSingleGpuProcess", "mxSmlGetDeviceTopology", "mxSmlGetMacaVersion")
+MADE = MadeVendor(
+    name="metax",
+    source="metax/fake_mxsml.c",
+    library="libmxsml.so",
+    card=card,
+    device_id=address,
+    unit=2**10,
+    total=67108864,
+    first=FIRST_LINES,
+    newer=NEWER,
+    needed=("mxSmlInit",),
+    refusal=("init 26", "mxSmlInit: 26 (the driver's library cannot be loaded)"),
+    unreadable="fault mxSmlGetDeviceInfo 4",
+    untold=("fault all 3",),
+    absurd={
+        "used_bytes": "used 9999999999",
+        "utilization_ratio": "xcore 4000",
+        "temperature_celsius": "temperature 9999999",
+        "power_watts": "way 4294967295",
+        "memory_bytes": "total -1",
+    },
+    hangs={"opening": "mxSmlInit", "looking": "mxSmlGetDeviceInfo", "measuring": "mxSmlGetDeviceIpUsage"},
+    recorded=Recorded(
+        name="mx-smi",
+        prints={"": (RECORDINGS / "table_c500_2.2.9.txt").read_text(encoding="utf-8")},
+        device_ids=tuple(f"0000:{bus}:00.0" for bus in ("0e", "0f", "10", "12", "35", "36", "37", "38")),
+    ),
+)

@@ -62,18 +62,6 @@ def test_a_card_is_told_whole(mxsml: FakeLibrary, plugin: PluginChild) -> None:
     ] == plugin.fingerprint()
 
 
-@pytest.mark.parametrize("count", [0, 1, 8, 16])
-def test_as_many_devices_as_cards(mxsml: FakeLibrary, plugin: PluginChild, count: int) -> None:
-    """
-    A machine has as many devices as cards, also none.
-    """
-    mxsml.show(cards(count))
-
-    assert {address(index): index for index in range(count)} == {
-        key: device.index for key, device in plugin.devices().items()
-    }
-
-
 def test_a_card_is_measured(mxsml: FakeLibrary, plugin: PluginChild) -> None:
     """
     Bytes, ratio, degrees, the watts of all ways together, and processes with what they have on this card.
@@ -289,21 +277,6 @@ def test_a_card_that_the_table_does_not_call_available(mx_smi: FakeCommand, chil
 
     assert (Health.UNHEALTHY, True) == (report[FIRST][0], "mx-smi calls it Unavailable" in report[FIRST][1][0])
     assert (Health.HEALTHY, ()) == report[SECOND]
-
-
-@pytest.mark.promise("P5")
-@pytest.mark.parametrize("function", ["mxSmlInit", "mxSmlGetMemoryInfo"])
-def test_a_library_that_hangs_gives_way(
-    mxsml: FakeLibrary, mx_smi: FakeCommand, child: StartChild, function: str
-) -> None:
-    """
-    A wedged library is left behind in its thread: the plugin goes on with mx-smi, under the same names.
-    """
-    mxsml.show(cards(2), f"hang {function}\n")
-    plugin = child(PACKAGE, mxsml.folder, mx_smi.folder)
-
-    assert {FIRST, SECOND} <= set(plugin.devices())
-    assert "libmxsml.so did not answer within" in plugin.sources()[0].failure
 
 
 @pytest.mark.parametrize(

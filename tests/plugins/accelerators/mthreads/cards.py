@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from tests.plugins.accelerators.harness.made import MadeVendor, Recorded
+
 FIRST_LINES = "driver 3.3.5-server\n"
 CARD = """
 card 0000{address}
@@ -31,3 +35,37 @@ def card(index: int = 0, *lines: str, used: int = 3_584_032_768) -> str:
 def cards(count: int) -> str:
     """That many healthy cards."""
     return "".join(card(index) for index in range(count))
+
+
+RECORDINGS = Path(__file__).parent / "recordings"
+NEWER = ("mtmlDeviceGetMtLinkSpec", "mtmlDeviceGetGpuPath", "mtmlLibraryInitSystem", "mtmlDeviceGetPowerUsage")
+MADE = MadeVendor(
+    name="mthreads",
+    source="mthreads/fake_mtml.c",
+    library="libmtml.so.2",
+    card=card,
+    device_id=address,
+    unit=1,
+    total=85899345920,
+    first=FIRST_LINES,
+    newer=NEWER,
+    needed=("mtmlLibraryInit",),
+    refusal=("init 1", "MTML cannot be used: mtmlLibraryInit: 1 (the driver is not loaded)"),
+    unreadable="fault mtmlLibraryInitDeviceByIndex 2",
+    untold=tuple(
+        f"fault {name} 4" for name in ("mtmlDeviceInitMemory", "mtmlDeviceInitGpu", "mtmlDeviceGetPowerUsage")
+    ),
+    absurd={
+        "used_bytes": "used 99999999999999",
+        "utilization_ratio": "load 4000",
+        "temperature_celsius": "temperature -300",
+        "power_watts": "power 4294967295",
+        "memory_bytes": "total 18446744073709551615",
+    },
+    hangs={"opening": "mtmlLibraryInit", "looking": "mtmlDeviceInitMemory", "measuring": "mtmlGpuGetUtilization"},
+    recorded=Recorded(
+        name="mthreads-gmi",
+        prints={"": (RECORDINGS / "table_s5000_2.4.1.txt").read_text(encoding="utf-8")},
+        device_ids=tuple(f"0000:{bus}:00.0" for bus in ("18", "3a", "4b", "5c", "9a", "ba", "ca", "da")),
+    ),
+)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.plugins.accelerators.harness.machine import FakeLibrary, compile_library
+from tests.plugins.accelerators.mthreads.cards import NEWER
 
 SOURCE = Path(__file__).with_name("fake_mtml.c")
 
@@ -18,8 +19,7 @@ def make_compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session", name="old_compiled")
 def make_old_compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The library of an old driver."""
-    without = ("mtmlDeviceGetMtLinkSpec", "mtmlDeviceGetGpuPath", "mtmlLibraryInitSystem", "mtmlDeviceGetPowerUsage")
-    return compile_library(SOURCE, tmp_path_factory.mktemp("old-mtml") / "libmtml.so", without=without)
+    return compile_library(SOURCE, tmp_path_factory.mktemp("old-mtml") / "libmtml.so", without=NEWER)
 
 
 @pytest.fixture(name="mtml")

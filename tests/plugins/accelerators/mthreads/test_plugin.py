@@ -55,18 +55,6 @@ def test_a_card_is_told_whole(mtml: FakeLibrary, plugin: PluginChild) -> None:
     ] == plugin.fingerprint()
 
 
-@pytest.mark.parametrize("count", [0, 1, 8, 16])
-def test_as_many_devices_as_cards(mtml: FakeLibrary, plugin: PluginChild, count: int) -> None:
-    """
-    A machine has as many devices as cards, also none.
-    """
-    mtml.show(cards(count))
-
-    assert {address(index): index for index in range(count)} == {
-        key: device.index for key, device in plugin.devices().items()
-    }
-
-
 def test_a_card_is_measured(plugin: PluginChild) -> None:
     """
     Bytes, ratio, degrees, and watts from milliwatts.
@@ -244,19 +232,6 @@ def test_the_command_answers_without_a_library(gmi: FakeCommand, child: StartChi
     assert (0, 48.0, None) == (sample.used_bytes, sample.temperature_celsius, sample.power_watts)
     assert (Health.HEALTHY, ()) == plugin.health([FIRST])[FIRST]
     assert [""] == gmi.asked
-
-
-@pytest.mark.promise("P5")
-@pytest.mark.parametrize("function", ["mtmlLibraryInit", "mtmlDeviceInitMemory"])
-def test_a_library_that_hangs_gives_way(mtml: FakeLibrary, gmi: FakeCommand, child: StartChild, function: str) -> None:
-    """
-    A wedged library is left behind in its thread: the plugin goes on with mthreads-gmi, under the same names.
-    """
-    mtml.show(cards(2), f"hang {function}\n")
-    plugin = child(PACKAGE, mtml.folder, gmi.folder)
-
-    assert FIRST in plugin.devices()
-    assert "libmtml.so.2 did not answer within" in plugin.sources()[0].failure
 
 
 @pytest.mark.parametrize(

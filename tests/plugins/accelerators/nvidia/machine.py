@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.plugins.accelerators.harness.machine import FakeLibrary, PluginChild, PluginError, compile_library
+from tests.plugins.accelerators.harness.made import MadeVendor
 
 __all__ = ["FIRST", "SECOND", "FakeNvml", "NvidiaProcess", "PluginError", "card", "compile_nvml", "two_cards"]
 
@@ -56,3 +57,42 @@ class NvidiaProcess(PluginChild):
 
     def __init__(self, *folders: Path) -> None:
         super().__init__("motorpool_nvidia", *folders)
+
+
+def uuid(index: int) -> str:
+    """The UUID of the n-th of many cards."""
+    return f"GPU-{index:08d}-1111-1111-1111-111111111111"
+
+
+def numbered_card(index: int, *lines: str, used: int = 16) -> str:
+    """The n-th of many cards, and more lines on it."""
+    return card(uuid(index), *lines, bus=f"00000000:{0xA0 + index:02X}:00.0", used=used)
+
+
+MADE = MadeVendor(
+    name="nvidia",
+    source="nvidia/fake_nvml.c",
+    library=LIBRARY,
+    card=numbered_card,
+    device_id=uuid,
+    unit=2**20,
+    total=81559 - 551,
+    first="driver 580.95.05\ncuda 13000\n",
+    needed=("nvmlInitWithFlags",),
+    refusal=("init 18", "the driver's library and its kernel module have different versions"),
+    unreadable="fault handle 15",
+    untold=("fault all 3",),
+    absurd={
+        "used_bytes": "used 99999999",
+        "utilization_ratio": "util 4000",
+        "temperature_celsius": "temperature 65535",
+        "power_watts": "power 4294967295",
+        "memory_bytes": "total 0",
+    },
+    hangs={
+        "opening": "nvmlInitWithFlags",
+        "looking": "nvmlDeviceGetPciInfo_v3",
+        "measuring": "nvmlDeviceGetUtilizationRates",
+    },
+    # nvidia-smi asks NVML too: where that cannot be used, neither can it.
+)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -11,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from motorpool_agent.inventory import Patience, PluginState, PluginStatus, PluginTable
+from motorpool_agent.inventory import Patience, PluginStatus, PluginTable
 from motorpool_sdk import Health
 from tests.plugins.accelerators.nvidia.machine import FIRST, SECOND, FakeNvml, two_cards
 from tests.plugins.made_plugins import write_plugin
@@ -78,32 +77,6 @@ async def test_the_manifests_folders_are_in_the_childs_environment(
         folders = child.environ()["LD_LIBRARY_PATH"].split(":")
 
     assert ("/usr/lib/wsl/lib", str(nvml.folder)) == (folders[0], folders[-1])
-
-
-@pytest.mark.promise("P5")
-@pytest.mark.parametrize(("fault", "told"), [("segfault", "SIGSEGV"), ("hang", "did not answer")])
-async def test_a_library_that_breaks_later_costs_its_figures(
-    tmp_path: Path, nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch, fault: str, told: str
-) -> None:
-    """
-    Its cards stay listed with nothing known of them, the plugin is given up at last, and the other vendor's figures
-    go on arriving.
-    """
-    nvml.show(two_cards())
-    monkeypatch.setenv("LD_LIBRARY_PATH", str(nvml.folder))
-    async with table(tmp_path, monkeypatch, PATIENCE) as opened:
-        assert 4 == len(await opened.sample())
-        nvml.show(two_cards(), first=f"{fault} nvmlDeviceGetUtilizationRates\n")
-        async with asyncio.timeout(60):
-            while nvidia(opened).state is not PluginState.QUARANTINED:
-                samples = await opened.sample()
-                assert {"GPU-0", "GPU-1"} <= set(samples)
-
-        assert {"GPU-0", "GPU-1"} == set(await opened.sample())
-        assert told in nvidia(opened).last_error
-        lost = opened.devices()[FIRST]
-        assert (Health.UNKNOWN, None, "NVIDIA H100 80GB HBM3") == (lost.health, lost.memory_bytes, lost.product)
-        assert Health.HEALTHY is opened.devices()["GPU-0"].health
 
 
 @pytest.mark.promise("P5")

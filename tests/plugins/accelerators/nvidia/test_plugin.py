@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
+from motorpool_nvidia.driver import Driver, DriverError
+from motorpool_nvidia.plugin import BUS, Nvidia
+from motorpool_nvidia.records import Card, Unreadable
 from motorpool_sdk import Exposure, Health, Process, Sample
+from tests.plugins.accelerators.harness.machine import FakeBus
 from tests.plugins.accelerators.nvidia.conftest import StartPlugin
 from tests.plugins.accelerators.nvidia.machine import FIRST, SECOND, FakeNvml, PluginError, card, two_cards
 
@@ -184,3 +191,30 @@ def test_one_partition_a_process(nvml: FakeNvml, start: StartPlugin) -> None:
     assert "MIG-b" == plugin.expose(["MIG-b"]).env["CUDA_VISIBLE_DEVICES"]
     with pytest.raises(PluginError, match="CUDA gives a process one MIG partition"):
         plugin.expose(["MIG-a", "MIG-b"])
+
+
+class BrokenDriver(Driver):
+    """A driver whose NVML cannot be used."""
+
+    def cards(self) -> list[Card | Unreadable]:
+        raise DriverError("NVML cannot be loaded: no such file")
+
+
+def test_cards_without_a_driver_are_listed_as_unhealthy(tmp_path: Path) -> None:
+    """
+    What only the PCI bus shows has a name, no memory, and the reason; sound of the same vendor is no card.
+    """
+    bus = FakeBus(tmp_path)
+    bus.add("0000:3b:00.0", pci_id="10de:2330", pci_class="030200")
+    bus.add("0000:3b:00.1", pci_id="10de:22ba", pci_class="040300", driver="snd_hda_intel")
+    plugin = Nvidia(BrokenDriver(), replace(BUS, root=tmp_path))
+
+    (device,) = plugin.fingerprint()
+    assert ("0000:3b:00.0", None) == (device.device_id, getattr(device, "memory_bytes", 0))
+    health, (reason,) = plugin.health(["0000:3b:00.0"])["0000:3b:00.0"]
+    assert Health.UNHEALTHY is health
+    for said in ("no kernel driver is bound", "NVML cannot be loaded: no such file", "install NVIDIA's driver"):
+        assert said in reason
+    assert [] == plugin.sample(["0000:3b:00.0"])
+    with pytest.raises(LookupError, match="no kernel driver is bound"):
+        plugin.expose(["0000:3b:00.0"])

@@ -1,0 +1,101 @@
+"""A vendor as its tests make it up: the library, cards in its scenario's words, and what a broken one says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.plugins.accelerators.harness.machine import FakeCommand, FakeLibrary, compile_library
+
+SOURCES = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """A vendor's command: what it printed on a real machine for which arguments, and whose cards those are."""
+
+    name: str
+    prints: Mapping[str, str]
+    device_ids: tuple[str, ...]
+
+    def put(self, folder: Path) -> FakeCommand:
+        """Put the command into a folder."""
+        command = FakeCommand(folder, self.name)
+        for arguments, text in self.prints.items():
+            command.prints(arguments, text)
+        return command
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MadeVendor:
+    """A vendor's made-up library. ``total`` and what cards use are in its own unit of so many bytes.
+
+    ``card`` writes a card by number, with more lines on it and ``used``; ``first`` are lines about the library.
+    ``newer`` are functions (and defines) that an old release is without, ``needed`` those that nothing works without.
+    ``refusal`` is a line on which the library refuses, and what the plugin then says; ``unreadable`` makes a card one
+    that cannot be named; ``untold`` leaves none of its figures told; ``absurd`` makes one figure nonsense.
+    ``hangs`` are functions that it needs for opening the library, looking at cards, and measuring them.
+    """
+
+    name: str
+    source: str
+    library: str
+    card: Callable[..., str]
+    device_id: Callable[[int], str]
+    unit: int
+    total: int
+    needed: tuple[str, ...]
+    refusal: tuple[str, str]
+    unreadable: str
+    untold: tuple[str, ...]
+    absurd: Mapping[str, str]
+    hangs: Mapping[str, str]
+    first: str = ""
+    defines: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
+    newer: tuple[str, ...] = ()
+    newer_defines: tuple[str, ...] = ()
+    recorded: Recorded | None = None
+
+    @property
+    def package(self) -> str:
+        """The plugin's package."""
+        return f"motorpool_{self.name}"
+
+    def cards(self, count: int, used: int = 100) -> str:
+        """That many healthy cards, each of which uses one unit more than the one before."""
+        return "".join(self.card(number, used=used + number) for number in range(count))
+
+    def figures(self, count: int, used: int = 100) -> dict[str, tuple[int | None, int | None]]:
+        """What of total and used bytes is to be seen of each of these cards."""
+        return {
+            self.device_id(number): (self.total * self.unit, (used + number) * self.unit) for number in range(count)
+        }
+
+    def compile(self, folder: Path, *, without: tuple[str, ...] = (), defines: tuple[str, ...] = ()) -> Path:
+        """Compile the library into a folder."""
+        return compile_library(
+            SOURCES / self.source,
+            folder / self.library,
+            *self.defines,
+            *defines,
+            without=(*self.lacks, *without),
+        )
+
+
+class ShownLibrary:
+    """A vendor's library in a folder, and the scenario that it tells of."""
+
+    def __init__(self, vendor: MadeVendor, folder: Path, library: Path) -> None:
+        self.vendor = vendor
+        self._fake = FakeLibrary(folder, library)
+        self.folder = self._fake.folder
+
+    def show(self, scenario: str, first: str = "") -> None:
+        """Have it tell of this from its next call on; ``first`` are more lines about the library itself."""
+        self._fake.show(scenario, self.vendor.first + first)
+
+    def unload(self) -> None:
+        """Take the driver away."""
+        (self.folder / "scenario").unlink()
