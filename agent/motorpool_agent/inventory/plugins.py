@@ -12,7 +12,6 @@ from motorpool_agent.inventory.accelerator_plugin import AcceleratorPlugin
 from motorpool_agent.inventory.backend_plugin import BackendPlugin
 from motorpool_agent.inventory.plugin_process import Patience, PluginProcess
 from motorpool_agent.inventory.plugin_status import PluginState, PluginStatus
-from motorpool_agent.inventory.presence import present
 from motorpool_sdk import (
     Device,
     Exposure,
@@ -29,6 +28,7 @@ from motorpool_sdk import (
     discover,
 )
 from motorpool_sdk.errors import PLUGIN_FAILED, PLUGIN_UNKNOWN
+from motorpool_sdk.presence import present
 
 log = logging.getLogger(__name__)
 

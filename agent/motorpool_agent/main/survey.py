@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from motorpool_agent.config import Config
 from motorpool_agent.inventory import PluginState, PluginStatus, PluginTable
-from motorpool_agent.inventory.presence import closed_nodes, looked_for, present, signs
 from motorpool_sdk import Device, Health, Profile, Sample, SourceReport
 from motorpool_sdk.manifest import Kind
+from motorpool_sdk.presence import closed_nodes, looked_for, present, signs
 
 # Loading, then a list of devices, with the agent's own deadlines for each.
 _MOST_SECONDS = 45.0

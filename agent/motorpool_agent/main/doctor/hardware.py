@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 
 from motorpool_agent.config import Config
 from motorpool_agent.inventory import PluginState
-from motorpool_agent.inventory.presence import cards_on_the_bus
 from motorpool_agent.main.doctor.findings import Finding, ok, problem, warning
 from motorpool_agent.main.output import size
 from motorpool_agent.main.survey import Survey, SurveyedPlugin, survey
 from motorpool_agent.runtime.engines import Engines
 from motorpool_sdk import Health
 from motorpool_sdk.manifest import Kind
+from motorpool_sdk.presence import cards_on_the_bus
 
 _EXPLAIN = "`motorpool-agent devices --explain` says where it looked"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from motorpool_sdk.kit.project import ProjectError, write_project
@@ -50,7 +51,9 @@ def _verify(plugin: str) -> int:
     for row in verify(plugin):
         if not rows:
             _print(Row(plugin="PLUGIN", check="CHECK", passed=True, detail=""), "RESULT")
-        _print(row, "ok" if row.passed else "FAILED")
+        same = next((each.check for each in rows if (each.plugin, each.detail) == (row.plugin, row.detail)), "")
+        known = same and not row.passed
+        _print(replace(row, detail=f"as {same}") if known else row, "ok" if row.passed else "FAILED")
         rows.append(row)
     if not rows:
         what = f"no plugin {plugin} is" if plugin else "no plugin is"

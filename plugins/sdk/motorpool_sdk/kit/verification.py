@@ -18,6 +18,7 @@ import msgspec
 
 from motorpool_sdk.discovery import Found, discover
 from motorpool_sdk.manifest import Manifest
+from motorpool_sdk.presence import looked_for, signs
 
 # What an agent waits for a list of devices, and then some for the import.
 DEADLINE_SECONDS = 30.0
@@ -61,6 +62,13 @@ def verify(plugin: str = "", deadline_seconds: float = DEADLINE_SECONDS) -> Iter
             continue
         detail = f"{manifest.kind} {manifest.provides}, for SDK {manifest.api}"
         yield Row(plugin=found.entry_point, check="manifest", passed=True, detail=detail)
+        if wanted := looked_for(manifest):
+            seen = signs(manifest)
+            none = f"not in this machine, so that an agent does not start the plugin: no {', no '.join(wanted)}"
+            detail = "; ".join(seen) or none
+            yield Row(plugin=found.entry_point, check="hardware", passed=True, detail=detail)
+            if not seen:
+                continue
         for outcome in _outcomes(found, manifest, deadline_seconds):
             yield Row(
                 plugin=found.entry_point,

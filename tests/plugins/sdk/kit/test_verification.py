@@ -83,6 +83,51 @@ def test_a_fault_is_a_row(make_plugin: MakePlugin, body: str, check: str, words:
     assert words in failed(verify("bad", deadline_seconds=5.0))[check]
 
 
+ACCELERATOR = 'kind = "accelerator"\napi = ">=0.1,<0.2"\nprovides = "one"\nlibraries = ["libone.so.1"]\n'
+
+
+def test_hardware_that_is_elsewhere(make_plugin: MakePlugin) -> None:
+    """
+    Where no sign of its hardware is, an agent does not start a plugin: nothing is asked of it, and nothing fails.
+    """
+    make_plugin("one", kind="accelerator", manifest=ACCELERATOR, first="raise OSError('no driver')")
+
+    manifest, hardware = verify("one")
+
+    assert ("hardware", True) == (hardware.check, hardware.passed)
+    assert hardware.detail == "not in this machine, so that an agent does not start the plugin: no libone.so.1"
+    assert manifest.passed
+
+
+def test_hardware_that_is_here(make_plugin: MakePlugin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    What shows the hardware is told, and the plugin is asked as the agent would ask it.
+    """
+    (tmp_path / "libone.so.1").touch()
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+    make_plugin("one", kind="accelerator", manifest=ACCELERATOR)
+
+    details = {row.check: row.detail for row in verify("one")}
+
+    assert f"library {tmp_path / 'libone.so.1'}" == details["hardware"]
+    assert "2: GPU-0 24.0 GiB, GPU-1 24.0 GiB" == details["devices"]
+
+
+def test_one_fault_is_told_once(make_plugin: MakePlugin, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    A driver that is not there fails most checks; its words stand at the first, and the others point there.
+    """
+    code = "def fingerprint(self):\n    raise OSError('no driver')\nAccelerator.fingerprint = fingerprint"
+    make_plugin("bad", kind="accelerator", code=code)
+
+    with pytest.raises(SystemExit):
+        main(["verify", "bad"])
+
+    lines = capsys.readouterr().out.splitlines()
+    assert 1 == sum("OSError: no driver" in line for line in lines)
+    assert any(line.endswith("as devices") for line in lines)
+
+
 def test_a_failing_import(make_plugin: MakePlugin) -> None:
     """
     What cannot be imported has no further checks.

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from motorpool_agent.inventory.presence import cards_on_the_bus, closed_nodes, present, signs
 from motorpool_sdk import Kind, Manifest
+from motorpool_sdk.presence import cards_on_the_bus, closed_nodes, present, signs
 
 
 def manifest(**keys: tuple[str, ...]) -> Manifest:

@@ -8,7 +8,7 @@ import pwd
 from collections.abc import Iterator
 from pathlib import Path
 
-from motorpool_sdk import Manifest
+from motorpool_sdk.manifest import Manifest
 
 _LIBRARY_FOLDERS = ("usr/lib", "usr/lib64", "usr/local/lib", "lib", "lib64")
 _TRIPLETS = ("x86_64-linux-gnu", "aarch64-linux-gnu")
