@@ -40,7 +40,7 @@ def deploy(
     parameters: wish.Parameters = None,
     backend: wish.Backend = "",
     backend_version: wish.BackendVersion = "",
-    image: wish.Image = "",
+    image: wish.Image = None,
     replicas: wish.Replicas = 1,
     env: wish.Env = None,
     label: wish.Labels = None,
@@ -122,7 +122,7 @@ def wait_available(connected: Client, created: v1.Deployment, timeout_seconds: f
             v1.GetDeploymentCredentialsRequest(name=created.name), timeout=TIMEOUT_SECONDS
         )
         print_facts([("endpoint", address) for address in found.endpoints])
-        if found.api_key:
+        if found.api_key and found.endpoints:
             say(f"`motorpool endpoint {bare}` shows its API key.")
     return created
 
@@ -189,10 +189,11 @@ def _give_up_if_hopeless(instance: v1.Instance, deployment: str) -> None:
     if instance.state == v1.INSTANCE_STATE_ERROR:
         failure = instance.last_failure
         tail = "".join(f"\n  | {line}" for line in failure.log_tail[-10:])
+        # What did not come as far as a program has no log.
+        log = f"`motorpool logs {text.bare(instance.name)} --previous` shows the whole log, " if tail else ""
         raise CommandError(
             Exit.FAILED,
             failure.reason or "INSTANCE_ERROR",
-            f"{instance.name} failed: {failure.message or instance.state_message}{tail}\n`motorpool logs "
-            f"{text.bare(instance.name)} --previous` shows the whole log, `motorpool describe {instance.name}` the "
-            "launch.",
+            f"{instance.name} failed: {failure.message or instance.state_message}{tail}\n{log}`motorpool describe "
+            f"{instance.name}` shows the launch, `motorpool delete {deployment}` gives it up.",
         )

@@ -42,7 +42,7 @@ def check(
     parameters: wish.Parameters = None,
     backend: wish.Backend = "",
     backend_version: wish.BackendVersion = "",
-    image: wish.Image = "",
+    image: wish.Image = None,
     replicas: wish.Replicas = 1,
     env: wish.Env = None,
     label: wish.Labels = None,

@@ -26,7 +26,9 @@ Parameters = Annotated[
 ]
 Backend = Annotated[str, typer.Option(help="Backend; chosen by the model when left out.")]
 BackendVersion = Annotated[str, typer.Option(help="Version of the backend; the node's default.")]
-Image = Annotated[str, typer.Option(help="Run the engine in a container of this image, with Docker.")]
+Image = Annotated[
+    str | None, typer.Option(help="Run the engine in a container of this image, with Docker; else as a process.")
+]
 Replicas = Annotated[int, typer.Option(min=0, max=1000, help="Instances wished for.")]
 Env = Annotated[list[str] | None, typer.Option("--env", "-e", help="KEY=VALUE for the engine.")]
 Labels = Annotated[list[str] | None, typer.Option("--node-label", help="KEY=VALUE a node must carry.")]
@@ -47,7 +49,7 @@ def spec(
     parameters: list[str] | None,
     backend: str,
     backend_version: str,
-    image: str,
+    image: str | None,
     replicas: int,
     env: list[str] | None,
     labels: list[str] | None,
@@ -57,12 +59,16 @@ def spec(
     device_memory: str,
 ) -> v1.DeploymentSpec:
     """Return the spec that the options say."""
+    if image == "":  # as a script writes it whose variable is not set; it would run a process instead
+        raise CommandError(
+            Exit.USAGE, "OPTION_INVALID", "--image is empty; name an image, or leave it out to run a process."
+        )
     made = v1.DeploymentSpec(
         model=model,
         replicas=replicas,
         backend=backend,
         backend_version=backend_version,
-        image=image,
+        image=image or "",
         parameters=parameters or [],
         env=_pairs("--env", env),
         placement_strategy=_STRATEGIES[strategy],

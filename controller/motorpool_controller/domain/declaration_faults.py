@@ -12,6 +12,7 @@ from motorpool_controller.domain.backends import normal
 from motorpool_controller.domain.declarations import Declaration, DeclaredVersion
 from motorpool_controller.domain.environment import why_owned
 from motorpool_controller.domain.faults import Fault
+from motorpool_controller.domain.images import image_fault
 from motorpool_controller.domain.names import BACKEND_ID_LENGTH, is_backend_id, shown
 from motorpool_controller.domain.parameters import MAX_ELEMENT_CHARACTERS, MAX_ELEMENTS
 from motorpool_controller.domain.specs import CATEGORIES, MAX_BYTES, MAX_ENTRIES, MAX_NAME_CHARACTERS
@@ -138,8 +139,8 @@ def _image_faults(version: DeclaredVersion, declaration: Declaration, field: str
         if version.container_port is not None:
             yield f"{field}.container_port", "it is for images; a process is told where to listen with {{port}}"
         return
-    if not version.image.isprintable() or " " in version.image or len(version.image) > MAX_NAME_CHARACTERS:
-        yield f"{field}.image", f"{shown(version.image)} is no reference of a container image, e.g. example/echo:1.0"
+    if why := image_fault(version.image):
+        yield f"{field}.image", f"{shown(version.image)} is no reference of a container image: {why}"
     if version.container_port is not None and not 0 < version.container_port <= MAX_PORT:
         yield f"{field}.container_port", f"{version.container_port} is not between 1 and {MAX_PORT}"
     if not (version.health_path or declaration.health_path):

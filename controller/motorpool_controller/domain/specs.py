@@ -10,6 +10,7 @@ from dataclasses import replace
 from motorpool_controller.domain.environment import why_owned
 from motorpool_controller.domain.errors import InvalidError
 from motorpool_controller.domain.faults import Fault, refuse
+from motorpool_controller.domain.images import image_fault
 from motorpool_controller.domain.names import device_of, shown
 from motorpool_controller.domain.parameters import MAX_ELEMENT_CHARACTERS, MAX_ELEMENTS
 from motorpool_controller.domain.workload import Deployment, DeploymentSpec, ModelSource, SourceKind
@@ -165,8 +166,8 @@ def _check_words(spec: DeploymentSpec) -> Iterator[Fault]:
     for category in spec.categories:
         if category not in CATEGORIES:
             yield "spec.categories", f"{shown(category)} is none of {', '.join(CATEGORIES)}"
-    if spec.image and (not spec.image.isprintable() or " " in spec.image or len(spec.image) > MAX_NAME_CHARACTERS):
-        yield "spec.image", f"{shown(spec.image)} is no reference of a container image"
+    if spec.image and (why := image_fault(spec.image)):
+        yield "spec.image", f"{shown(spec.image)} is no reference of a container image: {why}"
 
 
 def _check_maps(spec: DeploymentSpec) -> Iterator[Fault]:

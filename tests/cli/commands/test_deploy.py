@@ -127,6 +127,7 @@ def test_findings(motorpool: Motorpool) -> None:
         (("--model", "/a", "--node-label", "zone"), "--node-label takes KEY=VALUE"),
         (("--model", "/a", "--memory", "much"), "--memory much is not a size"),
         (("--model", "/a", "--memory", "-1"), "--memory -1 is not a size"),
+        (("--model", "/a", "--image", ""), "--image is empty"),
         (("--model", "/a", "--strategy", "best"), "'best' is not one of 'spread', 'binpack'"),
         (("--model", "/a", "--exposure", "world"), "'world' is not one of 'node', 'local'"),
         (("--model", "/a", "--replicas", "-1"), "greater than or equal to 0"),
@@ -302,6 +303,21 @@ def test_wait_for_what_fails(motorpool: Motorpool, script: Callable[..., None]) 
     )
     assert "motorpool logs smollm2-x7k2p --previous" in result.stderr
     assert "[EXITED]" in result.stderr
+
+
+def test_wait_for_what_fails_before_it_is_executed(motorpool: Motorpool, script: Callable[..., None]) -> None:
+    """
+    What fails before there is a program has no log to be shown; that the deployment stands is told.
+    """
+    pull = v1.Failure(reason="IMAGE_PULL_FAILED", message="nosuch:1 could not be pulled: no such host.")
+    script(instance(v1.INSTANCE_STATE_ERROR, failure=pull))
+
+    result = motorpool(*WAIT)
+
+    assert 1 == result.exit_code
+    assert "failed: nosuch:1 could not be pulled: no such host.\n" in result.stderr
+    assert "motorpool logs" not in result.stderr
+    assert "`motorpool delete smollm2` gives it up" in result.stderr
 
 
 def test_wait_runs_out(motorpool: Motorpool, script: Callable[..., None]) -> None:
