@@ -83,7 +83,9 @@ def _refuse(draft: Draft, instance: Instance, verdict: Verdict) -> None:
     if unchanged(instance.refusals, rows):
         return
     draft.put(replace(instance, refusals=rows, state_message=verdict.sentence))
-    news = {row.reason for row in rows} - {row.reason for row in instance.refusals} - {UNEVENTFUL}
+    reasons, told = {row.reason for row in rows}, {row.reason for row in instance.refusals}
+    # While a node reads the model nothing is decided: what else there was is told once it has answered.
+    news = set() if UNEVENTFUL in reasons else reasons if UNEVENTFUL in told else reasons - told
     row = next((row for row in rows if row.reason in news), None)
     if row is not None:
         draft.event(Severity.WARNING, row.reason, instance.name, f"{instance.name} is not placed: {row.message}")

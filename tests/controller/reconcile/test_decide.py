@@ -75,6 +75,20 @@ def test_a_pending_instance_has_rows_from_its_first_moment() -> None:
     assert decision.questions == (("nodes/a", PATH),)
 
 
+def test_what_is_not_decided_yet_is_no_event() -> None:
+    """
+    While one node reads the model, it is not told that another one cannot take it; when nothing else is left, it is.
+    """
+    start = world([node("a", cordoned=True), node("b")], [deployment()], readings={})
+    asked = decide(start, NOW, ids())
+    unread = Reading(error_reason="MODEL_NOT_FOUND", error_message="there is no such file")
+    answered = decide(replace(applied(start, asked), readings={("nodes/b", PATH): unread}), NOW, ids())
+
+    assert {"NODE_CORDONED", "MODEL_NOT_READ_YET"} == {row.reason for row in asked.put_instances[0].refusals}
+    assert not [event for event in asked.events if "is not placed" in event.message]
+    assert ["NODE_CORDONED"] == [event.reason for event in answered.events if "is not placed" in event.message]
+
+
 @pytest.mark.promise("P7")
 def test_a_fleet_at_rest_decides_nothing() -> None:
     """
