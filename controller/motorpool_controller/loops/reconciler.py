@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import uuid
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 
@@ -14,13 +13,14 @@ from motorpool_controller.catalog.catalog import Catalog
 from motorpool_controller.config import Settings
 from motorpool_controller.domain.errors import OutOfRangeError
 from motorpool_controller.domain.fleet import NodeState
-from motorpool_controller.domain.workload import Instance
 from motorpool_controller.loops.models import Models
 from motorpool_controller.reconcile.decide import decide
 from motorpool_controller.reconcile.desired import desired_of
 from motorpool_controller.reconcile.observe import happened, observe
 from motorpool_controller.reconcile.world import Decision, World
+from motorpool_controller.scheduling.columns import Columns
 from motorpool_controller.store.errors import StoreError
+from motorpool_controller.store.groups import nodes_of
 from motorpool_controller.store.live import Live
 from motorpool_controller.store.pending import Change
 from motorpool_controller.store.store import Store, utc_now
@@ -45,11 +45,11 @@ class Reconciler:
         self._live = live
         self._settings = settings
         self._clock = clock
-        self._on_node: defaultdict[str, dict[str, Instance]] = defaultdict(dict)
         self._nodes_of: dict[str, tuple[str, ...]] = {}
         self._returned: frozenset[str] = frozenset()
         self._affected: set[str] = set()
         self._retry_seconds = 0.0
+        self._columns = Columns()
 
     async def run(self) -> None:
         """Run until cancelled, or until the store takes nothing any more."""
@@ -72,6 +72,7 @@ class Reconciler:
             # A fault in deciding must not take the API down with it: nodes go on with what they were told.
             self._retry_seconds = min(max(RETRY_SECONDS[0], 2 * self._retry_seconds), RETRY_SECONDS[1])
             log.exception("decision failed", extra={"retry_seconds": self._retry_seconds})
+            self._columns = Columns()  # how far they had followed nobody knows
             await asyncio.sleep(self._retry_seconds)
             return self._clock()
         self._retry_seconds = 0.0
@@ -118,24 +119,23 @@ class Reconciler:
             node = tx.nodes.get(name)
             for report in () if node is None else self._live.reports(name):
                 instance = next(
-                    (each for each in self._on_node[name].values() if each.uid == report.assignment_id), None
+                    (each for each in tx.instances_on(name).values() if each.uid == report.assignment_id), None
                 )
-                before = None if instance is None else tx.instances.get(instance.name)
-                if node is None or before is None:
+                if node is None or instance is None:
                     continue
-                after = observe(before, report, node, tx.now)
-                if after is not before:
+                after = observe(instance, report, node, tx.now)
+                if after is not instance:
                     tx.instances.put(after)
-                    event = happened(before, after)
+                    event = happened(instance, after)
                     if event is not None:
                         tx.event(event.severity, event.reason, event.subject, event.message)
 
     def _world(self, tx: Transaction) -> World:
         return World(
-            nodes=tx.nodes,
-            deployments=tx.deployments,
-            instances=tx.instances,
-            profiles=tx.profiles,
+            nodes=tx.nodes.merged(),
+            deployments=tx.deployments.merged(),
+            instances=tx.instances.merged(),
+            profiles=tx.profiles.merged(),
             connected=self._live.connected(),
             lease_end=self._live.lease_end(
                 tx.nodes, lease_seconds=self._settings.lease_seconds(len(tx.nodes)), now=tx.now
@@ -143,8 +143,9 @@ class Reconciler:
             readings=self._live.readings,
             models=self._live.models,
             usage=self._live.settled_usage,
-            peaks=tx.peaks,
-            declared=tx.backends,
+            peaks=tx.peaks.merged(),
+            declared=tx.backends.merged(),
+            columns=self._columns,
             gone=self._gone(tx),
             settings=self._settings.reconcile,
         )
@@ -155,13 +156,12 @@ class Reconciler:
         return frozenset(
             instance.uid
             for node in nodes
-            for instance in self._on_node[node].values()
-            if all(instance.uid in nodes.get(other, ()) for other in self._nodes_of[instance.name])
+            for instance in tx.instances_on(node).values()
+            if all(instance.uid in nodes.get(other, ()) for other in nodes_of(instance))
         )
 
     def _load(self) -> None:
         """Look at everything there is."""
-        self._on_node.clear()
         self._nodes_of.clear()
         view = self._store.view
         for name in view.instances:
@@ -170,31 +170,22 @@ class Reconciler:
             self._tell(node)
 
     def _follow(self, changes: Iterable[Change]) -> set[str]:
-        """Keep the index up, and return the nodes whose desired state may have changed."""
+        """Return the nodes whose desired state may have changed."""
         affected: set[str] = set()
         for change in changes:
             if change.kind == "instances":
                 affected |= self._index(change.name)
             elif change.kind == "nodes":
-                if change.deleted:
-                    self._on_node.pop(change.name, None)
-                else:
-                    affected.add(change.name)
+                affected.add(change.name)
         return affected
 
     def _index(self, name: str) -> set[str]:
         instance = self._store.view.instances.get(name)
         before = self._nodes_of.pop(name, ())
-        for node in before:
-            self._on_node[node].pop(name, None)
-        placement = None if instance is None else instance.placement
-        if instance is None or placement is None:
-            return set(before)
-        nodes = tuple(member.node for member in placement.members)
-        self._nodes_of[name] = nodes
-        for node in nodes:
-            self._on_node[node][name] = instance
-        return {*before, *nodes}
+        after = () if instance is None else nodes_of(instance)
+        if after:
+            self._nodes_of[name] = after
+        return {*before, *after}
 
     def _tell(self, node: str) -> None:
         view = self._store.view
@@ -204,7 +195,7 @@ class Reconciler:
             nodes=view.nodes,
             deployments=view.deployments,
             # Of this node only: the answer is the same, and a fleet has many others.
-            instances=self._on_node[node],
+            instances=view.groups.on_node(node),
             profiles=view.profiles,
             connected=frozenset(),
             lease_end={},

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from motorpool_controller.domain.event import Severity
+from motorpool_controller.domain.workload import Instance
 from motorpool_controller.reconcile.deadlines import settle_deadlines
 from motorpool_controller.reconcile.draft import Draft
 from motorpool_controller.reconcile.liveness import settle_instances, settle_nodes
@@ -32,14 +33,18 @@ def decide(world: World, now: datetime, fresh_ids: Iterator[str]) -> Decision:
 
 def _forget_gone(draft: Draft) -> None:
     """Delete rows of which nothing is left: the node confirmed a stop, or an operator deleted the node."""
-    for name in sorted(draft.instances):
-        instance = draft.instances[name]
-        if instance.placement is None:
-            continue
-        confirmed = instance.stop_time is not None and instance.uid in draft.world.gone
-        nodes = [member.node for member in instance.placement.members]
-        deleted = not any(node in draft.nodes for node in nodes)
-        if confirmed or deleted:
-            draft.drop(instance)
-            why = f"{nodes[0]} was deleted" if deleted else "its node confirmed that nothing is left of it"
-            draft.event(Severity.INFO, "INSTANCE_REMOVED", name, f"{name} is gone: {why}.")
+    ended = [each for each in draft.instances.values() if _is_gone(draft, each)]
+    for instance in sorted(ended, key=lambda each: each.name):
+        draft.drop(instance)
+        node = "" if instance.placement is None else instance.placement.members[0].node
+        why = "its node confirmed that nothing is left of it" if node in draft.nodes else f"{node} was deleted"
+        draft.event(Severity.INFO, "INSTANCE_REMOVED", instance.name, f"{instance.name} is gone: {why}.")
+
+
+def _is_gone(draft: Draft, instance: Instance) -> bool:
+    if instance.placement is None:
+        return False
+    if instance.stop_time is not None and instance.uid in draft.world.gone:
+        return True
+    members = instance.placement.members
+    return members[0].node not in draft.nodes and not any(member.node in draft.nodes for member in members)

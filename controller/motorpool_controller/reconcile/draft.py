@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
@@ -14,6 +14,7 @@ from motorpool_controller.domain.fleet import Node, NodeState
 from motorpool_controller.domain.workload import Deployment, DeploymentSpec, Instance, InstanceState, ModelSource
 from motorpool_controller.reconcile.moves import moved
 from motorpool_controller.reconcile.world import Decision, Notice, World
+from motorpool_controller.scheduling.columns import Columns
 from motorpool_controller.scheduling.snapshot import Request, Snapshot
 
 _Row = TypeVar("_Row", Node, Deployment, Instance)
@@ -31,6 +32,7 @@ class Draft:
         self._names: defaultdict[str, set[str]] = defaultdict(set)
         for instance in world.instances.values():
             self._names[instance.deployment].add(instance.name)
+        self._touched: set[str] = set()
         self.questions: tuple[tuple[str, str], ...] = ()
         self.look_ups: tuple[ModelSource, ...] = ()
         self._events: list[Notice] = []
@@ -39,6 +41,7 @@ class Draft:
 
     def put(self, row: Node | Deployment | Instance) -> None:
         """Take a new or changed row."""
+        self._touched.add(row.name)
         if isinstance(row, Node):
             self.nodes[row.name] = row
         elif isinstance(row, Deployment):
@@ -47,10 +50,14 @@ class Draft:
             self.instances[row.name] = row
             self._names[row.deployment].add(row.name)
 
-    def drop(self, instance: Instance) -> None:
-        """Delete an instance's row."""
-        del self.instances[instance.name]
-        self._names[instance.deployment].discard(instance.name)
+    def drop(self, row: Deployment | Instance) -> None:
+        """Delete a row."""
+        self._touched.add(row.name)
+        if isinstance(row, Deployment):
+            del self.deployments[row.name]
+        else:
+            del self.instances[row.name]
+            self._names[row.deployment].discard(row.name)
 
     def event(self, severity: Severity, reason: str, subject: str, message: str) -> None:
         """Record that something happened."""
@@ -63,6 +70,10 @@ class Draft:
     def of(self, deployment: str) -> list[Instance]:
         """Return a deployment's instances, by name."""
         return [self.instances[name] for name in sorted(self._names[deployment])]
+
+    def names_of(self, deployment: str) -> Collection[str]:
+        """Return the names of a deployment's instances, in no order."""
+        return self._names.get(deployment, ())
 
     def lost_node(self, instance: Instance) -> Node | None:
         """Return the first node of an instance that counts as lost; None while all are there."""
@@ -84,9 +95,9 @@ class Draft:
             stopping = moved(stopping, InstanceState.STOPPING, reason, self.now)
         self.put(stopping)
 
-    def snapshot(self) -> Snapshot:
-        """Return what scheduling reads."""
-        return Snapshot(
+    def snapshot(self) -> tuple[Snapshot, Columns]:
+        """Return what scheduling reads, and its columns: those that are kept, brought up to it."""
+        snapshot = Snapshot(
             nodes=self.nodes,
             profiles=self.world.profiles,
             instances=self.instances,
@@ -95,6 +106,8 @@ class Draft:
             peaks=self.world.peaks,
             declared=declared_profiles(self.world.declared),
         )
+        self.world.columns.follow(snapshot)
+        return snapshot, self.world.columns
 
     def request(self, instance: Instance, deployment: Deployment) -> Request:
         """Return what scheduling is asked for an instance: the deployment's spec, with the claims of its backend."""
@@ -106,12 +119,13 @@ class Draft:
 
     def decision(self) -> Decision:
         """Return how the rows differ from the world's."""
+        touched = sorted(self._touched)
         return Decision(
-            put_instances=_changed(self.world.instances, self.instances),
-            delete_instances=_missing(self.world.instances, self.instances),
-            put_deployments=_changed(self.world.deployments, self.deployments),
-            delete_deployments=_missing(self.world.deployments, self.deployments),
-            put_nodes=_changed(self.world.nodes, self.nodes),
+            put_instances=_changed(self.world.instances, self.instances, touched),
+            delete_instances=_missing(self.world.instances, self.instances, touched),
+            put_deployments=_changed(self.world.deployments, self.deployments, touched),
+            delete_deployments=_missing(self.world.deployments, self.deployments, touched),
+            put_nodes=_changed(self.world.nodes, self.nodes, touched),
             events=tuple(self._events),
             questions=self.questions,
             look_ups=self.look_ups,
@@ -119,9 +133,9 @@ class Draft:
         )
 
 
-def _changed(before: Mapping[str, _Row], after: Mapping[str, _Row]) -> tuple[_Row, ...]:
-    return tuple(row for name, row in sorted(after.items()) if before.get(name) is not row and before.get(name) != row)
+def _changed(before: Mapping[str, _Row], after: Mapping[str, _Row], touched: Iterable[str]) -> tuple[_Row, ...]:
+    return tuple(after[name] for name in touched if name in after and before.get(name) != after[name])
 
 
-def _missing(before: Mapping[str, _Row], after: Mapping[str, _Row]) -> tuple[str, ...]:
-    return tuple(sorted(name for name in before if name not in after))
+def _missing(before: Mapping[str, _Row], after: Mapping[str, _Row], touched: Iterable[str]) -> tuple[str, ...]:
+    return tuple(name for name in touched if name in before and name not in after)

@@ -39,18 +39,24 @@ def settle_nodes(draft: Draft) -> None:
 def settle_instances(draft: Draft) -> None:
     """Have instances on lost nodes be unreachable, then replaced in time, unless many were lost at once."""
     held = braked(draft.nodes.values(), draft.world.settings)
-    for name in sorted(draft.instances):
-        instance = draft.instances[name]
+    lost = {name for name, node in draft.nodes.items() if node.state is NodeState.UNREACHABLE}
+    concerned = [
+        each
+        for each in draft.instances.values()
+        if each.state is InstanceState.UNREACHABLE
+        or (lost and each.placement is not None and any(member.node in lost for member in each.placement.members))
+    ]
+    for instance in sorted(concerned, key=lambda each: each.name):
         node = draft.lost_node(instance)
         if node is None:
             if instance.state is InstanceState.UNREACHABLE and instance.stop_time is not None:
                 draft.put(moved(instance, InstanceState.STOPPING, instance.stop_reason, draft.now))
             continue
         if instance.state is not InstanceState.UNREACHABLE:
-            instance = moved(instance, InstanceState.UNREACHABLE, f"{node.name} is not heard from.", draft.now)
-            draft.put(instance)
+            message = f"{node.name} is not heard from."
+            draft.put(moved(instance, InstanceState.UNREACHABLE, message, draft.now))
         if instance.stop_time is None and node.name not in held:
-            _replace_in_time(draft, instance, node)
+            _replace_in_time(draft, draft.instances[instance.name], node)
 
 
 def braked(nodes: Iterable[Node], settings: Settings) -> frozenset[str]:

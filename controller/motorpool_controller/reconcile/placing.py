@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from motorpool_controller.domain.backends import declared_as, runner_of
@@ -35,13 +35,18 @@ def place_pending(draft: Draft) -> None:
     if not pending:
         return
     requests = [draft.request(each, draft.deployments[each.deployment]) for each in pending]
-    snapshot = draft.snapshot()
-    plan = schedule(snapshot, [request for request in requests if not on_hub(request.spec)])
+    snapshot, columns = draft.snapshot()
+    plan = schedule(snapshot, [request for request in requests if not on_hub(request.spec)], columns)
     draft.questions = plan.questions
     verdicts = {**plan.verdicts, **_hub_verdicts(draft, snapshot, requests)}
+    read: dict[str, Mapping[str, ModelFacts]] = {}
     for instance in pending:
-        verdict = verdicts[instance.name]
-        _learn(draft, draft.deployments[instance.deployment], verdict)
+        verdict, deployment = verdicts[instance.name], draft.deployments[instance.deployment]
+        path = deployment.spec.model.path
+        if path not in read:
+            answers = columns.answers(path)
+            read[path] = {node: answer.facts for node, answer in answers.items() if answer.facts is not None}
+        _learn(draft, deployment, verdict, read[path])
         if verdict.placement is None:
             _refuse(draft, instance, verdict)
         else:
@@ -91,8 +96,8 @@ def _refuse(draft: Draft, instance: Instance, verdict: Verdict) -> None:
         draft.event(Severity.WARNING, row.reason, instance.name, f"{instance.name} is not placed: {row.message}")
 
 
-def _learn(draft: Draft, deployment: Deployment, verdict: Verdict) -> None:
-    facts = verdict.facts if on_hub(deployment.spec) else _facts(draft, deployment)
+def _learn(draft: Draft, deployment: Deployment, verdict: Verdict, read: Mapping[str, ModelFacts]) -> None:
+    facts = verdict.facts if on_hub(deployment.spec) else _facts(deployment, read)
     estimate = deployment.estimate
     if verdict.estimate is not None and (
         estimate is None or facts != deployment.facts or verdict.placement is not None
@@ -102,14 +107,8 @@ def _learn(draft: Draft, deployment: Deployment, verdict: Verdict) -> None:
         draft.put(replace(deployment, facts=facts, estimate=estimate))
 
 
-def _facts(draft: Draft, deployment: Deployment) -> ModelFacts | None:
+def _facts(deployment: Deployment, read: Mapping[str, ModelFacts]) -> ModelFacts | None:
     """Return what is known of the model; if nodes disagree, what was believed before, else what the first says."""
-    path = deployment.spec.model.path
-    read = {
-        node: reading.facts
-        for (node, asked), reading in draft.world.readings.items()
-        if asked == path and path and reading.facts is not None
-    }
     if not read or deployment.facts in read.values():
         return deployment.facts
     return read[min(read)]

@@ -13,7 +13,7 @@ from motorpool_controller.domain.names import instance_name
 from motorpool_controller.domain.workload import Deployment, Instance, InstanceState
 from motorpool_controller.reconcile.draft import Draft
 from motorpool_controller.scheduling.scheduler import schedule
-from motorpool_controller.scheduling.snapshot import without
+from motorpool_controller.scheduling.snapshot import Request, without
 
 SUFFIX_LENGTH = 5
 
@@ -31,13 +31,14 @@ def settle_replicas(draft: Draft, fresh_ids: Iterator[str]) -> None:
         for instance in _live(draft, deployment):
             draft.stop(instance, f"{name} was deleted.")
         if not draft.of(name):
-            del draft.deployments[name]
+            draft.drop(deployment)
             draft.event(Severity.INFO, "DEPLOYMENT_DELETED", name, f"{name} is gone; its model files stay.")
 
 
 def make_room(draft: Draft) -> None:
     """Stop one outdated instance of each deployment whose new instance would fit in its place, and nowhere else."""
-    for name in sorted(draft.deployments):
+    waiting = {each.deployment for each in draft.instances.values() if each.placement is None}
+    for name in sorted(waiting & draft.deployments.keys()):
         deployment = draft.deployments[name]
         everything = draft.of(name)
         outdated = [instance for instance in _live(draft, deployment) if _outdated(instance, deployment)]
@@ -46,12 +47,22 @@ def make_room(draft: Draft) -> None:
             continue
         victim = min(outdated, key=_worth)
         request = draft.request(pending[0], deployment)
-        if schedule(without(draft.snapshot(), victim), [request]).placements:
+        if _fits_without(draft, victim, request):
             draft.stop(victim, f"It makes room for {pending[0].name}, which has the new spec of {name}.")
+
+
+def _fits_without(draft: Draft, victim: Instance, request: Request) -> bool:
+    snapshot, columns = draft.snapshot()
+    hypothetical = without(snapshot, victim)
+    columns.follow(hypothetical)
+    return bool(schedule(hypothetical, [request], columns).placements)
 
 
 def _settle(draft: Draft, deployment: Deployment, fresh_ids: Iterator[str]) -> None:
     wished = deployment.spec.replicas
+    standing = [draft.instances[name] for name in draft.names_of(deployment.name)]
+    if len(standing) == wished and not any(each.stop_time or _outdated(each, deployment) for each in standing):
+        return
     for instance in _live(draft, deployment):
         if _outdated(instance, deployment) and instance.placement is None:
             draft.stop(instance, "")

@@ -197,6 +197,14 @@ class Columns:
         codes, _, distinct = self._readings_at(path)
         return codes, distinct
 
+    def answers(self, path: str) -> dict[str, Reading]:
+        """Return the distinct answers about a path, each under the first node by name that gave it."""
+        codes, distinct = self.readings_at(path)
+        there = np.flatnonzero(self._class >= 0)
+        there = there[np.argsort(self.rank[there])]
+        given, first = np.unique(codes[there], return_index=True)
+        return {self._names[there[at]]: distinct[code] for code, at in zip(given, first, strict=True)}
+
     def stand(self, instance: Instance) -> None:
         """Take the claims of a placed instance."""
         self.ledger.stand(instance)

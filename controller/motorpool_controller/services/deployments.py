@@ -16,7 +16,7 @@ from motorpool_controller.domain.errors import AlreadyExistsError, NotFoundError
 from motorpool_controller.domain.event import Severity
 from motorpool_controller.domain.names import check_deployment_id, deployment_name, id_of, resource_id, shown
 from motorpool_controller.domain.specs import check_spec, revised
-from motorpool_controller.domain.workload import Deployment, DeploymentSpec, Instance, InstanceState
+from motorpool_controller.domain.workload import Deployment, DeploymentSpec, InstanceState
 from motorpool_controller.scheduling.columns import Columns
 from motorpool_controller.services import pages
 from motorpool_controller.services.choices import Choice, choose
@@ -25,7 +25,7 @@ from motorpool_controller.services.convert.spec import spec_message, spec_of
 from motorpool_controller.services.explanations import explanation
 from motorpool_controller.services.mutations import check_etag, masked, mutate
 from motorpool_controller.services.plans import Planner
-from motorpool_controller.services.views import deployment_view, of_deployment, offer_of, offers
+from motorpool_controller.services.views import deployment_view, offer_of, offers
 from motorpool_controller.store.live import Live
 from motorpool_controller.store.store import Store, utc_now
 from motorpool_controller.store.transaction import Transaction
@@ -92,7 +92,7 @@ class DeploymentService(v1.DeploymentServiceServicer):
         context: grpc.aio.ServicerContext[v1.GetDeploymentRequest, v1.Deployment],
     ) -> v1.Deployment:
         """Give one deployment."""
-        return deployment_view(self._found(request.name), self._store.view.instances.values())
+        return deployment_view(self._found(request.name), self._store.view.groups.of_deployment(request.name).values())
 
     async def ListDeployments(  # noqa: N802  # gRPC's name
         self,
@@ -108,12 +108,8 @@ class DeploymentService(v1.DeploymentServiceServicer):
             size=request.page_size,
             token=request.page_token,
         )
-        instances: dict[str, list[Instance]] = {row.name: [] for row in rows}
-        for instance in view.instances.values():
-            if instance.deployment in instances:
-                instances[instance.deployment].append(instance)
         return v1.ListDeploymentsResponse(
-            deployments=[deployment_view(row, instances[row.name]) for row in rows],
+            deployments=[deployment_view(row, view.groups.of_deployment(row.name).values()) for row in rows],
             next_page_token=token,
             resume_token=pages.resume_token(view.cluster_id, view.revision),
         )
@@ -196,7 +192,7 @@ class DeploymentService(v1.DeploymentServiceServicer):
         """Give what a client needs to send requests."""
         deployment = self._found(request.name)
         view = self._store.view
-        instances = [each for each in of_deployment(view.instances.values(), deployment.name) if each.stop_time is None]
+        instances = [each for each in view.groups.of_deployment(deployment.name).values() if each.stop_time is None]
         assigned = [each.assignment for each in instances if each.assignment is not None]
         if assigned:
             checks = any(assignment.api_key for assignment in assigned)
@@ -228,7 +224,7 @@ def _chosen(tx: Transaction, spec: DeploymentSpec) -> Choice:
 
 
 def _message(tx: Transaction, deployment: Deployment) -> v1.Deployment:
-    return deployment_message(deployment, tx.instances.values())
+    return deployment_message(deployment, tx.instances_of(deployment.name).values())
 
 
 def _standing(tx: Transaction, name: str) -> Deployment:

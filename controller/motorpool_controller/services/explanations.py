@@ -19,7 +19,6 @@ from motorpool_controller.services.convert.placement import (
     refusal_message,
     suggestion_message,
 )
-from motorpool_controller.services.views import of_deployment
 from motorpool_controller.store.live import Live
 from motorpool_controller.store.view import View
 
@@ -35,7 +34,7 @@ def explanation(deployment: Deployment, view: View, live: Live, columns: Columns
         peaks=view.peaks,
         declared=declared_profiles(view.backends),
     )
-    instances = sorted(of_deployment(view.instances.values(), deployment.name), key=lambda instance: instance.name)
+    instances = [instance for _, instance in sorted(view.groups.of_deployment(deployment.name).items())]
     spec = with_declared_claim(deployment.spec, deployment.facts, view.backends)
     requests = [Request(name=instance.name, deployment=deployment.name, spec=spec) for instance in instances]
     reading = live.models.get(deployment.spec.model, Reading())
@@ -63,7 +62,7 @@ def explanation(deployment: Deployment, view: View, live: Live, columns: Columns
 
 def _suggestions(snapshot: Snapshot, deployment: str, spec: DeploymentSpec, columns: Columns) -> tuple[Suggestion, ...]:
     """Return what would make the deployment fit were it placed anew: a change of its spec replaces its instances."""
-    for instance in of_deployment(snapshot.instances.values(), deployment):
+    for instance in [each for each in snapshot.instances.values() if each.deployment == deployment]:
         snapshot = without(snapshot, instance)
     columns.follow(snapshot)
     return advised(snapshot, wished(deployment, spec), columns).suggestions

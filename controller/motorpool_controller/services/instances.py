@@ -12,7 +12,7 @@ from motorpool_controller.domain.errors import NotFoundError
 from motorpool_controller.domain.names import resource_id, shown
 from motorpool_controller.domain.workload import Instance
 from motorpool_controller.services import logs, pages
-from motorpool_controller.services.views import instance_view, is_on
+from motorpool_controller.services.views import instance_view
 from motorpool_controller.store.live import Live
 from motorpool_controller.store.store import Store
 
@@ -43,13 +43,11 @@ class InstanceService(v1.InstanceServiceServicer):
         if request.node:
             resource_id(request.node, "nodes", "node")
         view = self._store.view
+        found = view.groups.on_node(request.node) if request.node else view.instances
+        if request.deployment and not request.node:
+            found = view.groups.of_deployment(request.deployment)
         rows, token = pages.page(
-            [
-                instance
-                for instance in view.instances.values()
-                if request.deployment in {"", instance.deployment}
-                and (not request.node or is_on(instance, request.node))
-            ],
+            [instance for instance in found.values() if request.deployment in {"", instance.deployment}],
             key=lambda instance: instance.name,
             scope=("instances", view.cluster_id, request.deployment, request.node),
             size=request.page_size,

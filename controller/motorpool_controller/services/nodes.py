@@ -15,9 +15,8 @@ from motorpool_controller.domain.names import device_name, resource_id, shown
 from motorpool_controller.services import pages
 from motorpool_controller.services.convert import fields
 from motorpool_controller.services.convert.device import device_message, device_usage_message
-from motorpool_controller.services.convert.node import Claimed
 from motorpool_controller.services.mutations import check_etag, mutate
-from motorpool_controller.services.views import claims, is_on, node_view
+from motorpool_controller.services.views import claimed_on, node_view
 from motorpool_controller.store.live import Live
 from motorpool_controller.store.store import Store
 from motorpool_controller.store.transaction import Transaction
@@ -42,7 +41,7 @@ class NodeService(v1.NodeServiceServicer):
         node = view.nodes.get(request.name)
         if node is None:
             raise _not_found(request.name)
-        return node_view(node, self._live, claims(view.instances.values()))
+        return node_view(node, self._live, view.groups.on_node(node.name).values())
 
     async def ListNodes(  # noqa: N802  # gRPC's name
         self,
@@ -58,9 +57,8 @@ class NodeService(v1.NodeServiceServicer):
             size=request.page_size,
             token=request.page_token,
         )
-        claimed = claims(view.instances.values())
         return v1.ListNodesResponse(
-            nodes=[node_view(node, self._live, claimed) for node in rows],
+            nodes=[node_view(node, self._live, view.groups.on_node(node.name).values()) for node in rows],
             next_page_token=token,
             resume_token=pages.resume_token(view.cluster_id, view.revision),
         )
@@ -87,7 +85,7 @@ class NodeService(v1.NodeServiceServicer):
             if "cordoned" in request.update_mask.paths and node.cordoned != request.node.cordoned:
                 changed = replace(changed, cordoned=request.node.cordoned)
                 _tell_cordon(tx, changed)
-            return node_view(tx.nodes.put(changed), self._live, claims(tx.instances.values()))
+            return node_view(tx.nodes.put(changed), self._live, tx.instances_on(node.name).values())
 
         return await mutate(self._store, request, v1.Node, change)
 
@@ -100,7 +98,7 @@ class NodeService(v1.NodeServiceServicer):
         def change(tx: Transaction) -> Empty:
             node = _found(tx, request.name)
             check_etag(node.name, node.revision, request.etag)
-            held = [instance for instance in tx.instances.values() if is_on(instance, node.name)]
+            held = list(tx.instances_on(node.name).values())
             if held and not request.force:
                 raise PreconditionError(
                     "NODE_NOT_EMPTY",
@@ -147,7 +145,10 @@ class NodeService(v1.NodeServiceServicer):
             size=request.page_size,
             token=request.page_token,
         )
-        claimed = claims(view.instances.values())
+        claimed = {
+            node.name: claimed_on(node.name, view.groups.on_node(node.name).values())
+            for node in {node.name: node for node, _ in rows}.values()
+        }
         devices = []
         for node, device in rows:
             usage = self._live.usage(node.name)
@@ -158,7 +159,7 @@ class NodeService(v1.NodeServiceServicer):
                 v1.DeviceStatus(
                     device=device_message(node.name, device),
                     usage=None if measured is None else device_usage_message(measured),
-                    claimed_bytes=claimed.get(node.name, Claimed()).devices.get(device.device_id, 0),
+                    claimed_bytes=claimed[node.name].devices.get(device.device_id, 0),
                 )
             )
         return v1.ListDevicesResponse(devices=devices, next_page_token=token)

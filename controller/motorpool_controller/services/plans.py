@@ -177,7 +177,7 @@ class Planner:
             peaks=view.peaks,
             declared=declared_profiles(view.backends),
         )
-        for instance in [each for each in view.instances.values() if each.deployment == name]:
+        for instance in view.groups.of_deployment(name).values():
             snapshot = without(snapshot, instance)
         for gone in request.without:
             if gone in snapshot.nodes:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 from motorpool import v1
@@ -47,9 +48,28 @@ class Rows(Protocol):
     def backends(self) -> Mapping[str, DeclaredBackend]:
         """Declared backends by full name."""
 
+    @property
+    def offering(self) -> tuple[str, int] | None:
+        """A value that is another whenever one of these has changed; None while they are being changed."""
 
-def offers(rows: Rows) -> dict[str, Offer]:
+
+_KNOWN: dict[tuple[str, int], Mapping[str, Offer]] = {}
+"""What was found last: every call that names a backend asks for it, and nodes change seldom."""
+
+
+def offers(rows: Rows) -> Mapping[str, Offer]:
     """Return the backends that nodes offer or that were declared, by name; a declared one wins."""
+    state = rows.offering
+    if state is None:
+        return _offers(rows)
+    if state not in _KNOWN:
+        found = MappingProxyType(_offers(rows))
+        _KNOWN.clear()
+        _KNOWN[state] = found
+    return _KNOWN[state]
+
+
+def _offers(rows: Rows) -> dict[str, Offer]:
     found = reported(rows)
     runners = tuple(name for name, node in sorted(rows.nodes.items()) if runner_of(node, rows.profiles))
     for declared in rows.backends.values():
@@ -59,14 +79,13 @@ def offers(rows: Rows) -> dict[str, Offer]:
 
 def reported(rows: Rows) -> dict[str, Offer]:
     """Return the backends that nodes' plugins report, by name."""
-    found: dict[str, Offer] = {}
+    first: dict[str, Profile] = {}
+    offering: defaultdict[str, list[str]] = defaultdict(list)
     for name, node in sorted(rows.nodes.items()):
         for profile in own_profiles(node, rows.profiles):
-            before = found.get(profile.backend)
-            found[profile.backend] = (
-                Offer(profile, (name,)) if before is None else Offer(before.profile, (*before.nodes, name))
-            )
-    return found
+            first.setdefault(profile.backend, profile)
+            offering[profile.backend].append(name)
+    return {backend: Offer(profile, tuple(offering[backend])) for backend, profile in first.items()}
 
 
 def offer_of(found: Mapping[str, Offer], backend: str) -> Offer | None:
@@ -76,23 +95,24 @@ def offer_of(found: Mapping[str, Offer], backend: str) -> Offer | None:
     return next((offer for _, offer in sorted(found.items()) if answers_to(offer.profile, backend)), None)
 
 
-def claims(instances: Iterable[Instance]) -> dict[str, Claimed]:
-    """Return what all instances hold, by full name of node."""
-    memory: defaultdict[str, int] = defaultdict(int)
-    devices: defaultdict[str, defaultdict[str, int]] = defaultdict(lambda: defaultdict(int))
+def claimed_on(node: str, instances: Iterable[Instance]) -> Claimed:
+    """Return what instances hold of a node."""
+    memory = 0
+    devices: defaultdict[str, int] = defaultdict(int)
     for instance in instances:
         for member in () if instance.placement is None else instance.placement.members:
-            memory[member.node] += member.claim.memory_bytes
-            for device in member.claim.devices:
-                devices[member.node][device.device_id] += device.memory_bytes
-    return {node: Claimed(memory_bytes=memory[node], devices=devices[node]) for node in memory}
+            if member.node == node:
+                memory += member.claim.memory_bytes
+                for device in member.claim.devices:
+                    devices[device.device_id] += device.memory_bytes
+    return Claimed(memory_bytes=memory, devices=devices)
 
 
-def node_view(node: Node, live: Live, claimed: Mapping[str, Claimed]) -> v1.Node:
-    """Return a node as callers see it."""
+def node_view(node: Node, live: Live, instances: Iterable[Instance]) -> v1.Node:
+    """Return a node as callers see it; ``instances`` are those on it."""
     return node_message(
         node,
-        claimed=claimed.get(node.name, Claimed()),
+        claimed=claimed_on(node.name, instances),
         usage=live.usage(node.name),
         heartbeat_time=live.heartbeat_time(node.name),
     )
@@ -145,13 +165,3 @@ def _mask_arguments(launch: v1.RenderedLaunch, definition: Definition) -> None:
     for index, (_, hide) in enumerate(zip(launch.argv, hidden, strict=False)):
         if hide:
             launch.argv[index] = MASKED
-
-
-def of_deployment(instances: Iterable[Instance], deployment: str) -> Iterator[Instance]:
-    """Return the instances of a deployment (its full name)."""
-    return (instance for instance in instances if instance.deployment == deployment)
-
-
-def is_on(instance: Instance, node: str) -> bool:
-    """Return whether an instance is placed on a node (its full name)."""
-    return instance.placement is not None and any(member.node == node for member in instance.placement.members)

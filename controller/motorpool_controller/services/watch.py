@@ -12,15 +12,7 @@ from motorpool_controller.services import pages
 from motorpool_controller.services.convert import fields
 from motorpool_controller.services.convert.event import event_message
 from motorpool_controller.services.events import is_about
-from motorpool_controller.services.views import (
-    backend_view,
-    claims,
-    deployment_view,
-    instance_view,
-    node_view,
-    of_deployment,
-    offers,
-)
+from motorpool_controller.services.views import backend_view, deployment_view, instance_view, node_view, offers
 from motorpool_controller.store.live import Live
 from motorpool_controller.store.pending import Change
 from motorpool_controller.store.store import Store
@@ -114,7 +106,7 @@ class _Watch:
             node = view.nodes.get(change.name)
             if node is None or self._deployment:
                 return None
-            return v1.WatchResponse(node=node_view(node, self._live, claims(view.instances.values())))
+            return v1.WatchResponse(node=node_view(node, self._live, view.groups.on_node(node.name).values()))
         if change.kind == "deployments":
             return self._deployment_response(change.name)
         if change.kind == "instances":
@@ -137,7 +129,7 @@ class _Watch:
         deployment = self._view.deployments.get(name)
         if deployment is None or self._deployment not in {"", name}:
             return None
-        message = deployment_view(deployment, of_deployment(self._view.instances.values(), name))
+        message = deployment_view(deployment, self._view.groups.of_deployment(name).values())
         self._told[name] = (message.state, message.running_replicas)
         return v1.WatchResponse(deployment=message)
 

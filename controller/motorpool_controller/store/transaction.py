@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from motorpool_controller.domain.event import Event, Severity
+from motorpool_controller.domain.workload import Instance
+from motorpool_controller.store.groups import nodes_of
 from motorpool_controller.store.pending import Change, Pending, TokenUse
 from motorpool_controller.store.rows import AnswerRows, PeakRows, ProfileRows, Rows
 from motorpool_controller.store.view import View
@@ -34,6 +36,22 @@ class Transaction:
         self._latest_events: dict[str, str] = {}
         self._new_events = 0
         self._token_uses: list[TokenUse] = []
+
+    @property
+    def offering(self) -> tuple[str, int] | None:
+        """The view's value; None where this change or an earlier one of the batch makes another."""
+        untouched = self.nodes.untouched and self.profiles.untouched and self.backends.untouched
+        return self._view.offering if untouched else None
+
+    def instances_of(self, deployment: str) -> dict[str, Instance]:
+        """Return a deployment's instances by name."""
+        committed = self._view.groups.of_deployment(deployment)
+        return self.instances.among(committed, lambda instance: instance.deployment == deployment)
+
+    def instances_on(self, node: str) -> dict[str, Instance]:
+        """Return the instances placed on a node by name."""
+        committed = self._view.groups.on_node(node)
+        return self.instances.among(committed, lambda instance: node in nodes_of(instance))
 
     def event(self, severity: Severity, reason: str, subject: str, message: str) -> Event:
         """Tell people what happened. The same again about the same subject, nothing between, is counted."""

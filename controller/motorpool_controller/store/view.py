@@ -12,6 +12,7 @@ from motorpool_controller.domain.event import Event
 from motorpool_controller.domain.fleet import Node, Profile
 from motorpool_controller.domain.peak import Peak
 from motorpool_controller.domain.workload import Deployment, Instance
+from motorpool_controller.store.groups import Groups
 from motorpool_controller.store.pending import Change, Pending
 from motorpool_controller.store.rows import StoredAnswer
 
@@ -41,6 +42,10 @@ class View:
         self._answers: dict[str, StoredAnswer] = {}
         self._latest_events: dict[str, str] = {}
         self._changes: deque[Change] = deque()
+        self.offering = (cluster_id, revision)
+        """Another value whenever nodes, profiles or declared backends have changed: what backends there are."""
+        self.groups = Groups()
+        """The instances of each deployment, and on each node."""
         self.nodes: Mapping[str, Node] = MappingProxyType(self._nodes)
         self.deployments: Mapping[str, Deployment] = MappingProxyType(self._deployments)
         self.instances: Mapping[str, Instance] = MappingProxyType(self._instances)
@@ -70,7 +75,9 @@ class View:
         """Take in what the database holds; events and changes by revision."""
         self._nodes.update((row.name, row) for row in nodes)
         self._deployments.update((row.name, row) for row in deployments)
-        self._instances.update((row.name, row) for row in instances)
+        for row in instances:
+            self._instances[row.name] = row
+            self.groups.replace(None, row)
         self._profiles.update(profiles)
         self._peaks.update(peaks)
         self._backends.update((row.name, row) for row in backends)
@@ -100,8 +107,12 @@ class View:
 
     def apply(self, pending: Pending) -> None:
         """Take in a batch that was committed."""
+        if pending.nodes or pending.profiles or pending.backends:
+            self.offering = (self.cluster_id, pending.revision)
         _apply(self._nodes, pending.nodes)
         _apply(self._deployments, pending.deployments)
+        for name, instance in pending.instances.items():
+            self.groups.replace(self._instances.get(name), instance)
         _apply(self._instances, pending.instances)
         _apply(self._profiles, pending.profiles)
         _apply(self._peaks, pending.peaks)
