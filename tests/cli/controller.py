@@ -50,7 +50,7 @@ class Controller:
         self.explanations: dict[str, v1.ExplainDeploymentResponse] = {}
         self.plan = v1.PlanDeploymentResponse()
         self.logs: dict[str, list[str]] = {}
-        self.inspections: list[v1.InspectModelResponse] = []
+        self.inspections: Iterable[v1.InspectModelResponse] = []
         self.requests: list[Message] = []
         self.page_size = 1000
         # What happens once a deployment was created, and step by step while somebody watches.

@@ -16,7 +16,7 @@ from motorpool_cli.commands.progress import Progress
 from motorpool_cli.context import Output, client
 from motorpool_cli.failures import CommandError, Exit
 from motorpool_cli.output import Format, note, plain, print_document, print_facts, say
-from motorpool_cli.sources import complete_source, source_of
+from motorpool_cli.sources import complete_source, source_of, words
 
 
 class Exposure(enum.StrEnum):
@@ -134,7 +134,7 @@ def _until_available(
         match change.WhichOneof("change"):
             case "instance":
                 progress.show(change.instance)
-                _give_up_if_hopeless(change.instance, text.bare(created.name))
+                _give_up_if_hopeless(change.instance, created)
             case "deployment" if change.deployment.uid != created.uid:
                 break
             case "deployment" if change.deployment.state == v1.DEPLOYMENT_STATE_AVAILABLE:
@@ -158,12 +158,12 @@ def _hopeless(instance: v1.Instance) -> str:
     return "cannot be placed" if _of_the_model(instance) else "fits nowhere now"
 
 
-def _next(instance: v1.Instance) -> str:
+def _next(instance: v1.Instance, model: v1.ModelSource) -> str:
     reasons = {refusal.reason for refusal in instance.refusals}
     if _NOT_FETCHED in reasons:
         return (
-            "The deployment stands, and nothing will run it as it is. Copy the model to the nodes (for one, with `hf "
-            "download`) and deploy its path there"
+            f"The deployment stands, and nothing will run it as it is. `motorpool check {words(model)}` says whether it "
+            "would run; if so, copy it to the nodes (for one, with `hf download`) and deploy its path there"
         )
     if _of_the_model(instance):
         return "The deployment stands, and is tried again from time to time; nothing but the model stands in its way"
@@ -175,7 +175,8 @@ def _of_the_model(instance: v1.Instance) -> bool:
     return all(refusal.stage == "facts" for refusal in instance.refusals)
 
 
-def _give_up_if_hopeless(instance: v1.Instance, deployment: str) -> None:
+def _give_up_if_hopeless(instance: v1.Instance, created: v1.Deployment) -> None:
+    deployment = text.bare(created.name)
     if instance.state == v1.INSTANCE_STATE_PENDING and instance.refusals:
         if any(refusal.reason in _WAITING_HELPS for refusal in instance.refusals):
             return
@@ -183,7 +184,7 @@ def _give_up_if_hopeless(instance: v1.Instance, deployment: str) -> None:
         raise CommandError(
             Exit.FAILED,
             instance.refusals[0].reason,
-            f"{instance.name} {_hopeless(instance)}:\n{rows}\n{_next(instance)}; `motorpool explain {deployment}` says "
+            f"{instance.name} {_hopeless(instance)}:\n{rows}\n{_next(instance, created.spec.model)}; `motorpool explain {deployment}` says "
             f"more, `motorpool delete {deployment}` gives it up.",
         )
     if instance.state == v1.INSTANCE_STATE_ERROR:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Annotated
 
+import grpc
 import typer
 
 from motorpool import v1
@@ -72,12 +73,24 @@ def _read(
     status = errors.status("asking") if output is Format.TABLE and errors.is_terminal else None
     if status:
         status.start()
+    doing = ""
     try:
         for step in connected.models.InspectModel(request, timeout=timeout_seconds):
             if step.HasField("result"):
                 return step.result
+            doing = text.printable(_doing(step.progress))
             if status:
-                status.update(text.printable(_doing(step.progress)))
+                status.update(doing)
+    except grpc.RpcError as error:
+        # Before the first step it is the controller that is slow.
+        if not doing or not isinstance(error, grpc.Call) or error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
+            raise
+        raise CommandError(
+            Exit.FAILED,
+            "WAIT_TIMEOUT",
+            f"The model was not read within {timeout_seconds:g} s; waited for {doing}. Try again, or give it longer "
+            "with --timeout.",
+        ) from None
     finally:
         if status:
             status.stop()
@@ -151,7 +164,9 @@ def _facts(found: v1.ModelInspection) -> Iterator[tuple[str, str]]:
     yield "For", _joined(", ".join(facts.categories), _senses(facts))
     yield "Parameters", _parameters(facts)
     yield "Weights", text.size(facts.weight_bytes if facts.HasField("weight_bytes") else None)
-    yield "Files", f"{len(facts.files)}, {text.size(facts.file_bytes)}" if facts.files else ""
+    if facts.files:
+        more = f" and {len(facts.files) - 1} more" if facts.files[1:] else ""
+        yield "Files", f"{facts.files[0]}{more}, {text.size(facts.file_bytes)}"
     yield "Layers", _joined(number("layers"), _kinds(facts.layer_kinds))
     yield "Hidden size", number("hidden_size")
     yield (

@@ -13,6 +13,9 @@ from motorpool_controller.domain.errors import UnavailableError
 
 T = TypeVar("T")
 
+MOST_WAIT_SECONDS = 15.0
+"""How long a busy hub may have us wait before another try; one that wants more is reported, with when to come back."""
+
 MOST_BREAKS = 5
 """How often one read may be broken off before it is given up, though each time something came."""
 
@@ -57,13 +60,13 @@ class Hub(Protocol):
 
 
 def persistently(ask: Callable[[], T], budget: Budget) -> T:
-    """Return what ``ask`` gives; what fails for now is asked again, as soon as the hub allows and time remains."""
+    """Return what ``ask`` gives; what fails for now is asked again, if the hub allows it soon and time remains."""
     for pause in budget.pauses():
         try:
             return ask()
         except UnavailableError as fault:
             wished = fault.retry_seconds if fault.reason == "HUB_BUSY" and fault.retry_seconds else pause
-            if fault.reason not in _PASSING or not budget.wait(wished):
+            if fault.reason not in _PASSING or wished > MOST_WAIT_SECONDS or not budget.wait(wished):
                 raise
     return ask()
 

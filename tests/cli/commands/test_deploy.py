@@ -256,7 +256,7 @@ def test_wait_for_a_model_that_nobody_fetches(
 
     assert 1 == result.exit_code
     assert "instances/smollm2-x7k2p cannot be placed:\n  - Agents do not download.\n" in result.stderr
-    assert "Copy the model to the nodes" in result.stderr
+    assert "copy it to the nodes" in result.stderr
     assert "motorpool delete smollm2" in result.stderr
     assert "frees up" not in result.stderr
 

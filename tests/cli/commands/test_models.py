@@ -1,4 +1,6 @@
 import json
+import threading
+from collections.abc import Iterator
 
 import pytest
 from google.rpc import code_pb2
@@ -33,6 +35,7 @@ def test_what_a_model_is(controller: Controller, motorpool: Motorpool) -> None:
         "Commit      c0ffee",
         "Format      gguf qwen3moe Q4_K_M",
         "Parameters  30.5 billion",
+        "Files       a.gguf, 19 GiB",
         "Layers      48 (40 sliding, 8 full)",
         "Heads       32 (4 for keys and values)",
         "Experts     128, 8 used",
@@ -104,6 +107,27 @@ def test_json_is_the_result(controller: Controller, motorpool: Motorpool) -> Non
     assert "gguf" == document["facts"]["format"]
     assert ["llama_cpp", "vllm"] == [each["backend"] for each in document["backends"]]
     assert "asked" not in document
+
+
+def test_a_hub_that_keeps_it_waiting(controller: Controller, motorpool: Motorpool) -> None:
+    """
+    Where the hub is slow, the hub is named, and not the controller, which told that it asks it.
+    """
+    over = threading.Event()
+
+    def stalled() -> Iterator[v1.InspectModelResponse]:
+        yield v1.InspectModelResponse(progress=v1.InspectionProgress(asked="the hub", file="m.gguf", requests=2))
+        over.wait(30)
+
+    controller.inspections = stalled()
+    try:
+        result = motorpool(*INSPECT, "--timeout", "1s")
+    finally:
+        over.set()
+
+    assert result.exit_code == 1
+    assert "within 1 s; waited for the hub: m.gguf" in result.stderr
+    assert "--timeout" in result.stderr
 
 
 def test_what_is_asked(controller: Controller, motorpool: Motorpool) -> None:

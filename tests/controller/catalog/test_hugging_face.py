@@ -284,16 +284,18 @@ def test_busy_hub_is_asked_when_it_says(asker: Asker, hub: LocalHub, tiny: Path)
     assert [7.0] == asker.paused
 
 
-def test_busy_hub_that_wants_more_time_than_there_is(asker: Asker, hub: LocalHub, tiny: Path) -> None:
+@pytest.mark.parametrize("seconds", [16, 600])
+def test_busy_hub_that_wants_much_time(asker: Asker, hub: LocalHub, tiny: Path, seconds: int) -> None:
     """
-    A hub that wants to be asked in ten minutes is not waited for; the caller is told when.
+    A hub that wants to be left alone for long is not waited for, though there is time; the caller is told how long.
     """
-    hub.trouble("GET /api", status=429, headers={"Retry-After": "600"})
+    hub.trouble("GET /api", status=429, headers={"Retry-After": str(seconds)})
 
     error = refused(asker)
 
     assert isinstance(error, UnavailableError)
-    assert ("HUB_BUSY", 600.0) == (error.reason, error.retry_seconds)
+    assert f"in {seconds} s" in error.message
+    assert ("HUB_BUSY", float(seconds)) == (error.reason, error.retry_seconds)
     assert [] == asker.paused
 
 
