@@ -162,8 +162,8 @@ def _next(instance: v1.Instance, model: v1.ModelSource) -> str:
     reasons = {refusal.reason for refusal in instance.refusals}
     if _NOT_FETCHED in reasons:
         return (
-            f"The deployment stands, and nothing will run it as it is. `motorpool check {words(model)}` says whether it "
-            "would run; if so, copy it to the nodes (for one, with `hf download`) and deploy its path there"
+            f"The deployment stands, and nothing will run it as it is. `motorpool check {words(model)}` says whether "
+            "it would run; if so, copy it to the nodes (for one, with `hf download`) and deploy its path there"
         )
     if _of_the_model(instance):
         return "The deployment stands, and is tried again from time to time; nothing but the model stands in its way"
@@ -184,8 +184,8 @@ def _give_up_if_hopeless(instance: v1.Instance, created: v1.Deployment) -> None:
         raise CommandError(
             Exit.FAILED,
             instance.refusals[0].reason,
-            f"{instance.name} {_hopeless(instance)}:\n{rows}\n{_next(instance, created.spec.model)}; `motorpool explain {deployment}` says "
-            f"more, `motorpool delete {deployment}` gives it up.",
+            f"{instance.name} {_hopeless(instance)}:\n{rows}\n{_next(instance, created.spec.model)}; `motorpool "
+            f"explain {deployment}` says more, `motorpool delete {deployment}` gives it up.",
         )
     if instance.state == v1.INSTANCE_STATE_ERROR:
         failure = instance.last_failure
