@@ -98,7 +98,8 @@ def _read(
 
 
 def _doing(progress: v1.InspectionProgress) -> str:
-    read = f", {text.size(progress.fetched_bytes)} in {progress.requests} requests" if progress.requests else ""
+    requests = "1 request" if progress.requests == 1 else f"{progress.requests} requests"
+    read = f", {text.size(progress.fetched_bytes)} in {requests}" if progress.requests else ""
     return f"{progress.asked}: {progress.file or 'asking'}{read}"
 
 

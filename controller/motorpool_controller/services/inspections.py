@@ -123,13 +123,17 @@ def _changes(before: ModelFacts, after: ModelFacts, by: Sequence[str]) -> tuple[
     """Return in words what parameters changed; what is too long for a line is only named."""
     said = " and ".join(f"--{option}" for option in by)
     changes = [
-        f"{field.name} {old} → {new}" if max(len(str(old)), len(str(new))) <= MOST_SHOWN else field.name
+        f"{field.name} {_shown(old)} → {_shown(new)}" if max(len(str(old)), len(str(new))) <= MOST_SHOWN else field.name
         for field in fields(ModelFacts)
         if (old := getattr(before, field.name)) != (new := getattr(after, field.name))
     ]
     if not changes:
         return (f"{said} changes none of these facts",)
     return (f"these are the facts under {said}: {', '.join(changes)}",)
+
+
+def _shown(value: object) -> str:
+    return "unknown" if value is None else str(value)
 
 
 def _estimates(

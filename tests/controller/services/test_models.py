@@ -213,6 +213,7 @@ async def test_parameters_that_change_facts(cluster: Cluster, agent: Agent, hub:
     )
     assert half.estimates[0].host.weights_bytes < plain.estimates[0].host.weights_bytes
     assert any("under --hf-overrides" in said and "layers 2 → 1" in said for said in half.findings)
+    assert not any("None" in said for said in half.findings)
     assert "--hf-overrides changes none of these facts" in list(same.findings)
     assert (grpc.StatusCode.INVALID_ARGUMENT, "PARAMETER_INVALID") == (code, why)
     assert "not a JSON object" in message
