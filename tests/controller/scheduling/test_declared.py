@@ -53,6 +53,16 @@ def test_a_declared_backend_is_placed_by_its_claim() -> None:
     assert GIB == found.placement.members[0].claim.memory_bytes
 
 
+def test_what_has_its_place_and_no_device_beside_it_was_refused_nothing() -> None:
+    """
+    Host memory alone was asked for, and there is enough: no row says that something is missing.
+    """
+    found = verdict(fleet())
+
+    assert found.placement is not None
+    assert () == found.refusals
+
+
 def test_an_alias_means_the_same() -> None:
     """
     The placement has the name, whatever was said.
