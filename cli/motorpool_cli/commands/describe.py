@@ -123,6 +123,10 @@ def _executors(spec: v1.DeploymentSpec, instances: Sequence[v1.Instance]) -> str
     return ", ".join(sorted(known)) or ("docker" if spec.image else "")
 
 
+def _backend(placement: v1.Placement) -> str:
+    return f"{placement.backend} {placement.backend_version} on {placement.framework}".strip()
+
+
 def _print_instance(instance: v1.Instance) -> None:
     launch = instance.launch
     print_facts(
@@ -131,12 +135,7 @@ def _print_instance(instance: v1.Instance) -> None:
             ("State", text.word(v1.InstanceState, instance.state)),
             ("Message", instance.state_message),
             ("Node", ", ".join(text.bare(member.node) for member in instance.placement.members)),
-            (
-                "Backend",
-                f"{instance.placement.backend_version} on {instance.placement.framework}"
-                if instance.placement.members
-                else "",
-            ),
+            ("Backend", _backend(instance.placement) if instance.placement.members else ""),
             ("Claim", workloads.claim(instance)),
             ("Devices", _claimed_devices(instance)),
             ("Decided", placements.decided(instance.placement)),
