@@ -105,7 +105,9 @@ _CHECKS: tuple[Callable[[Declaration], Iterator[Fault]], ...] = (_backend_faults
 
 
 def _version_faults(version: DeclaredVersion, declaration: Declaration, field: str) -> Iterator[Fault]:
-    if not _WORD.fullmatch(version.version) or len(version.version) > MAX_NAME_CHARACTERS:
+    if not version.version:
+        yield f"{field}.version", "it is missing; give each version a name, e.g. version: 1.0"
+    elif not _WORD.fullmatch(version.version) or len(version.version) > MAX_NAME_CHARACTERS:
         yield f"{field}.version", f"{shown(version.version)} is no version; use letters, digits and . _ + -, e.g. 1.0"
     yield from _words(f"{field}.frameworks", version.frameworks)
     yield from _words(f"{field}.operating_systems", version.operating_systems)
@@ -123,6 +125,7 @@ def _version_faults(version: DeclaredVersion, declaration: Declaration, field: s
     for name, arguments in (("command", version.command), ("entrypoint", version.entrypoint)):
         yield from _argument_faults(arguments, f"{field}.{name}", runs=bool(arguments) and _runs(version, name))
     yield from _variable_faults(version, field)
+    yield from _port_faults(version, f"{field}.command")
 
 
 def _runs(version: DeclaredVersion, name: str) -> bool:
@@ -212,6 +215,16 @@ def _variable_faults(version: DeclaredVersion, field: str) -> Iterator[Fault]:
                 yield at, f"{{{{{name}}}}} stands for a template itself, which is not looked at again; write it out"
             elif near and name not in version.env:
                 yield at, f"{{{{{name}}}}} is not known, and much like {{{{{near[0]}}}}}; correct it, or rename it"
+
+
+def _port_faults(version: DeclaredVersion, field: str) -> Iterator[Fault]:
+    used = templates.names((*version.entrypoint, *version.command, *version.env.values()))
+    if version.container_port is not None or difflib.get_close_matches("port", used, n=1, cutoff=0.75):
+        return  # of what is much like it, the fault is told already
+    if version.image:
+        yield field, "nothing tells it where to listen; put {{port}} there or into env, or give container_port"
+    elif version.command:
+        yield field, "nothing tells it where to listen; put {{port}} there, or into env"
 
 
 def _env_name(field: str, name: str) -> Iterator[Fault]:

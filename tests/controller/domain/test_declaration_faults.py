@@ -14,7 +14,10 @@ V = "declaration.versions[0]"
 
 
 def faults(made: Declaration, name: str = "echo") -> dict[str, str]:
-    return dict(declaration_faults(name, made))
+    found: dict[str, str] = {}
+    for field, message in declaration_faults(name, made):
+        found[field] = f"{found[field]}; {message}" if field in found else message
+    return found
 
 
 def of_version(**changes: Any) -> dict[str, str]:
@@ -30,7 +33,9 @@ def test_a_plain_declaration_has_none() -> None:
             version(),
             version(version="2", image="echo:2", entrypoint=("/e",), container_port=8080, command=("{{GREETING}}",)),
             version(
-                version="3", env={"A": "x {{model_name}}", "B": "b"}, command=("sh", "-c", 'srv "$1"', "sh", "{{B}}")
+                version="3",
+                env={"A": "{{port}} {{model_name}}", "B": "b"},
+                command=("sh", "-c", 'srv "$1"', "sh", "{{B}}"),
             ),
         ),
         options=(Option(name="port", aliases=("p",), system_owned=True),),
@@ -87,6 +92,9 @@ def test_what_holds_for_all_versions(changes: dict[str, Any], field: str, said: 
     ("changes", "field", "said"),
     [
         ({"version": "1 0"}, "version", "letters"),
+        ({"version": ""}, "version", "it is missing"),
+        ({"command": ("/x", "--model", "{{model_path}}")}, "command", "put {{port}} there, or into env"),
+        ({"command": (), "image": "e:1"}, "command", "or give container_port"),
         ({"command": ()}, "command", "say what to run"),
         ({"command": ("", "x")}, "command[0]", "names no program"),
         ({"command": ("{{PROGRAM}}",)}, "command[0]", "whoever deploys chooses"),
@@ -136,6 +144,30 @@ def test_an_image_needs_a_path_to_ask() -> None:
 
     assert [f"{V}.health_path"] == list(faults(declaration(versions=(boxed,), health_path="")))
     assert {} == faults(declaration(versions=(replace(boxed, health_path="/up"),), health_path=""))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"command": ("/x",), "env": {"LISTEN": "{{node_ip}}:{{port}}"}},
+        {"command": (), "image": "e:1", "container_port": 80},
+        {"command": (), "image": "e:1", "entrypoint": ("/e", "{{port}}")},
+    ],
+)
+def test_an_engine_may_be_told_its_port_in_any_place(changes: dict[str, Any]) -> None:
+    """
+    Or not at all, in a container whose port is known.
+    """
+    assert {} == of_version(**changes)
+
+
+def test_a_misspelt_port_is_one_fault() -> None:
+    """
+    That nothing tells the port would be the same again.
+    """
+    found = list(declaration_faults("echo", declaration(versions=(version(command=("/x", "{{prot}}")),))))
+
+    assert [(f"{V}.command", "{{prot}} is not known, and much like {{port}}; correct it, or rename it")] == found
 
 
 def test_the_keys_variable_is_not_set_twice() -> None:

@@ -441,7 +441,7 @@ async def test_a_missing_variable_is_refused_with_its_name(cluster: Cluster) -> 
     """
     Of every version that may be taken; one that does without it can be named.
     """
-    wanting = v1.DeclaredVersion(version="1", command=["/x", "{{TOKEN_FILE}}"])
+    wanting = v1.DeclaredVersion(version="1", command=["/x", "{{port}}", "{{TOKEN_FILE}}"])
     await declare(cluster, declaration=changed(versions=[wanting, VERSION]))
 
     error = await failed(deploy(cluster))
