@@ -107,6 +107,13 @@ def complete_backend(context: typer.Context, incomplete: str) -> list[str]:
     return _complete(context, incomplete, _backends)
 
 
+def complete_declared(context: typer.Context, incomplete: str) -> list[str]:
+    """Return declared backends' names for the shell's completion."""
+    return _complete(
+        context, incomplete, lambda connected: (each for each in _backends(connected) if each.HasField("declaration"))
+    )
+
+
 def complete_any(context: typer.Context, incomplete: str) -> list[str]:
     """Return the names of deployments, instances and nodes for the shell's completion."""
     return _complete(context, incomplete, _deployments, _instances, _nodes)
@@ -127,7 +134,7 @@ def _instances(connected: Client) -> Iterable[_Named]:
     return connected.instances.ListInstances(request, timeout=COMPLETION_TIMEOUT_SECONDS).instances
 
 
-def _backends(connected: Client) -> Iterable[_Named]:
+def _backends(connected: Client) -> Iterable[v1.Backend]:
     request = v1.ListBackendsRequest(page_size=1000)
     return connected.backends.ListBackends(request, timeout=COMPLETION_TIMEOUT_SECONDS).backends
 

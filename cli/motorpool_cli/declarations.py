@@ -14,6 +14,7 @@ from motorpool_cli.failures import CommandError, Exit
 
 STDIN = "-"
 _DECLARATION = "declaration"
+_LIST = "backends"
 # What the API shows beside a declaration: a file may be what it showed.
 _SHOWN = ("profile", "nodes", "create_time", "update_time")
 
@@ -53,7 +54,8 @@ def read(files: Sequence[Path]) -> list[Declared]:
 
 def invalid(exit_code: Exit, problems: Iterable[Problem], consequence: str) -> CommandError:
     """Return the failure of files in which something is wrong, a line each."""
-    lines = [str(problem) for problem in sorted(set(problems))]
+    # What is about no field of a file, as how many more there are, stands behind its others.
+    lines = [str(each) for each in sorted(set(problems), key=lambda each: (each.file, not each.field, each))]
     count = "1 fault" if len(lines) == 1 else f"{len(lines)} faults"
     return CommandError(exit_code, "DECLARATION_INVALID", "\n".join([f"{count}, {consequence}:", *lines]))
 
@@ -75,14 +77,22 @@ def _declared(document: Document) -> Declared:
     fields = document.fields()
     nested = _DECLARATION in fields
     backend.declaration.SetInParent()
+    if _LIST in fields:
+        document.fault(
+            _LIST,
+            "a list of backends is no declaration; `motorpool backends describe NAME -o yaml` shows one, and several "
+            "go into a file with --- between them",
+        )
     if not document.problems:
         if nested:
             document.fill(backend, skip=("name", *_SHOWN))
         else:
             document.fill(backend.declaration, skip=("name",))
         name = document.scalar(fields["name"], "name") if "name" in fields else ""
-        if not name:
+        if not name and all(problem.field != "name" for problem in document.problems):
             document.fault("name", "it is missing; give the backend a name, as in name: echo")
+        if not nested and "versions" not in fields:
+            document.fault("versions", "it is missing; declare at least one, with a command or an image")
         backend.name = text.full("backends", name)
     return Declared(backend, document, nested)
 

@@ -2,7 +2,7 @@
 
 A document is read along the message's own fields, so that what the API knows, the file knows. A text is taken as it
 stands (``version: 1.0`` is no number here), a size may be ``2GiB``, a time ``90s``, and a command line one text that is
-split as a shell would split it, once.
+split as a shell would split it, once. Aliases and merge keys (``<<: *of``) do what they do in YAML.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Field = Any  # protobuf has two classes of field descriptors, and no common one
 
 MOST_BYTES = 1024 * 1024
 MOST_DOCUMENTS = 200
-_NULL = "tag:yaml.org,2002:null"
+_NULL, _MERGE = "tag:yaml.org,2002:null", "tag:yaml.org,2002:merge"
 _TRUE, _FALSE = ("true", "yes", "on"), ("false", "no", "off")
 _COMMAND_LINES = ("command", "entrypoint")
 
@@ -77,7 +77,7 @@ class Document:
 
         if isinstance(node, yaml.ScalarNode):
             return "" if node.tag == _NULL else str(node.value)
-        self.fault(path, f"a {_kind(node)} stands where a single value is wanted; write it in one line")
+        self._misplaced(path, node, "a single value is wanted; write it in one line")
         return ""
 
     def fault(self, path: str, message: str) -> None:
@@ -94,10 +94,10 @@ class Document:
         import yaml  # noqa: PLC0415
 
         if not isinstance(node, yaml.MappingNode):
-            self.fault(path, f"a {_kind(node)} stands where fields are wanted; write name: value, a line each")
+            self._misplaced(path, node, "fields are wanted; write name: value, a line each")
             return
         seen: set[str] = set()
-        for key, value in node.value:
+        for key, value in self._merged(node, path, set()):
             name = self.scalar(key, path)
             at = f"{path}.{name}" if path else name
             self._lines.setdefault(at, _line(key))
@@ -107,6 +107,31 @@ class Document:
             else:
                 seen.add(name)
                 yield name, value
+
+    def _merged(self, node: yaml.MappingNode, path: str, visited: set[int]) -> Iterator[tuple[yaml.Node, yaml.Node]]:
+        """Yield the keys and values of a mapping, its own first, then those that it merges and has not itself."""
+        import yaml  # noqa: PLC0415
+
+        visited.add(id(node))  # nothing new comes of a mapping that was merged before, or of one that merges itself
+        own = [(key, value) for key, value in node.value if key.tag != _MERGE]
+        yield from own
+        have = {key.value for key, _ in own if isinstance(key, yaml.ScalarNode)}
+        for source in (value for key, value in node.value if key.tag == _MERGE):
+            for part in source.value if isinstance(source, yaml.SequenceNode) else [source]:
+                if not isinstance(part, yaml.MappingNode):
+                    self._misplaced(f"{path}.<<" if path else "<<", part, "fields are wanted; write <<: *anchor")
+                elif id(part) not in visited:
+                    for key, value in self._merged(part, path, visited):
+                        if key.value not in have:
+                            have.add(key.value)
+                            yield key, value
+
+    def _misplaced(self, path: str, node: yaml.Node, wanted: str) -> None:
+        template = _unquoted(node)
+        if template:
+            self.fault(path, f'{template} without quotation marks is a table to YAML; write "{template}"')
+        else:
+            self.fault(path, f"a {_kind(node)} stands where {wanted}")
 
     def _set(self, into: Message, field: Field, node: yaml.Node, path: str) -> None:
         import yaml  # noqa: PLC0415
@@ -128,7 +153,7 @@ class Document:
         elif field.name in _COMMAND_LINES and isinstance(node, yaml.ScalarNode):
             target.extend(self._split(str(node.value), path))
         else:
-            self.fault(path, f"a {_kind(node)} stands where a list is wanted; write [one, another], or - one a line")
+            self._misplaced(path, node, "a list is wanted; write [one, another], or - one a line")
 
     def _set_single(self, into: Message, field: Field, node: yaml.Node, path: str) -> None:
         if field.message_type is not None and field.message_type.full_name == "google.protobuf.Duration":
@@ -198,7 +223,10 @@ def read(file: str, content: bytes) -> tuple[list[Document], list[Problem]]:
         return documents, [Problem(file, line, "", "it is not UTF-8 text; save it as such")]
     except yaml.MarkedYAMLError as error:
         line = 1 if error.problem_mark is None else error.problem_mark.line + 1
-        return documents, [Problem(file, line, "", f"it is not YAML: {error.problem}; correct it there or just above")]
+        remedy = "correct it there or just above"
+        if b"{{" in b"".join(content.splitlines()[line - 1 : line]):
+            remedy = "put what holds {{ }} into quotation marks"
+        return documents, [Problem(file, line, "", f"it is not YAML: {error.problem}; {remedy}")]
     except (yaml.YAMLError, RecursionError) as error:
         said = "it is nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0]
         return documents, [Problem(file, 1, "", f"it is not YAML: {said}")]
@@ -222,3 +250,14 @@ def _kind(node: yaml.Node) -> str:
     if isinstance(node, yaml.MappingNode):
         return "table"
     return "list" if isinstance(node, yaml.SequenceNode) else "single value"
+
+
+def _unquoted(node: yaml.Node) -> str:
+    """Return the template that a table was meant to be: YAML reads {{port}} as a table in a table."""
+    import yaml  # noqa: PLC0415
+
+    names = []
+    while isinstance(node, yaml.MappingNode) and len(node.value) == 1:
+        names.append(node)
+        node = node.value[0][0]
+    return f"{{{{{node.value}}}}}" if len(names) == 2 and isinstance(node, yaml.ScalarNode) else ""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from motorpool import v1
 from motorpool_cli.logins import Login, Logins, write
 from tests.cli.controller import TOKEN, Controller
 from tests.cli.fleet import fill
@@ -44,6 +45,8 @@ def completed(line: str, controller: Controller, **environ: str) -> list[str]:
         ("motorpool model inspect ", ["/models/smollm2.gguf", "hf:", "ms:"]),
         ("motorpool model inspect /m --node r", ["rack1"]),
         ("motorpool backends describe l", ["llama_cpp"]),
+        ("motorpool backends delete ", ["echo"]),
+        ("motorpool deploy x --backend ", ["echo", "llama_cpp"]),
         ("motorpool explain nobody", []),
         ("motorpool deplo", ["deploy", "deployments"]),
         ("motorpool deploy x --strategy b", ["binpack"]),
@@ -54,6 +57,7 @@ def test_names_are_completed(controller: Controller, line: str, names: list[str]
     The shell is offered the names that there are.
     """
     fill(controller)
+    controller.backends.append(v1.Backend(name="backends/echo", declaration=v1.BackendDeclaration()))
 
     assert names == completed(line, controller)
 

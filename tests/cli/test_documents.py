@@ -91,6 +91,16 @@ def test_every_kind_of_field() -> None:
         ("versions: [{env: [A]}]", "a.yaml:1: versions[0].env: a list stands where fields are wanted"),
         ("versions: [{env: {A: [b]}}]", "a.yaml:1: versions[0].env.A: a list stands where a single value is wanted"),
         ("versions: [{command: [a, [b]]}]", "a.yaml:1: versions[0].command[1]: a list stands where a single value"),
+        (
+            "name: x\nhealth_path: {{path}}",
+            "a.yaml:2: health_path: {{path}} without quotation marks is a table to YAML;",
+        ),
+        (
+            "versions: [{command: [a, {{ port }}]}]",
+            "a.yaml:1: versions[0].command[1]: {{port}} without quotation marks",
+        ),
+        ("versions: [{command: {{port}}}]", "a.yaml:1: versions[0].command: {{port}} without quotation marks"),
+        ("<<: words", "a.yaml:1: <<: a single value stands where fields are wanted; write <<: *anchor"),
         ("versions: [a]", "a.yaml:1: versions[0]: a single value stands where fields are wanted"),
         ("{[a]: b}", "a.yaml:1: a list stands where a single value is wanted"),
     ],
@@ -102,6 +112,35 @@ def test_faults_name_line_field_value_and_remedy(text: str, expected: str) -> No
     _, problems = filled(text)
 
     assert problems[0].startswith(expected), problems
+
+
+def test_merge_keys() -> None:
+    """
+    What is merged stands behind what is there already; what merges itself adds nothing.
+    """
+    message, problems = filled(
+        """
+        versions:
+        - &one {version: 1.0, command: /opt/echo, env: {A: a}}
+        - &two {<<: *one, version: 1.1}
+        - {<<: [*two, *one], image: echo, env: {}}
+        - &self {version: 1.3, <<: *self}
+        """
+    )
+
+    assert [] == problems
+    assert ["1.0", "1.1", "1.1", "1.3"] == [version.version for version in message.versions]
+    assert [["/opt/echo"]] * 3 + [[]] == [list(version.command) for version in message.versions]
+    assert [{"A": "a"}, {"A": "a"}, {}, {}] == [dict(version.env) for version in message.versions]
+
+
+def test_a_template_without_quotation_marks_gets_its_remedy() -> None:
+    """
+    Where YAML stumbles over the braces themselves, too.
+    """
+    _, (problem,) = documents.read("a.yaml", b"command: {{port}} x")
+
+    assert str(problem).endswith("put what holds {{ }} into quotation marks")
 
 
 def test_all_faults_are_found() -> None:
@@ -120,6 +159,7 @@ def test_all_faults_are_found() -> None:
         (b"a: b\n  c: d\n", "a.yaml:2: it is not YAML: mapping values are not allowed here"),
         (b"a: 1\nb: \xff\n", "a.yaml:2: it is not UTF-8 text"),
         (b"\x00", "a.yaml:1: it is not YAML: "),
+        (b"a: 1\nb: {{port}} x", "a.yaml:2: it is not YAML: expected <block end>, but found "),
         (b"a: *nowhere", "a.yaml:1: it is not YAML: found undefined alias"),
         (b"a: " + b"[" * 5000, "a.yaml:1: it is not YAML: it is nested too deeply"),
         (b"#" * (MOST_BYTES + 1), "a.yaml:1: the file is larger than"),

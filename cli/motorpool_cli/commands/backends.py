@@ -13,16 +13,19 @@ import typer
 from motorpool import v1
 from motorpool_cli import declarations, failures, text
 from motorpool_cli.client import TIMEOUT_SECONDS, Client
-from motorpool_cli.context import Output, client, complete_backend
+from motorpool_cli.commands import workloads
+from motorpool_cli.context import Output, client, complete_backend, complete_declared
 from motorpool_cli.declarations import Declared
 from motorpool_cli.documents import Problem
 from motorpool_cli.failures import Exit
-from motorpool_cli.lists import list_backends
+from motorpool_cli.lists import list_backends, list_deployments, list_instances
 from motorpool_cli.output import Format, note, plain, print_document, print_facts, print_table, say
 
 Backend = Annotated[str, typer.Argument(help="Name of the backend, or an alias.", autocompletion=complete_backend)]
+DeclaredOne = Annotated[str, typer.Argument(help="Name of a declared backend.", autocompletion=complete_declared)]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check only; nothing is changed.")]
 Files = Annotated[list[Path], typer.Option("--file", "-f", help="YAML file with backends; - reads standard input.")]
+SHOWN = 5
 
 
 def add_to(app: typer.Typer) -> None:
@@ -70,6 +73,8 @@ def apply(file: Files, dry_run: DryRun = False, output: Output = Format.TABLE) -
         before = {backend.name: backend for backend in list_backends(connected)}
         _check(connected, declared)
         applied = [_send(connected, each, validate_only=dry_run) for each in declared]
+        again = [backend for backend in applied if _launches_otherwise(before.get(backend.name), backend)]
+        standing = _standing(connected, again) if again and not dry_run and output is Format.TABLE else []
     if output is not Format.TABLE:
         print_document({"backends": [plain(backend) for backend in applied]}, output)
         return
@@ -77,6 +82,10 @@ def apply(file: Files, dry_run: DryRun = False, output: Output = Format.TABLE) -
         say(f"{backend.name} {_became(before.get(backend.name), backend, dry_run=dry_run)}")
     if not all(backend.nodes for backend in applied):
         note("note: no node runs declared backends yet; install motorpool-custom beside an agent, and restart it")
+    if standing:
+        some = [f"  motorpool scale {text.bare(each.name)} --replicas 0 && {_scale_back(each)}" for each in standing]
+        more = [f"  and {len(some) - SHOWN} more"] if len(some) > SHOWN else []
+        note("\n".join(["note: to launch what stands as declared now, stop and start it:", *some[:SHOWN], *more]))
 
 
 def describe(name: Backend, output: Output = Format.TABLE) -> None:
@@ -84,10 +93,11 @@ def describe(name: Backend, output: Output = Format.TABLE) -> None:
     with client(output) as connected:
         request = v1.GetBackendRequest(name=text.full("backends", name))
         found = connected.backends.GetBackend(request, timeout=TIMEOUT_SECONDS)
+        users = _standing(connected, [found]) if output is Format.TABLE else []
     if output is not Format.TABLE:
         print_document(plain(found), output)
         return
-    _print_backend(found)
+    _print_backend(found, users)
     say()
     commands = {version.version: version for version in found.declaration.versions}
     print_table(
@@ -107,7 +117,7 @@ def describe(name: Backend, output: Output = Format.TABLE) -> None:
     )
 
 
-def delete(name: Backend, dry_run: DryRun = False, output: Output = Format.TABLE) -> None:
+def delete(name: DeclaredOne, dry_run: DryRun = False, output: Output = Format.TABLE) -> None:
     """Forget a declared backend that no deployment uses (admin)."""
     full = text.full("backends", name)
     with client(output) as connected:
@@ -144,6 +154,28 @@ def _send(connected: Client, declared: Declared, *, validate_only: bool) -> v1.B
     return connected.backends.UpdateBackend(request, timeout=TIMEOUT_SECONDS)
 
 
+def _launches_otherwise(before: v1.Backend | None, after: v1.Backend) -> bool:
+    """Return whether what is launched from now on differs from what was launched until now."""
+    if before is None or not before.HasField("declaration"):
+        return False
+    one, other = (
+        (list(made.versions), made.health_path, made.api_key_env, made.start_timeout, made.stop_grace)
+        for made in (before.declaration, after.declaration)
+    )
+    return one != other
+
+
+def _standing(connected: Client, backends: Sequence[v1.Backend]) -> list[v1.Deployment]:
+    """Return the deployments with an instance that was placed on one of the backends."""
+    names = {text.bare(backend.name) for backend in backends}
+    placed = {each.deployment for each in list_instances(connected) if each.placement.backend in names}
+    return [each for each in list_deployments(connected) if each.name in placed and workloads.wished(each)]
+
+
+def _scale_back(deployment: v1.Deployment) -> str:
+    return f"motorpool scale {text.bare(deployment.name)} --replicas {workloads.wished(deployment)}"
+
+
 def _became(before: v1.Backend | None, after: v1.Backend, *, dry_run: bool) -> str:
     versions = ", ".join(version.version for version in after.declaration.versions)
     if before is None or not before.HasField("declaration"):
@@ -154,7 +186,7 @@ def _became(before: v1.Backend | None, after: v1.Backend, *, dry_run: bool) -> s
     return f"{'would be' if dry_run else 'is'} changed: {versions}; {running}"
 
 
-def _print_backend(backend: v1.Backend) -> None:
+def _print_backend(backend: v1.Backend, users: Sequence[v1.Deployment]) -> None:
     profile, declaration = backend.profile, backend.declaration
     print_facts(
         (
@@ -164,6 +196,7 @@ def _print_backend(backend: v1.Backend) -> None:
             ("From", _origin(backend)),
             ("Changed", text.clock(backend.update_time)),
             ("Nodes", ", ".join(text.bare(node) for node in backend.nodes) or "none"),
+            ("Runs now", ", ".join(text.bare(deployment.name) for deployment in users) or "nothing"),
             ("Formats", _any(profile.formats)),
             ("Categories", _any(profile.categories)),
             ("Memory", text.word(v1.MemoryModel, profile.memory_model).lower()),

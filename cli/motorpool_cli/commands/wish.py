@@ -9,6 +9,7 @@ import typer
 
 from motorpool import v1
 from motorpool_cli import text
+from motorpool_cli.context import complete_backend
 from motorpool_cli.failures import CommandError, Exit
 
 
@@ -24,7 +25,9 @@ SOURCE_HELP = "/path on the nodes, hf:OWNER/NAME[:FILE][@REVISION] or ms:OWNER/N
 Parameters = Annotated[
     list[str] | None, typer.Argument(help="After `--`: arguments of the engine, as on its command line.")
 ]
-Backend = Annotated[str, typer.Option(help="Backend; chosen by the model when left out.")]
+Backend = Annotated[
+    str, typer.Option(help="Backend; chosen by the model when left out.", autocompletion=complete_backend)
+]
 BackendVersion = Annotated[str, typer.Option(help="Version of the backend; the node's default.")]
 Image = Annotated[
     str | None, typer.Option(help="Run the engine in a container of this image, with Docker; else as a process.")

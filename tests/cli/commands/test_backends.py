@@ -82,6 +82,32 @@ def test_a_dry_run_changes_nothing(controller: Controller, motorpool: Motorpool,
     assert [] == controller.backends
 
 
+def test_a_change_tells_how_to_launch_what_stands_again(
+    controller: Controller, motorpool: Motorpool, tmp_path: Path
+) -> None:
+    """
+    Only where launches change, of what runs on it; describing names it too.
+    """
+    motorpool("backends", "apply", "-f", write(tmp_path))
+    for name, backend in (("chat", "echo"), ("other", "llama_cpp")):
+        deployment = f"deployments/{name}"
+        controller.put(v1.Deployment(name=deployment, spec=v1.DeploymentSpec(replicas=3)))
+        placed = v1.Placement(backend=backend)
+        controller.put(v1.Instance(name=f"instances/{name}-1", deployment=deployment, placement=placed))
+
+    told = motorpool("backends", "apply", "-f", write(tmp_path, ECHO.replace("1.0", "1.1")))
+    quiet = motorpool("backends", "apply", "-f", write(tmp_path, ECHO.replace("1.0", "1.1").replace("1GiB", "2GiB")))
+    described = motorpool("backends", "describe", "echo")
+
+    assert (
+        "note: to launch what stands as declared now, stop and start it:\n"
+        "  motorpool scale chat --replicas 0 && motorpool scale chat --replicas 3\n"
+    ) == told.stderr
+    assert "is changed" in quiet.stdout
+    assert "" == quiet.stderr
+    assert ["Runs now", "chat"] in rows(described.stdout)
+
+
 @pytest.mark.parametrize("form", ["json", "yaml"])
 def test_what_was_applied_as_a_document(motorpool: Motorpool, tmp_path: Path, form: str) -> None:
     """
@@ -136,18 +162,28 @@ def test_nobody_runs_it_yet(controller: Controller, motorpool: Motorpool, tmp_pa
     [
         ("", ["FILE:1: there is nothing in it; declare a backend: name, versions"]),
         ("# only words\n", ["FILE:1: there is nothing in it; declare a backend: name, versions"]),
+        (
+            "description: x\n",
+            [
+                "FILE:1: name: it is missing; give the backend a name, as in name: echo",
+                "FILE:1: versions: it is missing; declare at least one, with a command or an image",
+            ],
+        ),
+        ("name: [a]\nversions: []\n", ["FILE:1: name: a list stands where a single value is wanted; write it in one "]),
+        ("backends:\n- name: echo\n", ["FILE:1: backends: a list of backends is no declaration; `motorpool backends "]),
         ("versions: []\n", ["FILE:1: name: it is missing; give the backend a name, as in name: echo"]),
         ("a: [", ["FILE:1: it is not YAML: expected the node content, but found '<stream end>'; correct it there or "]),
         (
             "name: echo\nhelth: /x\nclaim: {memory_bytes: lots}\n",
             [
+                "FILE:1: versions: it is missing; declare at least one, with a command or an image",
                 "FILE:2: helth: there is no such field; did you mean health_path?",
                 "FILE:3: claim.memory_bytes: 'lots' is no size; write e.g. 6GiB, 500MiB or 6000000000",
             ],
         ),
         (
-            "name: echo\n---\nname: backends/echo\nx: 1\n",
-            ["FILE:3: name: backends/echo is declared at FILE:1 already; keep one of them", "FILE:4: x: there is no"],
+            "name: echo\nversions: []\n---\nname: backends/echo\nversions: []\nx: 1\n",
+            ["FILE:4: name: backends/echo is declared at FILE:1 already; keep one of them", "FILE:6: x: there is no"],
         ),
         ("name: echo\ndeclaration: {versons: []}\n", ["FILE:2: declaration.versons: there is no such field; did you"]),
         ("name: echo\ndeclaration: {}\nversions: []\n", ["FILE:3: versions: there is no such field; there is name, "]),
@@ -211,8 +247,8 @@ def test_what_the_controller_finds_is_told_by_line(
         f"{file}:1: metrics_path: so is that",
         f"{file}:5: versions[0].image: it is missing",
         f"{file}:6: versions[0].command[2]: it is wrong",
-        f"{file}:8: and 3 more",
-        f"{file}:8: name: it is taken [DECLARATION_INVALID]",
+        f"{file}:8: name: it is taken",
+        f"{file}:8: and 3 more [DECLARATION_INVALID]",
     ] == result.stderr.splitlines()
     assert [] == controller.backends
 
