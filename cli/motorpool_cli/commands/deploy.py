@@ -12,6 +12,7 @@ from motorpool_cli import text
 from motorpool_cli.changes import follow
 from motorpool_cli.client import TIMEOUT_SECONDS, Client
 from motorpool_cli.commands import wish
+from motorpool_cli.commands.plan import planned, print_checked
 from motorpool_cli.commands.progress import Progress
 from motorpool_cli.context import Output, client
 from motorpool_cli.failures import CommandError, Exit
@@ -56,7 +57,9 @@ def deploy(
     timeout: Annotated[
         float, typer.Option(parser=text.parse_duration, metavar="TIME", help="How long to wait, e.g. 90s or 15m.")
     ] = 900,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check only; nothing is created.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check only, as `check` does; nothing is created.")
+    ] = False,
     output: Output = Format.TABLE,
 ) -> None:
     """Deploy a model; arguments after `--` go to the engine."""
@@ -87,13 +90,17 @@ def deploy(
         )
         if output is Format.TABLE:
             say(f"{created.name} {'would be accepted' if dry_run else 'is accepted'}")
+            if dry_run:
+                request = v1.PlanDeploymentRequest(deployment=v1.Deployment(spec=spec))
+                print_checked(planned(connected, request, output), spec)
+                return
             for finding in created.findings:
                 note(f"note: {finding}")
         if wait and not dry_run:
             created = wait_available(connected, created, timeout, output)
         if output is not Format.TABLE:
             print_document(plain(created), output)
-        elif not wait and not dry_run:
+        elif not wait:
             bare = text.bare(created.name)
             say(f"See it come up with `motorpool ps`; `motorpool explain {bare}` says why if it does not.")
 

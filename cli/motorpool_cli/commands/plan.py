@@ -68,12 +68,9 @@ def check(
             memory=memory,
             device_memory=device_memory,
         )
-        found = _planned(connected, v1.PlanDeploymentRequest(deployment=v1.Deployment(spec=spec)), output)
+        found = planned(connected, v1.PlanDeploymentRequest(deployment=v1.Deployment(spec=spec)), output)
         if output is Format.TABLE:
-            _print_head(found, spec)
-            _print_checks(found.checks)
-            print_suggestions(found.suggestions)
-            _print_findings(found)
+            print_checked(found, spec)
         else:
             print_document(plain(found), output)
     if any(each.outcome == v1.CHECK_OUTCOME_FAILED for each in found.checks):
@@ -109,7 +106,7 @@ def plan(
             without=without or [],
             add_nodes=[_added(each) for each in add_node or ()],
         )
-        found = _planned(connected, request, output)
+        found = planned(connected, request, output)
     if output is not Format.TABLE:
         print_document(plain(found), output)
         return
@@ -119,11 +116,20 @@ def plan(
     _print_findings(found)
 
 
-def _planned(connected: Client, request: v1.PlanDeploymentRequest, output: Format) -> v1.PlanDeploymentResponse:
+def planned(connected: Client, request: v1.PlanDeploymentRequest, output: Format) -> v1.PlanDeploymentResponse:
+    """Return what would become of a deployment, and say meanwhile what it waits for."""
     if output is not Format.TABLE or not errors.is_terminal:
         return connected.deployments.PlanDeployment(request, timeout=READ_SECONDS)
     with errors.status("the model's headers are read"):
         return connected.deployments.PlanDeployment(request, timeout=READ_SECONDS)
+
+
+def print_checked(found: v1.PlanDeploymentResponse, spec: v1.DeploymentSpec) -> None:
+    """Print the three verdicts, and what belongs to them."""
+    _print_head(found, spec)
+    _print_checks(found.checks)
+    print_suggestions(found.suggestions)
+    _print_findings(found)
 
 
 def _added(value: str) -> v1.AddedNodes:

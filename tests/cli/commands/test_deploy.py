@@ -101,11 +101,18 @@ def test_as_json(motorpool: Motorpool) -> None:
 
 def test_dry_run(controller: Controller, motorpool: Motorpool) -> None:
     """
-    --dry-run creates nothing, and waits for nothing.
+    --dry-run creates nothing and waits for nothing, and tells what would become of it; a program gets the deployment.
     """
-    result = motorpool(*WAIT, "--dry-run")
+    check = v1.Check(kind=v1.CHECK_KIND_PLACE, outcome=v1.CHECK_OUTCOME_FAILED, message="0 of 1 instances has a place.")
+    controller.plan = v1.PlanDeploymentResponse(checks=[check])
 
-    assert (0, "deployments/smollm2 would be accepted\n") == (result.exit_code, result.stdout)
+    result = motorpool(*WAIT, "--dry-run")
+    document = json.loads(motorpool(*WAIT, "--dry-run", "-o", "json").stdout)
+
+    assert result.exit_code == 0
+    assert result.stdout.startswith("deployments/smollm2 would be accepted\n")
+    assert "is there room  no       0 of 1 instances has a place." in result.stdout
+    assert "deployments/smollm2" == document["name"]
     assert {} == controller.deployments
 
 
