@@ -174,7 +174,7 @@ def _next(instance: v1.Instance, model: v1.ModelSource) -> str:
         )
     if _of_the_model(instance):
         return "The deployment stands, and is tried again from time to time; nothing but the model stands in its way"
-    return "The deployment stands, and is placed as soon as something frees up"
+    return "The deployment stands, and is placed as soon as a node can take it"
 
 
 def _of_the_model(instance: v1.Instance) -> bool:

@@ -265,7 +265,7 @@ def test_wait_for_a_model_that_nobody_fetches(
     assert "instances/smollm2-x7k2p cannot be placed:\n  - Agents do not download.\n" in result.stderr
     assert "copy it to the nodes" in result.stderr
     assert "motorpool delete smollm2" in result.stderr
-    assert "frees up" not in result.stderr
+    assert "can take it" not in result.stderr
 
 
 def test_wait_for_a_model_that_cannot_be_read(motorpool: Motorpool, script: Callable[..., None]) -> None:
@@ -278,7 +278,7 @@ def test_wait_for_a_model_that_cannot_be_read(motorpool: Motorpool, script: Call
     result = motorpool(*WAIT)
 
     assert "tried again from time to time" in result.stderr
-    assert "frees up" not in result.stderr
+    assert "can take it" not in result.stderr
 
 
 def test_wait_for_what_does_not_fit_as_json(motorpool: Motorpool, script: Callable[..., None]) -> None:

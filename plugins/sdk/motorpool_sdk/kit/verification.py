@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import selectors
 import signal
 import subprocess
@@ -30,6 +31,8 @@ PASSED_ON = (
 
 
 _READ_BYTES, _TAIL_BYTES = 65536, 4096
+# Of what faulthandler prints, the newest call.
+_CRASHED_AT = re.compile(r'most recent call first\):\s+File "([^"]+)", line (\d+)')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,9 +155,11 @@ class _Asked:
                 until = time.monotonic() + deadline_seconds
 
     def said(self) -> str:
-        """Return the last line that the plugin printed."""
-        lines = self._tail.decode(errors="replace").split("\n")
-        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        """Return where the process crashed, or the last line that the plugin printed."""
+        said, _, trace = self._tail.decode(errors="replace").partition("Fatal Python error: ")
+        if at := _CRASHED_AT.search(trace):
+            return f"it was at {at[1]}, line {at[2]}"
+        last = next((line.strip() for line in reversed(said.split("\n")) if line.strip()), "")
         return f"it last said: {last[:200]}" if last else ""
 
     def end(self, wait_seconds: float = 2.0) -> int:
