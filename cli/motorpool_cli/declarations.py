@@ -39,7 +39,7 @@ def read(files: Sequence[Path]) -> list[Declared]:
     problems: list[Problem] = []
     found: list[Declared] = []
     for file in files:
-        parts, wrong = documents.read(str(file), _content(file))
+        parts, wrong = documents.read(str(file), content(file))
         problems += wrong
         for document in parts:
             found.append(_declared(document))
@@ -60,7 +60,8 @@ def invalid(exit_code: Exit, problems: Iterable[Problem], consequence: str) -> C
     return CommandError(exit_code, "DECLARATION_INVALID", "\n".join([f"{count}, {consequence}:", *lines]))
 
 
-def _content(file: Path) -> bytes:
+def content(file: Path) -> bytes:
+    """Return what is in a file, or on standard input; raise CommandError (USAGE)."""
     try:
         if str(file) == STDIN:
             return sys.stdin.buffer.read(documents.MOST_BYTES + 1)

@@ -53,6 +53,14 @@ class Document:
         self._node = node
         self._lines: dict[str, int] = {"": _line(node)}
 
+    def items(self) -> list[Document] | None:
+        """Return the items of a document that is a list, each a document of its own; None of any other."""
+        import yaml  # noqa: PLC0415
+
+        if not isinstance(self._node, yaml.SequenceNode):
+            return None
+        return [Document(self.file, item) for item in self._node.value]
+
     def fields(self) -> dict[str, yaml.Node]:
         """Return the document's own fields."""
         return dict(self._entries(self._node, ""))
@@ -167,7 +175,7 @@ class Document:
             if found is not None:
                 setattr(into, field.name, found)
 
-    def _single(self, field: Field, value: str, path: str) -> str | bool | int | None:
+    def _single(self, field: Field, value: str, path: str) -> str | bool | int | float | None:
         if field.type == field.TYPE_STRING:
             return value
         if field.type == field.TYPE_BOOL:
@@ -184,6 +192,11 @@ class Document:
                 return text.parse_size(path, value)
             except CommandError:
                 self.fault(path, f"{value!r} is no size; write e.g. 6GiB, 500MiB or 6000000000")
+        elif field.type == field.TYPE_DOUBLE:
+            try:
+                return float(value)
+            except ValueError:
+                self.fault(path, f"{value!r} is no number; write e.g. 1.5")
         else:
             try:
                 return _bounded(int(value), field)

@@ -335,6 +335,14 @@ class _Deployments(_Servicer, v1.DeploymentServiceServicer):
         self.of.requests.append(request)
         return self.of.plan
 
+    def PlanDeployments(
+        self, request: v1.PlanDeploymentsRequest, context: grpc.ServicerContext
+    ) -> v1.PlanDeploymentsResponse:
+        if "plans" in self.of.violations:
+            refuse(context, code_pb2.INVALID_ARGUMENT, "FIELD_INVALID", "It is wrong.", self.of.violations["plans"])
+        self.of.requests.append(request)
+        return v1.PlanDeploymentsResponse(plans=[self.of.plan] * len(request.deployments))
+
     def GetDeploymentCredentials(
         self, request: v1.GetDeploymentCredentialsRequest, context: grpc.ServicerContext
     ) -> v1.DeploymentCredentials:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
+import grpc
 import typer
 
 from motorpool import v1
-from motorpool_cli import placements, text
+from motorpool_cli import failures, placements, text
+from motorpool_cli import wishes as wishfiles
 from motorpool_cli.client import TIMEOUT_SECONDS, Client
 from motorpool_cli.commands import wish
 from motorpool_cli.commands.explain import print_candidates, print_placement, print_refusals, print_suggestions
@@ -17,6 +22,7 @@ from motorpool_cli.context import Output, client, complete_deployment, complete_
 from motorpool_cli.failures import Exit
 from motorpool_cli.output import Format, errors, note, plain, print_document, print_facts, print_table, say
 from motorpool_cli.sources import complete_source, source_of, words
+from motorpool_cli.wishes import Wish
 
 READ_SECONDS = 180.0
 
@@ -78,7 +84,18 @@ def check(
 
 
 def plan(
-    deployment: Annotated[str, typer.Argument(help="Name of the deployment.", autocompletion=complete_deployment)],
+    deployment: Annotated[
+        str | None, typer.Argument(help="Name of a deployment.", autocompletion=complete_deployment)
+    ] = None,
+    file: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--file",
+            "-f",
+            help="YAML or JSON with deployments, as `motorpool deployments -o yaml` prints them; - reads standard"
+            " input. Several are placed one after the other.",
+        ),
+    ] = None,
     replicas: Annotated[
         int | None, typer.Option(min=0, max=1000, help="Instances to plan for instead of those wished for.")
     ] = None,
@@ -88,39 +105,104 @@ def plan(
     add_node: Annotated[
         list[str] | None,
         typer.Option(
-            help="Think a node into the fleet, NODE[=COUNT]: like that one, with all its memory free.",
+            help="Think nodes into the fleet, NODE[=COUNT][,devices=N][,device-memory=SIZE][,memory=SIZE]: like that"
+            " one but for what is said, with all memory free; may be repeated.",
             autocompletion=complete_node,
         ),
     ] = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """Plan a deployment anew, without changing it: as the fleet is, or as it would be."""
+    """Plan a deployment, or those of files, without changing anything: on the fleet as it is, or as it would be."""
+    if (deployment is None) == (not file):
+        raise typer.BadParameter("Give the name of a deployment, or files with --file.")
     with client(output) as connected:
-        name = text.full("deployments", deployment)
-        standing = connected.deployments.GetDeployment(v1.GetDeploymentRequest(name=name), timeout=TIMEOUT_SECONDS)
-        spec = standing.spec
-        if replicas is not None:
-            spec.replicas = replicas
-        request = v1.PlanDeploymentRequest(
-            deployment=v1.Deployment(name=name, spec=spec),
-            without=without or [],
-            add_nodes=[_added(each) for each in add_node or ()],
-        )
-        found = planned(connected, request, output)
+        wishes = wishfiles.read(file or ())
+        if deployment is not None:
+            name = text.full("deployments", deployment)
+            request = v1.GetDeploymentRequest(name=name)
+            spec = connected.deployments.GetDeployment(request, timeout=TIMEOUT_SECONDS).spec
+            deployments = [v1.Deployment(name=name, spec=spec)]
+        else:
+            deployments = [wish.deployment for wish in wishes]
+        for each in deployments if replicas is not None else ():
+            each.spec.replicas = replicas or 0
+        gone = [_gone(connected, each) for each in without or ()]
+        found = _planned_all(connected, wishes, _supposing(deployments, gone, add_node), output)
     if output is not Format.TABLE:
-        print_document(plain(found), output)
+        print_document(plain(found) if file else plain(found.plans[0]), output)
         return
+    for number, (each, plan_of) in enumerate(zip(deployments, found.plans, strict=True)):
+        if number:
+            say()
+        if len(deployments) > 1:
+            say(text.bare(each.name) or f"deployment {number + 1}", style="bold")
+        _print_plan(plan_of, each.spec)
+
+
+def _supposing(
+    deployments: Sequence[v1.Deployment], without: Sequence[str], add_node: list[str] | None
+) -> v1.PlanDeploymentsRequest:
+    return v1.PlanDeploymentsRequest(
+        deployments=[v1.Deployment(name=each.name, spec=each.spec) for each in deployments],
+        without=without,
+        add_nodes=[_added(each) for each in add_node or ()],
+    )
+
+
+def _gone(connected: Client, name: str) -> str:
+    """Return the full name of an instance, or of the node of this name where there is none."""
+    if "/" in name:
+        return name
+    request = v1.GetInstanceRequest(name=text.full("instances", name))
+    try:
+        return connected.instances.GetInstance(request, timeout=TIMEOUT_SECONDS).name
+    except grpc.RpcError as error:
+        missing = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT)
+        if not (isinstance(error, grpc.Call) and error.code() in missing):
+            raise
+    return text.full("nodes", name)
+
+
+def _planned_all(
+    connected: Client, wishes: Sequence[Wish], request: v1.PlanDeploymentsRequest, output: Format
+) -> v1.PlanDeploymentsResponse:
+    try:
+        with _waiting(output):
+            return connected.deployments.PlanDeployments(request, timeout=READ_SECONDS)
+    except grpc.RpcError as error:
+        problems = [
+            wishes[number].problem(field, message)
+            for path, message in failures.violations(error)
+            for number, field in [_part(path)]
+            if number is not None and number < len(wishes)
+        ]
+        if not problems:
+            raise
+        raise wishfiles.invalid(Exit.INVALID, problems) from None
+
+
+def _part(path: str) -> tuple[int | None, str]:
+    """Return which of the deployments a field is of, and what it is called there."""
+    found = re.fullmatch(r"deployments\[(\d+)\](?:\.(.*))?", path)
+    return (int(found[1]), found[2] or "") if found else (None, path)
+
+
+def _print_plan(found: v1.PlanDeploymentResponse, spec: v1.DeploymentSpec) -> None:
     _print_head(found, spec)
     _print_instances(found.instances)
     print_suggestions(found.suggestions)
     _print_findings(found)
 
 
+def _waiting(output: Format) -> contextlib.AbstractContextManager[object]:
+    if output is not Format.TABLE or not errors.is_terminal:
+        return contextlib.nullcontext()
+    return errors.status("the model's headers are read")
+
+
 def planned(connected: Client, request: v1.PlanDeploymentRequest, output: Format) -> v1.PlanDeploymentResponse:
     """Return what would become of a deployment, and say meanwhile what it waits for."""
-    if output is not Format.TABLE or not errors.is_terminal:
-        return connected.deployments.PlanDeployment(request, timeout=READ_SECONDS)
-    with errors.status("the model's headers are read"):
+    with _waiting(output):
         return connected.deployments.PlanDeployment(request, timeout=READ_SECONDS)
 
 
@@ -133,10 +215,25 @@ def print_checked(found: v1.PlanDeploymentResponse, spec: v1.DeploymentSpec) -> 
 
 
 def _added(value: str) -> v1.AddedNodes:
-    node, equals, count = value.partition("=")
-    if equals and not count.isdigit():
-        raise typer.BadParameter(f"--add-node {value} is not NODE or NODE=COUNT; write e.g. rack1=2.")
-    return v1.AddedNodes(like=text.full("nodes", node), count=int(count[:9]) if equals else 1)
+    head, *changes = value.split(",")
+    node, equals, count = head.partition("=")
+    if not node or (equals and not count.isdigit()):
+        raise typer.BadParameter(f"--add-node {value} does not begin with NODE or NODE=COUNT; write e.g. rack1=2.")
+    added = v1.AddedNodes(like=text.full("nodes", node), count=int(count[:9]) if equals else 1)
+    for change in changes:
+        name, _, given = change.partition("=")
+        if name == "devices" and given.isdigit():
+            added.devices = int(given[:9])
+        elif name == "device-memory":
+            added.device_memory_bytes = text.parse_size("--add-node device-memory", given)
+        elif name == "memory":
+            added.memory_bytes = text.parse_size("--add-node memory", given)
+        else:
+            raise typer.BadParameter(
+                f"--add-node {value}: {change!r} is none of devices=N, device-memory=SIZE, memory=SIZE; write e.g."
+                " rack1=2,devices=8,device-memory=141GiB."
+            )
+    return added
 
 
 def _print_head(found: v1.PlanDeploymentResponse, spec: v1.DeploymentSpec) -> None:

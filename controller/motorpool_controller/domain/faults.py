@@ -30,6 +30,20 @@ def refuse(faults: Iterable[Fault]) -> None:
     )
 
 
+def of_part(error: InvalidError, part: str) -> InvalidError:
+    """Return the same of a part of what was given: its fields are below ``part``."""
+    field = error.metadata.get("field", "")
+    said = error.violations or ([(field, error.message.removeprefix(f"{field}: "))] if field else [])
+    violations = [(f"{part}.{field}" if field else part, message) for field, message in said]
+    fields = list(dict.fromkeys(field for field, _ in violations)) or [part]
+    return InvalidError(
+        error.reason,
+        f"{part}: {error.message}",
+        metadata={**error.metadata, "field": fields[0], "fields": ",".join(fields)},
+        violations=violations,
+    )
+
+
 def _fitting(faults: Sequence[Fault]) -> list[Fault]:
     told, left = list(faults[:1]), MOST_BYTES
     for before, fault in pairwise(faults):

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from motorpool_controller.domain.fleet import Node, Option
-from motorpool_controller.domain.names import id_of, node_name
 from motorpool_controller.domain.parameters import integer_of, replaced
 from motorpool_controller.domain.placement import Placement, Remedy, Suggestion
 from motorpool_controller.domain.sizes import in_words
@@ -23,7 +22,7 @@ from motorpool_controller.scheduling.selectors.supply import Fleet
 from motorpool_controller.scheduling.snapshot import Request, Snapshot
 from motorpool_controller.scheduling.spare import Kind, kinds_of, present, thresholds
 from motorpool_controller.scheduling.terms import Terms
-from motorpool_controller.scheduling.whatif import with_more
+from motorpool_controller.scheduling.whatif import names_like, with_more
 
 MOST_INSTANCES = 64
 """Of more at a time nothing is suggested: each try places them all."""
@@ -99,8 +98,7 @@ class _Trial:
 
     def placed(self, like: Node, nodes: int) -> Mapping[str, Placement]:
         """Return the placements on the fleet with so many nodes more; nothing if not all have one."""
-        base = f"{id_of(like.name)}-new"
-        names = [node_name(f"{base}-{number}") for number in range(1, nodes + 1)]
+        names = names_like(self.snapshot, like, nodes)
         more = with_more(self.snapshot, like, names)
         self.decisions += 1
         with _thought_in(self.columns, more, names):

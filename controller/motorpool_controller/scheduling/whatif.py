@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import count, islice
 
 from motorpool_controller.domain.fleet import DeviceUsage, Node, NodeState, NodeUsage
+from motorpool_controller.domain.names import id_of, node_name
 from motorpool_controller.scheduling.snapshot import Snapshot
 
 NEVER = datetime.min.replace(tzinfo=UTC)
@@ -46,6 +48,29 @@ def with_more(snapshot: Snapshot, like: Node, names: Iterable[str]) -> Snapshot:
         usage[name] = _unused(like)
         readings.update({(name, path): reading for path, reading in known})
     return replace(snapshot, nodes=nodes, usage=usage, readings=readings)
+
+
+def names_like(snapshot: Snapshot, like: Node, number: int) -> list[str]:
+    """Return full names for so many further nodes, such as no node has."""
+    names = (node_name(f"{id_of(like.name)}-new-{each}") for each in count(1))
+    return list(islice((name for name in names if name not in snapshot.nodes), number))
+
+
+def resized(
+    node: Node, *, devices: int | None = None, device_memory_bytes: int | None = None, memory_bytes: int | None = None
+) -> Node:
+    """Return a node like this one with so many devices like its first, of this size, and this much host memory."""
+    cards = node.devices
+    if devices is not None:
+        cards = tuple(
+            replace(each, device_id=f"{each.device_id}-new-{number}", index=number, partition_of="", links=())
+            for number in range(devices)
+            for each in cards[:1]
+        )
+    if device_memory_bytes is not None:
+        cards = tuple(replace(each, memory_bytes=device_memory_bytes) for each in cards)
+    host = node.host if memory_bytes is None else replace(node.host, memory_bytes=memory_bytes)
+    return replace(node, devices=cards, host=host)
 
 
 def _unused(node: Node) -> NodeUsage:

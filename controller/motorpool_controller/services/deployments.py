@@ -184,6 +184,14 @@ class DeploymentService(v1.DeploymentServiceServicer):
         """Say what would become of a deployment now."""
         return await self._planner.plan(request)
 
+    async def PlanDeployments(  # noqa: N802  # gRPC's name
+        self,
+        request: v1.PlanDeploymentsRequest,
+        context: grpc.aio.ServicerContext[v1.PlanDeploymentsRequest, v1.PlanDeploymentsResponse],
+    ) -> v1.PlanDeploymentsResponse:
+        """Say what would become of several deployments, placed one after the other."""
+        return await self._planner.plan_all(request)
+
     async def GetDeploymentCredentials(  # noqa: N802  # gRPC's name
         self,
         request: v1.GetDeploymentCredentialsRequest,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from motorpool import v1
-from motorpool_controller.domain.backends import declared_profiles, with_declared_claim
+from motorpool_controller.domain.backends import with_declared_claim
 from motorpool_controller.domain.placement import Candidate, Suggestion
 from motorpool_controller.domain.workload import Deployment, DeploymentSpec, Instance, InstanceState
 from motorpool_controller.reconcile.hub_models import hub_verdict, on_hub
 from motorpool_controller.scheduling.columns import Columns
 from motorpool_controller.scheduling.scheduler import Verdict, explain
-from motorpool_controller.scheduling.snapshot import Reading, Request, Snapshot, wished, without
+from motorpool_controller.scheduling.snapshot import Reading, Request, Snapshot, wished
 from motorpool_controller.scheduling.suggestions import advised
 from motorpool_controller.services.convert import fields
 from motorpool_controller.services.convert.placement import (
@@ -19,21 +19,14 @@ from motorpool_controller.services.convert.placement import (
     refusal_message,
     suggestion_message,
 )
+from motorpool_controller.services.supposed import fleet_now, supposed
 from motorpool_controller.store.live import Live
 from motorpool_controller.store.view import View
 
 
 def explanation(deployment: Deployment, view: View, live: Live, columns: Columns) -> v1.ExplainDeploymentResponse:
     """Return why a deployment's instances are where they are; the columns follow the fleet."""
-    snapshot = Snapshot(
-        nodes=view.nodes,
-        profiles=view.profiles,
-        instances=view.instances,
-        usage=live.settled_usage,
-        readings=live.readings,
-        peaks=view.peaks,
-        declared=declared_profiles(view.backends),
-    )
+    snapshot = fleet_now(view, live)
     instances = [instance for _, instance in sorted(view.groups.of_deployment(deployment.name).items())]
     spec = with_declared_claim(deployment.spec, deployment.facts, view.backends)
     requests = [Request(name=instance.name, deployment=deployment.name, spec=spec) for instance in instances]
@@ -54,18 +47,17 @@ def explanation(deployment: Deployment, view: View, live: Live, columns: Columns
     return v1.ExplainDeploymentResponse(
         estimate=None if estimate is None else estimate_message(estimate),
         instances=[_message(instance, verdicts[instance.name]) for instance in instances],
-        suggestions=[suggestion_message(each) for each in _suggestions(snapshot, deployment.name, spec, columns)]
-        if pending
-        else [],
+        suggestions=[
+            suggestion_message(each)
+            for each in (_suggestions(supposed(snapshot, instances), deployment.name, spec, columns) if pending else ())
+        ],
     )
 
 
-def _suggestions(snapshot: Snapshot, deployment: str, spec: DeploymentSpec, columns: Columns) -> tuple[Suggestion, ...]:
+def _suggestions(anew: Snapshot, deployment: str, spec: DeploymentSpec, columns: Columns) -> tuple[Suggestion, ...]:
     """Return what would make the deployment fit were it placed anew: a change of its spec replaces its instances."""
-    for instance in [each for each in snapshot.instances.values() if each.deployment == deployment]:
-        snapshot = without(snapshot, instance)
-    columns.follow(snapshot)
-    return advised(snapshot, wished(deployment, spec), columns).suggestions
+    columns.follow(anew)
+    return advised(anew, wished(deployment, spec), columns).suggestions
 
 
 def _message(instance: Instance, verdict: Verdict) -> v1.InstanceExplanation:

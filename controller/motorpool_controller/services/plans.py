@@ -9,19 +9,19 @@ from datetime import datetime
 
 from motorpool import v1
 from motorpool_controller.catalog.catalog import Catalog
-from motorpool_controller.domain.backends import declared_as, declared_profiles, wanted_backend, with_declared_claim
-from motorpool_controller.domain.errors import NotFoundError, UnavailableError
-from motorpool_controller.domain.names import check_deployment_id, deployment_name, id_of, node_name, resource_id, shown
-from motorpool_controller.domain.placement import Suggestion
+from motorpool_controller.domain.backends import declared_as, wanted_backend, with_declared_claim
+from motorpool_controller.domain.errors import InvalidError, UnavailableError
+from motorpool_controller.domain.faults import of_part
+from motorpool_controller.domain.names import check_deployment_id, deployment_name, shown
+from motorpool_controller.domain.placement import Placement, Suggestion
 from motorpool_controller.domain.specs import check_spec
 from motorpool_controller.domain.workload import DeploymentSpec, ModelSource, SourceKind
 from motorpool_controller.reconcile.hub_models import on_hub
 from motorpool_controller.scheduling.checks import Check, checks
 from motorpool_controller.scheduling.columns import Columns
 from motorpool_controller.scheduling.scheduler import Verdict, explain, schedule
-from motorpool_controller.scheduling.snapshot import Reading, Request, Snapshot, wished, without
+from motorpool_controller.scheduling.snapshot import Reading, Request, Snapshot, wished
 from motorpool_controller.scheduling.suggestions import advised
-from motorpool_controller.scheduling.whatif import with_more, without_node
 from motorpool_controller.services.choices import choose
 from motorpool_controller.services.convert import fields
 from motorpool_controller.services.convert.facts import facts_message
@@ -33,6 +33,7 @@ from motorpool_controller.services.convert.placement import (
     suggestion_message,
 )
 from motorpool_controller.services.convert.spec import spec_of
+from motorpool_controller.services.supposed import fleet_now, supposed
 from motorpool_controller.services.views import offers
 from motorpool_controller.store.live import Live
 from motorpool_controller.store.store import Store
@@ -45,8 +46,27 @@ MOST_ASKED = 256
 """Nodes that are asked for a path; of more, those first by name."""
 
 MOST_PLANS = 16
-MOST_ADDED = 1_000
+MOST_DEPLOYMENTS = 100
+MOST_INSTANCES = 10_000
 PLANNED = "plan"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wished:
+    """A deployment that is planned: its full name, what it wishes for, and what its backend was chosen by.
+
+    ``facts`` are those of a model on a hub, which every node is taken to have.
+    """
+
+    name: str
+    spec: DeploymentSpec
+    findings: tuple[str, ...]
+    facts: ModelFacts | None = None
+
+    @property
+    def requests(self) -> list[Request]:
+        """Return what is asked of the fleet."""
+        return wished(self.name, self.spec)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,49 +97,76 @@ class Planner:
 
     async def plan(self, request: v1.PlanDeploymentRequest) -> v1.PlanDeploymentResponse:
         """Return what would become of a deployment now."""
-        name = _name(request.deployment.name)
-        spec = spec_of(request.deployment.spec)
+        wishes = [self._wished(request.deployment, PLANNED)]
+        (planned,) = await self._of_all(wishes, request.without, request.add_nodes)
+        return _message(planned)
+
+    async def plan_all(self, request: v1.PlanDeploymentsRequest) -> v1.PlanDeploymentsResponse:
+        """Return what would become of deployments now, placed one after the other."""
+        count = len(request.deployments)
+        if not 1 <= count <= MOST_DEPLOYMENTS:
+            raise fields.invalid("deployments", f"there are {count}; give 1 to {MOST_DEPLOYMENTS}")
+        wishes = []
+        for number, each in enumerate(request.deployments):
+            try:
+                wishes.append(self._wished(each, f"{PLANNED}-{number + 1}"))
+            except InvalidError as error:
+                raise of_part(error, f"deployments[{number}]") from error
+        _check_together(wishes)
+        planned = await self._of_all(wishes, request.without, request.add_nodes)
+        return v1.PlanDeploymentsResponse(plans=[_message(each) for each in planned])
+
+    def _wished(self, deployment: v1.Deployment, unnamed: str) -> Wished:
+        name = deployment.name.removeprefix("deployments/")
+        if name:
+            check_deployment_id(name)
+        spec = spec_of(deployment.spec)
         check_spec(spec)
         view = self._store.view
         choice = choose(spec, offers(view))
-        wished = with_declared_claim(choice.spec, None, view.backends)
-        self._snapshot(name, request)  # a wrong name is told before anything is read
+        return Wished(
+            name=deployment_name(name or unnamed),
+            spec=with_declared_claim(choice.spec, None, view.backends),
+            findings=choice.findings,
+        )
+
+    async def _of_all(
+        self, wishes: Sequence[Wished], gone: Sequence[str], added: Sequence[v1.AddedNodes]
+    ) -> list[Planned]:
+        def fleet() -> Snapshot:
+            view = self._store.view
+            standing = [each for wish in wishes for each in view.groups.of_deployment(wish.name).values()]
+            return supposed(fleet_now(view, self._live), standing, gone, added)
+
+        fleet()  # a wrong name is told before anything is read
         if self._running >= MOST_PLANS:
             raise UnavailableError(
                 "BUSY", f"{self._running} plans are being made already; try again later", retry_seconds=2.0
             )
         self._running += 1
         try:
-            if on_hub(wished):
-                planned = await self._of_hub(name, wished, choice.findings, request)
-            else:
-                planned = await self._of_path(name, wished, choice.findings, request)
+            there = [await self._looked_up(wish) if on_hub(wish.spec) else wish for wish in wishes]
+            asked = {
+                question
+                for wish in there
+                if wish.facts is None
+                for question in schedule(fleet(), wish.requests[:1]).questions
+            }
+            await self._ask(sorted(asked)[:MOST_ASKED])
         finally:
             self._running -= 1
-        return _message(planned)
+        return self._planned(_with_hub_models(fleet(), there), there)
 
-    async def _of_path(
-        self, name: str, spec: DeploymentSpec, findings: tuple[str, ...], request: v1.PlanDeploymentRequest
-    ) -> Planned:
-        requests = wished(name or deployment_name(PLANNED), spec)
-        asked = schedule(self._snapshot(name, request), requests).questions
-        await self._ask(asked[:MOST_ASKED])
-        return self._planned(self._snapshot(name, request), requests, spec, findings)
-
-    async def _of_hub(
-        self, name: str, spec: DeploymentSpec, findings: tuple[str, ...], request: v1.PlanDeploymentRequest
-    ) -> Planned:
-        """Plan as though every node had the model: which it is, the hub says."""
-        known = await self._catalog.look_up(spec.model).result()
-        there = replace(spec, model=ModelSource(kind=SourceKind.LOCAL_PATH, path=f"/{spec.model.repository}"))
-        snapshot = self._snapshot(name, request)
-        readings = {(node, there.model.path): Reading(facts=known.facts) for node in snapshot.nodes}
+    async def _looked_up(self, wish: Wished) -> Wished:
+        """Return the wish as though every node had its model: which it is, the hub says."""
+        known = await self._catalog.look_up(wish.spec.model).result()
+        path = f"/{wish.spec.model.repository}"
         note = "every node is taken to have the model: agents of this version do not download, so deploy a local path"
-        return self._planned(
-            replace(snapshot, readings=readings),
-            wished(name or deployment_name(PLANNED), there),
-            there,
-            (*findings, note),
+        return replace(
+            wish,
+            spec=replace(wish.spec, model=ModelSource(kind=SourceKind.LOCAL_PATH, path=path)),
+            findings=(*wish.findings, note),
+            facts=known.facts,
         )
 
     async def _ask(self, questions: Sequence[tuple[str, str]]) -> None:
@@ -134,10 +181,27 @@ class Planner:
         except TimeoutError:
             return
 
-    def _planned(
-        self, snapshot: Snapshot, requests: Sequence[Request], spec: DeploymentSpec, findings: tuple[str, ...]
-    ) -> Planned:
-        self._columns.follow(snapshot)
+    def _planned(self, snapshot: Snapshot, wishes: Sequence[Wished]) -> list[Planned]:
+        """Return the plans, each with what the ones before it were given taken."""
+        columns = self._columns
+        columns.follow(snapshot)
+        plans: list[Planned] = []
+        booked: list[tuple[str, str, Placement]] = []
+        try:
+            for wish in wishes:
+                plans.append(self._plan_of(snapshot, wish))
+                placed = [(each.request, each.placement) for each in plans[-1].verdicts]
+                taken = [(request.name, wish.name, place) for request, place in placed if place is not None]
+                booked += taken
+                for booking in taken:
+                    columns.book(*booking)
+        finally:
+            for booking in booked:
+                columns.release(*booking)
+        return plans
+
+    def _plan_of(self, snapshot: Snapshot, wish: Wished) -> Planned:
+        requests, spec = wish.requests, wish.spec
         details = explain(snapshot, requests[0], self._columns)
         plan = schedule(snapshot, requests, self._columns)
         verdicts = (details, *(plan.verdicts[request.name] for request in requests[1:]))
@@ -152,7 +216,7 @@ class Planner:
             checks=checks(
                 verdicts, custom=self._is_declared(spec, facts), chosen=wanted_backend(spec, facts) is not None
             ),
-            findings=findings,
+            findings=wish.findings,
             suggestions=(
                 advised(snapshot, requests, self._columns).suggestions
                 if any(verdict.placement is None for verdict in verdicts)
@@ -166,42 +230,25 @@ class Planner:
         declared = None if wanted is None else declared_as(self._store.view.backends, wanted)
         return declared is not None and not declared.declaration.formats
 
-    def _snapshot(self, name: str, request: v1.PlanDeploymentRequest) -> Snapshot:
-        view = self._store.view
-        snapshot = Snapshot(
-            nodes=view.nodes,
-            profiles=view.profiles,
-            instances=view.instances,
-            usage=self._live.settled_usage,
-            readings=self._live.readings,
-            peaks=view.peaks,
-            declared=declared_profiles(view.backends),
-        )
-        for instance in view.groups.of_deployment(name).values():
-            snapshot = without(snapshot, instance)
-        for gone in request.without:
-            if gone in snapshot.nodes:
-                snapshot = without_node(snapshot, gone)
-            elif gone in view.instances:
-                if gone in snapshot.instances:
-                    snapshot = without(snapshot, view.instances[gone])
-            else:
-                raise NotFoundError("NOT_FOUND", f"without: {shown(gone)} does not exist; give nodes/… or instances/…")
-        for added in request.add_nodes:
-            resource_id(added.like, "nodes", "add_nodes.like")
-            if added.like not in view.nodes:
-                raise NotFoundError(
-                    "NOT_FOUND", f"add_nodes.like: {shown(added.like)} does not exist; give one of the fleet's nodes"
-                )
-            if not 1 <= added.count <= MOST_ADDED:
-                raise fields.invalid("add_nodes.count", f"{added.count} is not between 1 and {MOST_ADDED}")
-            names = [node_name(f"{id_of(added.like)}-new-{number}") for number in range(1, added.count + 1)]
-            snapshot = with_more(snapshot, view.nodes[added.like], names)
-        return snapshot
+
+def _check_together(wishes: Sequence[Wished]) -> None:
+    names = [wish.name for wish in wishes]
+    twice = next((number for number, name in enumerate(names) if name in names[:number]), None)
+    if twice is not None:
+        raise fields.invalid(f"deployments[{twice}].name", f"{shown(names[twice])} is there twice; name each once")
+    count = sum(max(wish.spec.replicas, 1) for wish in wishes)
+    if count > MOST_INSTANCES:
+        raise fields.invalid("deployments", f"they wish for {count:,} instances, and {MOST_INSTANCES:,} is the most")
 
 
-def _name(given: str) -> str:
-    return deployment_name(check_deployment_id(given.removeprefix("deployments/"))) if given else ""
+def _with_hub_models(snapshot: Snapshot, wishes: Sequence[Wished]) -> Snapshot:
+    readings = {
+        (node, wish.spec.model.path): Reading(facts=wish.facts)
+        for wish in wishes
+        if wish.facts is not None
+        for node in snapshot.nodes
+    }
+    return replace(snapshot, readings={**snapshot.readings, **readings}) if readings else snapshot
 
 
 def _message(planned: Planned) -> v1.PlanDeploymentResponse:

@@ -1,10 +1,11 @@
 import json
+from pathlib import Path
 
 import pytest
 
 from motorpool import v1
 from tests.cli.controller import Controller
-from tests.cli.fleet import GIB, TOO_LARGE, deployment
+from tests.cli.fleet import GIB, TOO_LARGE, deployment, instance
 from tests.cli.motorpool import Motorpool
 
 FITS = v1.PlanDeploymentResponse(
@@ -100,10 +101,134 @@ def test_what_if(controller: Controller, motorpool: Motorpool) -> None:
     assert "1 instance: It fits on nodes/a." in done.stdout
     assert "a            87.5   spread 87.5" in done.stdout
     (request,) = controller.requests
-    assert isinstance(request, v1.PlanDeploymentRequest)
-    assert (request.deployment.name, request.deployment.spec.replicas) == ("deployments/smollm2", 4)
+    assert isinstance(request, v1.PlanDeploymentsRequest)
+    (planned,) = request.deployments
+    assert (planned.name, planned.spec.replicas) == ("deployments/smollm2", 4)
     assert list(request.without) == ["instances/x-1"]
     assert [(each.like, each.count) for each in request.add_nodes] == [("nodes/rack1", 2), ("nodes/b", 1)]
+
+
+def test_nodes_that_do_not_exist_yet(controller: Controller, motorpool: Motorpool) -> None:
+    """
+    A node to be thought in is like one there is, but for its devices and memory; one to be thought away has a name.
+    """
+    controller.put(deployment())
+    controller.put(instance())
+    controller.plan = FITS
+
+    spec = "rack1=2,devices=8,device-memory=141GiB,memory=1TiB"
+    motorpool("plan", "smollm2", "--add-node", spec, "--without", "smollm2-x7k2p", "--without", "rack1")
+
+    (request,) = controller.requests
+    assert isinstance(request, v1.PlanDeploymentsRequest)
+    assert list(request.add_nodes) == [
+        v1.AddedNodes(like="nodes/rack1", count=2, devices=8, device_memory_bytes=141 * GIB, memory_bytes=1024 * GIB)
+    ]
+    assert list(request.without) == ["instances/smollm2-x7k2p", "nodes/rack1"]
+
+
+WISHES = """\
+- name: small
+  spec: {model: {local_path: /models/s.gguf}, replicas: 2}
+- spec:
+    model:
+      hugging_face: {repository: o/n}
+    claim: {memory_bytes: 2GiB}
+    parameters: [--ctx-size, 4096]
+    extended_kv_cache: {enabled: true, memory_ratio: 1.5}
+"""
+
+
+def test_deployments_of_a_file(controller: Controller, motorpool: Motorpool, tmp_path: Path) -> None:
+    """
+    A list in a file is planned in its order, in one call, and each plan stands under its name.
+    """
+    controller.plan = FITS
+    file = tmp_path / "wishes.yaml"
+    file.write_text(WISHES)
+
+    done = motorpool("plan", "-f", str(file), "--replicas", "3")
+
+    assert done.exit_code == 0
+    assert done.stdout.startswith("small\nModel ")
+    assert "\ndeployment 2\nModel " in done.stdout
+    (request,) = controller.requests
+    assert isinstance(request, v1.PlanDeploymentsRequest)
+    first, second = request.deployments
+    assert (first.name, first.spec.model.local_path, first.spec.replicas) == ("small", "/models/s.gguf", 3)
+    assert second.spec.model.hugging_face.repository == "o/n"
+    assert list(second.spec.parameters) == ["--ctx-size", "4096"]
+    assert second.spec.claim.memory_bytes == 2 * GIB
+    assert second.spec.extended_kv_cache.memory_ratio == 1.5
+
+
+@pytest.mark.parametrize("output", ["yaml", "json"])
+@pytest.mark.parametrize("command", [("deployments",), ("describe", "smollm2")])
+def test_what_the_cli_prints_can_be_planned(
+    controller: Controller, motorpool: Motorpool, tmp_path: Path, command: tuple[str, ...], output: str
+) -> None:
+    """
+    The list of deployments, and what describes one of them, are files as they are.
+    """
+    standing = deployment()
+    standing.spec.reschedule_after.FromSeconds(90)
+    standing.spec.placement_strategy = v1.PLACEMENT_STRATEGY_BINPACK
+    standing.spec.node_selector.match_labels["zone"] = "a"
+    controller.put(standing)
+    controller.put(instance())
+    controller.plan = FITS
+    file = tmp_path / "printed"
+    file.write_text(motorpool(*command, "-o", output).stdout)
+
+    assert motorpool("plan", "-f", str(file)).exit_code == 0
+    request = controller.requests[-1]
+    assert isinstance(request, v1.PlanDeploymentsRequest)
+    assert list(request.deployments) == [v1.Deployment(name=standing.name, spec=standing.spec)]
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ("name: a\nspec:\n  modle: {local_path: /m}\n", ":3: spec.modle: there is no such field; did you mean model?"),
+        ("- name: a\n  spec:\n    replicas: many\n", ":3: spec.replicas: 'many' is no whole number"),
+        ("name: a\n", ":1: there is no spec"),
+        ("deployments:\n- spec: {model: {local_path: /m}}\nname: b\n", ":3: name: it stands beside a list"),
+        ("deployments: 3\n", ":1: deployments: it is no list"),
+        ("", ":1: there is nothing in it"),
+        ("- a\n", ":1: a single value stands where fields are wanted"),
+        ("{", ":1: it is not YAML"),
+    ],
+)
+def test_a_wrong_file_is_told_by_line_and_key(
+    controller: Controller, motorpool: Motorpool, tmp_path: Path, content: str, fault: str
+) -> None:
+    """
+    Each fault stands with file, line and key, and nothing is asked of the controller.
+    """
+    file = tmp_path / "wishes.yaml"
+    file.write_text(content)
+
+    done = motorpool("plan", "-f", str(file))
+
+    assert done.exit_code == 2
+    assert f"wishes.yaml{fault}" in done.stderr
+    assert not controller.requests
+
+
+def test_what_the_controller_finds_wrong_is_told_by_line_too(
+    controller: Controller, motorpool: Motorpool, tmp_path: Path
+) -> None:
+    """
+    A field that the controller refuses is shown where it stands in the file.
+    """
+    controller.violations = {"plans": [("deployments[1].spec.claim.memory_bytes", "it is too much")]}
+    file = tmp_path / "wishes.yaml"
+    file.write_text(WISHES)
+
+    done = motorpool("plan", "-f", str(file))
+
+    assert done.exit_code == 7
+    assert "wishes.yaml:6: spec.claim.memory_bytes: it is too much" in done.stderr
 
 
 def test_what_fits_nowhere_is_told_once(controller: Controller, motorpool: Motorpool) -> None:
@@ -151,7 +276,12 @@ def test_many_instances_are_counted_by_place(controller: Controller, motorpool: 
         (("check", "relative.gguf"), 2, "relative.gguf"),
         (("check", "/m.gguf", "--memory", "much"), 2, "is not a size"),
         (("plan", "smollm2", "--add-node", "rack1=many"), 2, "NODE=COUNT"),
+        (("plan", "smollm2", "--add-node", "rack1,cards=2"), 2, "'cards=2' is none of devices=N"),
+        (("plan", "smollm2", "--add-node", "rack1,memory=much"), 2, "is not a size"),
         (("plan", "nothing"), 5, "deployments/nothing"),
+        (("plan",), 2, "the name of a deployment, or files"),
+        (("plan", "smollm2", "-f", "x.yaml"), 2, "the name of a deployment, or files"),
+        (("plan", "-f", "/nowhere.yaml"), 2, "/nowhere.yaml cannot be read"),
     ],
 )
 def test_wrong_input(

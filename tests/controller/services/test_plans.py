@@ -9,6 +9,8 @@ from typing import Any
 
 import grpc
 import pytest
+from google.rpc.error_details_pb2 import BadRequest
+from grpc_status import rpc_status
 
 from motorpool import v1
 from motorpool_controller.services.roles import Role
@@ -155,6 +157,95 @@ async def test_a_hubs_model_is_planned_as_though_nodes_had_it(
     assert outcomes(found) == [PASSED, PASSED, PASSED]
     assert found.facts.display_name == "tiny-random-llama"
     assert any("do not download" in finding for finding in found.findings)
+
+
+async def plan_all(cluster: Cluster, *specs: v1.DeploymentSpec, **request: Any) -> list[v1.PlanDeploymentResponse]:
+    names = request.pop("names", [""] * len(specs))
+    wishes = [v1.Deployment(name=name, spec=spec) for name, spec in zip(names, specs, strict=True)]
+    answer = await cluster.deployments.PlanDeployments(
+        v1.PlanDeploymentsRequest(deployments=wishes, **request), metadata=await cluster.token(Role.OPERATOR)
+    )
+    return list(answer.plans)
+
+
+async def test_several_deployments_are_one_transaction(cluster: Cluster, agent: Agent) -> None:
+    """
+    Of 16 GiB the first takes 10, and the second finds the rest; the other way round the second comes first.
+    """
+    await planned(cluster, agent)
+    large = v1.DeploymentSpec(model=PATH_MODEL, claim=v1.ClaimOverride(memory_bytes=10 * GIB))
+    small = v1.DeploymentSpec(model=PATH_MODEL, claim=v1.ClaimOverride(memory_bytes=4 * GIB))
+
+    first, second, third = await plan_all(cluster, large, small, large)
+
+    assert [outcomes(each)[2] for each in (first, second, third)] == [PASSED, PASSED, FAILED]
+    (row,) = [row for row in third.instances[0].refusals if row.reason == "MEMORY_SHORT"]
+    assert set(row.holders) >= {"instances/plan-1-1", "instances/plan-2-1"}
+    (more,) = third.suggestions
+    assert (more.nodes, more.like) == (1, "nodes/a")
+    (after,) = await plan_all(cluster, large)
+    assert outcomes(after)[2] == PASSED, "what was booked for the plan before is given back"
+    all_fit = await plan_all(cluster, large, large, add_nodes=[v1.AddedNodes(like="nodes/a", count=1)])
+    assert [outcomes(each)[2] for each in all_fit] == [PASSED, PASSED]
+
+
+async def test_standing_deployments_are_planned_anew_together(cluster: Cluster, agent: Agent) -> None:
+    """
+    The instances of all that are planned are thought away before any of them is placed.
+    """
+    session = await agent.joined()
+    spec = v1.DeploymentSpec(model=PATH_MODEL, claim=v1.ClaimOverride(memory_bytes=10 * GIB))
+    await cluster.deploy("chat", claim=v1.ClaimOverride(memory_bytes=10 * GIB))
+    await session.answer(FACTS)
+    await session.assignment()
+
+    other, chat = await plan_all(cluster, spec, spec, names=["other", "deployments/chat"])
+
+    assert (outcomes(other)[2], outcomes(chat)[2]) == (PASSED, FAILED)
+
+
+async def test_a_node_that_is_larger_than_any(cluster: Cluster, agent: Agent) -> None:
+    """
+    A node thought into the fleet may have more memory than the one that it is like.
+    """
+    await planned(cluster, agent)
+    spec = v1.DeploymentSpec(model=PATH_MODEL, claim=v1.ClaimOverride(memory_bytes=40 * GIB))
+    like = v1.AddedNodes(like="nodes/a", count=1)
+    larger = v1.AddedNodes(like="nodes/a", count=1, memory_bytes=64 * GIB)
+
+    assert outcomes(await plan(cluster, spec=spec, add_nodes=[like]))[2] == FAILED
+    found = await plan(cluster, spec=spec, add_nodes=[like, larger])
+    assert found.instances[0].placement.members[0].node == "nodes/a-new-2"
+
+
+async def test_faults_of_one_of_several_name_it(cluster: Cluster, agent: Agent) -> None:
+    """
+    The field says which deployment, and machines find field and sentence apart.
+    """
+    await planned(cluster, agent)
+    good, bad = v1.DeploymentSpec(model=PATH_MODEL), v1.DeploymentSpec(model=PATH_MODEL, replicas=5000)
+    device = v1.AddedNodes(like="nodes/a", count=1, devices=2)
+
+    for specs, request, says in (
+        ([good, bad], {}, "deployments[1]: spec.replicas"),
+        ([good, v1.DeploymentSpec()], {}, "deployments[1]: spec.model"),
+        ([good, good], {"names": ["x", "Bad Name"]}, "deployments[1]"),
+        ([good, good], {"names": ["x", "deployments/x"]}, "deployments[1].name"),
+        ([v1.DeploymentSpec(model=PATH_MODEL, replicas=1000)] * 11, {}, "deployments: they wish for 11,000"),
+        ([], {}, "deployments: there are 0"),
+        ([good], {"add_nodes": [device]}, "add_nodes[0].devices"),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await plan_all(cluster, *specs, **request)
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert says in (caught.value.details() or ""), says
+
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await plan_all(cluster, good, bad)
+    status, bad_request = rpc_status.from_call(caught.value), BadRequest()
+    assert status is not None
+    assert status.details[1].Unpack(bad_request)
+    assert [each.field for each in bad_request.field_violations] == ["deployments[1].spec.replicas"]
 
 
 async def test_wrong_input_is_told_before_anything_is_read(cluster: Cluster, agent: Agent) -> None:

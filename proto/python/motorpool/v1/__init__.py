@@ -131,6 +131,8 @@ from motorpool.v1.deployment_service_pb2 import (
     ListDeploymentsResponse as ListDeploymentsResponse,
     PlanDeploymentRequest as PlanDeploymentRequest,
     PlanDeploymentResponse as PlanDeploymentResponse,
+    PlanDeploymentsRequest as PlanDeploymentsRequest,
+    PlanDeploymentsResponse as PlanDeploymentsResponse,
     PlannedInstance as PlannedInstance,
     UpdateDeploymentRequest as UpdateDeploymentRequest,
 )
@@ -665,6 +667,8 @@ __all__ = [
     "PlacementStrategy",
     "PlanDeploymentRequest",
     "PlanDeploymentResponse",
+    "PlanDeploymentsRequest",
+    "PlanDeploymentsResponse",
     "PlannedInstance",
     "PluginState",
     "PluginStatus",

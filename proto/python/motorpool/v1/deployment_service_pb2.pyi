@@ -350,17 +350,36 @@ class AddedNodes(google.protobuf.message.Message):
 
     LIKE_FIELD_NUMBER: builtins.int
     COUNT_FIELD_NUMBER: builtins.int
+    DEVICES_FIELD_NUMBER: builtins.int
+    DEVICE_MEMORY_BYTES_FIELD_NUMBER: builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: builtins.int
     like: builtins.str
     """`nodes/{node}` that they are like: its devices, backends and labels, with all memory free."""
     count: builtins.int
     """How many, 1 to 1000."""
+    devices: builtins.int
+    """So many devices like its first one, instead of its own; absent leaves its own."""
+    device_memory_bytes: builtins.int
+    """Bytes of each device, instead of what its own have; absent leaves that."""
+    memory_bytes: builtins.int
+    """Bytes of host memory, instead of what it has; absent leaves that."""
     def __init__(
         self,
         *,
         like: builtins.str = ...,
         count: builtins.int = ...,
+        devices: builtins.int | None = ...,
+        device_memory_bytes: builtins.int | None = ...,
+        memory_bytes: builtins.int | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["count", b"count", "like", b"like"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_device_memory_bytes", b"_device_memory_bytes", "_devices", b"_devices", "_memory_bytes", b"_memory_bytes", "device_memory_bytes", b"device_memory_bytes", "devices", b"devices", "memory_bytes", b"memory_bytes"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_device_memory_bytes", b"_device_memory_bytes", "_devices", b"_devices", "_memory_bytes", b"_memory_bytes", "count", b"count", "device_memory_bytes", b"device_memory_bytes", "devices", b"devices", "like", b"like", "memory_bytes", b"memory_bytes"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_device_memory_bytes", b"_device_memory_bytes"]) -> typing.Literal["device_memory_bytes"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_devices", b"_devices"]) -> typing.Literal["devices"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_memory_bytes", b"_memory_bytes"]) -> typing.Literal["memory_bytes"] | None: ...
 
 Global___AddedNodes: typing_extensions.TypeAlias = AddedNodes
 
@@ -526,6 +545,60 @@ class PlanDeploymentResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["backend", b"backend", "checks", b"checks", "estimate", b"estimate", "facts", b"facts", "findings", b"findings", "instances", b"instances", "suggestions", b"suggestions"]) -> None: ...
 
 Global___PlanDeploymentResponse: typing_extensions.TypeAlias = PlanDeploymentResponse
+
+@typing.final
+class PlanDeploymentsRequest(google.protobuf.message.Message):
+    """Asks what would become of several deployments."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DEPLOYMENTS_FIELD_NUMBER: builtins.int
+    WITHOUT_FIELD_NUMBER: builtins.int
+    ADD_NODES_FIELD_NUMBER: builtins.int
+    @property
+    def deployments(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[motorpool.v1.deployment_pb2.Deployment]:
+        """In the order in which they are placed, at most 100, with at most 10000 instances together. Of each only `name` and
+        `spec` are read; the instances of all that stand by these names are thought away first.
+        """
+
+    @property
+    def without(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """`instances/{instance}` and `nodes/{node}` to be thought away."""
+
+    @property
+    def add_nodes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___AddedNodes]:
+        """Nodes to be thought into the fleet."""
+
+    def __init__(
+        self,
+        *,
+        deployments: collections.abc.Iterable[motorpool.v1.deployment_pb2.Deployment] | None = ...,
+        without: collections.abc.Iterable[builtins.str] | None = ...,
+        add_nodes: collections.abc.Iterable[Global___AddedNodes] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["add_nodes", b"add_nodes", "deployments", b"deployments", "without", b"without"]) -> None: ...
+
+Global___PlanDeploymentsRequest: typing_extensions.TypeAlias = PlanDeploymentsRequest
+
+@typing.final
+class PlanDeploymentsResponse(google.protobuf.message.Message):
+    """What would become of several deployments."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PLANS_FIELD_NUMBER: builtins.int
+    @property
+    def plans(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___PlanDeploymentResponse]:
+        """One each, in their order."""
+
+    def __init__(
+        self,
+        *,
+        plans: collections.abc.Iterable[Global___PlanDeploymentResponse] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["plans", b"plans"]) -> None: ...
+
+Global___PlanDeploymentsResponse: typing_extensions.TypeAlias = PlanDeploymentsResponse
 
 @typing.final
 class GetDeploymentCredentialsRequest(google.protobuf.message.Message):

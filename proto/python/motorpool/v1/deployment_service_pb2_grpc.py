@@ -71,6 +71,11 @@ class DeploymentServiceStub(object):
                 request_serializer=motorpool_dot_v1_dot_deployment__service__pb2.PlanDeploymentRequest.SerializeToString,
                 response_deserializer=motorpool_dot_v1_dot_deployment__service__pb2.PlanDeploymentResponse.FromString,
                 _registered_method=True)
+        self.PlanDeployments = channel.unary_unary(
+                '/motorpool.v1.DeploymentService/PlanDeployments',
+                request_serializer=motorpool_dot_v1_dot_deployment__service__pb2.PlanDeploymentsRequest.SerializeToString,
+                response_deserializer=motorpool_dot_v1_dot_deployment__service__pb2.PlanDeploymentsResponse.FromString,
+                _registered_method=True)
         self.GetDeploymentCredentials = channel.unary_unary(
                 '/motorpool.v1.DeploymentService/GetDeploymentCredentials',
                 request_serializer=motorpool_dot_v1_dot_deployment__service__pb2.GetDeploymentCredentialsRequest.SerializeToString,
@@ -140,6 +145,16 @@ class DeploymentServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PlanDeployments(self, request, context):
+        """Says what would become of several deployments, placed one after the other as one transaction: each leaves the others
+        what they were given.
+
+        As PlanDeployment; INVALID_ARGUMENT FIELD_INVALID also for two of one name, or none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetDeploymentCredentials(self, request, context):
         """Gives what a client needs to send requests: endpoints and the API key. NOT_FOUND.
         """
@@ -184,6 +199,11 @@ def add_DeploymentServiceServicer_to_server(servicer, server):
                     servicer.PlanDeployment,
                     request_deserializer=motorpool_dot_v1_dot_deployment__service__pb2.PlanDeploymentRequest.FromString,
                     response_serializer=motorpool_dot_v1_dot_deployment__service__pb2.PlanDeploymentResponse.SerializeToString,
+            ),
+            'PlanDeployments': grpc.unary_unary_rpc_method_handler(
+                    servicer.PlanDeployments,
+                    request_deserializer=motorpool_dot_v1_dot_deployment__service__pb2.PlanDeploymentsRequest.FromString,
+                    response_serializer=motorpool_dot_v1_dot_deployment__service__pb2.PlanDeploymentsResponse.SerializeToString,
             ),
             'GetDeploymentCredentials': grpc.unary_unary_rpc_method_handler(
                     servicer.GetDeploymentCredentials,
@@ -381,6 +401,33 @@ class DeploymentService(object):
             '/motorpool.v1.DeploymentService/PlanDeployment',
             motorpool_dot_v1_dot_deployment__service__pb2.PlanDeploymentRequest.SerializeToString,
             motorpool_dot_v1_dot_deployment__service__pb2.PlanDeploymentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PlanDeployments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/motorpool.v1.DeploymentService/PlanDeployments',
+            motorpool_dot_v1_dot_deployment__service__pb2.PlanDeploymentsRequest.SerializeToString,
+            motorpool_dot_v1_dot_deployment__service__pb2.PlanDeploymentsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -138,6 +138,22 @@ _DeploymentServicePlanDeploymentType = typing_extensions.TypeVar(
     ],
 )
 
+_DeploymentServicePlanDeploymentsType = typing_extensions.TypeVar(
+    '_DeploymentServicePlanDeploymentsType',
+    grpc.UnaryUnaryMultiCallable[
+        motorpool.v1.deployment_service_pb2.PlanDeploymentsRequest,
+        motorpool.v1.deployment_service_pb2.PlanDeploymentsResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        motorpool.v1.deployment_service_pb2.PlanDeploymentsRequest,
+        motorpool.v1.deployment_service_pb2.PlanDeploymentsResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        motorpool.v1.deployment_service_pb2.PlanDeploymentsRequest,
+        motorpool.v1.deployment_service_pb2.PlanDeploymentsResponse,
+    ],
+)
+
 _DeploymentServiceGetDeploymentCredentialsType = typing_extensions.TypeVar(
     '_DeploymentServiceGetDeploymentCredentialsType',
     grpc.UnaryUnaryMultiCallable[
@@ -154,7 +170,7 @@ _DeploymentServiceGetDeploymentCredentialsType = typing_extensions.TypeVar(
     ],
 )
 
-class DeploymentServiceStub(typing.Generic[_DeploymentServiceCreateDeploymentType, _DeploymentServiceGetDeploymentType, _DeploymentServiceListDeploymentsType, _DeploymentServiceUpdateDeploymentType, _DeploymentServiceDeleteDeploymentType, _DeploymentServiceExplainDeploymentType, _DeploymentServicePlanDeploymentType, _DeploymentServiceGetDeploymentCredentialsType]):
+class DeploymentServiceStub(typing.Generic[_DeploymentServiceCreateDeploymentType, _DeploymentServiceGetDeploymentType, _DeploymentServiceListDeploymentsType, _DeploymentServiceUpdateDeploymentType, _DeploymentServiceDeleteDeploymentType, _DeploymentServiceExplainDeploymentType, _DeploymentServicePlanDeploymentType, _DeploymentServicePlanDeploymentsType, _DeploymentServiceGetDeploymentCredentialsType]):
     """Deployments. "Does not fit" is never an error of a call: the deployment stands, and its instances carry refusals."""
 
     @typing.overload
@@ -186,6 +202,10 @@ class DeploymentServiceStub(typing.Generic[_DeploymentServiceCreateDeploymentTyp
         grpc.UnaryUnaryMultiCallable[
             motorpool.v1.deployment_service_pb2.PlanDeploymentRequest,
             motorpool.v1.deployment_service_pb2.PlanDeploymentResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            motorpool.v1.deployment_service_pb2.PlanDeploymentsRequest,
+            motorpool.v1.deployment_service_pb2.PlanDeploymentsResponse,
         ],
         grpc.UnaryUnaryMultiCallable[
             motorpool.v1.deployment_service_pb2.GetDeploymentCredentialsRequest,
@@ -222,6 +242,10 @@ class DeploymentServiceStub(typing.Generic[_DeploymentServiceCreateDeploymentTyp
         grpc.aio.UnaryUnaryMultiCallable[
             motorpool.v1.deployment_service_pb2.PlanDeploymentRequest,
             motorpool.v1.deployment_service_pb2.PlanDeploymentResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            motorpool.v1.deployment_service_pb2.PlanDeploymentsRequest,
+            motorpool.v1.deployment_service_pb2.PlanDeploymentsResponse,
         ],
         grpc.aio.UnaryUnaryMultiCallable[
             motorpool.v1.deployment_service_pb2.GetDeploymentCredentialsRequest,
@@ -262,6 +286,13 @@ class DeploymentServiceStub(typing.Generic[_DeploymentServiceCreateDeploymentTyp
     hub, what InspectModel says.
     """
 
+    PlanDeployments: _DeploymentServicePlanDeploymentsType
+    """Says what would become of several deployments, placed one after the other as one transaction: each leaves the others
+    what they were given.
+
+    As PlanDeployment; INVALID_ARGUMENT FIELD_INVALID also for two of one name, or none.
+    """
+
     GetDeploymentCredentials: _DeploymentServiceGetDeploymentCredentialsType
     """Gives what a client needs to send requests: endpoints and the API key. NOT_FOUND."""
 
@@ -293,6 +324,10 @@ DeploymentServiceAsyncStub: typing_extensions.TypeAlias = DeploymentServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         motorpool.v1.deployment_service_pb2.PlanDeploymentRequest,
         motorpool.v1.deployment_service_pb2.PlanDeploymentResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        motorpool.v1.deployment_service_pb2.PlanDeploymentsRequest,
+        motorpool.v1.deployment_service_pb2.PlanDeploymentsResponse,
     ],
     grpc.aio.UnaryUnaryMultiCallable[
         motorpool.v1.deployment_service_pb2.GetDeploymentCredentialsRequest,
@@ -369,6 +404,18 @@ class DeploymentServiceServicer(metaclass=abc.ABCMeta):
 
         INVALID_ARGUMENT FIELD_INVALID, PARAMETER_INVALID, BACKEND_UNKNOWN; NOT_FOUND for what is to be thought away; of a
         hub, what InspectModel says.
+        """
+
+    @abc.abstractmethod
+    def PlanDeployments(
+        self,
+        request: motorpool.v1.deployment_service_pb2.PlanDeploymentsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[motorpool.v1.deployment_service_pb2.PlanDeploymentsResponse, collections.abc.Awaitable[motorpool.v1.deployment_service_pb2.PlanDeploymentsResponse]]:
+        """Says what would become of several deployments, placed one after the other as one transaction: each leaves the others
+        what they were given.
+
+        As PlanDeployment; INVALID_ARGUMENT FIELD_INVALID also for two of one name, or none.
         """
 
     @abc.abstractmethod
