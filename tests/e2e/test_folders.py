@@ -56,6 +56,7 @@ def test_a_model_of_a_folder_sees(fleet: Fleet, tmp_path: Path) -> None:
     word = f"{folder}:*Q8_0*"
 
     inspected = fleet.command("motorpool", "model", "inspect", word).stdout
+    checked = fleet.command("motorpool", "check", word).stdout
     blind = json.loads(fleet.command("motorpool", "model", "inspect", word, "-o", "json", "--", "--no-mmproj").stdout)
     fleet.command("motorpool", "deploy", "seeing", "--model", word, "--wait", "--", "--ctx-size", "512")
     described = fleet.command("motorpool", "describe", "deployments/seeing").stdout
@@ -64,6 +65,7 @@ def test_a_model_of_a_folder_sees(fleet: Fleet, tmp_path: Path) -> None:
 
     assert "llm (takes pictures)" in inspected
     assert "mmproj-m-F32.gguf" in inspected
+    assert "1 of 1 instances has a place." in checked
     assert "vision_heads" not in blind["facts"]
     assert "companions" not in blind["facts"]
     argv = list(instance.launch.argv)
@@ -89,10 +91,14 @@ def test_a_folder_that_no_backend_runs(fleet: Fleet, tmp_path: Path) -> None:
     (folder / "model.safetensors").write_bytes(weights.read(0, weights.size))
     fleet.start_agent("a")
 
+    checked = fleet.command("motorpool", "check", str(folder), check=False)
+    dry = fleet.command("motorpool", "deploy", "other", "--model", str(folder), "--dry-run")
     refused = fleet.command("motorpool", "deploy", "other", "--model", str(folder), "--wait", check=False)
     pattern = fleet.command("motorpool", "model", "inspect", f"{folder}:*Q4*", check=False)
 
-    assert 1 == refused.returncode
+    assert (1, 1) == (checked.returncode, refused.returncode)
+    assert "does not offer the backend vllm" in checked.stdout
+    assert dry.stdout.endswith(checked.stdout)
     assert "vllm" in refused.stderr
     assert 5 == pattern.returncode
     assert "names a GGUF file, and there is none in it" in pattern.stderr

@@ -32,6 +32,7 @@ BYTES = {"float32": 4, "float": 4, "bfloat16": 2, "float16": 2, "half": 2, "auto
 CACHE_BYTES = {"fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1, "int8": 1, "c8": 1}
 STATE_BYTES = 4
 LOGIT_BYTES = 4
+"""Recurrent states and logits are kept as float32."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,10 @@ DEFAULT_CHECKPOINTS = 32
 
 MAX_CONTEXT_LENGTH = (1 << 31) - 1
 MAX_PARALLEL = 4_096
+"""Bounds of our own, so that no product of wishes grows beyond reason."""
+
 CELL_PADDING = 256
+"""A context's tokens are rounded up to as many (llama.cpp, src/llama-context.cpp)."""
 
 BUILD_OF_FEW_LOGITS = 10_434
 """From some build of June 2026 on (its pull request 23861) the server reserves logits for one token a slot; this is the

@@ -15,6 +15,8 @@ from motorpool_controller.scheduling.rules.wish import Wish, counts
 
 FRACTION = "gpu-memory-utilization"
 DEFAULT_FRACTION = 0.9
+"""``--gpu-memory-utilization`` where nobody gives one: vLLM's published default (A25)."""
+
 WITH_FRACTION = frozenset(
     {
         "Qwen3ForCausalLM",
