@@ -15,7 +15,7 @@ from motorpool_agent.convert.desired import BadMessageError, body_of
 from motorpool_agent.convert.facts import facts_message, facts_of
 from motorpool_agent.convert.inventory import device_message, profile_message, usage_message
 from motorpool_agent.convert.observed import digest_of, digest_over, instance_message, line
-from motorpool_agent.inventory import HostUsage
+from motorpool_agent.inventory import HostUsage, PluginUsage
 from motorpool_agent.reconcile.assignment import Assignment, Definition, DeviceClaim, LogSubscription, Parameter
 from motorpool_agent.reconcile.observation import Failure, ObservedInstance, Rendered, State
 from motorpool_formats import ModelFacts
@@ -220,6 +220,25 @@ def test_what_is_unknown_of_a_device_is_absent() -> None:
     assert not message.memory.HasField("total_bytes")
     assert not message.HasField("index")
     assert message.health == v1.HEALTH_UNKNOWN
+
+
+def test_what_plugins_hold_is_told() -> None:
+    """
+    Each process's figures, and none for what is unknown.
+    """
+    host = HostUsage(memory_used_bytes=1, memory_available_bytes=2, cpu_ratio=None)
+    plugins = (
+        PluginUsage(plugin_id="a", pid=5, resident_bytes=4096, open_files=7, sample_seconds=0.25),
+        PluginUsage(plugin_id="b", pid=6),
+    )
+    message = usage_message(host, {}, plugins=plugins, instances={}, instance_of=lambda pid: "", now=TIME)
+
+    assert [
+        v1.PluginUsage(
+            plugin_id="a", pid=5, resident_bytes=4096, open_files=7, sample_duration=Duration(nanos=250_000_000)
+        ),
+        v1.PluginUsage(plugin_id="b", pid=6),
+    ] == list(message.plugins)
 
 
 def test_usage_without_figures_has_none() -> None:

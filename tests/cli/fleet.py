@@ -51,7 +51,19 @@ NODE = v1.Node(
         v1.ExecutorStatus(executor="docker", works=False, message="it does not answer; start it"),
         v1.ExecutorStatus(executor="process", works=True),
     ],
-    usage=v1.NodeUsage(memory_available_bytes=200 * GIB, cpu_ratio=0.25),
+    usage=v1.NodeUsage(
+        memory_available_bytes=200 * GIB,
+        cpu_ratio=0.25,
+        plugins=[
+            v1.PluginUsage(
+                plugin_id="nvidia",
+                pid=4711,
+                resident_bytes=40 << 20,
+                open_files=23,
+                sample_duration=Duration(nanos=12_000_000),
+            )
+        ],
+    ),
     claimed_memory_bytes=3 * GIB,
     create_time=NOON,
     heartbeat_time=NOON,

@@ -188,3 +188,45 @@ def test_a_broken_library_costs_its_own_figures(fleet: Fleet, cards: Cards, tiny
 
     wait_for("the host's figures without the cards'", measured)
     assert Path(f"/proc/{running.pid}").exists()
+
+
+@pytest.mark.promise("P2")
+@pytest.mark.promise("P3")
+@pytest.mark.usefixtures("llama_server")
+def test_a_quarantined_vendors_claims_are_kept(fleet: Fleet, cards: Cards, tiny_model: Path) -> None:
+    """
+    A vendor that is given up keeps its cards in the list without memory, what runs there goes on and keeps its claim,
+    and nothing new is placed there.
+    """
+    fleet.start_agent()
+    wait_used(fleet, FIRST, 0)
+    fleet.deploy("tiny", tiny_model, cpu_offloading=False)
+    running = fleet.wait_state("tiny", v1.INSTANCE_STATE_RUNNING)
+    (claim,) = running.placement.members[0].claim.devices
+    cards.first_line += "segfault nvmlDeviceGetUtilizationRates\n"
+    cards.show()
+
+    def given_up() -> bool:
+        (node,) = fleet.nodes.ListNodes(v1.ListNodesRequest(), timeout=10).nodes
+        nvidia = next(plugin for plugin in node.plugins if plugin.provides == "nvidia")
+        memory = [status.device.memory for status in statuses(fleet).values()]
+        return nvidia.state == v1.PLUGIN_STATE_QUARANTINED and not any(each.HasField("total_bytes") for each in memory)
+
+    wait_for("the vendor to be given up", given_up, timeout_seconds=120)
+    fleet.deploy("other", tiny_model, cpu_offloading=False)
+
+    def refused() -> list[v1.Instance]:
+        return [
+            each
+            for each in fleet.instances("other")
+            if {f"nodes/a/devices/{FIRST}", f"nodes/a/devices/{SECOND}"} <= {row.subject for row in each.refusals}
+        ]
+
+    (pending,) = wait_for("both cards to be refused", refused)
+    assert v1.INSTANCE_STATE_PENDING == pending.state
+    held = {key: status.claimed_bytes for key, status in statuses(fleet).items()}
+    assert {FIRST, SECOND} == set(held)
+    assert claim.memory_bytes == held[claim.device_id]
+    still = fleet.wait_state("tiny", v1.INSTANCE_STATE_RUNNING)
+    assert (running.pid, running.restart_count) == (still.pid, still.restart_count)
+    assert ask(fleet.credentials("tiny"))

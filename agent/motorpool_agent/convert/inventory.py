@@ -9,7 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from motorpool import v1
 from motorpool_agent.convert.observed import line, timestamp
-from motorpool_agent.inventory import HostFacts, HostUsage, PluginState, PluginStatus
+from motorpool_agent.inventory import HostFacts, HostUsage, PluginState, PluginStatus, PluginUsage
 from motorpool_sdk.accelerator import Device, Health, MemoryKind, Sample
 from motorpool_sdk.backend import MemoryModel, OptionKind, Profile, Version
 
@@ -144,6 +144,7 @@ def usage_message(
     host: HostUsage,
     samples: Mapping[str, Sample],
     *,
+    plugins: Iterable[PluginUsage] = (),
     instances: Mapping[str, int | None],
     instance_of: Callable[[int], str],
     now: datetime,
@@ -173,6 +174,16 @@ def usage_message(
                 ],
             )
             for _, sample in sorted(samples.items())
+        ],
+        plugins=[
+            v1.PluginUsage(
+                plugin_id=each.plugin_id,
+                pid=each.pid,
+                resident_bytes=each.resident_bytes,
+                open_files=each.open_files,
+                sample_duration=None if each.sample_seconds is None else _duration(each.sample_seconds),
+            )
+            for each in plugins
         ],
     )
 

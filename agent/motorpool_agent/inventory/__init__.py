@@ -2,7 +2,7 @@
 
 from motorpool_agent.inventory.host import HostFacts, HostUsage, facts, lineage, measure
 from motorpool_agent.inventory.plugin_process import Patience
-from motorpool_agent.inventory.plugin_status import PluginState, PluginStatus
+from motorpool_agent.inventory.plugin_status import PluginState, PluginStatus, PluginUsage
 from motorpool_agent.inventory.plugins import PluginTable
 from motorpool_sdk import PluginError
 
@@ -14,6 +14,7 @@ __all__ = [
     "PluginState",
     "PluginStatus",
     "PluginTable",
+    "PluginUsage",
     "facts",
     "lineage",
     "measure",

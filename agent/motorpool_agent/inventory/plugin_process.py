@@ -35,6 +35,12 @@ class Patience:
     failures_in_a_row: int = 5
     idle_seconds: float = 60.0
     stop_seconds: float = 2.0
+    # Of the time, for measurements of one vendor, and as much again for its inventory; what that allows at once.
+    share: float = 0.05
+    in_hand_seconds: float = 1.0
+    # A vendor's library that leaks is started anew before it takes the machine, or has no descriptor left.
+    most_resident_bytes: int = 1 << 30
+    most_open_files: int = 512
 
 
 class PluginProcess:
@@ -94,6 +100,13 @@ class PluginProcess:
         """Stop the process for good."""
         self._closed = True
         await self.retire()
+
+    async def renew(self, remark: str) -> None:
+        """Stop the process between two calls, for ``remark``; the next call starts it anew."""
+        async with self._turn:
+            self.failures += 1
+            self._retire()
+        self.approve(remark)
 
     async def retire(self) -> None:
         """Stop the process until the next call."""

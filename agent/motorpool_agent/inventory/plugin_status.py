@@ -29,3 +29,14 @@ class PluginStatus:
     state: PluginState
     last_error: str = ""
     failures: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginUsage:
+    """What a plugin's process holds, and how long its last measurement of all devices took; None where unknown."""
+
+    plugin_id: str
+    pid: int
+    resident_bytes: int | None = None
+    open_files: int | None = None
+    sample_seconds: float | None = None

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 
 from motorpool_agent.inventory.accelerator_plugin import AcceleratorPlugin
 from motorpool_agent.inventory.backend_plugin import BackendPlugin
+from motorpool_agent.inventory.budget import Budget, rest_seconds
+from motorpool_agent.inventory.plugin_holdings import excess, holdings
 from motorpool_agent.inventory.plugin_process import Patience, PluginProcess
-from motorpool_agent.inventory.plugin_status import PluginState, PluginStatus
+from motorpool_agent.inventory.plugin_status import PluginState, PluginStatus, PluginUsage
 from motorpool_sdk import (
     Device,
     Exposure,
@@ -43,8 +45,11 @@ class _Entry:
     process: PluginProcess
     serves: BackendPlugin | AcceleratorPlugin
     present: bool
+    budget: Budget
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     sampling: asyncio.Task[None] | None = None
+    sample_seconds: float | None = None
+    refresh_seconds: float = 0.0
 
 
 class PluginTable:
@@ -138,15 +143,26 @@ class PluginTable:
         return {key: device for _, plugin in self._accelerators() for key, device in plugin.devices().items()}
 
     async def sample(self) -> Mapping[str, Sample]:
-        """Measure all devices; return the measurements by device id, in time also while a vendor's code hangs."""
+        """Measure all devices; return the measurements by device id, in time also while a vendor's code hangs.
+
+        A vendor whose measurements cost more than their share of the time is asked less often; its last ones stand.
+        """
         for entry, plugin in self._accelerators():
-            if entry.present and (entry.sampling is None or entry.sampling.done()):
-                sampled = self._guarded(entry, plugin.sample())
-                entry.sampling = asyncio.get_running_loop().create_task(sampled)
+            rests = entry.sampling is None or entry.sampling.done()
+            if entry.present and rests and entry.budget.allows():
+                entry.sampling = asyncio.get_running_loop().create_task(self._sampled(entry, plugin))
         sampling = [entry.sampling for entry in self._entries.values() if entry.sampling is not None]
         if sampling:
             await asyncio.wait(sampling, timeout=self._patience.sample_seconds)
         return self.usage()
+
+    def processes(self) -> tuple[PluginUsage, ...]:
+        """Return what the plugins' processes hold now, of those that run."""
+        return tuple(
+            holdings(plugin_id, pid, entry.sample_seconds)
+            for plugin_id, entry in sorted(self._entries.items())
+            if (pid := entry.process.pid) is not None
+        )
 
     def usage(self) -> Mapping[str, Sample]:
         """Return the last measurements by device id; a device without one is unknown."""
@@ -203,7 +219,13 @@ class PluginTable:
         process = PluginProcess(found, manifest, self._patience, stays=accelerator, changed=self._notify)
         serves = AcceleratorPlugin(manifest, process) if accelerator else BackendPlugin(manifest, process)
         return _Entry(
-            plugin_id=plugin_id, found=found, manifest=manifest, process=process, serves=serves, present=not accelerator
+            plugin_id=plugin_id,
+            found=found,
+            manifest=manifest,
+            process=process,
+            serves=serves,
+            present=not accelerator,
+            budget=Budget(self._patience.share, self._patience.in_hand_seconds, asyncio.get_running_loop().time),
         )
 
     async def _keep(self, entry: _Entry) -> None:
@@ -215,7 +237,10 @@ class PluginTable:
             if process.state is PluginState.DEGRADED:
                 await asyncio.sleep(process.backoff_seconds or self._patience.refresh_seconds)
                 continue
-            every_seconds = self._patience.refresh_seconds if entry.manifest.kind is Kind.ACCELERATOR else None
+            every_seconds = None
+            if entry.manifest.kind is Kind.ACCELERATOR:
+                rest = rest_seconds(entry.refresh_seconds, self._patience.share)
+                every_seconds = max(self._patience.refresh_seconds, rest)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(every_seconds):
                     await process.wait_unwell()
@@ -231,8 +256,28 @@ class PluginTable:
             await self._guarded(entry, self._refreshed(entry))
 
     async def _refreshed(self, entry: _Entry) -> None:
-        if await entry.serves.refresh():
-            self._notify()
+        clock = asyncio.get_running_loop().time
+        start = clock()
+        try:
+            if await entry.serves.refresh():
+                self._notify()
+        finally:
+            entry.refresh_seconds = clock() - start
+
+    async def _sampled(self, entry: _Entry, plugin: AcceleratorPlugin) -> None:
+        await self._guarded(entry, self._measured(entry, plugin))
+        pid = entry.process.pid
+        if pid is not None and (remark := excess(holdings(entry.plugin_id, pid), self._patience)):
+            log.warning(remark)
+            await entry.process.renew(remark)
+
+    async def _measured(self, entry: _Entry, plugin: AcceleratorPlugin) -> None:
+        clock = asyncio.get_running_loop().time
+        start = clock()
+        await plugin.sample()
+        # One that failed is not charged for it: it is not asked again until its back-off is over.
+        entry.sample_seconds = clock() - start
+        entry.budget.spend(entry.sample_seconds)
 
     async def _guarded(self, entry: _Entry, answer: Awaitable[None]) -> None:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import Protocol
 
-from motorpool_agent.inventory import PluginStatus
+from motorpool_agent.inventory import PluginStatus, PluginUsage
 from motorpool_agent.reconcile.assignment import Desired, LogSubscription
 from motorpool_agent.reconcile.observation import ExecutorStatus, ObservedInstance
 from motorpool_sdk.accelerator import Device, Sample
@@ -57,4 +57,8 @@ class Plugins(Protocol):
 
     async def sample(self) -> Mapping[str, Sample]:
         """Measure the devices."""
+        ...
+
+    def processes(self) -> tuple[PluginUsage, ...]:
+        """Return what the plugins' processes hold."""
         ...

@@ -219,6 +219,7 @@ class Session:
         return usage_message(
             self._measure(),
             samples,
+            plugins=self._plugins.processes(),
             instances=self._instances.memory_used(),
             instance_of=self._observer.instance_of,
             now=datetime.now(UTC),

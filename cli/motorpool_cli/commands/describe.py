@@ -200,14 +200,28 @@ def _print_node(node: v1.Node) -> None:
             ("Agent", node.agent_version),
             ("Heartbeat", f"{text.age(node.heartbeat_time)} ago" if node.heartbeat_time.seconds else ""),
             ("Session", f"epoch {node.session_epoch}" if node.session_epoch else ""),
-            *(("Plugin", _plugin(plugin)) for plugin in node.plugins),
+            *(("Plugin", _plugin(plugin, usage)) for plugin in node.plugins),
         )
     )
 
 
-def _plugin(plugin: v1.PluginStatus) -> str:
+def _plugin(plugin: v1.PluginStatus, usage: v1.NodeUsage) -> str:
     state = text.word(v1.PluginState, plugin.state)
-    return f"{plugin.plugin_id} {plugin.version}: {state} {plugin.last_error}".strip()
+    held = "".join(f" ({_held(each)})" for each in usage.plugins if each.plugin_id == plugin.plugin_id)
+    return f"{plugin.plugin_id} {plugin.version}: {state}{held} {plugin.last_error}".strip()
+
+
+def _held(usage: v1.PluginUsage) -> str:
+    """What a plugin's process holds, as far as its agent tells."""
+    held = [f"pid {usage.pid}"]
+    if usage.HasField("resident_bytes"):
+        held.append(text.size(usage.resident_bytes))
+    if usage.HasField("open_files"):
+        held.append(f"{usage.open_files} open files")
+    if usage.HasField("sample_duration"):
+        took = usage.sample_duration.seconds + usage.sample_duration.nanos / 1e9
+        held.append(f"last measured in {took * 1000:.0f} ms")
+    return ", ".join(held)
 
 
 def _executor(status: v1.ExecutorStatus) -> str:

@@ -262,6 +262,17 @@ class InstanceUsage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PluginUsage:
+    """What a plugin's process holds, and how long its last measurement took; None where unknown."""
+
+    plugin_id: str
+    pid: int
+    resident_bytes: int | None = None
+    open_files: int | None = None
+    sample_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeUsage:
     """One measurement of a node; never stored. ``own`` is what our own instances hold."""
 
@@ -272,3 +283,4 @@ class NodeUsage:
     cpu_ratio: float | None = None
     devices: tuple[DeviceUsage, ...] = ()
     instances: tuple[InstanceUsage, ...] = ()
+    plugins: tuple[PluginUsage, ...] = ()

@@ -206,3 +206,96 @@ async def test_a_vendor_is_asked_again_by_itself(
     plugged.touch()
 
     await until(lambda: {"GPU-0", "GPU-1"} == set(table.devices()))
+
+
+async def test_a_vendor_is_measured_within_its_share_of_the_time(
+    make_plugin: MakePlugin, open_table: OpenTable, tmp_path: Path
+) -> None:
+    """
+    A measurement that cost more than is in hand is not repeated until its share of the time has paid for it; meanwhile
+    the last one stands.
+    """
+    asked = tmp_path / "asked"
+    make_plugin(
+        "cards",
+        kind="accelerator",
+        code=f"""
+        import time
+        plain = Accelerator.sample
+        def sample(self, device_ids):
+            with open({str(asked)!r}, "a") as file:
+                file.write("x")
+            time.sleep(0.2)
+            return plain(self, device_ids)
+        Accelerator.sample = sample
+        """,
+    )
+    table = await open_table("cards", patience=replace(PATIENCE, share=0.001, in_hand_seconds=0.1))
+
+    first = await table.sample()
+    for _ in range(5):
+        assert first == await table.sample()
+
+    assert {"GPU-0", "GPU-1"} == set(first)
+    assert "x" == asked.read_text()
+
+
+async def test_what_a_plugins_process_holds_is_told(make_plugin: MakePlugin, open_table: OpenTable) -> None:
+    """
+    Memory and descriptors of the process are the kernel's figures, and how long its last measurement took is known.
+    """
+    make_plugin("cards", kind="accelerator")
+    table = await open_table("cards")
+    (before,) = table.processes()
+    await table.sample()
+
+    (after,) = table.processes()
+
+    assert ("cards", before.pid, None) == (after.plugin_id, after.pid, before.sample_seconds)
+    assert after.resident_bytes is not None
+    assert 2**20 < after.resident_bytes < 2**30
+    assert after.open_files is not None
+    assert 3 <= after.open_files < 50
+    assert after.sample_seconds is not None
+    assert 0 < after.sample_seconds
+
+
+@pytest.mark.promise("P5")
+@pytest.mark.parametrize(
+    ("leak", "limit", "said"),
+    [
+        ("kept.append([open('/dev/null') for _ in range(300)])", {"most_open_files": 200}, "descriptors open"),
+        ("kept.append(b'x' * (200 << 20))", {"most_resident_bytes": 150 << 20}, "more than 150 MiB"),
+    ],
+)
+async def test_a_plugin_that_leaks_is_started_anew(
+    make_plugin: MakePlugin, open_table: OpenTable, leak: str, limit: dict[str, int], said: str
+) -> None:
+    """
+    A process that holds too much ends between two calls; its cards stay known, and it is said why.
+    """
+    make_plugin(
+        "cards",
+        kind="accelerator",
+        code=f"""
+        kept = []
+        plain = Accelerator.sample
+        def sample(self, device_ids):
+            {leak}
+            return plain(self, device_ids)
+        Accelerator.sample = sample
+        """,
+    )
+    table = await open_table("cards", patience=replace(PATIENCE, **limit))
+    (before,) = table.processes()
+
+    samples = await table.sample()
+    await until(lambda: not table.processes())
+    await table.refresh()
+
+    (after,) = table.processes()
+    (status,) = [each for each in table.statuses() if each.plugin_id == "cards"]
+    assert before.pid != after.pid
+    assert {"GPU-0", "GPU-1"} == set(samples) == set(table.devices())
+    assert (PluginState.READY, 1, True) == (status.state, status.failures, said in status.last_error)
+    assert {Health.HEALTHY} == {device.health for device in table.devices().values()}

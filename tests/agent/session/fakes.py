@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 
-from motorpool_agent.inventory import HostUsage, PluginState, PluginStatus
+from motorpool_agent.inventory import HostUsage, PluginState, PluginStatus, PluginUsage
 from motorpool_agent.reconcile.assignment import Desired, LogSubscription
 from motorpool_agent.reconcile.observation import ExecutorStatus, ObservedInstance, State
 from motorpool_agent.runtime.errors import RuntimeFault
@@ -104,6 +104,9 @@ class FixedPlugins:
 
     def devices(self) -> Mapping[str, Device]:
         return self.device_by_id
+
+    def processes(self) -> tuple[PluginUsage, ...]:
+        return (PluginUsage(plugin_id="acme", pid=17, resident_bytes=4096, open_files=9, sample_seconds=0.25),)
 
     async def sample(self) -> Mapping[str, Sample]:
         return {"GPU-1": Sample(device_id="GPU-1", used_bytes=77, processes=(Process(pid=4711), Process(pid=9)))}

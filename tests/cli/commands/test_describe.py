@@ -114,7 +114,7 @@ def test_a_node(controller: Controller, motorpool: Motorpool, name: str) -> None
         "Busy        25 %",
         "Labels      zone=a",
         "Executor    docker does not work: it does not answer; start it\nExecutor    process works\n",
-        "Plugin      nvidia 0.1.0: QUARANTINED NVML answers with 999",
+        "nvidia 0.1.0: QUARANTINED (pid 4711, 40 MiB, 23 open files, last measured in 12 ms) NVML answers with 999",
         "NODE_UNREACHABLE",
     ):
         assert words in output

@@ -30,7 +30,7 @@ from motorpool_controller.services.convert.backend import profile_digest, profil
 from motorpool_controller.services.convert.device import device_message, device_of, device_usage_of
 from motorpool_controller.services.convert.facts import facts_message, facts_of
 from motorpool_controller.services.convert.instance import report_of
-from motorpool_controller.services.convert.node import usage_of
+from motorpool_controller.services.convert.node import usage_message, usage_of
 from motorpool_controller.services.convert.spec import spec_message, spec_of
 from tests.controller.agent_client import FACTS, PROFILE
 from tests.controller.fleets import SMOLLM2, device, profile
@@ -225,6 +225,22 @@ def test_instances_hold_what_their_processes_hold() -> None:
     (held,) = usage_of(message, NOW).instances
 
     assert InstanceUsage(instance="instances/a", memory_bytes=9, devices={"d": 12}) == held
+
+
+def test_what_plugins_hold_comes_back_as_it_was() -> None:
+    """
+    An unknown stays one; a figure that cannot be is refused.
+    """
+    message = v1.NodeUsage(
+        plugins=[
+            v1.PluginUsage(plugin_id="a", pid=5, resident_bytes=9, open_files=7, sample_duration=Duration(seconds=2)),
+            v1.PluginUsage(plugin_id="b", pid=6),
+        ]
+    )
+
+    assert list(message.plugins) == list(usage_message(usage_of(message, NOW)).plugins)
+    with pytest.raises(InvalidError, match="open_files"):
+        usage_of(v1.NodeUsage(plugins=[v1.PluginUsage(open_files=-1)]), NOW)
 
 
 @pytest.mark.parametrize("state", [v1.INSTANCE_STATE_UNSPECIFIED, v1.INSTANCE_STATE_PENDING, 99])

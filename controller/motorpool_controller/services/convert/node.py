@@ -15,6 +15,7 @@ from motorpool_controller.domain.fleet import (
     NodeUsage,
     Plugin,
     PluginState,
+    PluginUsage,
     Reserved,
 )
 from motorpool_controller.services.convert import fields
@@ -153,6 +154,7 @@ def usage_message(usage: NodeUsage) -> v1.NodeUsage:
         memory_instances_bytes=usage.memory_own_bytes,
         cpu_ratio=usage.cpu_ratio,
         devices=[device_usage_message(device) for device in usage.devices],
+        plugins=[_plugin_usage_message(plugin) for plugin in usage.plugins],
     )
 
 
@@ -166,6 +168,35 @@ def usage_of(message: v1.NodeUsage, now: datetime, path: str = "heartbeat.usage"
         cpu_ratio=(fields.ratio(message.cpu_ratio, f"{path}.cpu_ratio") if message.HasField("cpu_ratio") else None),
         devices=tuple(device_usage_of(device, f"{path}.devices") for device in message.devices),
         instances=_instances_of(message, path),
+        plugins=tuple(_plugin_usage_of(plugin, f"{path}.plugins") for plugin in message.plugins),
+    )
+
+
+def _plugin_usage_message(usage: PluginUsage) -> v1.PluginUsage:
+    return v1.PluginUsage(
+        plugin_id=usage.plugin_id,
+        pid=usage.pid,
+        resident_bytes=usage.resident_bytes,
+        open_files=usage.open_files,
+        sample_duration=None if usage.sample_seconds is None else fields.duration(usage.sample_seconds),
+    )
+
+
+def _plugin_usage_of(message: v1.PluginUsage, path: str) -> PluginUsage:
+    return PluginUsage(
+        plugin_id=fields.text(message.plugin_id),
+        pid=fields.size(message.pid, f"{path}.pid"),
+        resident_bytes=(
+            fields.size(message.resident_bytes, f"{path}.resident_bytes")
+            if message.HasField("resident_bytes")
+            else None
+        ),
+        open_files=fields.size(message.open_files, f"{path}.open_files") if message.HasField("open_files") else None,
+        sample_seconds=(
+            fields.bounded_seconds_of(message.sample_duration, f"{path}.sample_duration")
+            if message.HasField("sample_duration")
+            else None
+        ),
     )
 
 

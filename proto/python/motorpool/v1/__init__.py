@@ -313,6 +313,7 @@ from motorpool.v1.node_pb2 import (
     PLUGIN_STATE_UNSPECIFIED as PLUGIN_STATE_UNSPECIFIED,
     PluginState as PluginState,
     PluginStatus as PluginStatus,
+    PluginUsage as PluginUsage,
     Reserved as Reserved,
 )
 from motorpool.v1.node_service_pb2 import (
@@ -672,6 +673,7 @@ __all__ = [
     "PlannedInstance",
     "PluginState",
     "PluginStatus",
+    "PluginUsage",
     "Pong",
     "Port",
     "Query",

@@ -6,6 +6,7 @@ isort:skip_file
 import builtins
 import collections.abc
 import google.protobuf.descriptor
+import google.protobuf.duration_pb2
 import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
@@ -254,6 +255,47 @@ class InstanceUsage(google.protobuf.message.Message):
 Global___InstanceUsage: typing_extensions.TypeAlias = InstanceUsage
 
 @typing.final
+class PluginUsage(google.protobuf.message.Message):
+    """What the process of a plugin holds on a node. Written by the agent."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PLUGIN_ID_FIELD_NUMBER: builtins.int
+    PID_FIELD_NUMBER: builtins.int
+    RESIDENT_BYTES_FIELD_NUMBER: builtins.int
+    OPEN_FILES_FIELD_NUMBER: builtins.int
+    SAMPLE_DURATION_FIELD_NUMBER: builtins.int
+    plugin_id: builtins.str
+    """Entry point name."""
+    pid: builtins.int
+    """The process's id on the node."""
+    resident_bytes: builtins.int
+    """Its resident memory, in bytes; absent when unknown."""
+    open_files: builtins.int
+    """How many descriptors it has open; absent when unknown."""
+    @property
+    def sample_duration(self) -> google.protobuf.duration_pb2.Duration:
+        """How long its last measurement of all devices took; absent before the first."""
+
+    def __init__(
+        self,
+        *,
+        plugin_id: builtins.str = ...,
+        pid: builtins.int = ...,
+        resident_bytes: builtins.int | None = ...,
+        open_files: builtins.int | None = ...,
+        sample_duration: google.protobuf.duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_open_files", b"_open_files", "_resident_bytes", b"_resident_bytes", "open_files", b"open_files", "resident_bytes", b"resident_bytes", "sample_duration", b"sample_duration"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_open_files", b"_open_files", "_resident_bytes", b"_resident_bytes", "open_files", b"open_files", "pid", b"pid", "plugin_id", b"plugin_id", "resident_bytes", b"resident_bytes", "sample_duration", b"sample_duration"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_open_files", b"_open_files"]) -> typing.Literal["open_files"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_resident_bytes", b"_resident_bytes"]) -> typing.Literal["resident_bytes"] | None: ...
+
+Global___PluginUsage: typing_extensions.TypeAlias = PluginUsage
+
+@typing.final
 class NodeUsage(google.protobuf.message.Message):
     """One measurement of a node. Lives in memory only."""
 
@@ -266,6 +308,7 @@ class NodeUsage(google.protobuf.message.Message):
     DEVICES_FIELD_NUMBER: builtins.int
     MEMORY_INSTANCES_BYTES_FIELD_NUMBER: builtins.int
     INSTANCES_FIELD_NUMBER: builtins.int
+    PLUGINS_FIELD_NUMBER: builtins.int
     memory_used_bytes: builtins.int
     """Host memory in use by everyone, in bytes."""
     memory_available_bytes: builtins.int
@@ -286,6 +329,10 @@ class NodeUsage(google.protobuf.message.Message):
     def instances(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___InstanceUsage]:
         """One measurement a running instance. Agents of 0.1 send none."""
 
+    @property
+    def plugins(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___PluginUsage]:
+        """One measurement a plugin whose process runs. Agents of 0.1 send none."""
+
     def __init__(
         self,
         *,
@@ -296,9 +343,10 @@ class NodeUsage(google.protobuf.message.Message):
         devices: collections.abc.Iterable[motorpool.v1.device_pb2.DeviceUsage] | None = ...,
         memory_instances_bytes: builtins.int | None = ...,
         instances: collections.abc.Iterable[Global___InstanceUsage] | None = ...,
+        plugins: collections.abc.Iterable[Global___PluginUsage] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_cpu_ratio", b"_cpu_ratio", "_memory_available_bytes", b"_memory_available_bytes", "_memory_instances_bytes", b"_memory_instances_bytes", "_memory_used_bytes", b"_memory_used_bytes", "cpu_ratio", b"cpu_ratio", "measure_time", b"measure_time", "memory_available_bytes", b"memory_available_bytes", "memory_instances_bytes", b"memory_instances_bytes", "memory_used_bytes", b"memory_used_bytes"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_cpu_ratio", b"_cpu_ratio", "_memory_available_bytes", b"_memory_available_bytes", "_memory_instances_bytes", b"_memory_instances_bytes", "_memory_used_bytes", b"_memory_used_bytes", "cpu_ratio", b"cpu_ratio", "devices", b"devices", "instances", b"instances", "measure_time", b"measure_time", "memory_available_bytes", b"memory_available_bytes", "memory_instances_bytes", b"memory_instances_bytes", "memory_used_bytes", b"memory_used_bytes"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_cpu_ratio", b"_cpu_ratio", "_memory_available_bytes", b"_memory_available_bytes", "_memory_instances_bytes", b"_memory_instances_bytes", "_memory_used_bytes", b"_memory_used_bytes", "cpu_ratio", b"cpu_ratio", "devices", b"devices", "instances", b"instances", "measure_time", b"measure_time", "memory_available_bytes", b"memory_available_bytes", "memory_instances_bytes", b"memory_instances_bytes", "memory_used_bytes", b"memory_used_bytes", "plugins", b"plugins"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_cpu_ratio", b"_cpu_ratio"]) -> typing.Literal["cpu_ratio"] | None: ...
     @typing.overload
