@@ -199,7 +199,7 @@ def test_a_good_accelerator_passes(accelerator: Callable[[str], type]) -> None:
             """
             held = []
             plain = Accelerator.health
-            Accelerator.health = lambda self, ids: held.append(b"x" * 100_000) or plain(self, ids)
+            Accelerator.health = lambda self, ids: held.append(b"x" * 1_000_000) or plain(self, ids)
             """,
             "test_a_hundred_looks_leave_nothing_behind",
         ),
