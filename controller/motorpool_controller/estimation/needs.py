@@ -18,6 +18,9 @@ from motorpool_controller.estimation.offload import RUNTIME_BYTES, Offload
 from motorpool_controller.estimation.unknown import UnknownError, unknown
 from motorpool_formats.facts import ModelFacts
 
+FIXED = "fixed"
+"""The rules of backends of which nothing is known but what is claimed."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
@@ -69,8 +72,8 @@ def needs_of(
             needs = _unknown(error.message, ("parameters",), facts.weight_bytes)
     return replace(
         needs,
-        host=_by_hand(needs.host, spec.claim_memory_bytes),
-        device=_by_hand(needs.device, spec.claim_device_memory_bytes),
+        host=_by_hand(needs.host, spec.claim_memory_bytes, profile),
+        device=_by_hand(needs.device, spec.claim_device_memory_bytes, profile),
         beside=_beside(needs, spec),
         offload=None if spec.claim_device_memory_bytes is not None else needs.offload,
     )
@@ -176,7 +179,7 @@ def _sum(items: Sequence[Item]) -> int:
     return sum(item.size_bytes for item in items)
 
 
-def _by_hand(estimate: Estimate, claim_bytes: int | None) -> Estimate:
+def _by_hand(estimate: Estimate, claim_bytes: int | None, profile: Profile) -> Estimate:
     if claim_bytes is None:
         return estimate
     beside = "" if estimate.upper is None else f"; the estimate was {in_words(estimate.upper)}"
@@ -184,7 +187,8 @@ def _by_hand(estimate: Estimate, claim_bytes: int | None) -> Estimate:
         estimate,
         lower=claim_bytes,
         upper=claim_bytes,
-        provenance=f"given by hand{beside}",
+        # A declared backend's claim is its author's, not the user's.
+        provenance=f"{'as claimed' if profile.rules == FIXED else 'given by hand'}{beside}",
         confidence=Confidence.HIGH,
         missing=(),
         by_hand=True,
@@ -202,6 +206,6 @@ RULES: Mapping[str, _Rule] = {
     "sglang": _fraction,
     "generic_fraction": _fraction,
     "mindie": _mindie,
-    "fixed": _fixed,
+    FIXED: _fixed,
 }
 """By ``Profile.rules``; rules that are not here want a claim given by hand."""

@@ -12,6 +12,7 @@ from motorpool_controller.domain.names import device_of, shown
 from motorpool_controller.domain.parameters import parse
 from motorpool_controller.domain.placement import Refusal
 from motorpool_controller.domain.workload import DeploymentSpec, Parameter, SourceKind
+from motorpool_controller.estimation.needs import FIXED
 from motorpool_controller.scheduling.rules.registry import RULES
 from motorpool_controller.scheduling.snapshot import Reading, Request, Snapshot
 from motorpool_controller.scheduling.terms import CPU
@@ -23,9 +24,6 @@ READABLE_BY_HAND = "MODEL_FORMAT_UNKNOWN"
 
 ABSENT = frozenset({"MODEL_NOT_FOUND", "MODEL_UNREADABLE"})
 """Answers that keep a path from backends of any format too; what is in the file is their own business."""
-
-FIXED = "fixed"
-"""The rules of backends of which nothing is known but what is claimed."""
 
 
 @dataclass(slots=True)

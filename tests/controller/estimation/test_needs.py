@@ -213,6 +213,16 @@ def test_an_unknown_model_needs_a_claim_by_hand() -> None:
     assert needs_of(None, profile(rules="vllm"), (), spec(claim_device_memory_bytes=5)).device.upper == 5
 
 
+@pytest.mark.parametrize(("rules", "said"), [("fixed", "as claimed"), ("vllm", "given by hand")])
+def test_a_claim_that_a_declaration_may_have_made_is_not_said_to_be_the_users(rules: str, said: str) -> None:
+    """
+    The spec that is estimated has the claims of its declared backend already.
+    """
+    found = needs_of(None, profile(rules=rules), (), spec(claim_device_memory_bytes=5))
+
+    assert said == found.device.provenance
+
+
 def test_a_claim_by_hand_leaves_nothing_to_divide() -> None:
     """
     Where the bytes on a device were given by hand, no number of layers tells anything.
