@@ -46,10 +46,10 @@ EARLY_REASONS = frozenset({"NOT_PINNED", "DEVICE_UNKNOWN"})
 UNREAD_REASONS = frozenset({"MODEL_NOT_READ_YET", "MODEL_NOT_FOUND", "MODEL_UNREADABLE"})
 
 
-def checks(verdicts: Sequence[Verdict], *, custom: bool, chosen: bool = True) -> tuple[Check, ...]:
+def checks(verdicts: Sequence[Verdict], *, unchecked: str = "", chosen: bool = True) -> tuple[Check, ...]:
     """Return the three checks of one deployment's verdicts, those of its instances in the order of placing.
 
-    ``custom`` says that the backend is one that an operator declared: nobody but them knows which models it runs.
+    ``unchecked`` says why nobody here knows which models the backend runs, if that is so.
     ``chosen`` says that it is known which backend it is to be: as long as a model is not read, it may not be.
     """
     rows = tuple(dict.fromkeys(row for verdict in verdicts if verdict.placement is None for row in verdict.refusals))
@@ -58,7 +58,7 @@ def checks(verdicts: Sequence[Verdict], *, custom: bool, chosen: bool = True) ->
     reached = bool(placed) or any(not _is_early(row) and _kind_of(row) is CheckKind.PLACE for row in rows)
     return (
         _backend(kinds[CheckKind.BACKEND], reached=reached or bool(kinds[CheckKind.MODEL]), chosen=chosen),
-        _model(kinds, rows, reached=bool(placed) or _weighed(rows), custom=custom),
+        _model(kinds, rows, reached=bool(placed) or _weighed(rows), unchecked=unchecked),
         _place(kinds[CheckKind.PLACE], placed, len(verdicts)),
     )
 
@@ -78,12 +78,11 @@ def _backend(rows: tuple[Refusal, ...], *, reached: bool, chosen: bool) -> Check
 
 
 def _model(
-    kinds: dict[CheckKind, tuple[Refusal, ...]], rows: tuple[Refusal, ...], *, reached: bool, custom: bool
+    kinds: dict[CheckKind, tuple[Refusal, ...]], rows: tuple[Refusal, ...], *, reached: bool, unchecked: str
 ) -> Check:
     kind = CheckKind.MODEL
-    if custom:
-        message = "Not checked: the backend was declared here, and which models it runs only its author knows."
-        return Check(kind=kind, outcome=Outcome.SKIPPED, message=message)
+    if unchecked and not kinds[kind]:
+        return Check(kind=kind, outcome=Outcome.SKIPPED, message=f"Not checked: {unchecked}.")
     if reached:
         return Check(kind=kind, outcome=Outcome.PASSED, message="The backend runs models of this kind.")
     if kinds[kind]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from motorpool_controller.domain.backends import answers_to, misfit, own_profiles, runner_of, wanted_backend
 from motorpool_controller.domain.errors import InvalidError
@@ -347,6 +347,8 @@ def _by_format(passing: Passing) -> Refusal | None:
     profile, facts = passing.profile, _reading(passing).facts
     if profile is None or facts is None:
         return None
+    if passing.spec.image:  # its engine may be newer than the one whose models the profile lists
+        profile = replace(profile, architectures=())
     against = misfit(profile, facts, passing.spec.categories)
     if against is None:
         return None

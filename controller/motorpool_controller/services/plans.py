@@ -214,7 +214,7 @@ class Planner:
             details=details,
             verdicts=verdicts,
             checks=checks(
-                verdicts, custom=self._is_declared(spec, facts), chosen=wanted_backend(spec, facts) is not None
+                verdicts, unchecked=self._unchecked(spec, facts), chosen=wanted_backend(spec, facts) is not None
             ),
             findings=wish.findings,
             suggestions=(
@@ -224,11 +224,15 @@ class Planner:
             ),
         )
 
-    def _is_declared(self, spec: DeploymentSpec, facts: ModelFacts | None) -> bool:
-        """Return whether the backend takes any model: it states no formats, and so nothing can be held against it."""
+    def _unchecked(self, spec: DeploymentSpec, facts: ModelFacts | None) -> str:
+        """Return why it is not known which models the backend runs; empty where its profile says so."""
         wanted = wanted_backend(spec, facts)
         declared = None if wanted is None else declared_as(self._store.view.backends, wanted)
-        return declared is not None and not declared.declaration.formats
+        if declared is not None and not declared.declaration.formats:
+            return "the backend was declared here, and which models it runs only its author knows"
+        if declared is None and spec.image:
+            return "the engine comes from an image given by hand, and which models it runs only its author knows"
+        return ""
 
 
 def _check_together(wishes: Sequence[Wished]) -> None:

@@ -51,7 +51,7 @@ def test_each_check_is_as_far_as_nodes_came(rows: tuple[Refusal, ...], outcomes:
     """
     A check passed if a node came beyond it, failed if all that came to it ended there, and else says what is missing.
     """
-    found = checks([refused(*rows)], custom=False)
+    found = checks([refused(*rows)])
 
     assert tuple(check.outcome for check in found) == outcomes
     assert tuple(check.kind for check in found) == (CheckKind.BACKEND, CheckKind.MODEL, CheckKind.PLACE)
@@ -63,7 +63,7 @@ def test_a_backend_that_is_not_chosen_yet_is_not_checked() -> None:
     """
     broken = row("path", "MODEL_FORMAT_UNKNOWN")
 
-    backend, model, place = checks([refused(broken)], custom=False, chosen=False)
+    backend, model, place = checks([refused(broken)], chosen=False)
 
     assert (backend.outcome, model.outcome, place.outcome) == (S, F, S)
     assert "name one" in backend.message
@@ -76,11 +76,11 @@ def test_what_failed_has_its_own_rows() -> None:
     """
     A failed check carries the rows of the plan that belong to it, and no others; where it does not fit, one fails.
     """
-    backend, model, place = checks([refused(MISSING, LABELS)], custom=False)
+    backend, model, place = checks([refused(MISSING, LABELS)])
 
     assert (backend.refusals, model.refusals, place.refusals) == ((MISSING,), (), (LABELS,))
     for rows in ((MISSING,), (FORMAT,), (MEMORY,), (UNREAD,)):
-        found = checks([refused(*rows)], custom=False)
+        found = checks([refused(*rows)])
         assert [check.refusals for check in found if check.outcome is F] == [rows]
 
 
@@ -90,19 +90,22 @@ def test_some_instances_have_a_place() -> None:
     """
     placed = Verdict(request=REQUEST, placement=PLACEMENT, refusals=(LABELS,))
 
-    backend, model, place = checks([placed, placed, refused(LABELS, MEMORY)], custom=False)
+    backend, model, place = checks([placed, placed, refused(LABELS, MEMORY)])
 
     assert (backend.outcome, model.outcome, place.outcome) == (P, P, F)
     assert place.message == "2 of 3 instances have a place."
     assert place.refusals == (LABELS, MEMORY)
-    assert checks([placed], custom=False)[2].message == "1 of 1 instances has a place."
+    assert checks([placed])[2].message == "1 of 1 instances has a place."
 
 
 def test_models_of_declared_backends_are_not_checked() -> None:
     """
-    Which models a declared backend runs nobody here knows, and the check says so.
+    Which models a declared backend runs nobody here knows, and the check says so; what it is known not to read fails.
     """
-    found = checks([Verdict(request=REQUEST, placement=PLACEMENT)], custom=True)[1]
+    unknown = "only its author knows"
 
-    assert found.outcome is S
-    assert "only its author knows" in found.message
+    found = checks([Verdict(request=REQUEST, placement=PLACEMENT)], unchecked=unknown)[1]
+    failed = checks([refused(FORMAT)], unchecked=unknown)[1]
+
+    assert (found.outcome, found.message) == (S, "Not checked: only its author knows.")
+    assert (failed.outcome, failed.refusals) == (F, (FORMAT,))

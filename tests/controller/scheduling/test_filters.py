@@ -175,6 +175,22 @@ def test_a_format_the_backend_does_not_read_is_a_row() -> None:
     assert "nodes/a" in row.message
 
 
+def test_an_architecture_the_backend_does_not_list_is_a_row() -> None:
+    """
+    What its profile lists holds for the backend's own versions; an image given by hand may have another engine in it.
+    """
+    listed = {DIGEST: profile(architectures=("gemma3",))}
+
+    docker = Executor(executor="docker", works=True)
+    given = request(backend="llama_cpp", image="engines/llama:1")
+
+    row = only_row(node(), snapshot_changes={"profiles": listed}, backend="llama_cpp")
+
+    assert row.reason == "ARCHITECTURE_UNSUPPORTED"
+    assert "llama" in row.message
+    assert schedule(snapshot(node(executors=(docker,)), profiles=listed), [given]).placements
+
+
 def test_a_use_the_backend_does_not_serve_is_a_row() -> None:
     """
     A model that makes speech does not go to a backend for text, whatever its format, unless a user wants it for text.

@@ -74,6 +74,17 @@ async def test_a_path_that_nodes_have(cluster: Cluster, agent: Agent) -> None:
     assert not cluster.store.view.instances
 
 
+async def test_models_of_an_image_are_not_checked(cluster: Cluster, agent: Agent) -> None:
+    """
+    Which models the engine of an image runs is its author's to say, and the check says so.
+    """
+    found = await planned(cluster, agent, spec=v1.DeploymentSpec(model=PATH_MODEL, image="engines/llama:1"))
+
+    check = found.checks[1]
+    assert (check.kind, check.outcome) == (v1.CHECK_KIND_MODEL, v1.CHECK_OUTCOME_SKIPPED)
+    assert "from an image given by hand" in check.message
+
+
 async def test_more_than_fits_and_a_node_that_would_help(cluster: Cluster, agent: Agent) -> None:
     """
     What fits nowhere stands once with its count and rows; nodes like one of the fleet's, thought into it, take it.
