@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from motorpool_controller.domain.fleet import (
     Device,
     DeviceUsage,
+    Executor,
     Health,
     MemoryKind,
     Node,
@@ -38,6 +39,12 @@ SIZES = st.sampled_from([80, 80, 80, 40, 24, 64]).map(lambda gib: gib * GIB)
 ODD_SIZES = st.sampled_from([None, 0, -1, (1 << 63) - 1, 1])
 RARELY = st.integers(0, 9).map(lambda number: number == 9)
 SHARE = st.integers(0, 8).map(lambda eighths: eighths / 8)
+# Of an agent that does not tell, of one with a container engine, and of those without, each in words of its own.
+PROCESS = Executor(executor="process", works=True)
+EXECUTORS = st.sampled_from(
+    [(), (PROCESS, Executor(executor="docker", works=True))]
+    + [(PROCESS, Executor(executor="docker", works=False, message=words)) for words in ("it is off", "it hangs")]
+)
 MODELS = st.sampled_from([("vllm", 0.9), ("sglang", 0.8), ("mindie", 0.8), ("generic_fraction", 0.9), ("fixed", 0.0)])
 
 
@@ -82,6 +89,7 @@ def nodes(draw: st.DrawFn) -> list[Node]:
                 device_memory_bytes=draw(st.sampled_from([0, 0, 0, 2 * GIB])),
             ),
             cordoned=not tidy and draw(RARELY),
+            executors=draw(EXECUTORS),
             state=NodeState.UNREACHABLE if not tidy and draw(RARELY) else NodeState.READY,
         )
         for number in range(draw(st.integers(2, 5) if tidy else st.integers(0, 5)))
@@ -172,6 +180,7 @@ def wishes(draw: st.DrawFn, fleet_of: Snapshot) -> Request:
         draw(st.sampled_from([10, 30, 60, 70, 100, 140, 300, 600, 1000])),
         *parameters,
         backend=backend,
+        image="engine:1" if draw(RARELY) else "",
         strategy=draw(st.sampled_from(list(Strategy))),
         devices=tuple(pins),
         devices_per_instance=min(per_instance, len(pins)) if pins else per_instance,
