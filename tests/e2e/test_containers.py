@@ -199,6 +199,8 @@ def test_containers_go_where_an_engine_is(
     assert 2 == len(docker.containers(fleet.folder / "b"))
     assert {v1.INSTANCE_STATE_RUNNING} == {instance.state for instance in fleet.instances("tiny")}
     socket.symlink_to(real)
+    fleet.command("motorpool", "scale", "tiny", "--replicas", "0", "--wait")
+    assert [] == fleet.instances("tiny")
     fleet.delete("tiny")
     assert [] == docker.containers(fleet.folder / "a")
 

@@ -106,7 +106,7 @@ def deploy(
 
 
 def wait_available(connected: Client, created: v1.Deployment, timeout_seconds: float, output: Format) -> v1.Deployment:
-    """Return the deployment when all its instances run, having told how each came up and where they answer."""
+    """Return the deployment when its instances run, and no others; tell how each came up and where they answer."""
     bare = text.bare(created.name)
     next_step = (
         f"`motorpool ps` shows its state, `motorpool explain {bare}` why, `motorpool delete {bare}` gives it up."
@@ -137,21 +137,30 @@ def wait_available(connected: Client, created: v1.Deployment, timeout_seconds: f
 def _until_available(
     connected: Client, created: v1.Deployment, timeout_seconds: float, progress: Progress
 ) -> v1.Deployment:
+    standing: set[str] = set()
+    latest: v1.Deployment | None = None
     for change in follow(connected, created.name, timeout_seconds, progress.note):
         match change.WhichOneof("change"):
             case "instance":
+                standing.add(change.instance.name)
                 progress.show(change.instance)
                 _give_up_if_hopeless(change.instance, created)
             case "deployment" if change.deployment.uid != created.uid:
                 break
-            case "deployment" if change.deployment.state == v1.DEPLOYMENT_STATE_AVAILABLE:
-                return change.deployment
             case "deployment" if change.deployment.state == v1.DEPLOYMENT_STATE_DELETING:
                 break
+            case "deployment":
+                latest = change.deployment
             case "deleted" if change.deleted == created.name:
                 break
+            case "deleted":
+                standing.discard(change.deleted)
             case _:
                 pass
+        # Of fewer than there were, those that are too many have to be gone.
+        available = latest is not None and latest.state == v1.DEPLOYMENT_STATE_AVAILABLE
+        if latest is not None and available and len(standing) <= latest.spec.replicas:
+            return latest
     raise CommandError(Exit.FAILED, "DELETED", f"{created.name} was deleted by someone else while it came up.")
 
 

@@ -23,7 +23,7 @@ def add_to(app: typer.Typer) -> None:
 def scale(
     deployment: Annotated[str, typer.Argument(help="Name of the deployment.", autocompletion=complete_deployment)],
     replicas: Annotated[int, typer.Option(min=0, max=1000, help="Instances wished for; 0 stops them all.")],
-    wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait until every instance runs.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait until so many run, and no others.")] = False,
     timeout: Annotated[
         float, typer.Option(parser=text.parse_duration, metavar="TIME", help="How long to wait, e.g. 90s or 15m.")
     ] = 900,

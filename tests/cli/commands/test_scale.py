@@ -40,9 +40,11 @@ def test_wait(controller: Controller, motorpool: Motorpool) -> None:
     """
     fill(controller)
     second = instance(name="smollm2-b2222")
+    done = deployment()
+    done.spec.replicas = 2
     controller.script = [
         lambda: controller.put(second),
-        lambda: controller.put(deployment()),
+        lambda: controller.put(done),
     ]
 
     result = motorpool("scale", "smollm2", "--replicas", "2", "--wait")
@@ -50,6 +52,26 @@ def test_wait(controller: Controller, motorpool: Motorpool) -> None:
     assert 0 == result.exit_code
     assert "smollm2-b2222  RUNNING on rack1" in result.stderr
     assert "endpoint" in result.stdout
+
+
+def test_wait_for_fewer(controller: Controller, motorpool: Motorpool) -> None:
+    """
+    --wait for fewer returns when those that are too many are gone, and tells that they stop.
+    """
+    fill(controller)
+    second = instance(name="smollm2-b2222")
+    controller.put(second)
+    controller.script = [
+        lambda: controller.put(deployment()),
+        lambda: controller.put(instance(v1.INSTANCE_STATE_STOPPING, name="smollm2-b2222")),
+        lambda: controller.remove(second.name),
+    ]
+
+    result = motorpool("scale", "smollm2", "--replicas", "1", "--wait")
+
+    assert 0 == result.exit_code
+    assert "smollm2-b2222  STOPPING" in result.stderr
+    assert second.name not in controller.instances
 
 
 def test_as_json(controller: Controller, motorpool: Motorpool) -> None:
