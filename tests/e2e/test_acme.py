@@ -273,25 +273,22 @@ def test_what_breaks_in_a_vendors_library_costs_that_vendors_figures(cards: Card
             ("fault usage segfault", "SIGSEGV"),
             ("fault usage hang", "did not answer"),
             ("fault usage babble", "did not answer"),
-            ("fault usage leak", ""),  # last: its process lives on without a descriptor to spare
+            ("fault usage leak", "descriptors open"),  # it answers all the same, and is started anew each time
         ),
         start=2,
     ):
         before = cards.plugin("acme").failures
         cards.acme(number, fault)
-        if told:
-            hurt = cards.wait_plugin("acme", lambda plugin, before=before: plugin.failures > before)  # type: ignore[misc]
-            assert told in hurt.last_error
-        else:
-            cards.wait_plugin("acme", lambda plugin: plugin.state == v1.PLUGIN_STATE_DEGRADED)
+        hurt = cards.wait_plugin("acme", lambda plugin, before=before: plugin.failures > before)  # type: ignore[misc]
+        assert told in hurt.last_error
         for change in range(3):
             cards.bolt(number * 100 + change)
             seconds = cards.wait_used("BOLT-1", number * 100 + change)
             print(f"{fault}: the other vendor's figure {change} arrived after {seconds:.2f} s")
-        assert number != cards.used("ACME-1")
-        if told:
-            cards.acme(number)
-            cards.wait_used("ACME-1", number)
+        if "leak" not in fault:
+            assert number != cards.used("ACME-1")
+        cards.acme(number)
+        cards.wait_used("ACME-1", number)
 
     assert agent.running()
     assert v1.PLUGIN_STATE_READY == cards.plugin("bolt").state

@@ -22,6 +22,8 @@ class AcceleratorPlugin:
         self._process = process
         self._devices: dict[str, Device] = {}
         self._samples: Mapping[str, Sample] = {}
+        self.refresh_seconds = 0.0
+        self.sample_seconds: float | None = None
 
     def devices(self) -> Mapping[str, Device]:
         """Return the devices by id. While the plugin does not answer they stay, and nothing is known of them."""
@@ -43,9 +45,11 @@ class AcceleratorPlugin:
         """Ask for devices and their health; return whether something changed. Raises PluginError."""
         seconds = self._process.patience.inventory_seconds
         fingerprint = await self._process.call("fingerprint", None, wire.Fingerprint, seconds)
+        self.refresh_seconds = self._process.answer_seconds
         devices, faults = self._vetted(fingerprint)
         before, self._devices = self._devices, devices
         health = await self._process.call("health", tuple(devices), HealthReport, seconds)
+        self.refresh_seconds += self._process.answer_seconds
         self._devices = {key: _with_health(device, health) for key, device in devices.items()}
         for error in fingerprint.errors:
             faults.append(f"{error.device_id}: {error.message}")
@@ -64,6 +68,7 @@ class AcceleratorPlugin:
         except PluginError:
             self._samples = {}
             raise
+        self.sample_seconds = self._process.answer_seconds
         self._samples = {
             sample.device_id: sample
             for sample in samples

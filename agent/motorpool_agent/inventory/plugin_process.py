@@ -57,6 +57,8 @@ class PluginProcess:
     ) -> None:
         self.patience = patience
         self.failures = 0
+        # How long the last answer took, without waiting for the process to start.
+        self.answer_seconds = 0.0
         self.last_error = ""
         self.state = PluginState.FOUND
         self._found = found
@@ -106,7 +108,9 @@ class PluginProcess:
         async with self._turn:
             self.failures += 1
             self._retire()
-        self.approve(remark)
+        # One that does not answer either has said something worse.
+        if self.state is PluginState.READY:
+            self.approve(remark)
 
     async def retire(self) -> None:
         """Stop the process until the next call."""
@@ -142,9 +146,12 @@ class PluginProcess:
 
     async def _called(self, method: str, body: object, kind: type[T], timeout_seconds: float) -> T:
         running = await self._started(timeout_seconds)
+        clock = asyncio.get_running_loop().time
+        start = clock()
         try:
             content = await self._exchange(running, method, body, timeout_seconds)
         finally:
+            self.answer_seconds = clock() - start
             self._retire_when_idle()
         try:
             answer = wire.decode(content, kind)

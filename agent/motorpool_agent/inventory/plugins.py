@@ -48,8 +48,6 @@ class _Entry:
     budget: Budget
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     sampling: asyncio.Task[None] | None = None
-    sample_seconds: float | None = None
-    refresh_seconds: float = 0.0
 
 
 class PluginTable:
@@ -159,7 +157,7 @@ class PluginTable:
     def processes(self) -> tuple[PluginUsage, ...]:
         """Return what the plugins' processes hold now, of those that run."""
         return tuple(
-            holdings(plugin_id, pid, entry.sample_seconds)
+            holdings(plugin_id, pid, getattr(entry.serves, "sample_seconds", None))
             for plugin_id, entry in sorted(self._entries.items())
             if (pid := entry.process.pid) is not None
         )
@@ -238,8 +236,8 @@ class PluginTable:
                 await asyncio.sleep(process.backoff_seconds or self._patience.refresh_seconds)
                 continue
             every_seconds = None
-            if entry.manifest.kind is Kind.ACCELERATOR:
-                rest = rest_seconds(entry.refresh_seconds, self._patience.share)
+            if isinstance(entry.serves, AcceleratorPlugin):
+                rest = rest_seconds(entry.serves.refresh_seconds, self._patience.share)
                 every_seconds = max(self._patience.refresh_seconds, rest)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(every_seconds):
@@ -256,13 +254,8 @@ class PluginTable:
             await self._guarded(entry, self._refreshed(entry))
 
     async def _refreshed(self, entry: _Entry) -> None:
-        clock = asyncio.get_running_loop().time
-        start = clock()
-        try:
-            if await entry.serves.refresh():
-                self._notify()
-        finally:
-            entry.refresh_seconds = clock() - start
+        if await entry.serves.refresh():
+            self._notify()
 
     async def _sampled(self, entry: _Entry, plugin: AcceleratorPlugin) -> None:
         await self._guarded(entry, self._measured(entry, plugin))
@@ -272,12 +265,9 @@ class PluginTable:
             await entry.process.renew(remark)
 
     async def _measured(self, entry: _Entry, plugin: AcceleratorPlugin) -> None:
-        clock = asyncio.get_running_loop().time
-        start = clock()
         await plugin.sample()
         # One that failed is not charged for it: it is not asked again until its back-off is over.
-        entry.sample_seconds = clock() - start
-        entry.budget.spend(entry.sample_seconds)
+        entry.budget.spend(plugin.sample_seconds or 0.0)
 
     async def _guarded(self, entry: _Entry, answer: Awaitable[None]) -> None:
         try:
