@@ -33,7 +33,7 @@ from motorpool_controller.services.models import ModelService
 from motorpool_controller.services.nodes import NodeService
 from motorpool_controller.services.notify import notify
 from motorpool_controller.services.offline import inspect_offline
-from motorpool_controller.services.offline_plans import plan_of_files
+from motorpool_controller.services.offline_plans import PLACES, plan_of_files
 from motorpool_controller.services.server import Server
 from motorpool_controller.services.tokens import TokenService
 from motorpool_controller.services.watch import WatchService
@@ -131,10 +131,12 @@ def plan(
     fleet: Annotated[Path, typer.Option(help="JSON with nodes, backends and instances.")],
     deployment: Annotated[Path, typer.Option(help="JSON of a deployment, with its model's facts.")],
     output: Annotated[str, typer.Option("--output", "-o", help="text or json.")] = "text",
+    places: Annotated[int, typer.Option(help="So many places of the first instance are told; 0 means all.")] = PLACES,
+    skip: Annotated[int, typer.Option(help="After so many of the best.")] = 0,
 ) -> None:
     """Say where a deployment would go in a fleet on file, and why not elsewhere; without a server or a network."""
     with faults():
-        typer.echo(plan_of_files(fleet, deployment, output))
+        typer.echo(plan_of_files(fleet, deployment, output, places=places, skip=skip))
 
 
 def public_services(

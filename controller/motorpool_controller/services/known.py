@@ -1,54 +1,35 @@
-"""What is known of backends without a node that offers them: whose rules estimates follow, and what changes facts."""
+"""What is known of backends without a node that offers them: whose rules estimates follow, and what changes facts.
+
+``profiles/`` has what each backend's own documentation says, as BackendProfile messages in JSON. A node's own profile,
+which its plugin reports, comes before; llama.cpp's file is held to its plugin by a test.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from importlib.resources import files
 
-from motorpool_controller.domain.fleet import MemoryModel, Option, OptionKind, Profile
-from motorpool_controller.estimation.launched import LOADED_PROJECTOR, NO_PROJECTOR, OVERRIDES
+from google.protobuf.json_format import Parse
+
+from motorpool import v1
+from motorpool_controller.domain.fleet import Profile
+from motorpool_controller.services.convert.backend import profile_of
 from motorpool_controller.services.views import Offer
 
 CONTEXT = "context_length"
+"""What the option that tells the context means, in every profile."""
+
+_NAMES = ("llama_cpp", "mindie", "sglang", "vllm", "vox_box")
 
 
-def _known(
-    backend: str, memory_model: MemoryModel, rules: str, formats: tuple[str, ...], options: tuple[Option, ...] = ()
-) -> Offer:
-    profile = Profile(
-        backend=backend, versions=(), memory_model=memory_model, rules=rules, formats=formats, options=options
-    )
-    return Offer(profile, ())
+def _built_in(backend: str) -> Profile:
+    text = files(__package__).joinpath("profiles", f"{backend}.json").read_text(encoding="utf-8")
+    return profile_of(Parse(text, v1.BackendProfile()), backend)
 
 
-def _context(name: str, *aliases: str) -> Option:
-    return Option(name=name, aliases=aliases, kind=OptionKind.INTEGER, meaning=CONTEXT)
+BUILT_IN: Mapping[str, Profile] = {name: _built_in(name) for name in _NAMES}
+"""Profiles by name of the backend, for fleets that tell of none."""
 
-
-def _overrides(name: str) -> Option:
-    return Option(name=name, kind=OptionKind.JSON, meaning=OVERRIDES)
-
-
-_PROJECTOR = (
-    Option(name="mmproj", aliases=("mm",), meaning=LOADED_PROJECTOR),
-    Option(name="no-mmproj", aliases=("no-mmproj-auto",), kind=OptionKind.FLAG, meaning=NO_PROJECTOR),
-)
-
-KNOWN: Mapping[str, Offer] = {
-    "llama_cpp": _known("llama_cpp", MemoryModel.LAYERS, "gguf", ("gguf",), (_context("ctx-size", "c"), *_PROJECTOR)),
-    "sglang": _known(
-        "sglang",
-        MemoryModel.FRACTION,
-        "sglang",
-        ("safetensors", "diffusers"),
-        (_context("context-length"), _overrides("json-model-override-args")),
-    ),
-    "vllm": _known(
-        "vllm",
-        MemoryModel.FRACTION,
-        "vllm",
-        ("safetensors", "pytorch"),
-        (_context("max-model-len"), _overrides("hf-overrides")),
-    ),
-    "vox_box": _known("vox_box", MemoryModel.FIXED, "fixed", ()),
-}
-"""By name. A node's own profile comes before."""
+KNOWN: Mapping[str, Offer] = {name: Offer(replace(profile, versions=()), ()) for name, profile in BUILT_IN.items()}
+"""The same without versions, which nodes alone have."""

@@ -1,32 +1,32 @@
 """``motorpool-controller plan``: where a deployment would go in a fleet on file, without a server or a network.
 
 The fleet is an object of lists, each of messages of the API in their JSON form: ``nodes`` (Node), ``backends``
-(Backend: a profile and the nodes that offer it; none named means all), ``instances`` (Instance, of which the placement
-counts). The deployment is a Deployment: its spec, and the facts of its model. examples/plans has some.
+(Backend: a profile and the nodes that offer it; none named means all; of backends that the file does not name, every
+node offers the built-in profile), ``instances`` (Instance, of which the placement counts). The deployment is a
+Deployment: its spec, and the facts of its model. examples/plans has some.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
+from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.message import Message
 
 from motorpool import v1
 from motorpool_controller.domain.errors import InvalidError
 from motorpool_controller.domain.fleet import DeviceUsage, Node, NodeState, NodeUsage, Profile
 from motorpool_controller.domain.names import deployment_name, id_of, shown
-from motorpool_controller.domain.placement import Claim, DeviceClaim, Member, Placement, Suggestion
-from motorpool_controller.domain.sizes import in_words
+from motorpool_controller.domain.placement import Claim, DeviceClaim, Member, Placement
 from motorpool_controller.domain.specs import check_spec
 from motorpool_controller.domain.workload import Instance, InstanceState, ModelSource, SourceKind
 from motorpool_controller.scheduling.columns import Columns
-from motorpool_controller.scheduling.scheduler import Verdict, explain, schedule
+from motorpool_controller.scheduling.scheduler import explain, schedule
 from motorpool_controller.scheduling.snapshot import Reading, Snapshot, wished
 from motorpool_controller.scheduling.suggestions import advised
 from motorpool_controller.services.convert.backend import profile_digest, profile_of
@@ -34,9 +34,11 @@ from motorpool_controller.services.convert.device import device_of
 from motorpool_controller.services.convert.facts import facts_of
 from motorpool_controller.services.convert.fields import invalid, size
 from motorpool_controller.services.convert.node import host_of, reserved_of, usage_of
-from motorpool_controller.services.convert.placement import placement_message, refusal_message, suggestion_message
 from motorpool_controller.services.convert.spec import spec_of
+from motorpool_controller.services.known import BUILT_IN
+from motorpool_controller.services.offline_reports import OfflinePlan, plan_json, plan_text
 
+PLACES = 20
 MOST_PLACES = 100_000
 MODEL_PATH = "/model"
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
@@ -44,24 +46,22 @@ _BEGINNING = datetime.min.replace(tzinfo=UTC)
 _M = TypeVar("_M", bound=Message)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OfflinePlan:
-    """What would become of each instance, the first with all its places, and what would make all fit."""
+def plan_of_files(fleet_file: Path, deployment_file: Path, output: str, *, places: int = PLACES, skip: int = 0) -> str:
+    """Return the plan of a deployment on a fleet as ``text`` or ``json``; raise an InvalidError.
 
-    verdicts: tuple[Verdict, ...]
-    suggestions: tuple[Suggestion, ...] = ()
-
-
-def plan_of_files(fleet_file: Path, deployment_file: Path, output: str) -> str:
-    """Return the plan of a deployment on a fleet as ``text`` or ``json``; raise an InvalidError."""
+    Of the first instance so many ``places`` are told, 0 means all, after the best ``skip``.
+    """
     if output not in {"text", "json"}:
         raise invalid("--output", f"{shown(output)} is none of text, json")
-    planned = plan_offline(fleet_file, deployment_file)
-    return plan_text(planned) if output == "text" else plan_json(planned)
+    for option, number in (("--places", places), ("--skip", skip)):
+        if not 0 <= number <= MOST_PLACES:
+            raise invalid(option, f"{number} is not between 0 and {MOST_PLACES:,}")
+    planned = plan_offline(fleet_file, deployment_file, most=skip + places if places else MOST_PLACES)
+    return plan_text(planned, skip) if output == "text" else plan_json(planned, skip)
 
 
-def plan_offline(fleet_file: Path, deployment_file: Path) -> OfflinePlan:
-    """Return what would become of each instance, the first with all its places; raise an InvalidError."""
+def plan_offline(fleet_file: Path, deployment_file: Path, *, most: int = MOST_PLACES) -> OfflinePlan:
+    """Return what would become of each instance, the first with its ``most`` best places; raise an InvalidError."""
     fleet = _read(fleet_file)
     message = _message(_read(deployment_file), v1.Deployment(), str(deployment_file))
     spec = spec_of(message.spec)
@@ -77,73 +77,17 @@ def plan_offline(fleet_file: Path, deployment_file: Path) -> OfflinePlan:
         # Where the model lies is no matter here.
         spec = replace(spec, model=ModelSource(kind=SourceKind.LOCAL_PATH, path=MODEL_PATH))
     check_spec(spec)
-    snapshot = _snapshot(fleet, str(fleet_file))
+    snapshot = _snapshot(fleet, str(fleet_file), spec.backend_version)
     snapshot = replace(snapshot, readings={(node, spec.model.path): reading for node in snapshot.nodes})
     name = deployment_name(id_of(message.name) or "plan")
     requests = wished(name, spec)
     columns = Columns.of(snapshot)
-    first = explain(snapshot, requests[0], columns, most=MOST_PLACES)
+    first = explain(snapshot, requests[0], columns, most=max(most, 2))
     plan = schedule(snapshot, requests, columns)
     verdicts = (first, *(plan.verdicts[request.name] for request in requests[1:]))
     if all(verdict.placement is not None for verdict in verdicts):
         return OfflinePlan(verdicts=verdicts)
     return OfflinePlan(verdicts=verdicts, suggestions=advised(snapshot, requests, columns).suggestions)
-
-
-def plan_text(planned: OfflinePlan) -> str:
-    """Return a plan as people read it: each instance's place, all places of the first, and why not elsewhere."""
-    verdicts = planned.verdicts
-    lines = [f"{id_of(verdict.request.name)}: {verdict.sentence}" for verdict in verdicts]
-    first = verdicts[0]
-    if first.candidates:
-        lines.append(f"\nPlaces, best first ({first.places}):")
-    for candidate in first.candidates:
-        parts = "; ".join(_member_text(member) for member in candidate.placement.members)
-        lines.append(f"  {candidate.score:7.3f}  {parts}")
-    refused = next((verdict for verdict in verdicts if verdict.placement is None), first)
-    if refused.refusals:
-        lines.append("\nWhy not elsewhere:" if first.placement is refused.placement else "\nWhy not:")
-    lines += [f"  {row.stage}: {row.message}" for row in refused.refusals]
-    if planned.suggestions:
-        lines.append("\nWhat would make it fit:")
-    lines += [f"  {suggestion.message}" for suggestion in planned.suggestions]
-    return "\n".join(lines)
-
-
-def plan_json(planned: OfflinePlan) -> str:
-    """Return a plan for programs: by instance its placement, its places with their scores, and its refusals."""
-    document = {
-        "instances": [
-            {
-                "instance": verdict.request.name,
-                "verdict": verdict.sentence,
-                "placement": None if verdict.placement is None else _json(placement_message(verdict.placement)),
-                "places": verdict.places,
-                "candidates": [
-                    {
-                        "score": each.score,
-                        "scores": dict(each.scores),
-                        "placement": _json(placement_message(each.placement)),
-                    }
-                    for each in verdict.candidates
-                ],
-                "refusals": [_json(refusal_message(row)) for row in verdict.refusals],
-            }
-            for verdict in planned.verdicts
-        ],
-        "suggestions": [_json(suggestion_message(each)) for each in planned.suggestions],
-    }
-    return json.dumps(document, indent=2)
-
-
-def _json(message: Message) -> dict[str, object]:
-    return dict(MessageToDict(message, preserving_proto_field_name=True))
-
-
-def _member_text(member: Member) -> str:
-    devices = ", ".join(f"{claim.device_id} {in_words(claim.memory_bytes)}" for claim in member.claim.devices)
-    host = f"host memory {in_words(member.claim.memory_bytes)}" if member.claim.memory_bytes else ""
-    return f"{id_of(member.node)}: {', '.join(part for part in (devices, host) if part) or 'nothing'}"
 
 
 def _read(file: Path) -> dict[str, object]:
@@ -172,7 +116,7 @@ def _list(document: dict[str, object], key: str, where: str) -> list[object]:
     return found
 
 
-def _snapshot(document: dict[str, object], where: str) -> Snapshot:
+def _snapshot(document: dict[str, object], where: str, version: str) -> Snapshot:
     for key in document:
         if key not in {"nodes", "backends", "instances"}:
             raise InvalidError("FILE_INVALID", f"{where}: {shown(key)} is none of nodes, backends, instances")
@@ -191,17 +135,33 @@ def _snapshot(document: dict[str, object], where: str) -> Snapshot:
             if node not in offered:
                 raise InvalidError("FILE_INVALID", f"{where}: backends[{number}]: {shown(node)} is no node of the file")
             offered[node][profile.backend] = digest
+    named = {profile.backend for profile in profiles.values()}
+    for name, known in BUILT_IN.items():
+        if name not in named:
+            profiles[f"built-in/{name}"] = _of_version(known, version)
+            for offers in offered.values():
+                offers[name] = f"built-in/{name}"
     nodes = {message.name: _node(message, offered[message.name], n) for n, message in enumerate(messages)}
     instances = [
         _instance(_message(each, v1.Instance(), f"{where}: instances[{number}]"), number)
         for number, each in enumerate(_list(document, "instances", where))
     ]
+    held = _held(instances)
     return Snapshot(
         nodes=nodes,
         profiles=profiles,
         instances={instance.name: instance for instance in instances},
-        usage={message.name: _usage(message, nodes[message.name], instances) for message in messages},
+        usage={
+            message.name: _usage(message, nodes[message.name], held.get(message.name, {"": 0})) for message in messages
+        },
     )
+
+
+def _of_version(profile: Profile, version: str) -> Profile:
+    """Return a built-in profile with the version that is asked for: which ones there are is not what it knows."""
+    if version in {"", *(each.version for each in profile.versions)}:
+        return profile
+    return replace(profile, versions=tuple(replace(each, version=version) for each in profile.versions))
 
 
 def _node(message: v1.Node, profiles: dict[str, str], number: int) -> Node:
@@ -225,17 +185,22 @@ def _node(message: v1.Node, profiles: dict[str, str], number: int) -> Node:
     )
 
 
-def _usage(message: v1.Node, node: Node, instances: Iterable[Instance]) -> NodeUsage:
+def _held(instances: Iterable[Instance]) -> dict[str, dict[str, int]]:
+    """Return what instances hold, by full name of the node: host memory by the name "", and each device by its id."""
+    held: dict[str, dict[str, int]] = {}
+    for instance in instances:
+        for member in () if instance.placement is None else instance.placement.members:
+            here = held.setdefault(member.node, {"": 0})
+            here[""] += member.claim.memory_bytes
+            for claim in member.claim.devices:
+                here[claim.device_id] = here.get(claim.device_id, 0) + claim.memory_bytes
+    return held
+
+
+def _usage(message: v1.Node, node: Node, held: Mapping[str, int]) -> NodeUsage:
     """Return what the file says of a node's use; without a word of it, only the instances use anything."""
     if message.HasField("usage"):
         return usage_of(message.usage, _BEGINNING, f"{node.name}.usage")
-    held = {"": 0}
-    for instance in instances:
-        for member in () if instance.placement is None else instance.placement.members:
-            if member.node == node.name:
-                held[""] += member.claim.memory_bytes
-                for claim in member.claim.devices:
-                    held[claim.device_id] = held.get(claim.device_id, 0) + claim.memory_bytes
     total = node.host.memory_bytes
     return NodeUsage(
         measure_time=_BEGINNING,

@@ -8,14 +8,28 @@ import pytest
 from typer.testing import CliRunner
 
 from motorpool_controller.main import app
+from motorpool_controller.services.known import BUILT_IN
+from motorpool_llama_cpp.plugin import LlamaCpp
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples" / "plans"
 FLEET = EXAMPLES / "fleet.json"
 
 
-def planned(deployment: str, fleet: Path = FLEET) -> list[dict[str, Any]]:
+BARE = EXAMPLES / "bare-fleet.json"
+
+
+def planned(deployment: str | Path, fleet: Path = FLEET, *options: str) -> list[dict[str, Any]]:
     """What the command says of an example, as programs read it."""
-    arguments = ["plan", "--fleet", str(fleet), "--deployment", str(EXAMPLES / deployment), "--output", "json"]
+    arguments = [
+        "plan",
+        "--fleet",
+        str(fleet),
+        "--deployment",
+        str(EXAMPLES / deployment),
+        "--output",
+        "json",
+        *options,
+    ]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     instances: list[dict[str, Any]] = json.loads(result.stdout)["instances"]
@@ -55,7 +69,95 @@ def test_every_place_of_the_first_instance_is_told() -> None:
     claims = [each["placement"]["members"][0]["claim"]["devices"][0] for each in first["candidates"]]
 
     assert (first["places"], len(first["candidates"])) == (16, 16)
+    assert first["runner_up"] == first["candidates"][1]
     assert {claim["memory_bytes"] for claim in claims} == {"77309411328", "61847529062"}
+
+
+def test_places_are_told_a_page_at_a_time() -> None:
+    """
+    Of sixteen places the third and fourth are told; the choice and its runner-up are told anyway.
+    """
+    everything = planned("one-device.json", FLEET, "--places", "0")[0]
+    page = planned("one-device.json", FLEET, "--places", "2", "--skip", "2")[0]
+
+    assert page["candidates"] == everything["candidates"][2:4]
+    assert (page["places"], len(everything["candidates"])) == (16, 16)
+    assert page["runner_up"] == everything["candidates"][1]
+    assert page["placement"] == everything["candidates"][0]["placement"]
+    assert page["estimate"]["upper_bytes"] == str(20 << 30)
+
+
+def test_a_fleet_without_backends_has_the_built_in_ones() -> None:
+    """
+    A GGUF model goes to one device of 64 GiB by llama.cpp's profile, another to two by vLLM's.
+    """
+    (gguf,) = planned("gguf.json", BARE)
+    (vllm,) = planned("several-devices.json", BARE)
+
+    assert (taken(gguf), gguf["placement"]["backend"]) == ({"nodes/npu": 1}, "llama_cpp")
+    assert gguf["placement"]["offloaded_layers"] == 81
+    assert gguf["placement"]["context_length"] == 16_384
+    assert (taken(vllm), vllm["placement"]["backend"]) == ({"nodes/npu": 2}, "vllm")
+
+
+@pytest.mark.parametrize(
+    ("backend", "version", "expected", "fraction"),
+    [
+        ("mindie", "", {"nodes/npu": 2}, 0.8),
+        ("mindie", "2.0.RC1", {"nodes/npu": 2}, 0.9),
+        ("sglang", "0.4.9", {"nodes/npu": 2}, 0.795),
+        ("vllm", "0.9.1", {"nodes/npu": 2}, 0.9),
+    ],
+)
+def test_built_in_profiles_take_any_version(
+    tmp_path: Path, backend: str, version: str, expected: dict[str, int], fraction: float
+) -> None:
+    """
+    A version that is asked for is taken to be there, and decides where rules differ by version (A28).
+    """
+    deployment = json.loads((EXAMPLES / "several-devices.json").read_text())
+    deployment["spec"] |= {"backend": backend, "backend_version": version}
+    file = tmp_path / "deployment.json"
+    file.write_text(json.dumps(deployment))
+
+    (found,) = planned(file, BARE)
+
+    assert taken(found) == expected
+    assert found["placement"]["memory_fraction"] == fraction
+    assert version in {"", found["placement"]["backend_version"]}
+
+
+def test_a_profile_of_the_file_comes_before_the_built_in_one(tmp_path: Path) -> None:
+    """
+    Where the file names who offers a backend, nobody else does.
+    """
+    fleet = json.loads(BARE.read_text())
+    profile = json.loads((FLEET).read_text())["backends"][0]["profile"]
+    fleet["backends"] = [{"profile": profile, "nodes": ["nodes/desk"]}]
+    file = tmp_path / "fleet.json"
+    file.write_text(json.dumps(fleet))
+
+    (found,) = planned("several-devices.json", file)
+
+    assert found["placement"] is None
+    assert any(row["reason"] == "BACKEND_MISSING" and row["subject"] == "nodes/npu" for row in found["refusals"])
+
+
+def test_the_built_in_profile_of_llama_cpp_is_its_plugins() -> None:
+    """
+    All but the versions, which nodes have, is what the plugin tells.
+    """
+    own = LlamaCpp().profile()
+    known = BUILT_IN["llama_cpp"]
+
+    for field in ("backend", "aliases", "rules", "formats", "categories", "distributed_styles", "cpu", "api_key"):
+        assert getattr(known, field) == getattr(own, field), field
+    for field in ("health_path", "metrics_path", "start_timeout_seconds", "stop_grace_seconds", "fraction_option"):
+        assert getattr(known, field) == getattr(own, field), field
+    assert known.memory_model.value == own.memory_model.value
+    assert [(each.name, each.aliases, each.kind.value, each.system_owned, each.meaning) for each in known.options] == [
+        (each.name, each.aliases, each.kind.value, each.system_owned, each.meaning) for each in own.options
+    ]
 
 
 def test_people_read_the_plan_in_words() -> None:
