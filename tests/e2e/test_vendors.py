@@ -11,28 +11,14 @@ import pytest
 from motorpool import v1
 from tests.e2e.fleet import Fleet, wait_for
 from tests.e2e.test_acme import Environment, acme_project
-from tests.plugins.accelerators.amd import cards as amd
-from tests.plugins.accelerators.ascend import board as ascend
-from tests.plugins.accelerators.cambricon import cards as cambricon
 from tests.plugins.accelerators.harness.made import ShownLibrary
-from tests.plugins.accelerators.hygon import cards as hygon
-from tests.plugins.accelerators.iluvatar import cards as iluvatar
-from tests.plugins.accelerators.metax import cards as metax
-from tests.plugins.accelerators.mthreads import cards as mthreads
-from tests.plugins.accelerators.nvidia import machine as nvidia
+from tests.plugins.accelerators.vendors import VENDORS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
 
 Figures = Mapping[str, tuple[int | None, int | None]]
 
 
-VENDORS = {
-    made.name: made
-    for made in (
-        *(nvidia.MADE, ascend.MADE, amd.MADE, hygon.MADE),
-        *(metax.MADE, mthreads.MADE, iluvatar.MADE, cambricon.MADE),
-    )
-}
 COUNT = 2
 STRANGER = "acme"
 
