@@ -6,21 +6,23 @@ import asyncio
 import contextlib
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 
 from motorpool_controller.catalog.catalog import Catalog
 from motorpool_controller.config import Settings
 from motorpool_controller.domain.errors import OutOfRangeError
-from motorpool_controller.domain.fleet import NodeState
+from motorpool_controller.domain.fleet import Node, NodeState
+from motorpool_controller.domain.groups import nodes_of
 from motorpool_controller.loops.models import Models
+from motorpool_controller.reconcile.agenda import Agenda, Changes
 from motorpool_controller.reconcile.decide import decide
 from motorpool_controller.reconcile.desired import desired_of
 from motorpool_controller.reconcile.observe import happened, observe
 from motorpool_controller.reconcile.world import Decision, World
-from motorpool_controller.scheduling.columns import Columns
+from motorpool_controller.scheduling.snapshot import Touched
 from motorpool_controller.store.errors import StoreError
-from motorpool_controller.store.groups import nodes_of
 from motorpool_controller.store.live import Live
 from motorpool_controller.store.pending import Change
 from motorpool_controller.store.store import Store, utc_now
@@ -49,7 +51,8 @@ class Reconciler:
         self._returned: frozenset[str] = frozenset()
         self._affected: set[str] = set()
         self._retry_seconds = 0.0
-        self._columns = Columns()
+        self._agenda = Agenda()
+        self._touched: defaultdict[str, set[str]] = defaultdict(set)
 
     async def run(self) -> None:
         """Run until cancelled, or until the store takes nothing any more."""
@@ -72,7 +75,7 @@ class Reconciler:
             # A fault in deciding must not take the API down with it: nodes go on with what they were told.
             self._retry_seconds = min(max(RETRY_SECONDS[0], 2 * self._retry_seconds), RETRY_SECONDS[1])
             log.exception("decision failed", extra={"retry_seconds": self._retry_seconds})
-            self._columns = Columns()  # how far they had followed nobody knows
+            self._agenda = Agenda()  # how far it had followed nobody knows
             await asyncio.sleep(self._retry_seconds)
             return self._clock()
         self._retry_seconds = 0.0
@@ -90,10 +93,11 @@ class Reconciler:
         ask_again = self._live.ask(decision.questions, now)
         look_again = self._models.need(decision.look_ups, now)
         self._returned = frozenset(node.name for node in decision.put_nodes if node.state is NodeState.READY)
-        if decision.changes_records:
-            # What was just recorded may allow more.
+        if self._touched:
+            # What was just recorded may allow more, and others may have written while this was.
             return now
-        times = [time for time in (decision.wake_at, ask_again, look_again) if time is not None]
+        lease_end = self._live.next_lease_end(now)
+        times = [time for time in (decision.wake_at, ask_again, look_again, lease_end) if time is not None]
         return min([now + LONGEST_SLEEP, *times])
 
     def _decide(self, tx: Transaction) -> Decision:
@@ -131,21 +135,37 @@ class Reconciler:
                         tx.event(event.severity, event.reason, event.subject, event.message)
 
     def _world(self, tx: Transaction) -> World:
+        live, nodes = self._live.take_changes(), tx.nodes.merged()
+        changes = Changes(
+            rows=Touched(
+                nodes=tx.nodes.touched | self._touched["nodes"],
+                instances=tx.instances.touched | self._touched["instances"],
+                usage=live.usage,
+                readings=live.readings,
+            ),
+            deployments=tx.deployments.touched | self._touched["deployments"],
+            leases=live.leases,
+        )
+        self._touched.clear()
         return World(
-            nodes=tx.nodes.merged(),
+            nodes=nodes,
             deployments=tx.deployments.merged(),
             instances=tx.instances.merged(),
             profiles=tx.profiles.merged(),
             connected=self._live.connected(),
             lease_end=self._live.lease_end(
-                tx.nodes, lease_seconds=self._settings.lease_seconds(len(tx.nodes)), now=tx.now
+                nodes if changes.nodes_due else _lost(nodes),
+                lease_seconds=self._settings.lease_seconds(len(nodes)),
+                now=tx.now,
+                whole=changes.nodes_due,
             ),
             readings=self._live.readings,
             models=self._live.models,
             usage=self._live.settled_usage,
             peaks=tx.peaks.merged(),
             declared=tx.backends.merged(),
-            columns=self._columns,
+            agenda=self._agenda,
+            changes=changes,
             gone=self._gone(tx),
             settings=self._settings.reconcile,
         )
@@ -163,6 +183,8 @@ class Reconciler:
     def _load(self) -> None:
         """Look at everything there is."""
         self._nodes_of.clear()
+        self._touched.clear()
+        self._agenda = Agenda()
         view = self._store.view
         for name in view.instances:
             self._index(name)
@@ -173,6 +195,8 @@ class Reconciler:
         """Return the nodes whose desired state may have changed."""
         affected: set[str] = set()
         for change in changes:
+            if change.kind != "events":
+                self._touched[change.kind].add(change.name)
             if change.kind == "instances":
                 affected |= self._index(change.name)
             elif change.kind == "nodes":
@@ -215,6 +239,10 @@ class Reconciler:
             for wait in waits:
                 wait.cancel()
             await asyncio.wait(waits)
+
+
+def _lost(nodes: Mapping[str, Node]) -> list[str]:
+    return [name for name, node in nodes.items() if node.state is NodeState.UNREACHABLE]
 
 
 def _fresh_ids() -> Iterator[str]:

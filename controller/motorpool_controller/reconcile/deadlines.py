@@ -12,17 +12,14 @@ from motorpool_controller.reconcile.observe import happened
 
 DEFAULT_GRACE_SECONDS = 30.0
 
-_PASSING = frozenset({InstanceState.SCHEDULED, InstanceState.STOPPING})
-
 
 def settle_deadlines(draft: Draft) -> None:
     """End states that are overdue, or say that they are."""
     settings = draft.world.settings
-    passing = [each for each in draft.instances.values() if each.state in _PASSING]
-    for instance in sorted(passing, key=lambda each: each.name):
+    for instance in draft.looked_at():
         if instance.state is InstanceState.SCHEDULED:
             _schedule_due(draft, instance, settings.scheduled_deadline_seconds)
-        elif instance.stop_time is not None:
+        elif instance.state is InstanceState.STOPPING and instance.stop_time is not None:
             _stop_due(draft, instance, _grace_seconds(draft, instance) + settings.stopping_slack_seconds)
 
 

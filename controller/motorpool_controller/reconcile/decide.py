@@ -21,7 +21,8 @@ def decide(world: World, now: datetime, fresh_ids: Iterator[str]) -> Decision:
     ``fresh_ids`` gives ids that were never used, of at least eight lower-case letters and digits (``uuid4().hex``).
     """
     draft = Draft(world, now)
-    settle_nodes(draft)
+    if world.changes is None or world.changes.nodes_due:
+        settle_nodes(draft)
     _forget_gone(draft)
     settle_instances(draft)
     settle_deadlines(draft)
@@ -33,8 +34,10 @@ def decide(world: World, now: datetime, fresh_ids: Iterator[str]) -> Decision:
 
 def _forget_gone(draft: Draft) -> None:
     """Delete rows of which nothing is left: the node confirmed a stop, or an operator deleted the node."""
-    ended = [each for each in draft.instances.values() if _is_gone(draft, each)]
-    for instance in sorted(ended, key=lambda each: each.name):
+    touched = () if draft.world.changes is None else draft.world.changes.rows.nodes
+    deleted = draft.on(name for name in touched if name not in draft.nodes)
+    candidates = {each.name: each for each in (*draft.looked_at(), *deleted) if _is_gone(draft, each)}
+    for _, instance in sorted(candidates.items()):
         draft.drop(instance)
         node = "" if instance.placement is None else instance.placement.members[0].node
         why = "its node confirmed that nothing is left of it" if node in draft.nodes else f"{node} was deleted"

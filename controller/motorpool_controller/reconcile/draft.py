@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
@@ -29,9 +28,8 @@ class Draft:
         self.nodes = dict(world.nodes)
         self.deployments = dict(world.deployments)
         self.instances = dict(world.instances)
-        self._names: defaultdict[str, set[str]] = defaultdict(set)
-        for instance in world.instances.values():
-            self._names[instance.deployment].add(instance.name)
+        self.agenda = world.agenda
+        self._look, self._concerned = self.agenda.look(world.changes, self.instances, self.deployments)
         self._touched: set[str] = set()
         self.questions: tuple[tuple[str, str], ...] = ()
         self.look_ups: tuple[ModelSource, ...] = ()
@@ -48,7 +46,8 @@ class Draft:
             self.deployments[row.name] = row
         else:
             self.instances[row.name] = row
-            self._names[row.deployment].add(row.name)
+            self._concerned.add(row.deployment)
+            self.agenda.take(row.name, row)
 
     def drop(self, row: Deployment | Instance) -> None:
         """Delete a row."""
@@ -57,7 +56,8 @@ class Draft:
             del self.deployments[row.name]
         else:
             del self.instances[row.name]
-            self._names[row.deployment].discard(row.name)
+            self._concerned.add(row.deployment)
+            self.agenda.take(row.name, None)
 
     def event(self, severity: Severity, reason: str, subject: str, message: str) -> None:
         """Record that something happened."""
@@ -69,11 +69,20 @@ class Draft:
 
     def of(self, deployment: str) -> list[Instance]:
         """Return a deployment's instances, by name."""
-        return [self.instances[name] for name in sorted(self._names[deployment])]
+        return [instance for _, instance in sorted(self.agenda.groups.of_deployment(deployment).items())]
 
-    def names_of(self, deployment: str) -> Collection[str]:
-        """Return the names of a deployment's instances, in no order."""
-        return self._names.get(deployment, ())
+    def on(self, nodes: Iterable[str]) -> list[Instance]:
+        """Return the instances placed on any of these nodes."""
+        return list({name: row for node in nodes for name, row in self.agenda.groups.on_node(node).items()}.values())
+
+    def looked_at(self) -> list[Instance]:
+        """Return the instances that were touched or are not at rest, by name."""
+        names = self._look | self._touched
+        return [self.instances[name] for name in sorted(names) if name in self.instances]
+
+    def concerned(self) -> list[Deployment]:
+        """Return the deployments of which something was touched, by name."""
+        return [self.deployments[name] for name in sorted(self._concerned) if name in self.deployments]
 
     def lost_node(self, instance: Instance) -> Node | None:
         """Return the first node of an instance that counts as lost; None while all are there."""
@@ -106,8 +115,8 @@ class Draft:
             peaks=self.world.peaks,
             declared=declared_profiles(self.world.declared),
         )
-        self.world.columns.follow(snapshot)
-        return snapshot, self.world.columns
+        self.agenda.follow(snapshot, frozenset(self._touched))
+        return snapshot, self.agenda.columns
 
     def request(self, instance: Instance, deployment: Deployment) -> Request:
         """Return what scheduling is asked for an instance: the deployment's spec, with the claims of its backend."""

@@ -38,15 +38,11 @@ def settle_nodes(draft: Draft) -> None:
 
 def settle_instances(draft: Draft) -> None:
     """Have instances on lost nodes be unreachable, then replaced in time, unless many were lost at once."""
-    held = braked(draft.nodes.values(), draft.world.settings)
-    lost = {name for name, node in draft.nodes.items() if node.state is NodeState.UNREACHABLE}
-    concerned = [
-        each
-        for each in draft.instances.values()
-        if each.state is InstanceState.UNREACHABLE
-        or (lost and each.placement is not None and any(member.node in lost for member in each.placement.members))
-    ]
-    for instance in sorted(concerned, key=lambda each: each.name):
+    lost = [name for name, node in draft.nodes.items() if node.state is NodeState.UNREACHABLE]
+    held = braked(draft.nodes.values(), draft.world.settings) if lost else frozenset()
+    concerned = {each.name: each for each in draft.looked_at() if each.state is InstanceState.UNREACHABLE}
+    concerned |= {each.name: each for each in draft.on(lost)}
+    for _, instance in sorted(concerned.items()):
         node = draft.lost_node(instance)
         if node is None:
             if instance.state is InstanceState.UNREACHABLE and instance.stop_time is not None:

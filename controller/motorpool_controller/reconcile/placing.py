@@ -12,6 +12,7 @@ from motorpool_controller.domain.names import id_of
 from motorpool_controller.domain.parameters import STATED, without_meanings
 from motorpool_controller.domain.placement import Placement
 from motorpool_controller.domain.workload import Assignment, Deployment, Instance, InstanceState
+from motorpool_controller.reconcile.agenda import Tried
 from motorpool_controller.reconcile.draft import Draft
 from motorpool_controller.reconcile.hub_models import hub_verdict, on_hub
 from motorpool_controller.scheduling.refusals import unchanged
@@ -27,7 +28,7 @@ def place_pending(draft: Draft) -> None:
     pending = sorted(
         (
             instance
-            for instance in draft.instances.values()
+            for instance in draft.looked_at()
             if instance.placement is None and instance.deployment in draft.deployments
         ),
         key=lambda instance: (instance.create_time, instance.name),
@@ -36,11 +37,11 @@ def place_pending(draft: Draft) -> None:
         return
     requests = [draft.request(each, draft.deployments[each.deployment]) for each in pending]
     snapshot, columns = draft.snapshot()
-    plan = schedule(snapshot, [request for request in requests if not on_hub(request.spec)], columns)
-    draft.questions = plan.questions
-    verdicts = {**plan.verdicts, **_hub_verdicts(draft, snapshot, requests)}
+    verdicts = {**_verdicts(draft, snapshot, requests), **_hub_verdicts(draft, snapshot, requests)}
     read: dict[str, Mapping[str, ModelFacts]] = {}
     for instance in pending:
+        if instance.name not in verdicts:
+            continue
         verdict, deployment = verdicts[instance.name], draft.deployments[instance.deployment]
         path = deployment.spec.model.path
         if path not in read:
@@ -51,6 +52,22 @@ def place_pending(draft: Draft) -> None:
             _refuse(draft, instance, verdict)
         else:
             _place(draft, instance, verdict, verdict.placement)
+
+
+def _verdicts(draft: Draft, snapshot: Snapshot, requests: Sequence[Request]) -> dict[str, Verdict]:
+    """Return what becomes of instances whose models lie on nodes, and note which questions are open.
+
+    What fitted nowhere is not tried again before something changes that could let it fit: its rows stand.
+    """
+    agenda, theirs = draft.agenda, [request for request in requests if not on_hub(request.spec)]
+    refused = {request.name for request in theirs if agenda.is_refused(request.name, request.spec)}
+    plan = schedule(snapshot, [request for request in theirs if request.name not in refused], agenda.columns)
+    draft.questions = tuple(sorted({*plan.questions, *agenda.questions(refused)}))
+    for verdict in plan.verdicts.values():
+        if verdict.placement is None:
+            request = verdict.request
+            agenda.tried[request.name] = Tried(agenda.columns.state, request.spec, plan.questions)
+    return dict(plan.verdicts)
 
 
 def _hub_verdicts(draft: Draft, snapshot: Snapshot, requests: Sequence[Request]) -> dict[str, Verdict]:

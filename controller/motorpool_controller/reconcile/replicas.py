@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from motorpool_controller.domain.event import Severity
+from motorpool_controller.domain.groups import nodes_of
 from motorpool_controller.domain.names import instance_name
 from motorpool_controller.domain.workload import Deployment, Instance, InstanceState
 from motorpool_controller.reconcile.draft import Draft
 from motorpool_controller.scheduling.scheduler import schedule
-from motorpool_controller.scheduling.snapshot import Request, without
+from motorpool_controller.scheduling.snapshot import Request, Touched, without
 
 SUFFIX_LENGTH = 5
 
@@ -23,8 +24,8 @@ _WORTH_OF_OTHERS = 50
 
 def settle_replicas(draft: Draft, fresh_ids: Iterator[str]) -> None:
     """Create, replace and stop instances until each deployment has what it wishes; forget the deleted ones."""
-    for name in sorted(draft.deployments):
-        deployment = draft.deployments[name]
+    for deployment in draft.concerned():
+        name = deployment.name
         if deployment.delete_time is None:
             _settle(draft, deployment, fresh_ids)
             continue
@@ -37,7 +38,7 @@ def settle_replicas(draft: Draft, fresh_ids: Iterator[str]) -> None:
 
 def make_room(draft: Draft) -> None:
     """Stop one outdated instance of each deployment whose new instance would fit in its place, and nowhere else."""
-    waiting = {each.deployment for each in draft.instances.values() if each.placement is None}
+    waiting = {each.deployment for each in draft.looked_at() if each.placement is None}
     for name in sorted(waiting & draft.deployments.keys()):
         deployment = draft.deployments[name]
         everything = draft.of(name)
@@ -54,13 +55,17 @@ def make_room(draft: Draft) -> None:
 def _fits_without(draft: Draft, victim: Instance, request: Request) -> bool:
     snapshot, columns = draft.snapshot()
     hypothetical = without(snapshot, victim)
-    columns.follow(hypothetical)
-    return bool(schedule(hypothetical, [request], columns).placements)
+    differing = Touched(instances=frozenset({victim.name}), usage=frozenset(nodes_of(victim)))
+    columns.follow(hypothetical, differing)
+    try:
+        return bool(schedule(hypothetical, [request], columns).placements)
+    finally:
+        columns.follow(snapshot, differing)
 
 
 def _settle(draft: Draft, deployment: Deployment, fresh_ids: Iterator[str]) -> None:
     wished = deployment.spec.replicas
-    standing = [draft.instances[name] for name in draft.names_of(deployment.name)]
+    standing = draft.agenda.groups.of_deployment(deployment.name).values()
     if len(standing) == wished and not any(each.stop_time or _outdated(each, deployment) for each in standing):
         return
     for instance in _live(draft, deployment):

@@ -18,7 +18,7 @@ from motorpool_controller.domain.workload import (
     ModelSource,
     RenderedLaunch,
 )
-from motorpool_controller.scheduling.columns import Columns
+from motorpool_controller.reconcile.agenda import Agenda, Changes
 from motorpool_controller.scheduling.snapshot import Reading
 
 __all__ = ["Decision", "Notice", "Reading", "Report", "Settings", "World"]
@@ -48,8 +48,8 @@ class World:
     hold. ``connected`` names the nodes with a session now. ``lease_end`` is when a node counts as lost: its last
     heartbeat plus the lease; after a start of the controller every node, whatever its state, has one full lease more.
     A node without an entry is left as it is. ``gone`` holds the uids of instances whose node acknowledged the tombstone
-    and reports nothing of them. ``columns`` are what scheduling kept from the decision before; they follow by
-    themselves, and nothing but time depends on them.
+    and reports nothing of them. ``agenda`` is what the decision before left, and ``changes`` what changed
+    since; where that is None, everything may have.
     """
 
     nodes: Mapping[str, Node]
@@ -64,7 +64,8 @@ class World:
     peaks: Mapping[str, Peak] = field(default_factory=dict)
     declared: Mapping[str, DeclaredBackend] = field(default_factory=dict)
     gone: frozenset[str] = frozenset()
-    columns: Columns = field(default_factory=Columns, compare=False)
+    agenda: Agenda = field(default_factory=Agenda, compare=False)
+    changes: Changes | None = None
     settings: Settings = field(default_factory=Settings)
 
 

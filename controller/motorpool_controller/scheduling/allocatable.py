@@ -94,14 +94,12 @@ class Ledger:
     def stand(self, instance: Instance) -> None:
         """Take the claims of an instance that has a placement."""
         if instance.placement is not None:
-            loaded = instance.state not in _NOT_LOADED
-            self.book(instance.name, instance.deployment, instance.placement, loaded=loaded)
+            self.book(instance.name, instance.deployment, instance.placement, loaded=is_loaded(instance))
 
     def leave(self, instance: Instance) -> None:
         """Give back what ``stand`` took."""
         if instance.placement is not None:
-            loaded = instance.state not in _NOT_LOADED
-            self.release(instance.name, instance.deployment, instance.placement, loaded=loaded)
+            self.release(instance.name, instance.deployment, instance.placement, loaded=is_loaded(instance))
 
     def book(self, instance: str, deployment: str, placement: Placement, *, loaded: bool = False) -> None:
         """Add an instance's claims; one that is not ``loaded`` certainly uses nothing of them yet."""
@@ -255,6 +253,11 @@ def places_of(placement: Placement) -> Iterable[Place]:
     places = [(member.node, "") for member in placement.members]
     places += [(member.node, claim.device_id) for member in placement.members for claim in member.claim.devices]
     return dict.fromkeys(places)
+
+
+def is_loaded(instance: Instance) -> bool:
+    """Return whether an instance may use anything of its claims yet."""
+    return instance.state not in _NOT_LOADED
 
 
 def is_size(size_bytes: int | None) -> TypeGuard[int]:

@@ -12,9 +12,10 @@ import numpy.typing as npt
 from motorpool_controller.domain.fleet import Node, NodeUsage
 from motorpool_controller.domain.placement import Placement
 from motorpool_controller.domain.workload import Instance
-from motorpool_controller.scheduling.allocatable import Ledger, unified_of
+from motorpool_controller.scheduling.allocatable import Ledger, is_loaded, unified_of
 from motorpool_controller.scheduling.banks import Bank, Bytes, Numbers, Seat, Shape, shapes_of
-from motorpool_controller.scheduling.snapshot import Reading, Snapshot
+from motorpool_controller.scheduling.seen import Seen
+from motorpool_controller.scheduling.snapshot import Reading, Snapshot, Touched
 
 MOST_TALLIES = 16
 
@@ -49,6 +50,8 @@ class Columns:
         self.banks: dict[Shape, Bank] = {}
         self.revision = 0
         """Counts changes of nodes and readings; claims and measurements are none."""
+        self.state = 0
+        """Another number whenever ``follow`` found anything by which a decision may be another."""
         self.classes: list[Node] = []
         """One node of each class: to filters, those of a class are the same."""
         self.memo: dict[int, tuple[object, object, object]] = {}
@@ -62,7 +65,7 @@ class Columns:
         self._ranked = -1
         self._readings: dict[str, tuple[Codes, dict[Reading, int], list[Reading]]] = {}
         self._tallies: dict[str, Tally] = {}
-        self._seen = Snapshot(nodes={}, profiles={})
+        self._seen = Seen()
 
     @classmethod
     def of(cls, snapshot: Snapshot) -> Columns:
@@ -99,41 +102,34 @@ class Columns:
         """Return the full name of the node in a slot."""
         return self._names[slot]
 
-    def follow(self, snapshot: Snapshot) -> None:
-        """Take over what differs between a snapshot and the one before."""
-        before = self._seen
-        for name, instance in before.instances.items():
-            if snapshot.instances.get(name) is not instance:
+    def follow(self, snapshot: Snapshot, touched: Touched | None = None) -> None:
+        """Take over what differs between a snapshot and the one before: all of it, or what is among ``touched``."""
+        differing = self._seen.differing(snapshot, touched)
+        moved = [pair for pair in differing.instances if _standing(pair[0]) != _standing(pair[1])]
+        for instance, _ in moved:
+            if instance is not None:
                 self.leave(instance)
-        for name in before.nodes:
-            if name not in snapshot.nodes:
-                self.forget(name)
-        for name, node in snapshot.nodes.items():
-            if before.nodes.get(name) is not node:
+        new = {node.name for _, node in differing.nodes if node is not None and node.name not in self.seats}
+        for old, node in differing.nodes:
+            if node is not None:
                 self.know(node)
-        for name, usage in {**dict.fromkeys(before.usage), **snapshot.usage}.items():
-            if before.usage.get(name) is not usage:
-                self.measure(name, usage)
-        for name, instance in snapshot.instances.items():
-            if before.instances.get(name) is not instance:
+            elif old is not None:
+                self.forget(old.name)
+        for name, usage in differing.usage:
+            self.measure(name, usage)
+        for _, instance in moved:
+            if instance is not None:
                 self.stand(instance)
-        for key in before.readings.keys() - snapshot.readings.keys():
-            self.read(*key, Reading())
-        for key, reading in snapshot.readings.items():
-            if before.readings.get(key) is not reading or key[0] not in before.nodes:
+        for key, reading in differing.readings:
+            self.read(*key, reading or Reading())
+        for key, reading in snapshot.readings.items() if new else ():
+            if key[0] in new:
                 self.read(*key, reading)
-        changed = any(snapshot.profiles.get(digest) is not profile for digest, profile in before.profiles.items())
-        if changed or snapshot.peaks != before.peaks or snapshot.declared != before.declared:
+        if differing.rules:
             self.revision += 1
-        self._seen = Snapshot(
-            nodes=dict(snapshot.nodes),
-            profiles=dict(snapshot.profiles),
-            instances=dict(snapshot.instances),
-            usage=dict(snapshot.usage),
-            readings=dict(snapshot.readings),
-            peaks=dict(snapshot.peaks),
-            declared=dict(snapshot.declared),
-        )
+        if moved or differing.nodes or differing.usage or differing.readings or differing.rules:
+            self.state += 1
+        self._seen.take(snapshot, differing, whole=touched is None)
 
     def know(self, node: Node) -> None:
         """Take a new or changed node."""
@@ -331,6 +327,13 @@ class Columns:
         if number == len(self.classes):
             self.classes.append(node)
         return number
+
+
+def _standing(instance: Instance | None) -> tuple[Placement, str, bool] | None:
+    """Return what of an instance the columns know: two that are equal in it are the same to them."""
+    if instance is None or instance.placement is None:
+        return None
+    return instance.placement, instance.deployment, is_loaded(instance)
 
 
 def _class_of(node: Node) -> object:

@@ -42,6 +42,16 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Touched:
+    """Keys of all that may have changed since an earlier moment: of nodes, instances, usage and readings."""
+
+    nodes: frozenset[str] = frozenset()
+    instances: frozenset[str] = frozenset()
+    usage: frozenset[str] = frozenset()
+    readings: frozenset[tuple[str, str]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """One instance that wants a place. ``name`` and ``deployment`` are full names."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -28,6 +29,15 @@ class Wanted:
     desired: DesiredOfNode
     questions: tuple[Question, ...] = ()
     logs: tuple[LogRequest, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LiveChanges:
+    """What changed: whether sessions did or a lease may have run out, whose usage, and which readings."""
+
+    leases: bool
+    usage: frozenset[str]
+    readings: frozenset[tuple[str, str]]
 
 
 @dataclass(slots=True)
@@ -57,6 +67,9 @@ class Live:
         self._questions = Questions()
         self._models: dict[ModelSource, Reading] = {}
         self._taps: dict[str, LogTap] = {}
+        self._measured: set[str] = set()
+        self._sessions_touched = True
+        self._next_end = -math.inf
 
     # --- sessions
 
@@ -71,6 +84,7 @@ class Live:
         state.gone = frozenset()
         state.reports = ()
         self._beat(state, now)
+        self._sessions_touched = True
         self.changed.set()
 
     def disconnect(self, node: str, session_epoch: int) -> None:
@@ -88,6 +102,7 @@ class Live:
         state = self._node(node)
         if state.heartbeat is None or state.heartbeat + state.lease_seconds <= self._clock():
             # It may count as lost, and is not.
+            self._sessions_touched = True
             self.changed.set()
         self._beat(state, now)
         if usage is None:
@@ -96,6 +111,7 @@ class Live:
         before = self._settled.get(node)
         if before is None or _notable(before, usage):
             self._settled[node] = usage
+            self._measured.add(node)
             self.changed.set()
 
     def show(self, node: str, reports: Iterable[Report]) -> None:
@@ -111,6 +127,8 @@ class Live:
         """The node was deleted; its session is woken to find that out."""
         state = self._nodes.pop(node, None)
         self._settled.pop(node, None)
+        self._measured.add(node)
+        self._sessions_touched = True
         self._questions.forget_node(node)
         for tap in [tap for tap in self._taps.values() if tap.node == node]:
             tap.end(f"{node} was deleted")
@@ -127,20 +145,40 @@ class Live:
         """Return the nodes that have a session."""
         return frozenset(name for name, state in self._nodes.items() if state.wake is not None)
 
-    def lease_end(self, nodes: Iterable[str], *, lease_seconds: float, now: datetime) -> dict[str, datetime]:
+    def lease_end(
+        self, nodes: Iterable[str], *, lease_seconds: float, now: datetime, whole: bool = True
+    ) -> dict[str, datetime]:
         """Return when each node counts as lost. One not heard of since the start gets a lease from there.
 
-        Counted on the monotonic clock: no correction of the time of day loses a node.
+        Counted on the monotonic clock: no correction of the time of day loses a node. ``whole``: these are all.
         """
         elapsed = self._clock()
         ends: dict[str, datetime] = {}
+        following = math.inf
         for name in nodes:
             state = self._nodes.get(name)
             end = self._start + lease_seconds
             if state is not None and state.heartbeat is not None:
                 end = state.heartbeat + state.lease_seconds
             ends[name] = now + timedelta(seconds=end - elapsed)
+            if end > elapsed:
+                following = min(following, end)
+        if whole:
+            self._next_end = following
         return ends
+
+    def next_lease_end(self, now: datetime) -> datetime | None:
+        """Return when the first lease may run out of those that ``lease_end`` was last asked for; None for never."""
+        return None if math.isinf(self._next_end) else now + timedelta(seconds=self._next_end - self._clock())
+
+    def take_changes(self) -> LiveChanges:
+        """Return what changed since this was last called."""
+        leases = self._sessions_touched or self._clock() >= self._next_end
+        changes = LiveChanges(leases, frozenset(self._measured), frozenset(self._questions.touched))
+        self._measured.clear()
+        self._questions.touched.clear()
+        self._sessions_touched = False
+        return changes
 
     def usage(self, node: str) -> NodeUsage | None:
         """Return the last measurement of a node."""

@@ -40,6 +40,8 @@ class Questions:
         self._times: dict[Key, datetime] = {}
         self._waiting: defaultdict[Key, list[asyncio.Future[Reading]]] = defaultdict(list)
         self.readings: Mapping[Key, Reading] = MappingProxyType(self._readings)
+        self.touched: set[Key] = set()
+        """What was answered or forgotten; whoever looks at it empties it."""
 
     def of(self, node: str) -> tuple[Question, ...]:
         """Return what ``node`` is being asked."""
@@ -119,10 +121,12 @@ class Questions:
     def _keep(self, key: Key, reading: Reading, now: datetime) -> None:
         self._drop(key)
         self._readings[key] = reading
+        self.touched.add(key)
         self._times[key] = now
         while len(self._readings) > READINGS_KEPT:
             self._drop(next(iter(self._readings)))
 
     def _drop(self, key: Key) -> None:
-        self._readings.pop(key, None)
+        if self._readings.pop(key, None) is not None:
+            self.touched.add(key)
         self._times.pop(key, None)

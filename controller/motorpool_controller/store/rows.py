@@ -63,6 +63,11 @@ class Overlay(Mapping[str, V], Generic[V]):
         """Whether this is what is committed."""
         return not self._own and not self._earlier
 
+    @property
+    def touched(self) -> frozenset[str]:
+        """Names of the rows that this change, or an earlier one of the batch, has put or deleted."""
+        return frozenset({*self._earlier, *self._own})
+
     def merged(self) -> dict[str, V]:
         """Return what this change sees now, as a dict of its own: reading many rows of that is cheaper."""
         rows = {**self._committed, **self._earlier, **self._own}

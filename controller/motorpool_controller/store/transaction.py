@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from motorpool_controller.domain.event import Event, Severity
+from motorpool_controller.domain.groups import nodes_of
 from motorpool_controller.domain.workload import Instance
-from motorpool_controller.store.groups import nodes_of
 from motorpool_controller.store.pending import Change, Pending, TokenUse
 from motorpool_controller.store.rows import AnswerRows, PeakRows, ProfileRows, Rows
 from motorpool_controller.store.view import View

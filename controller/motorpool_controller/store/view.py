@@ -10,9 +10,9 @@ from typing import TypeVar
 from motorpool_controller.domain.declarations import DeclaredBackend
 from motorpool_controller.domain.event import Event
 from motorpool_controller.domain.fleet import Node, Profile
+from motorpool_controller.domain.groups import Groups
 from motorpool_controller.domain.peak import Peak
 from motorpool_controller.domain.workload import Deployment, Instance
-from motorpool_controller.store.groups import Groups
 from motorpool_controller.store.pending import Change, Pending
 from motorpool_controller.store.rows import StoredAnswer
 

@@ -1,0 +1,125 @@
+"""What decisions keep from one to the next: what is not at rest, and what was looked up for it.
+
+A decision looks at what was touched since the one before and at what is not at rest; the rest of the fleet is as it was
+left. Where nobody tells what was touched, it looks at everything. Nothing but time depends on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from motorpool_controller.domain.groups import Groups
+from motorpool_controller.domain.workload import DeploymentSpec, Instance, InstanceState
+from motorpool_controller.scheduling.columns import Columns
+from motorpool_controller.scheduling.snapshot import Snapshot, Touched
+
+_AT_REST = frozenset(
+    {
+        *(InstanceState.DOWNLOADING, InstanceState.STARTING, InstanceState.RUNNING),
+        *(InstanceState.ERROR, InstanceState.QUARANTINED),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What may have changed since the decision before. ``leases``: a session began, or a lease may have run out."""
+
+    rows: Touched = field(default_factory=Touched)
+    deployments: frozenset[str] = frozenset()
+    leases: bool = True
+
+    @property
+    def nodes_due(self) -> bool:
+        """Whether nodes are to be looked at: their rows, sessions or leases."""
+        return self.leases or bool(self.rows.nodes)
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A request that fitted nowhere: the columns' state then, its spec, and the questions that were open."""
+
+    state: int
+    spec: DeploymentSpec
+    questions: tuple[tuple[str, str], ...]
+
+
+class Agenda:
+    """Instances by deployment and node, those that are not at rest, and requests that fitted nowhere, by name."""
+
+    def __init__(self) -> None:
+        self.columns = Columns()
+        self.groups = Groups()
+        self.tried: dict[str, Tried] = {}
+        self._rows: dict[str, Instance] = {}
+        self._moving: set[str] = set()
+        self._owed: Touched | None = None
+        self._begun = False
+
+    def follow(self, snapshot: Snapshot, touched: frozenset[str]) -> None:
+        """Bring the columns up to a snapshot, in which rows of these names may differ from the world's."""
+        owed = self._owed
+        if owed is not None:
+            owed = replace(owed, nodes=owed.nodes | touched, instances=owed.instances | touched)
+        self.columns.follow(snapshot, owed)
+        self._owed = Touched()
+
+    def look(
+        self, changes: Changes | None, instances: Mapping[str, Instance], deployments: Collection[str]
+    ) -> tuple[set[str], set[str]]:
+        """Take what changed, and return the instances and the deployments to be looked at."""
+        if changes is None or not self._begun:
+            self.groups, self.tried, self._owed, self._begun = Groups(), {}, None, True
+            self._rows, self._moving = {}, set()
+            for instance in instances.values():
+                self.take(instance.name, instance)
+            return set(instances), set(deployments)
+        if self._owed is not None:
+            self._owed = _both(self._owed, changes.rows)
+        concerned = set(changes.deployments)
+        for name in changes.rows.instances:
+            for row in (self._rows.get(name), instances.get(name)):
+                if row is not None:
+                    concerned.add(row.deployment)
+            self.take(name, instances.get(name))
+        for name in changes.deployments:
+            for request in self.groups.of_deployment(name):
+                self.tried.pop(request, None)
+        return {*changes.rows.instances, *self._moving}, concerned
+
+    def take(self, name: str, instance: Instance | None) -> None:
+        """Take an instance as it now is; None if it is gone."""
+        self.groups.replace(self._rows.get(name), instance)
+        if instance is None:
+            self._rows.pop(name, None)
+            self._moving.discard(name)
+            self.tried.pop(name, None)
+            return
+        self._rows[name] = instance
+        if _at_rest(instance):
+            self._moving.discard(name)
+        else:
+            self._moving.add(name)
+
+    def is_refused(self, request: str, spec: DeploymentSpec) -> bool:
+        """Return whether a request was tried with this spec and nothing has changed since that could let it fit."""
+        tried = self.tried.get(request)
+        return tried is not None and tried.state == self.columns.state and tried.spec == spec
+
+    def questions(self, requests: Iterable[str]) -> set[tuple[str, str]]:
+        """Return the questions that were open when these requests were tried."""
+        return {question for request in requests for question in self.tried[request].questions}
+
+
+def _both(one: Touched, other: Touched) -> Touched:
+    return Touched(
+        nodes=one.nodes | other.nodes,
+        instances=one.instances | other.instances,
+        usage=one.usage | other.usage,
+        readings=one.readings | other.readings,
+    )
+
+
+def _at_rest(instance: Instance) -> bool:
+    return instance.placement is not None and instance.stop_time is None and instance.state in _AT_REST
