@@ -271,14 +271,15 @@ class Fleet:
 
 
 def engines_below(folder: Path) -> list[psutil.Process]:
-    """Return the processes that work for instances below ``folder``: shims and engines, by their command lines."""
+    """Return the processes that work for instances below ``folder``, by their command lines or working directories."""
     found = []
     ours = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}  # a test's own words name the folder
     for process in psutil.process_iter(["cmdline"]):
         with contextlib.suppress(psutil.Error):
             if process.pid in ours or process.status() == psutil.STATUS_ZOMBIE:
                 continue
-            if process.info["cmdline"] and any(str(folder) in word for word in process.info["cmdline"]):
+            words = process.info["cmdline"]
+            if words and (any(str(folder) in word for word in words) or process.cwd().startswith(f"{folder}/")):
                 found.append(process)
     return found
 
