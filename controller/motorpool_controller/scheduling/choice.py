@@ -104,13 +104,21 @@ def _with_files(scores: Numbers, slots: Codes, local: Numbers | None) -> Numbers
 
 
 def _local(fleet: Fleet) -> Numbers | None:
-    """Return by slot whether the model's files are there; None where they are nowhere, or nobody told."""
-    there = [seat.slot for name in fleet.file_nodes if (seat := fleet.columns.seats.get(name)) is not None]
-    if not there:
+    """Return by slot whether the model's files are there; None where all that may run it have them, or none.
+
+    Who has them is known, or told by the answers about the path: where its headers were read, it is.
+    """
+    if fleet.file_nodes:
+        local = np.zeros(len(fleet.columns.host))
+        local[[seat.slot for name in fleet.file_nodes if (seat := fleet.columns.seats.get(name)) is not None]] = 1.0
+        return local if local.any() else None
+    codes, readings = fleet.columns.readings_at(fleet.request.spec.model.path)
+    read = [reading.facts is not None for reading in readings]
+    if all(read[1:]) or not any(read):
         return None
-    local = np.zeros(len(fleet.columns.host))
-    local[there] = 1.0
-    return local
+    local = np.array(read, np.float64)[codes]
+    here = local[fleet.eligibility.index >= 0]
+    return local if here.any() and not here.all() else None
 
 
 def _take(fleet: Fleet, ranked: Sequence[_Ranked]) -> tuple[Placement, Terms] | None:

@@ -28,7 +28,8 @@ class Snapshot:
 
     Keys: full names of nodes and instances, digests of profiles, (full name of the node, path) of readings, names of
     kinds of peaks, names and aliases of ``declared`` backends as ``wanted_backend`` says them. A node without ``usage``
-    has not been measured yet. ``files`` are the nodes that have a model's files already.
+    has not been measured yet. ``files`` are the nodes that are known to have a model's files; of
+    a model that is not in it, those that have read it at its path.
     """
 
     nodes: Mapping[str, Node]

@@ -124,6 +124,39 @@ async def test_what_would_make_it_fit_is_true(cluster: Cluster, agent: Agent) ->
     assert outcomes(await plan(cluster, spec=smaller)) == [PASSED, PASSED, PASSED]
 
 
+async def test_a_node_that_has_the_files_is_preferred(cluster: Cluster, agent: Agent) -> None:
+    """
+    B13.2: of two nodes the one that read the model at its path has the files; the other has a part of them.
+    """
+    runner = v1.BackendProfile(backend="custom", memory_model=v1.MEMORY_MODEL_FIXED, rules="fixed", runs_declared=True)
+    version = v1.DeclaredVersion(version="1.0", command=["/opt/echo", "{{model_path}}", "{{port}}"])
+    declaration = v1.BackendDeclaration(versions=[version], claim=v1.ClaimOverride(memory_bytes=GIB))
+    await cluster.backends.UpdateBackend(
+        v1.UpdateBackendRequest(backend=v1.Backend(name="backends/echo", declaration=declaration), allow_missing=True),
+        metadata=cluster.admin,
+    )
+    other = Agent(cluster, "b")
+    agent.show(runner)
+    other.show(runner)
+    sessions = [await each.joined() for each in (agent, other)]
+    await cluster.until(
+        lambda: (
+            len(cluster.live.settled_usage) == 2
+            and all(len(node.profiles) == 2 for node in cluster.store.view.nodes.values())
+        )
+    )
+    spec = v1.DeploymentSpec(model=PATH_MODEL, backend="echo")
+
+    asked = asyncio.create_task(plan(cluster, spec=spec))
+    await sessions[0].answer(error="MODEL_INCOMPLETE")
+    await sessions[1].answer(FACTS)
+    (instance,) = (await asked).instances
+
+    assert [candidate.node for candidate in instance.candidates] == ["nodes/b", "nodes/a"]
+    assert [round(candidate.scores["locality"], 1) for candidate in instance.candidates] == [4.8, 0.0]
+    assert instance.placement.members[0].node == "nodes/b"
+
+
 async def test_a_deployment_does_not_compete_with_itself(cluster: Cluster, agent: Agent) -> None:
     """
     The plan of a deployment that stands takes its instances away first; another's are in the way until thought away.
