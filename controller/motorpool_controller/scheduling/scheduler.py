@@ -17,6 +17,7 @@ from motorpool_controller.scheduling.selectors.host_memory import in_host_memory
 from motorpool_controller.scheduling.selectors.layers import all_layers, some_layers
 from motorpool_controller.scheduling.selectors.one_node import on_one_device, on_several_devices
 from motorpool_controller.scheduling.selectors.overcommit import overcommitted
+from motorpool_controller.scheduling.selectors.rpc import by_rpc
 from motorpool_controller.scheduling.selectors.several_nodes import on_several_nodes
 from motorpool_controller.scheduling.selectors.supply import Fleet
 from motorpool_controller.scheduling.snapshot import Request, Snapshot
@@ -179,7 +180,7 @@ def _best(fleet: Fleet, keep: int) -> Chosen:
     ]
     if batches:
         return chosen(fleet, batches, [], [], keep)
-    if gangs := on_several_nodes(fleet):
+    if gangs := [*on_several_nodes(fleet), *by_rpc(fleet)]:
         return chosen(fleet, [], gangs, [], keep)
     if parts := some_layers(fleet, supplies):
         return chosen(fleet, parts, [], [], keep)

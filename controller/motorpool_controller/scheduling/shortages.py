@@ -12,6 +12,7 @@ from motorpool_controller.domain.sizes import in_words
 from motorpool_controller.scheduling.banks import Mask, Seat
 from motorpool_controller.scheduling.columns import Codes
 from motorpool_controller.scheduling.refusals import DEVICE_MEMORY, DEVICES
+from motorpool_controller.scheduling.selectors.rpc import MOST_SERVERS, most_by_rpc
 from motorpool_controller.scheduling.selectors.several_nodes import best_combination
 from motorpool_controller.scheduling.selectors.supply import Fleet, Supply
 from motorpool_controller.scheduling.terms import Terms
@@ -78,6 +79,9 @@ def nodes_short(fleet: Fleet) -> Iterator[Refusal]:
         if not demand.style:
             if fleet.request.spec.distributed and not terms.profile.distributed_styles:
                 yield _spans_none(fleet, terms)
+            continue
+        if demand.offload is not None:
+            yield _rpc_short(fleet, terms)
             continue
         best = best_combination(fleet, number, terms)
         if best is None:
@@ -184,6 +188,24 @@ def _short(supply: Supply, there: Codes, given: Codes) -> Callable[[Seat], Refus
         )
 
     return row_of
+
+
+def _rpc_short(fleet: Fleet, terms: Terms) -> Refusal:
+    need = terms.demand.need or 0
+    available, nodes = most_by_rpc(fleet, terms)
+    return Refusal(
+        stage="memory",
+        reason="NODES_SHORT",
+        subject=fleet.request.deployment,
+        resource=DEVICE_MEMORY,
+        needed=need,
+        available=available,
+        message=(
+            f"Several nodes together do not hold its layers: {', '.join(nodes) or 'no node'} can lead, and with"
+            f" the {MOST_SERVERS} devices of other nodes that have most left it has {in_words(available)} of the"
+            f" {in_words(need)} needed on one device; each device holds buffers of its own beside. {hint(terms)}"
+        ),
+    )
 
 
 def _spans_none(fleet: Fleet, terms: Terms) -> Refusal:

@@ -13,6 +13,7 @@ from math import ceil, floor
 
 from motorpool_controller.domain.fleet import Device, Health, MemoryKind, Node
 from motorpool_controller.domain.placement import Placement
+from motorpool_controller.domain.sizes import MIB
 from motorpool_controller.domain.workload import InstanceState, Strategy
 from motorpool_controller.estimation.needs import needs_of
 from motorpool_controller.scheduling.demand import Demand
@@ -202,7 +203,8 @@ class Reference:
 
     def several_nodes(self) -> Iterator[Place]:
         """B6.7, B7.2, B8.5 with A4, A10: the most devices on each node that do, then the fewest nodes."""
-        asking = [(name, demand) for name, demand in self._asking() if demand.style]
+        yield from self.by_rpc()
+        asking = [(name, demand) for name, demand in self._asking() if demand.style and demand.offload is None]
         for backend in sorted({self._terms(name) for name, _ in asking}):
             alike = [(name, demand) for name, demand in asking if self._terms(name) == backend]
             for framework in sorted({kind for name, _ in alike for kind, _ in self.groups(name)}):
@@ -223,6 +225,71 @@ class Reference:
                     by_layers.setdefault(layers, []).extend(places)
                     break
         yield from by_layers[max(by_layers)] if by_layers else ()
+
+    def by_rpc(self) -> Iterator[Place]:
+        """B9.6 with A7, A22: the leader has most left in all; devices with most left serve it, as few as hold most."""
+        asking = [(name, demand) for name, demand in self._asking() if demand.style and demand.offload is not None]
+        found: list[tuple[int, Place]] = []
+        for terms in sorted({self._terms(name) for name, _ in asking}):
+            alike = [name for name, _ in asking if self._terms(name) == terms]
+            demand = self.offers[alike[0]][1]
+            for framework in sorted({kind for name in alike for kind, _ in self.groups(name)}):
+                spots = [
+                    (left, name, device)
+                    for name in alike
+                    for kind, devices in self.groups(name)
+                    for device, left in devices
+                    if kind == framework and device.memory_kind is not MemoryKind.UNIFIED
+                ]
+                found += self._served(framework, demand, spots)
+        most = max((layers for layers, _ in found), default=0)
+        yield from (place for layers, place in found if layers == most)
+
+    def _served(
+        self, framework: str, demand: Demand, every: list[tuple[int, str, Device]]
+    ) -> Iterator[tuple[int, Place]]:
+        offload, best = demand.offload, None
+        assert offload is not None
+        spots = [spot for spot in every if spot[0] >= offload.single_layer]
+        host = {name: self.left(self.offers[name][0].node, None) or 0 for _, name, _ in spots}
+        sums = {name: sum(left for left, of, _ in spots if of == name) for _, name, _ in spots}
+        able = [name for name in sums if host[name] >= offload.full.host.total]
+        if not able:
+            return
+        leader = min(able, key=lambda name: (-sums[name], name))
+        order = sorted(spots, key=lambda spot: (-spot[0], spot[1], spot[2].device_id))
+        own = [spot for spot in order if spot[1] == leader]
+        others = [spot for spot in order if spot[1] != leader and host[spot[1]] >= 150 * MIB][:8]
+        total = len(demand.ratios) or demand.world
+        for count in range(1, len(others) + 1):
+            ours = own[: max(min(total or 16, 16) - count, 0)]
+            if total and count + len(ours) != total:
+                continue
+            nodes = list(dict.fromkeys(name for _, name, _ in others[:count]))
+            line = sorted(others[:count], key=lambda spot: (nodes.index(spot[1]), spot[2].device_id))
+            line += sorted(ours, key=lambda spot: spot[2].device_id)
+            for layers in [demand.layers_wanted] if demand.layers_wanted else range(offload.layers, 0, -1):
+                split = offload.split(layers, demand.ratios or [left for left, _, _ in line])
+                parts = list(zip(line, split.devices, strict=True))
+                if split.host.total <= host[leader] and all(part.total <= spot[0] for spot, part in parts):
+                    break
+            else:
+                continue
+            allowed = demand.all_layers if layers == offload.layers else demand.some_layers
+            serving = all(part.layers for spot, part in parts if spot[1] != leader)
+            leading = any(part.layers for spot, part in parts if spot[1] == leader)
+            if allowed and serving and leading and (best is None or layers > best[0]):
+                claims = {
+                    name: tuple(
+                        (spot[2].device_id, part.total) for spot, part in parts if spot[1] == name and part.layers
+                    )
+                    for name in (leader, *nodes)
+                }
+                memory = {leader: split.host.total}
+                held = tuple((name, memory.get(name, 150 * MIB), devices) for name, devices in claims.items())
+                best = (layers, Place(framework, None, held))
+        if best is not None:
+            yield best
 
     def _on_one(self, name: str, layers: int) -> Iterator[Place]:
         passing, demand = self.offers[name]

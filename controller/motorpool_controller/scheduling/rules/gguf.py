@@ -34,6 +34,8 @@ def demand(wish: Wish) -> Demand:
         all_layers=layers != 0 and not partial,
         some_layers=partial or (layers is None and in_host),
         ratios=ratios,
+        # Nodes are spanned by layers, which a claim by hand does not tell apart.
+        style=wish.profile.distributed_styles[0] if wish.distributed and needs.offload is not None else "",
         faults=(*_partial(wish, needed=partial), *_no_cache(enabled=cache is not None and cache.enabled)),
     )
 

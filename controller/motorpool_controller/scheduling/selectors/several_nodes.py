@@ -61,6 +61,8 @@ def on_several_nodes(fleet: Fleet) -> list[Gang]:
         demand = terms.demand
         if demand.faults or not demand.on_devices or not demand.style or demand.need is None or demand.memory is None:
             continue
+        if demand.offload is not None:  # layers are divided otherwise: ``rpc``
+            continue
         banks = list(fleet.banks(terms))
         for framework in sorted({bank.shape.framework for bank in banks}):
             alike = [bank for bank in banks if bank.shape.framework == framework and not bank.shape.unified]

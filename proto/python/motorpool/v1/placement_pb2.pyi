@@ -296,7 +296,9 @@ class Placement(google.protobuf.message.Message):
 
     @property
     def tensor_split(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
-        """How the layers are divided among the devices, in their order: layers on each; empty where nothing is divided."""
+        """How the layers are divided among the devices, in their order: layers on each; empty where nothing is divided. Of
+        several nodes the followers' devices come before the leader's, as the engine orders them.
+        """
 
     def __init__(
         self,
