@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from motorpool_agent.inventory.accelerator_plugin import AcceleratorPlugin
 from motorpool_agent.inventory.backend_plugin import BackendPlugin
 from motorpool_agent.inventory.budget import Budget, rest_seconds
+from motorpool_agent.inventory.ownership import Ownership, owned
 from motorpool_agent.inventory.plugin_holdings import excess, holdings
 from motorpool_agent.inventory.plugin_process import Patience, PluginProcess
 from motorpool_agent.inventory.plugin_status import PluginState, PluginStatus, PluginUsage
@@ -104,12 +105,13 @@ class PluginTable:
 
     def statuses(self) -> tuple[PluginStatus, ...]:
         """Return what became of each plugin found, by id."""
+        remarks = self._ownership().remarks
         asked = (
             _status(
                 entry.plugin_id,
                 entry.found,
                 entry.process.state,
-                entry.process.last_error,
+                "; ".join(filter(None, (entry.process.last_error, remarks.get(entry.plugin_id)))),
                 entry.process.failures,
             )
             for entry in self._entries.values()
@@ -137,8 +139,8 @@ class PluginTable:
         return await self._backend(backend).launch(request)
 
     def devices(self) -> Mapping[str, Device]:
-        """Return every device of every vendor, by device id."""
-        return {key: device for _, plugin in self._accelerators() for key, device in plugin.devices().items()}
+        """Return every device of every vendor, by device id; one that two plugins list is one of them's."""
+        return self._ownership().devices
 
     async def sample(self) -> Mapping[str, Sample]:
         """Measure all devices; return the measurements by device id, in time also while a vendor's code hangs.
@@ -164,7 +166,13 @@ class PluginTable:
 
     def usage(self) -> Mapping[str, Sample]:
         """Return the last measurements by device id; a device without one is unknown."""
-        return {key: sample for _, plugin in self._accelerators() for key, sample in plugin.samples().items()}
+        plugins = self._ownership().plugins
+        return {
+            key: sample
+            for entry, plugin in self._accelerators()
+            for key, sample in plugin.samples().items()
+            if plugins.get(key) == entry.plugin_id
+        }
 
     def manifests(self) -> Mapping[str, Manifest]:
         """Return the manifest of each plugin that may be asked, by plugin id."""
@@ -298,6 +306,9 @@ class PluginTable:
         for entry in self._entries.values():
             if isinstance(entry.serves, BackendPlugin):
                 yield entry, entry.serves
+
+    def _ownership(self) -> Ownership:
+        return owned({entry.plugin_id: plugin.devices() for entry, plugin in self._accelerators()})
 
     def _accelerators(self) -> Iterator[tuple[_Entry, AcceleratorPlugin]]:
         for entry in self._entries.values():

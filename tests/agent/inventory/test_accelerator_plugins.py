@@ -300,3 +300,35 @@ async def test_a_plugin_that_leaks_is_started_anew(
     assert {"GPU-0", "GPU-1"} == set(samples) == set(table.devices())
     assert (PluginState.READY, 1, True) == (status.state, status.failures, said in status.last_error)
     assert {Health.HEALTHY} == {device.health for device in table.devices().values()}
+
+
+@pytest.mark.promise("P2")
+async def test_two_plugins_that_list_one_device_count_it_once(make_plugin: MakePlugin, open_table: OpenTable) -> None:
+    """
+    Another vendor's plugin that lists the same ids leaves them to the first by name, with their measurements, and says
+    so; what it alone lists is its own.
+    """
+    make_plugin("cards", kind="accelerator")
+    make_plugin(
+        "doubles",
+        kind="accelerator",
+        code="""
+        plain = Accelerator.fingerprint
+        def fingerprint(self):
+            from dataclasses import replace
+            first, second = plain(self)
+            return [first, replace(second, device_id="GPU-9")]
+        Accelerator.fingerprint = fingerprint
+        Accelerator.sample = lambda self, device_ids: [Sample(device_id=each, used_bytes=7) for each in device_ids]
+        """,
+    )
+    table = await open_table("cards", "doubles")
+
+    samples = await table.sample()
+
+    assert {"GPU-0": "cards", "GPU-1": "cards", "GPU-9": "doubles"} == {
+        key: device.vendor for key, device in table.devices().items()
+    }
+    assert {"GPU-0": 2**30, "GPU-1": 2**30, "GPU-9": 7} == {key: each.used_bytes for key, each in samples.items()}
+    remarks = {each.plugin_id: each.last_error for each in table.statuses() if each.state is PluginState.READY}
+    assert ("", True) == (remarks["cards"], "GPU-0 (cards)" in remarks["doubles"])
