@@ -18,8 +18,8 @@ from pathlib import Path
 import psutil
 
 from benchmarks.figures import BenchmarkError, Figure, median
-from tests.plugins.accelerators.harness.machine import PluginChild
-from tests.plugins.accelerators.harness.made import MadeVendor, ShownLibrary
+from motorpool_sdk.testing.machine import PluginChild
+from motorpool_sdk.testing.vendor import MadeVendor, ShownLibrary
 from tests.plugins.accelerators.vendors import VENDORS
 
 COUNTS = (8, 16)

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import accelerators
 from benchmarks.figures import BenchmarkError
-from tests.plugins.accelerators.harness.made import ShownLibrary
+from motorpool_sdk.testing.vendor import ShownLibrary
 from tests.plugins.accelerators.vendors import VENDORS
 
 MADE = VENDORS["metax"]

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from motorpool import v1
+from motorpool_sdk.testing.vendor import ShownLibrary
 from tests.e2e.fleet import Fleet, wait_for
 from tests.e2e.test_acme import Environment, acme_project
-from tests.plugins.accelerators.harness.made import ShownLibrary
 from tests.plugins.accelerators.vendors import VENDORS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from motorpool_sdk.testing.machine import FakeLibrary, compile_library
 from tests.agent.test_main import run
 from tests.plugins.accelerators.ascend import board as ascend
-from tests.plugins.accelerators.harness.machine import FakeLibrary, compile_library
 from tests.plugins.accelerators.nvidia import machine as nvidia
 from tests.plugins.made_plugins import write_plugin
 

@@ -1,11 +1,10 @@
 """Plugins in processes of their own, ended with their test."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.plugins.accelerators.harness.machine import PluginChild
+from motorpool_sdk.testing.machine import PluginChild
 
 StartChild = Callable[..., PluginChild]
 
@@ -22,9 +21,3 @@ def make_child() -> Iterator[StartChild]:
     yield start
     for process in started:
         process.end()
-
-
-@pytest.fixture(scope="session", name="built")
-def make_built() -> dict[tuple[object, ...], Path]:
-    """Libraries that were compiled already, by vendor and what they are without."""
-    return {}

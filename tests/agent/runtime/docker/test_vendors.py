@@ -17,13 +17,14 @@ from motorpool_agent.reconcile.assignment import DeviceClaim
 from motorpool_agent.reconcile.observation import State
 from motorpool_agent.runtime.supervisor import Supervisor
 from motorpool_sdk.accelerator import Device, Exposure
+from motorpool_sdk.testing.machine import FakeBus, PluginChild
+from motorpool_sdk.testing.vendor import MadeVendor, ShownLibrary
 from tests.agent.runtime.fakes import ServerBackends, assignment, desired, until, until_state
 from tests.docker_engine import DockerEngine
 from tests.plugins.accelerators.amd import cards as amd
 from tests.plugins.accelerators.ascend import board as ascend
 from tests.plugins.accelerators.cambricon import cards as cambricon
-from tests.plugins.accelerators.harness.machine import FakeBus, PluginChild, rooted
-from tests.plugins.accelerators.harness.made import MadeVendor, ShownLibrary
+from tests.plugins.accelerators.harness.rooted import rooted
 from tests.plugins.accelerators.hygon import cards as hygon
 from tests.plugins.accelerators.iluvatar import cards as iluvatar
 from tests.plugins.accelerators.metax import cards as metax
@@ -168,7 +169,9 @@ def plug_in(machine: HandedOver, folder: Path, library: ShownLibrary) -> PluginC
             os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(*FULL))
     bus.touch(*machine.files)
     name = made.name.capitalize()
-    return PluginChild("rooted", library.folder, env=rooted(folder / "made", made.package, name, folder))
+    return PluginChild(
+        "rooted", library.folder, module="rooted.plugin", env=rooted(folder / "made", made.package, name, folder)
+    )
 
 
 async def seen_inside(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from motorpool_amd.commands import ROCM_SMI
-from tests.plugins.accelerators.harness.machine import FakeBus
-from tests.plugins.accelerators.harness.made import MadeVendor, Recorded
+from motorpool_sdk.testing.machine import FakeBus
+from motorpool_sdk.testing.vendor import MadeVendor, Recorded
 
 GIB = 2**30
 CARD = """
@@ -89,7 +89,8 @@ NEWER = (
 )
 MADE = MadeVendor(
     name="amd",
-    source="amd/fake_rocm_smi.c",
+    package="motorpool_amd",
+    source=Path(__file__).with_name("fake_rocm_smi.c"),
     library="librocm_smi64.so.7",
     card=card,
     device_id=address,

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from motorpool_sdk.testing.machine import FakeLibrary, compile_library
 from tests.plugins.accelerators.amd.cards import NEWER
-from tests.plugins.accelerators.harness.machine import FakeLibrary, compile_library
 
 SOURCE = Path(__file__).with_name("fake_rocm_smi.c")
 

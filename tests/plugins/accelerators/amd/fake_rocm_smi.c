@@ -1,4 +1,4 @@
-/* A librocm_smi64.so for tests, from a live scenario (../harness/scenario.h); AMD's, and Hygon's fork without what that
+/* A librocm_smi64.so for tests, from a live scenario (motorpool_sdk/testing/scenario.h); AMD's, and Hygon's fork without what that
  * lacks. Signatures and layouts are those of rocm_smi.h (ROCm 4 to 7).
  *   init CODE | count N (in place of the number of cards) | process PID
  *   card INDEX

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from motorpool_sdk import Device, Health, Link, MemoryKind, Process, Sample
+from motorpool_sdk.testing.machine import FakeLibrary, PluginChild, PluginRaisedError
 from tests.plugins.accelerators.amd.cards import address, card, cards
 from tests.plugins.accelerators.conftest import StartChild
-from tests.plugins.accelerators.harness.machine import FakeLibrary, PluginChild, PluginError
 
 PACKAGE = "motorpool_amd"
 FIRST, SECOND = address(0), address(1)
@@ -250,5 +250,5 @@ def test_a_count_that_cannot_be_is_no_list(rsmi: FakeLibrary, plugin: PluginChil
     """
     rsmi.show(cards(1), "count 1000000\n")
 
-    with pytest.raises(PluginError, match="rsmi_num_monitor_devices: told of 1000000 cards"):
+    with pytest.raises(PluginRaisedError, match="rsmi_num_monitor_devices: told of 1000000 cards"):
         plugin.fingerprint()

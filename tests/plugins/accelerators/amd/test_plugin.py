@@ -10,9 +10,10 @@ from motorpool_amd.commands import ROCM_SMI
 from motorpool_amd.plugin import Amd
 from motorpool_sdk import Device, Exposure, Health, Link, MemoryKind, Sample
 from motorpool_sdk.hardware.rocm.kernel import graphics
+from motorpool_sdk.testing.machine import FakeCommand, FakeLibrary, PluginRaisedError
 from tests.plugins.accelerators.amd.cards import Kernel, address, card, cards, unique
 from tests.plugins.accelerators.conftest import StartChild
-from tests.plugins.accelerators.harness.machine import FakeCommand, FakeLibrary, PluginError, rooted
+from tests.plugins.accelerators.harness.rooted import rooted
 
 PACKAGE = "motorpool_amd"
 FIRST, SECOND = address(0), address(1)
@@ -157,7 +158,9 @@ def test_the_kernel_completes_what_the_library_tells(
     kernel.serve(0, hip=1)
     kernel.add(address(1), pci_id="1d94:6210", pci_class="0b4000", driver="hycu")
     rsmi.show(cards(2))
-    plugin = child("rooted", rsmi.folder, env=rooted(tmp_path / "made", PACKAGE, "Amd", kernel.root))
+    plugin = child(
+        "rooted", rsmi.folder, module="rooted.plugin", env=rooted(tmp_path / "made", PACKAGE, "Amd", kernel.root)
+    )
 
     assert {FIRST: ("gfx90a", 1)} == {
         key: (device.architecture, device.numa_node) for key, device in plugin.devices().items()
@@ -204,5 +207,7 @@ def test_a_driver_that_refuses_says_what_to_do(rsmi: FakeLibrary, child: StartCh
     rsmi.show(card(), "init 8\n")
     plugin = child(PACKAGE, rsmi.folder, env={"PATH": "/nowhere"})
 
-    with pytest.raises(PluginError, match=r"rsmi_init: 8 \(the driver cannot be opened\).*groups that own /dev/kfd"):
+    with pytest.raises(
+        PluginRaisedError, match=r"rsmi_init: 8 \(the driver cannot be opened\).*groups that own /dev/kfd"
+    ):
         plugin.fingerprint()

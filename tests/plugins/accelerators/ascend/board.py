@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.plugins.accelerators.harness.made import MadeVendor, Recorded
+from motorpool_sdk.testing.vendor import MadeVendor, Recorded
 
 CHIP = """
 chip {card} {chip}
@@ -45,7 +45,8 @@ RECORDINGS = Path(__file__).parent / "recordings"
 NEWER = ("dcmi_get_card_list", "dcmi_get_device_chip_info_v2", "dcmi_get_device_ip", "dcmi_get_device_resource_info")
 MADE = MadeVendor(
     name="ascend",
-    source="ascend/fake_dcmi.c",
+    package="motorpool_ascend",
+    source=Path(__file__).with_name("fake_dcmi.c"),
     library="libdcmi.so",
     card=card,
     device_id=address,

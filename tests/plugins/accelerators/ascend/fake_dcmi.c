@@ -1,4 +1,4 @@
-/* A libdcmi.so for tests, from a live scenario (../harness/scenario.h).
+/* A libdcmi.so for tests, from a live scenario (motorpool_sdk/testing/scenario.h).
  *
  * Signatures and layouts are those of dcmi_interface_api.h as Huawei publishes it with mind-cluster; _Static_assert holds
  * them to the sizes on 64-bit Linux that motorpool_ascend/dcmi.py states.

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from motorpool_sdk import Device, Health, Link, MemoryKind
+from motorpool_sdk.testing.machine import FakeLibrary, PluginChild, PluginRaisedError
 from tests.plugins.accelerators.ascend.board import DRIVER, address, card, cards
 from tests.plugins.accelerators.conftest import StartChild
-from tests.plugins.accelerators.harness.machine import FakeLibrary, PluginChild, PluginError
 
 PACKAGE = "motorpool_ascend"
 MIB = 2**20
@@ -129,7 +129,7 @@ def test_a_card_that_vanishes_stays_listed_until_it_returns(dcmi: FakeLibrary, p
     assert ("Ascend 910B3", None) == (lost.product, lost.memory_bytes)
     assert Health.UNHEALTHY is plugin.health([SECOND])[SECOND][0]
     assert "libdcmi.so does not list this card" in plugin.health([SECOND])[SECOND][1][0]
-    with pytest.raises(PluginError, match=f"{SECOND} cannot be handed over: libdcmi.so does not list"):
+    with pytest.raises(PluginRaisedError, match=f"{SECOND} cannot be handed over: libdcmi.so does not list"):
         plugin.expose([SECOND])
 
     dcmi.show(cards(2), DRIVER)
@@ -245,5 +245,5 @@ def test_a_count_that_cannot_be_is_no_list(dcmi: FakeLibrary, plugin: PluginChil
     """
     dcmi.show(cards(1), f"{DRIVER}count 1000000\n")
 
-    with pytest.raises(PluginError, match="dcmi_get_card_list: told of 1000000 cards"):
+    with pytest.raises(PluginRaisedError, match="dcmi_get_card_list: told of 1000000 cards"):
         plugin.fingerprint()

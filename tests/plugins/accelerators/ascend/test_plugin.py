@@ -9,9 +9,9 @@ import pytest
 from motorpool_ascend.plugin import Ascend
 from motorpool_sdk import Device, Exposure, Health, Process, Sample
 from motorpool_sdk.hardware import Unavailable
+from motorpool_sdk.testing.machine import FakeBus, FakeCommand, FakeLibrary, PluginChild, PluginRaisedError
 from tests.plugins.accelerators.ascend.board import DRIVER, address, card, cards
 from tests.plugins.accelerators.conftest import StartChild
-from tests.plugins.accelerators.harness.machine import FakeBus, FakeCommand, FakeLibrary, PluginChild, PluginError
 
 PACKAGE = "motorpool_ascend"
 MIB = 2**20
@@ -152,7 +152,7 @@ def test_a_driver_that_refuses_says_what_to_do(dcmi: FakeLibrary, child: StartCh
     dcmi.show(cards(1), f"init {code}\n")
     plugin = child(PACKAGE, dcmi.folder, env={"PATH": "/nowhere"})
 
-    with pytest.raises(PluginError, match=rf"dcmi_init: {code} .*group HwHiAiUser.*npu-smi is neither on PATH"):
+    with pytest.raises(PluginRaisedError, match=rf"dcmi_init: {code} .*group HwHiAiUser.*npu-smi is neither on PATH"):
         plugin.fingerprint()
 
 
@@ -162,7 +162,7 @@ def test_a_command_that_prints_something_else_is_quoted(npu_smi: FakeCommand, ch
     """
     npu_smi.prints("info", "DCMI 模块初始化失败 ret=-8005")
 
-    with pytest.raises(PluginError, match=r"`npu-smi info` printed no table of chips, but 'DCMI 模块"):
+    with pytest.raises(PluginRaisedError, match=r"`npu-smi info` printed no table of chips, but 'DCMI 模块"):
         child(PACKAGE, npu_smi.folder).fingerprint()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.plugins.accelerators.harness.made import MadeVendor, Recorded
+from motorpool_sdk.testing.vendor import MadeVendor, Recorded
 
 CARD = """
 card {index}
@@ -42,7 +42,8 @@ RECORDINGS = Path(__file__).parent / "recordings"
 NEWER = ("cndevGetProcessInfo", "cndevGetVersionInfo", "cndevGetDevicePowerInfo")
 MADE = MadeVendor(
     name="cambricon",
-    source="cambricon/fake_cndev.c",
+    package="motorpool_cambricon",
+    source=Path(__file__).with_name("fake_cndev.c"),
     library="libcndev.so",
     card=card,
     device_id=address,

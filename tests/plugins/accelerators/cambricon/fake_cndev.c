@@ -1,4 +1,4 @@
-/* A libcndev.so for tests, from a live scenario (../harness/scenario.h).
+/* A libcndev.so for tests, from a live scenario (motorpool_sdk/testing/scenario.h).
  *
  * Signatures and layouts are those of cndev.h as Cambricon publishes it with its exporter; _Static_assert holds them to
  * the sizes on 64-bit Linux that motorpool_cambricon/driver.py states.

@@ -8,9 +8,9 @@ import pytest
 
 from motorpool_sdk import AcceleratorPlugin
 from motorpool_sdk.testing import AcceleratorContract
+from motorpool_sdk.testing.machine import FakeLibrary
 from tests.plugins.accelerators.cambricon.cards import cards
 from tests.plugins.accelerators.conftest import StartChild
-from tests.plugins.accelerators.harness.machine import FakeLibrary
 
 
 class TestCambricon(AcceleratorContract):

@@ -8,16 +8,10 @@ import pytest
 
 from motorpool_cambricon.plugin import Cambricon
 from motorpool_sdk import Device, Exposure, Health, MemoryKind, Process, Sample
+from motorpool_sdk.testing.machine import FakeBus, FakeCommand, FakeLibrary, PluginChild, PluginRaisedError
 from tests.plugins.accelerators.cambricon.cards import address, card, cards
 from tests.plugins.accelerators.conftest import StartChild
-from tests.plugins.accelerators.harness.machine import (
-    FakeBus,
-    FakeCommand,
-    FakeLibrary,
-    PluginChild,
-    PluginError,
-    rooted,
-)
+from tests.plugins.accelerators.harness.rooted import rooted
 
 PACKAGE = "motorpool_cambricon"
 FIRST, SECOND = address(0), address(1)
@@ -209,7 +203,9 @@ def test_cards_are_handed_over(
     bus.touch("/dev/cambricon_ctl", "/usr/bin/cnmon", *(f"/dev/cambricon_dev{each}" for each in nodes))
     bus.touch(*(f"/dev/cambricon_ipcm{each}" for each in nodes))
     cndev.show(cards(2))
-    plugin = child("rooted", cndev.folder, env=rooted(tmp_path / "made", PACKAGE, "Cambricon", bus.root))
+    plugin = child(
+        "rooted", cndev.folder, module="rooted.plugin", env=rooted(tmp_path / "made", PACKAGE, "Cambricon", bus.root)
+    )
 
     exposure = plugin.expose([SECOND])
 
@@ -255,7 +251,7 @@ def test_a_driver_that_refuses_says_what_to_do(cndev: FakeLibrary, child: StartC
     """
     cndev.show(cards(1), first)
 
-    with pytest.raises(PluginError, match=rf"{said}.*cnmon is neither on PATH"):
+    with pytest.raises(PluginRaisedError, match=rf"{said}.*cnmon is neither on PATH"):
         child(PACKAGE, cndev.folder, env={"PATH": "/nowhere"}).fingerprint()
 
 

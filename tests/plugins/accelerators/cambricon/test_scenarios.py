@@ -1,8 +1,9 @@
 """The plugin stands what every vendor's must."""
 
+from motorpool_sdk.testing.scenarios import CommandScenarios
 from tests.plugins.accelerators.cambricon.cards import MADE
-from tests.plugins.accelerators.harness.scenarios import CommandScenarios
+from tests.plugins.accelerators.harness.scenarios import AgentScenarios
 
 
-class TestCambricon(CommandScenarios):
+class TestCambricon(CommandScenarios, AgentScenarios):
     vendor = MADE

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from motorpool_hygon.hy_smi import ARGUMENTS
+from motorpool_sdk.testing.vendor import Recorded
 from tests.plugins.accelerators.amd import cards as amd
-from tests.plugins.accelerators.harness.made import Recorded
 from tests.plugins.accelerators.hygon.test_hy_smi import bw
 
 # What Hygon's fork does not have.
@@ -26,6 +26,7 @@ def card(index: int = 0, *lines: str, used: int = 10_850_304) -> str:
 MADE = replace(
     amd.MADE,
     name="hygon",
+    package="motorpool_hygon",
     library="librocm_smi64.so.2",
     card=card,
     device_id=address,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugins.accelerators.harness.machine import FakeLibrary, compile_library
+from motorpool_sdk.testing.machine import FakeLibrary, compile_library
 from tests.plugins.accelerators.hygon.cards import LACKS
 
 SOURCE = Path(__file__).parents[1] / "amd" / "fake_rocm_smi.c"

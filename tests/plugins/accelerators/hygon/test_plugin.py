@@ -9,9 +9,10 @@ import pytest
 from motorpool_hygon.hy_smi import ARGUMENTS
 from motorpool_hygon.plugin import Hygon
 from motorpool_sdk import Device, Exposure, Health, MemoryKind, Sample
+from motorpool_sdk.testing.machine import FakeCommand, FakeLibrary, PluginRaisedError
 from tests.plugins.accelerators.amd.cards import Kernel, address, card, cards
 from tests.plugins.accelerators.conftest import StartChild
-from tests.plugins.accelerators.harness.machine import FakeCommand, FakeLibrary, PluginError, rooted
+from tests.plugins.accelerators.harness.rooted import rooted
 from tests.plugins.accelerators.hygon.test_hy_smi import bw
 
 PACKAGE = "motorpool_hygon"
@@ -51,7 +52,9 @@ def test_a_card_is_told_by_the_library_and_the_kernel(
     Name and bytes are the library's; architecture, versions and NUMA node the kernel's and DTK's.
     """
     rsmi.show(card(0, "name K100_AI", "total 68702699520", "vram 4711 5"), "process 4711\n")
-    plugin = child("rooted", rsmi.folder, env=rooted(tmp_path / "made", PACKAGE, "Hygon", kernel.root))
+    plugin = child(
+        "rooted", rsmi.folder, module="rooted.plugin", env=rooted(tmp_path / "made", PACKAGE, "Hygon", kernel.root)
+    )
 
     assert [
         Device(
@@ -176,5 +179,5 @@ def test_text_that_is_no_json_is_quoted(tmp_path: Path, child: StartChild) -> No
     command = FakeCommand(tmp_path / "bin", "hy-smi")
     command.prints(" ".join(ARGUMENTS), "Open mkfd failed")
 
-    with pytest.raises(PluginError, match="`hy-smi` printed no cards in JSON, but 'Open mkfd failed'"):
+    with pytest.raises(PluginRaisedError, match="`hy-smi` printed no cards in JSON, but 'Open mkfd failed'"):
         child(PACKAGE, command.folder).fingerprint()

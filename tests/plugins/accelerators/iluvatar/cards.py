@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.plugins.accelerators.harness.made import MadeVendor, Recorded
+from motorpool_sdk.testing.vendor import MadeVendor, Recorded
 
 FIRST_LINES = "driver 4.3.8\ncuda 10020\n"
 CARD = """
@@ -44,7 +44,8 @@ def cards(count: int) -> str:
 RECORDINGS = Path(__file__).parent / "recordings"
 MADE = MadeVendor(
     name="iluvatar",
-    source="nvidia/fake_nvml.c",
+    package="motorpool_iluvatar",
+    source=Path(__file__).parents[1] / "nvidia" / "fake_nvml.c",
     library="libixml.so",
     card=card,
     device_id=address,

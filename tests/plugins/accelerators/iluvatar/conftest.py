@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugins.accelerators.harness.machine import FakeLibrary, compile_library
+from motorpool_sdk.testing.machine import FakeLibrary, compile_library
 
 SOURCE = Path(__file__).parents[1] / "nvidia" / "fake_nvml.c"
 

@@ -8,8 +8,8 @@ import pytest
 
 from motorpool_iluvatar.plugin import Iluvatar
 from motorpool_sdk import Device, Exposure, Health, MemoryKind, Process, Sample
+from motorpool_sdk.testing.machine import FakeBus, FakeCommand, FakeLibrary, PluginChild, PluginRaisedError
 from tests.plugins.accelerators.conftest import StartChild
-from tests.plugins.accelerators.harness.machine import FakeBus, FakeCommand, FakeLibrary, PluginChild, PluginError
 from tests.plugins.accelerators.iluvatar.cards import FIRST_LINES, address, card, cards, uuid
 
 PACKAGE = "motorpool_iluvatar"
@@ -257,7 +257,9 @@ def test_a_driver_that_refuses_says_what_to_do(ixml: FakeLibrary, child: StartCh
     """
     ixml.show(cards(1), "init 18\n")
 
-    with pytest.raises(PluginError, match=r"nvmlInit_v2: 18 \(the library and the kernel.*ixsmi is neither on PATH"):
+    with pytest.raises(
+        PluginRaisedError, match=r"nvmlInit_v2: 18 \(the library and the kernel.*ixsmi is neither on PATH"
+    ):
         child(PACKAGE, ixml.folder, env={"PATH": "/nowhere"}).fingerprint()
 
 
@@ -267,7 +269,7 @@ def test_text_that_is_no_xml_is_quoted(ixsmi: FakeCommand, child: StartChild) ->
     """
     ixsmi.prints("-q -x", "Unable to initialise IXML")
 
-    with pytest.raises(PluginError, match="`ixsmi -q -x` printed no cards, but 'Unable to initialise IXML'"):
+    with pytest.raises(PluginRaisedError, match="`ixsmi -q -x` printed no cards, but 'Unable to initialise IXML'"):
         child(PACKAGE, ixsmi.folder).fingerprint()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.plugins.accelerators.harness.made import MadeVendor, Recorded
+from motorpool_sdk.testing.vendor import MadeVendor, Recorded
 
 CARD = """
 card {bdf}
@@ -39,7 +39,8 @@ RECORDINGS = Path(__file__).parent / "recordings"
 NEWER = ("mxSmlGetTotalEccErrors", "mxSmlGetSingleGpuProcess", "mxSmlGetDeviceTopology", "mxSmlGetMacaVersion")
 MADE = MadeVendor(
     name="metax",
-    source="metax/fake_mxsml.c",
+    package="motorpool_metax",
+    source=Path(__file__).with_name("fake_mxsml.c"),
     library="libmxsml.so",
     card=card,
     device_id=address,

@@ -1,4 +1,4 @@
-/* A libmxsml.so for tests, from a live scenario (../harness/scenario.h).
+/* A libmxsml.so for tests, from a live scenario (motorpool_sdk/testing/scenario.h).
  *
  * Signatures and layouts are those of MxSml.h as MetaX publishes it with its exporters; _Static_assert holds them to the
  * sizes on 64-bit Linux that motorpool_metax/driver.py states.

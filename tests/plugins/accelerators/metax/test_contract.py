@@ -8,8 +8,8 @@ import pytest
 
 from motorpool_sdk import AcceleratorPlugin
 from motorpool_sdk.testing import AcceleratorContract
+from motorpool_sdk.testing.machine import FakeLibrary
 from tests.plugins.accelerators.conftest import StartChild
-from tests.plugins.accelerators.harness.machine import FakeLibrary
 from tests.plugins.accelerators.metax.cards import cards
 
 

@@ -8,15 +8,9 @@ import pytest
 
 from motorpool_metax.plugin import Metax
 from motorpool_sdk import Device, Exposure, Health, Link, MemoryKind, Process, Sample
+from motorpool_sdk.testing.machine import FakeBus, FakeCommand, FakeLibrary, PluginChild, PluginRaisedError
 from tests.plugins.accelerators.conftest import StartChild
-from tests.plugins.accelerators.harness.machine import (
-    FakeBus,
-    FakeCommand,
-    FakeLibrary,
-    PluginChild,
-    PluginError,
-    rooted,
-)
+from tests.plugins.accelerators.harness.rooted import rooted
 from tests.plugins.accelerators.metax.cards import FIRST_LINES, address, card, cards
 
 PACKAGE = "motorpool_metax"
@@ -233,7 +227,9 @@ def test_cards_are_handed_over(mxsml: FakeLibrary, tmp_path: Path, child: StartC
             (bus.root / "sys/bus/pci/devices" / address(index) / "drm" / name).mkdir(parents=True)
     bus.touch("/dev/mxcd", "/opt/mxdriver/bin/mx-smi")
     mxsml.show(cards(2), FIRST_LINES)
-    plugin = child("rooted", mxsml.folder, env=rooted(tmp_path / "made", PACKAGE, "Metax", bus.root))
+    plugin = child(
+        "rooted", mxsml.folder, module="rooted.plugin", env=rooted(tmp_path / "made", PACKAGE, "Metax", bus.root)
+    )
 
     exposure = plugin.expose([SECOND])
 
@@ -292,7 +288,7 @@ def test_a_driver_that_refuses_says_what_to_do(mxsml: FakeLibrary, child: StartC
     """
     mxsml.show(cards(1), first)
 
-    with pytest.raises(PluginError, match=rf"{said}.*mx-smi is neither on PATH"):
+    with pytest.raises(PluginRaisedError, match=rf"{said}.*mx-smi is neither on PATH"):
         child(PACKAGE, mxsml.folder, env={"PATH": "/nowhere"}).fingerprint()
 
 

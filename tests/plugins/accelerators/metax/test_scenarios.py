@@ -1,8 +1,9 @@
 """The plugin stands what every vendor's must."""
 
-from tests.plugins.accelerators.harness.scenarios import CommandScenarios
+from motorpool_sdk.testing.scenarios import CommandScenarios
+from tests.plugins.accelerators.harness.scenarios import AgentScenarios
 from tests.plugins.accelerators.metax.cards import MADE
 
 
-class TestMetax(CommandScenarios):
+class TestMetax(CommandScenarios, AgentScenarios):
     vendor = MADE

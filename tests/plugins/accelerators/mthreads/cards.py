@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.plugins.accelerators.harness.made import MadeVendor, Recorded
+from motorpool_sdk.testing.vendor import MadeVendor, Recorded
 
 FIRST_LINES = "driver 3.3.5-server\n"
 CARD = """
@@ -41,7 +41,8 @@ RECORDINGS = Path(__file__).parent / "recordings"
 NEWER = ("mtmlDeviceGetMtLinkSpec", "mtmlDeviceGetGpuPath", "mtmlLibraryInitSystem", "mtmlDeviceGetPowerUsage")
 MADE = MadeVendor(
     name="mthreads",
-    source="mthreads/fake_mtml.c",
+    package="motorpool_mthreads",
+    source=Path(__file__).with_name("fake_mtml.c"),
     library="libmtml.so.2",
     card=card,
     device_id=address,

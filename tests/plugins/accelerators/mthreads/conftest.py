@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugins.accelerators.harness.machine import FakeLibrary, compile_library
+from motorpool_sdk.testing.machine import FakeLibrary, compile_library
 from tests.plugins.accelerators.mthreads.cards import NEWER
 
 SOURCE = Path(__file__).with_name("fake_mtml.c")

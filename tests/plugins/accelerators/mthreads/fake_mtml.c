@@ -1,4 +1,4 @@
-/* A libmtml.so.2 for tests, from a live scenario (../harness/scenario.h).
+/* A libmtml.so.2 for tests, from a live scenario (motorpool_sdk/testing/scenario.h).
  *
  * Signatures and layouts are those of mtml.h 2.2.0 as Moore Threads publishes it with mthreads-ml-py; _Static_assert
  * holds them to the sizes on 64-bit Linux that motorpool_mthreads/driver.py states.

@@ -8,8 +8,8 @@ import pytest
 
 from motorpool_mthreads.plugin import Mthreads
 from motorpool_sdk import Device, Exposure, Health, Link, MemoryKind, Sample
+from motorpool_sdk.testing.machine import FakeBus, FakeCommand, FakeLibrary, PluginChild, PluginRaisedError
 from tests.plugins.accelerators.conftest import StartChild
-from tests.plugins.accelerators.harness.machine import FakeBus, FakeCommand, FakeLibrary, PluginChild, PluginError
 from tests.plugins.accelerators.mthreads.cards import FIRST_LINES, address, card, cards
 
 PACKAGE = "motorpool_mthreads"
@@ -247,7 +247,7 @@ def test_a_driver_that_refuses_says_what_to_do(mtml: FakeLibrary, child: StartCh
     """
     mtml.show(cards(1), first)
 
-    with pytest.raises(PluginError, match=rf"{said}.*mthreads-gmi is neither on PATH"):
+    with pytest.raises(PluginRaisedError, match=rf"{said}.*mthreads-gmi is neither on PATH"):
         child(PACKAGE, mtml.folder, env={"PATH": "/nowhere"}).fingerprint()
 
 

@@ -1,8 +1,9 @@
 """The plugin stands what every vendor's must."""
 
-from tests.plugins.accelerators.harness.scenarios import CommandScenarios
+from motorpool_sdk.testing.scenarios import CommandScenarios
+from tests.plugins.accelerators.harness.scenarios import AgentScenarios
 from tests.plugins.accelerators.mthreads.cards import MADE
 
 
-class TestMthreads(CommandScenarios):
+class TestMthreads(CommandScenarios, AgentScenarios):
     vendor = MADE

@@ -1,4 +1,4 @@
-/* A libnvidia-ml.so.1 for tests, from a live scenario (../harness/scenario.h); with -DIXML a libixml.so, Iluvatar's, which
+/* A libnvidia-ml.so.1 for tests, from a live scenario (motorpool_sdk/testing/scenario.h); with -DIXML a libixml.so, Iluvatar's, which
  * has NVML's functions under their names and a few of its own.
  *
  * Signatures, struct layouts and return codes are those of nvml.h as nvidia-ml-py 13.615.71 (pynvml.py) declares them:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.plugins.accelerators.harness.machine import FakeLibrary, PluginChild, PluginError, compile_library
-from tests.plugins.accelerators.harness.made import MadeVendor
+from motorpool_sdk.testing.machine import FakeLibrary, PluginChild, PluginRaisedError, compile_library
+from motorpool_sdk.testing.vendor import MadeVendor
 
-__all__ = ["FIRST", "SECOND", "FakeNvml", "NvidiaProcess", "PluginError", "card", "compile_nvml", "two_cards"]
+__all__ = ["FIRST", "SECOND", "FakeNvml", "NvidiaProcess", "PluginRaisedError", "card", "compile_nvml", "two_cards"]
 
 SOURCE = Path(__file__).with_name("fake_nvml.c")
 LIBRARY = "libnvidia-ml.so.1"
@@ -71,7 +71,8 @@ def numbered_card(index: int, *lines: str, used: int = 16) -> str:
 
 MADE = MadeVendor(
     name="nvidia",
-    source="nvidia/fake_nvml.c",
+    package="motorpool_nvidia",
+    source=Path(__file__).with_name("fake_nvml.c"),
     library=LIBRARY,
     card=numbered_card,
     device_id=uuid,

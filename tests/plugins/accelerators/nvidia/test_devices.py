@@ -8,7 +8,7 @@ import pytest
 
 from motorpool_sdk import Device, Health, Link, MemoryKind
 from tests.plugins.accelerators.nvidia.conftest import StartPlugin
-from tests.plugins.accelerators.nvidia.machine import FIRST, SECOND, FakeNvml, PluginError, card, two_cards
+from tests.plugins.accelerators.nvidia.machine import FIRST, SECOND, FakeNvml, PluginRaisedError, card, two_cards
 
 MIB = 2**20
 
@@ -244,7 +244,9 @@ def test_without_a_library_the_error_says_what_to_do(tmp_path: Path, start: Star
     """
     A machine without the driver's library is told which one, where it was looked for, and how to get it.
     """
-    with pytest.raises(PluginError, match=r"libnvidia-ml\.so\.1: .*looked in .*/nowhere.*Install the NVIDIA driver"):
+    with pytest.raises(
+        PluginRaisedError, match=r"libnvidia-ml\.so\.1: .*looked in .*/nowhere.*Install the NVIDIA driver"
+    ):
         start(tmp_path / "nowhere").fingerprint()
 
 
@@ -254,7 +256,7 @@ def test_a_library_that_cannot_be_loaded_is_not_called_absent(tmp_path: Path, st
     """
     (tmp_path / "libnvidia-ml.so.1").write_text("no library")
 
-    with pytest.raises(PluginError, match=r"too short|invalid ELF"):
+    with pytest.raises(PluginRaisedError, match=r"too short|invalid ELF"):
         start(tmp_path).fingerprint()
 
 
@@ -267,5 +269,5 @@ def test_a_driver_that_refuses_says_what_to_do(nvml: FakeNvml, start: StartPlugi
     """
     nvml.show("", first=f"init {code}\n")
 
-    with pytest.raises(PluginError, match=f"NVML cannot be used: .*{advice}"):
+    with pytest.raises(PluginRaisedError, match=f"NVML cannot be used: .*{advice}"):
         start(nvml.folder).fingerprint()

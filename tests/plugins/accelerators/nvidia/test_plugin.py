@@ -11,9 +11,9 @@ from motorpool_nvidia.driver import Driver, DriverError
 from motorpool_nvidia.plugin import BUS, Nvidia
 from motorpool_nvidia.records import Card, Unreadable
 from motorpool_sdk import Exposure, Health, Process, Sample
-from tests.plugins.accelerators.harness.machine import FakeBus
+from motorpool_sdk.testing.machine import FakeBus
 from tests.plugins.accelerators.nvidia.conftest import StartPlugin
-from tests.plugins.accelerators.nvidia.machine import FIRST, SECOND, FakeNvml, PluginError, card, two_cards
+from tests.plugins.accelerators.nvidia.machine import FIRST, SECOND, FakeNvml, PluginRaisedError, card, two_cards
 
 MIB = 2**20
 CHECKS = ("ecc", "remap", "retire")
@@ -177,7 +177,9 @@ def test_a_card_that_is_not_there_is_not_handed_over(nvml: FakeNvml, start: Star
     """
     nvml.show(card())
 
-    with pytest.raises(PluginError, match=f"{SECOND} cannot be handed over: NVML does not reach the card: Not Found"):
+    with pytest.raises(
+        PluginRaisedError, match=f"{SECOND} cannot be handed over: NVML does not reach the card: Not Found"
+    ):
         start(nvml.folder).expose([FIRST, SECOND])
 
 
@@ -189,7 +191,7 @@ def test_one_partition_a_process(nvml: FakeNvml, start: StartPlugin) -> None:
     plugin = start(nvml.folder)
 
     assert "MIG-b" == plugin.expose(["MIG-b"]).env["CUDA_VISIBLE_DEVICES"]
-    with pytest.raises(PluginError, match="CUDA gives a process one MIG partition"):
+    with pytest.raises(PluginRaisedError, match="CUDA gives a process one MIG partition"):
         plugin.expose(["MIG-a", "MIG-b"])
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from motorpool_sdk import Device, DeviceError, Exposure, Health, Sample, SourceReport
 from motorpool_sdk.hardware import Bus, CallError, CardPlugin, Patience, Unavailable, Verdict
-from tests.plugins.accelerators.harness.machine import FakeBus
+from motorpool_sdk.testing.machine import FakeBus
 
 
 @dataclass

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from motorpool_sdk.hardware import Bus, PciDevice, pci_address, pci_devices
-from tests.plugins.accelerators.harness.machine import FakeBus
+from motorpool_sdk.testing.machine import FakeBus
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,8 @@
-"""A machine of which only the vendor's library and command are made up, and a plugin in a process of its own on it."""
+"""A machine of which only the vendor's library and command are made up, and a plugin in a process of its own on it.
+
+A library is written in C on ``scenario.h`` beside this file, which says how cards, faults and hangs are written down; a
+test changes its scenario while the plugin uses it.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,9 @@ from typing import TypeVar
 
 import msgspec
 
-from motorpool_sdk import Device, DeviceError, Exposure, Health, Sample, SourceReport, wire
+from motorpool_sdk import wire
+from motorpool_sdk.accelerator import Device, DeviceError, Exposure, Health, Sample, SourceReport
+from motorpool_sdk.testing.manifest import installed_manifest
 
 HERE = Path(__file__).parent
 T = TypeVar("T")
@@ -128,41 +134,25 @@ class FakeBus:
             file.touch()
 
 
-ROOTED = """
-from pathlib import Path
-
-from {package}.plugin import {name}
-from motorpool_sdk import hookimpl
-
-@hookimpl
-def motorpool_register_accelerators(register):
-    register({name}(Path({root!r})))
-"""
-
-
-def rooted(folder: Path, package: str, name: str, root: Path) -> dict[str, str]:
-    """Write the package ``rooted``: a plugin on another root folder; return what its process's environment needs."""
-    (folder / "rooted").mkdir(parents=True)
-    (folder / "rooted" / "__init__.py").touch()
-    (folder / "rooted" / "plugin.py").write_text(ROOTED.format(package=package, name=name, root=str(root)))
-    return {"PYTHONPATH": str(folder)}
-
-
-class PluginError(Exception):
+class PluginRaisedError(Exception):
     """What the plugin raised, as its process tells it."""
 
 
 class PluginChild:
-    """A plugin in a process of its own, which finds libraries and commands in ``folders``; it has its methods."""
+    """A plugin in a process of its own, which finds libraries and commands in ``folders``; it has its methods.
 
-    def __init__(self, package: str, *folders: Path, env: Mapping[str, str] | None = None) -> None:
+    ``module`` is where its hook is, else where its manifest says.
+    """
+
+    def __init__(self, package: str, *folders: Path, module: str = "", env: Mapping[str, str] | None = None) -> None:
+        module = module or installed_manifest(package).module
         self._socket, theirs = socket.socketpair()
         joined = os.pathsep.join(str(folder) for folder in folders)
         path = os.pathsep.join([joined, os.environ.get("PATH", os.defpath)])
         with theirs:
             self.process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "motorpool_sdk.child", package, f"{package}.plugin"),
+                    *(sys.executable, "-m", "motorpool_sdk.child", package, module),
                     *("--fd", str(theirs.fileno())),
                 ],
                 pass_fds=[theirs.fileno()],
@@ -173,28 +163,36 @@ class PluginChild:
 
     @property
     def pid(self) -> int:
+        """The process's id."""
         return self.process.pid
 
     def fingerprint(self) -> Sequence[Device | DeviceError]:
+        """Ask for devices and errors."""
         found = self._ask("fingerprint", None, wire.Fingerprint)
         return [*found.devices, *found.errors]
 
     def sample(self, device_ids: Sequence[str]) -> Sequence[Sample]:
+        """Ask for measurements."""
         return self._ask("sample", tuple(device_ids), tuple[Sample, ...])
 
     def health(self, device_ids: Sequence[str]) -> Mapping[str, tuple[Health, tuple[str, ...]]]:
+        """Ask how the devices are."""
         return self._ask("health", tuple(device_ids), dict[str, tuple[Health, tuple[str, ...]]])
 
     def expose(self, device_ids: Sequence[str]) -> Exposure:
+        """Ask how they are handed over."""
         return self._ask("expose", tuple(device_ids), Exposure)
 
     def sources(self) -> Sequence[SourceReport]:
+        """Ask which ways to the devices were tried."""
         return self._ask("sources", None, tuple[SourceReport, ...])
 
     def devices(self) -> dict[str, Device]:
+        """Return the devices that there are now, by id."""
         return {each.device_id: each for each in self.fingerprint() if isinstance(each, Device)}
 
     def errors(self) -> dict[str, str]:
+        """Return what cannot be read now, and why."""
         return {each.device_id: each.message for each in self.fingerprint() if isinstance(each, DeviceError)}
 
     def end(self) -> None:
@@ -208,8 +206,8 @@ class PluginChild:
         self._socket.sendall(wire.frame(request))
         content = wire.receive(self._socket)
         if content is None:
-            raise PluginError(f"the process ended with {self.process.wait()}")
+            raise PluginRaisedError(f"the process ended with {self.process.wait()}")
         response = wire.decode(content, wire.Response)
         if response.error:
-            raise PluginError(response.error)
+            raise PluginRaisedError(response.error)
         return wire.decode(response.result, kind)

@@ -6,9 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.plugins.accelerators.harness.machine import FakeCommand, FakeLibrary, compile_library
-
-SOURCES = Path(__file__).parents[1]
+from motorpool_sdk.testing.machine import FakeCommand, FakeLibrary, compile_library
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +27,7 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MadeVendor:
-    """A vendor's made-up library. ``total`` and what cards use are in its own unit of so many bytes.
+    """A vendor's made-up library in C, ``source``. ``total`` and what cards use are in its own unit of so many bytes.
 
     ``card`` writes a card by number, with more lines on it and ``used``; ``first`` are lines about the library.
     ``newer`` are functions (and defines) that an old release is without, ``needed`` those that nothing works without.
@@ -39,7 +37,8 @@ class MadeVendor:
     """
 
     name: str
-    source: str
+    package: str
+    source: Path
     library: str
     card: Callable[..., str]
     device_id: Callable[[int], str]
@@ -58,11 +57,6 @@ class MadeVendor:
     newer_defines: tuple[str, ...] = ()
     recorded: Recorded | None = None
 
-    @property
-    def package(self) -> str:
-        """The plugin's package."""
-        return f"motorpool_{self.name}"
-
     def cards(self, count: int, used: int = 100) -> str:
         """That many healthy cards, each of which uses one unit more than the one before."""
         return "".join(self.card(number, used=used + number) for number in range(count))
@@ -76,7 +70,7 @@ class MadeVendor:
     def compile(self, folder: Path, *, without: tuple[str, ...] = (), defines: tuple[str, ...] = ()) -> Path:
         """Compile the library into a folder."""
         return compile_library(
-            SOURCES / self.source,
+            self.source,
             folder / self.library,
             *self.defines,
             *defines,
