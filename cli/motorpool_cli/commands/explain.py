@@ -11,7 +11,7 @@ from motorpool import v1
 from motorpool_cli import estimates, placements, text
 from motorpool_cli.client import TIMEOUT_SECONDS
 from motorpool_cli.context import Output, client, complete_deployment
-from motorpool_cli.output import Format, plain, print_document, print_facts, print_table, say
+from motorpool_cli.output import Format, note, plain, print_document, print_facts, print_table, say
 
 
 def add_to(app: typer.Typer) -> None:
@@ -44,6 +44,7 @@ def explain(
     if not found.instances:
         say(f"{deployment} wishes for no instances.")
     print_suggestions(found.suggestions)
+    print_seen(found)
 
 
 def _print(instance: v1.InstanceExplanation) -> None:
@@ -78,6 +79,13 @@ def print_suggestions(suggestions: Sequence[v1.Suggestion]) -> None:
         say("What would make it fit", style="bold")
     for suggestion in suggestions:
         say(f"- {suggestion.message}")
+
+
+def print_seen(found: v1.ExplainDeploymentResponse | v1.PlanDeploymentResponse) -> None:
+    """Say how many nodes were looked at, and how long it took, if the controller tells."""
+    if found.HasField("decision_time"):
+        nodes = "1 node was" if found.nodes_seen == 1 else f"{found.nodes_seen:,} nodes were"
+        note(f"{nodes} looked at in {found.decision_time.ToNanoseconds() / 1e6:.1f} ms")
 
 
 def print_candidates(candidates: Sequence[v1.Candidate]) -> None:

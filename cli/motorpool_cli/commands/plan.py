@@ -17,7 +17,13 @@ from motorpool_cli import failures, placements, text
 from motorpool_cli import wishes as wishfiles
 from motorpool_cli.client import TIMEOUT_SECONDS, Client
 from motorpool_cli.commands import wish
-from motorpool_cli.commands.explain import print_candidates, print_placement, print_refusals, print_suggestions
+from motorpool_cli.commands.explain import (
+    print_candidates,
+    print_placement,
+    print_refusals,
+    print_seen,
+    print_suggestions,
+)
 from motorpool_cli.context import Output, client, complete_deployment, complete_node
 from motorpool_cli.failures import Exit
 from motorpool_cli.output import Format, errors, note, plain, print_document, print_facts, print_table, say
@@ -192,6 +198,7 @@ def _print_plan(found: v1.PlanDeploymentResponse, spec: v1.DeploymentSpec) -> No
     _print_instances(found.instances)
     print_suggestions(found.suggestions)
     _print_findings(found)
+    print_seen(found)
 
 
 def _waiting(output: Format) -> contextlib.AbstractContextManager[object]:

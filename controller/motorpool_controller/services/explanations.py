@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from motorpool import v1
 from motorpool_controller.domain.backends import with_declared_claim
 from motorpool_controller.domain.placement import Candidate, Suggestion
@@ -31,6 +33,7 @@ def explanation(deployment: Deployment, view: View, live: Live, columns: Columns
     spec = with_declared_claim(deployment.spec, deployment.facts, view.backends)
     requests = [Request(name=instance.name, deployment=deployment.name, spec=spec) for instance in instances]
     reading = live.models.get(deployment.spec.model, Reading())
+    began = time.perf_counter()
     columns.follow(snapshot)
     verdicts = {
         request.name: (
@@ -44,13 +47,13 @@ def explanation(deployment: Deployment, view: View, live: Live, columns: Columns
     estimate = deployment.estimate or next(
         (verdict.estimate for verdict in verdicts.values() if verdict.estimate is not None), None
     )
+    suggestions = _suggestions(supposed(snapshot, instances), deployment.name, spec, columns) if pending else ()
     return v1.ExplainDeploymentResponse(
         estimate=None if estimate is None else estimate_message(estimate),
         instances=[_message(instance, verdicts[instance.name]) for instance in instances],
-        suggestions=[
-            suggestion_message(each)
-            for each in (_suggestions(supposed(snapshot, instances), deployment.name, spec, columns) if pending else ())
-        ],
+        suggestions=[suggestion_message(each) for each in suggestions],
+        nodes_seen=len(snapshot.nodes),
+        decision_time=fields.duration(time.perf_counter() - began),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -80,6 +81,8 @@ class Planned:
     checks: tuple[Check, ...]
     findings: tuple[str, ...]
     suggestions: tuple[Suggestion, ...] = ()
+    nodes_seen: int = 0
+    decision_seconds: float = 0.0
 
 
 class Planner:
@@ -202,12 +205,15 @@ class Planner:
 
     def _plan_of(self, snapshot: Snapshot, wish: Wished) -> Planned:
         requests, spec = wish.requests, wish.spec
+        began = time.perf_counter()
         details = explain(snapshot, requests[0], self._columns)
         plan = schedule(snapshot, requests, self._columns)
         verdicts = (details, *(plan.verdicts[request.name] for request in requests[1:]))
         facts = details.facts or next(
             (reading.facts for (_, path), reading in sorted(snapshot.readings.items()) if path == spec.model.path), None
         )
+        unplaced = any(verdict.placement is None for verdict in verdicts)
+        suggestions = advised(snapshot, requests, self._columns).suggestions if unplaced else ()
         return Planned(
             spec=spec,
             facts=facts,
@@ -217,11 +223,9 @@ class Planner:
                 verdicts, unchecked=self._unchecked(spec, facts), chosen=wanted_backend(spec, facts) is not None
             ),
             findings=wish.findings,
-            suggestions=(
-                advised(snapshot, requests, self._columns).suggestions
-                if any(verdict.placement is None for verdict in verdicts)
-                else ()
-            ),
+            suggestions=suggestions,
+            nodes_seen=len(snapshot.nodes),
+            decision_seconds=time.perf_counter() - began,
         )
 
     def _unchecked(self, spec: DeploymentSpec, facts: ModelFacts | None) -> str:
@@ -265,6 +269,8 @@ def _message(planned: Planned) -> v1.PlanDeploymentResponse:
         instances=_instances(planned.verdicts),
         findings=planned.findings,
         suggestions=[suggestion_message(each) for each in planned.suggestions],
+        nodes_seen=planned.nodes_seen,
+        decision_time=fields.duration(planned.decision_seconds),
     )
 
 

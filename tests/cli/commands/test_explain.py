@@ -104,6 +104,17 @@ def test_what_would_help(controller: Controller, motorpool: Motorpool) -> None:
     assert motorpool("explain", "large").stdout.endswith("\nWhat would make it fit\n- It fits with --ctx-size 4096.\n")
 
 
+def test_how_many_nodes_were_looked_at(controller: Controller, motorpool: Motorpool) -> None:
+    """
+    What was seen and how long it took stands beside the answer, on stderr.
+    """
+    found = v1.ExplainDeploymentResponse(instances=[REFUSED], nodes_seen=10_000)
+    found.decision_time.FromMicroseconds(3_200)
+    controller.explanations["deployments/large"] = found
+
+    assert "10,000 nodes were looked at in 3.2 ms" in motorpool("explain", "large").stderr
+
+
 def test_as_json(controller: Controller, motorpool: Motorpool) -> None:
     """
     JSON is the whole explanation.

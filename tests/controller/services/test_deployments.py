@@ -342,6 +342,8 @@ async def test_a_pending_deployment_is_told_what_would_make_it_fit(cluster: Clus
         v1.ExplainDeploymentRequest(name="deployments/chat"), metadata=cluster.admin
     )
 
+    assert told.nodes_seen == 1
+    assert told.decision_time.ToNanoseconds() > 0
     (more,) = told.suggestions
     assert (more.remedy, more.nodes, more.like) == (v1.REMEDY_DEVICES, 1, agent.name)
     assert more.message.startswith("All 2 instances fit with 1 more node")

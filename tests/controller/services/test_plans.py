@@ -94,6 +94,8 @@ async def test_more_than_fits_and_a_node_that_would_help(cluster: Cluster, agent
 
     assert outcomes(found) == [PASSED, PASSED, FAILED]
     assert [instance.count for instance in found.instances] == [1, 2]
+    assert found.nodes_seen == 1
+    assert found.decision_time.ToNanoseconds() > 0
     assert found.checks[2].refusals[0].reason == "MEMORY_SHORT"
     assert found.instances[1].refusals
     (nodes,) = found.suggestions

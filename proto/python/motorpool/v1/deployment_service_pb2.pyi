@@ -6,6 +6,7 @@ isort:skip_file
 import builtins
 import collections.abc
 import google.protobuf.descriptor
+import google.protobuf.duration_pb2
 import google.protobuf.field_mask_pb2
 import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
@@ -318,6 +319,10 @@ class ExplainDeploymentResponse(google.protobuf.message.Message):
     ESTIMATE_FIELD_NUMBER: builtins.int
     INSTANCES_FIELD_NUMBER: builtins.int
     SUGGESTIONS_FIELD_NUMBER: builtins.int
+    NODES_SEEN_FIELD_NUMBER: builtins.int
+    DECISION_TIME_FIELD_NUMBER: builtins.int
+    nodes_seen: builtins.int
+    """How many nodes were looked at."""
     @property
     def estimate(self) -> motorpool.v1.placement_pb2.Estimate:
         """What an instance needs; absent until the model was read."""
@@ -330,15 +335,21 @@ class ExplainDeploymentResponse(google.protobuf.message.Message):
     def suggestions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[motorpool.v1.placement_pb2.Suggestion]:
         """What would make all instances fit, where one has no place; nothing where nothing is known that would."""
 
+    @property
+    def decision_time(self) -> google.protobuf.duration_pb2.Duration:
+        """How long the decisions took, with their rows and suggestions."""
+
     def __init__(
         self,
         *,
         estimate: motorpool.v1.placement_pb2.Estimate | None = ...,
         instances: collections.abc.Iterable[Global___InstanceExplanation] | None = ...,
         suggestions: collections.abc.Iterable[motorpool.v1.placement_pb2.Suggestion] | None = ...,
+        nodes_seen: builtins.int = ...,
+        decision_time: google.protobuf.duration_pb2.Duration | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["estimate", b"estimate"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["estimate", b"estimate", "instances", b"instances", "suggestions", b"suggestions"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["decision_time", b"decision_time", "estimate", b"estimate"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["decision_time", b"decision_time", "estimate", b"estimate", "instances", b"instances", "nodes_seen", b"nodes_seen", "suggestions", b"suggestions"]) -> None: ...
 
 Global___ExplainDeploymentResponse: typing_extensions.TypeAlias = ExplainDeploymentResponse
 
@@ -504,8 +515,12 @@ class PlanDeploymentResponse(google.protobuf.message.Message):
     INSTANCES_FIELD_NUMBER: builtins.int
     FINDINGS_FIELD_NUMBER: builtins.int
     SUGGESTIONS_FIELD_NUMBER: builtins.int
+    NODES_SEEN_FIELD_NUMBER: builtins.int
+    DECISION_TIME_FIELD_NUMBER: builtins.int
     backend: builtins.str
     """Backend that would run it; empty as long as the model is unknown."""
+    nodes_seen: builtins.int
+    """How many nodes were looked at, those that are supposed among them."""
     @property
     def facts(self) -> motorpool.v1.model_pb2.ModelFacts:
         """What is known of the model; absent when it could not be read."""
@@ -530,6 +545,10 @@ class PlanDeploymentResponse(google.protobuf.message.Message):
     def suggestions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[motorpool.v1.placement_pb2.Suggestion]:
         """What would make all instances fit, where one has no place; nothing where nothing is known that would."""
 
+    @property
+    def decision_time(self) -> google.protobuf.duration_pb2.Duration:
+        """How long the decisions took, with their rows and suggestions; nodes' answers and hubs are not in it."""
+
     def __init__(
         self,
         *,
@@ -540,9 +559,11 @@ class PlanDeploymentResponse(google.protobuf.message.Message):
         instances: collections.abc.Iterable[Global___PlannedInstance] | None = ...,
         findings: collections.abc.Iterable[builtins.str] | None = ...,
         suggestions: collections.abc.Iterable[motorpool.v1.placement_pb2.Suggestion] | None = ...,
+        nodes_seen: builtins.int = ...,
+        decision_time: google.protobuf.duration_pb2.Duration | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["estimate", b"estimate", "facts", b"facts"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["backend", b"backend", "checks", b"checks", "estimate", b"estimate", "facts", b"facts", "findings", b"findings", "instances", b"instances", "suggestions", b"suggestions"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["decision_time", b"decision_time", "estimate", b"estimate", "facts", b"facts"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["backend", b"backend", "checks", b"checks", "decision_time", b"decision_time", "estimate", b"estimate", "facts", b"facts", "findings", b"findings", "instances", b"instances", "nodes_seen", b"nodes_seen", "suggestions", b"suggestions"]) -> None: ...
 
 Global___PlanDeploymentResponse: typing_extensions.TypeAlias = PlanDeploymentResponse
 
