@@ -67,7 +67,7 @@ UseProxy = Annotated[
 ]
 AllowPlugin = Annotated[list[str] | None, typer.Option(help="Load only these plugins; repeatable.")]
 BlockPlugin = Annotated[list[str] | None, typer.Option(help="Never load these plugins; repeatable.")]
-Output = Annotated[str, typer.Option(help="text, json or yaml.")]
+Output = Annotated[str, typer.Option("--output", "-o", help="text, json or yaml.")]
 LogLevel = Annotated[str | None, typer.Option("--log-level", help="debug, info, warning or error.")]
 
 

@@ -57,7 +57,7 @@ async def test_programs_get_every_figure(machine: Machine, output: str) -> None:
     """
     Devices, measurements and the libraries they came from are told in full, an unknown as null; all is well, so 0.
     """
-    code, printed, errors = await machine.devices("--output", output)
+    code, printed, errors = await machine.devices("-o", output)
 
     told = json.loads(printed) if output == "json" else yaml.safe_load(printed)
     assert (0, "") == (code, errors)
