@@ -20,6 +20,8 @@ from motorpool_controller.domain.workload import Parameter
 STATED = ("context_length", "parallel", "gpu_layers")
 """Meanings whose values the assignment states itself; the user's parameters for them are not sent a second time."""
 
+MAX_DEPTH = 16
+"""How deep ``--name.key.key`` may reach into an option's JSON."""
 MAX_ELEMENTS = 1_000
 MAX_ELEMENT_CHARACTERS = 65_536
 MAX_INTEGER_DIGITS = 18
@@ -34,13 +36,20 @@ def parse(arguments: Sequence[str], options: Sequence[Option]) -> tuple[Paramete
 
     An option of the table gets its canonical name and stands once if it has a meaning, so that the engine takes the
     very value that scheduling took. An option that is not in the table is passed on as written.
+    ``--name.key.key VALUE`` sets a key within the JSON of an option (vLLM's way), whose value then holds both.
     """
     faults: list[str] = []
     table = _table(options)
     parsed: list[Parameter] = []
     taken: set[str] = set()
+    keys: list[tuple[Option, str, tuple[str, ...]]] = []
     for written, values in _grouped(_tokens(arguments, faults), faults):
         option = table.get(_key(written))
+        name, _, path = written.partition(".")
+        within = table.get(_key(name)) if path and option is None else None
+        if within is not None and within.kind is OptionKind.JSON and not within.system_owned:
+            keys.append((within, written, values))
+            continue
         if option is None:
             parsed.append(Parameter(option=written, values=values, known=False))
             continue
@@ -50,6 +59,7 @@ def parse(arguments: Sequence[str], options: Sequence[Option]) -> tuple[Paramete
         elif not option.meaning or option.name not in taken:
             taken.add(option.name)
             parsed.append(Parameter(option=option.name, values=values))
+    faults += [fault for key in keys if (fault := _set_within(parsed, *key))]
     if faults:
         raise InvalidError("PARAMETER_INVALID", "; ".join(faults), metadata={"field": "spec.parameters"})
     return tuple(parsed)
@@ -168,6 +178,24 @@ def _grouped(tokens: Iterable[str], faults: list[str]) -> Iterator[tuple[str, tu
             )
     if written:
         yield written, tuple(values)
+
+
+def _set_within(parsed: list[Parameter], option: Option, written: str, values: Sequence[str]) -> str:
+    """Set a key within an option's JSON, among what was parsed; return what is wrong with it, empty if nothing is."""
+    if len(values) != 1:
+        return f"{shown(written)} wants one value; write {written} VALUE"
+    at = next((index for index, each in enumerate(parsed) if each.option == option.name and each.known), len(parsed))
+    whole: object = json.loads(parsed[at].values[0]) if at < len(parsed) else {}
+    inner, path = whole, written.split(".")[1:]
+    for key in path[:-1]:
+        inner = inner.setdefault(key, {}) if isinstance(inner, dict) else None
+    if not isinstance(inner, dict) or not all(path) or len(path) > MAX_DEPTH:
+        return (
+            f"{shown(written)} names no key within the JSON of --{option.name}; give it whole, as --{option.name} JSON"
+        )
+    inner[path[-1]] = json.loads(values[0]) if _is_json(values[0]) else values[0]
+    parsed[at:] = [Parameter(option=option.name, values=(json.dumps(whole),)), *parsed[at + 1 :]]
+    return ""
 
 
 def _fault(option: Option, written: str, values: tuple[str, ...]) -> str:

@@ -74,6 +74,43 @@ def test_json_is_left_whole(arguments: list[str]) -> None:
     assert (option("chat-template-kwargs", '{"a b": [1, "x"]}'),) == parse(arguments, OPTIONS)
 
 
+KWARGS = "--chat-template-kwargs"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "value"),
+    [
+        ([f"{KWARGS}.thinking", "false"], '{"thinking": false}'),
+        ([f"{KWARGS}.a_b.c=word", f"{KWARGS}.a_b.d", "7"], '{"a_b": {"c": "word", "d": 7}}'),
+        ([f"{KWARGS}.a", "1", KWARGS, '{"b": 2}'], '{"b": 2, "a": 1}'),
+        ([KWARGS, '{"a": 2}', f"{KWARGS}.a", "[1]"], '{"a": [1]}'),
+    ],
+)
+def test_keys_within_an_options_json(arguments: list[str], value: str) -> None:
+    """
+    As vLLM has it, a key may be given by a dotted name; what is read and launched is one JSON with all of them.
+    """
+    assert (option("chat-template-kwargs", value),) == parse(arguments, OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([KWARGS, '{"a": 2}', f"{KWARGS}.a.b", "1"], "names no key within the JSON of --chat-template-kwargs"),
+        ([f"{KWARGS}..b", "1"], "names no key"),
+        ([KWARGS, "[1]", f"{KWARGS}.b", "1"], "names no key"),
+        ([f"{KWARGS}{'.a' * 40}", "1"], "names no key"),
+        ([f"{KWARGS}.b"], "wants one value"),
+    ],
+)
+def test_keys_that_are_nowhere(arguments: list[str], said: str) -> None:
+    """
+    A key below what is no object, or no key at all, is refused with the way out.
+    """
+    with pytest.raises(InvalidError, match=said):
+        parse(arguments, OPTIONS)
+
+
 def test_negative_numbers_are_values() -> None:
     """
     -1 is a value, not an option.
