@@ -86,6 +86,29 @@ def test_a_fault_is_a_row(make_plugin: MakePlugin, body: str, check: str, words:
 ACCELERATOR = 'kind = "accelerator"\napi = ">=0.1,<0.2"\nprovides = "one"\nlibraries = ["libone.so.1"]\n'
 
 
+@pytest.mark.parametrize(
+    ("leak", "words"),
+    [
+        ("kept.append(open('/dev/null'))", "descriptors more are open after 100 looks"),
+        ("kept.append(bytearray(65536))", "bytes more are resident after 100 looks"),
+    ],
+)
+def test_what_leaks_is_a_row(make_plugin: MakePlugin, leak: str, words: str) -> None:
+    """
+    A plugin that keeps a descriptor or some memory of each look fails that check, and no other.
+    """
+    plain = "kept, plain = [], Accelerator.sample\n"
+    make_plugin(
+        "leaky",
+        kind="accelerator",
+        code=f"{plain}def sample(self, ids):\n    {leak}\n    return plain(self, ids)\nAccelerator.sample = sample",
+    )
+
+    ((check, told),) = failed(verify("leaky")).items()
+
+    assert ("a hundred looks leave nothing behind", True) == (check, words in told)
+
+
 def test_hardware_that_is_elsewhere(make_plugin: MakePlugin) -> None:
     """
     Where no sign of its hardware is, an agent does not start a plugin: nothing is asked of it, and nothing fails.
