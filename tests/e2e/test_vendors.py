@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -71,6 +73,20 @@ class Rack:
 
         wait_for(f"{len(wanted)} cards to use {used}, and not {self.seen()}", there)
 
+    def asked_beside(self, broken: str) -> Figures:
+        """What the machine itself tells, asked beside its agent, of all vendors but one that does not work."""
+        command = [*self.fleet.agent_command, "devices", "--output", "json"]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        told = json.loads(done.stdout)
+        assert (7, "") == (done.returncode, done.stderr)
+        (failed,) = (each for each in told["plugins"] if each["last_error"])
+        assert (broken, True) == (failed["plugin_id"], "SIGSEGV" in failed["last_error"])
+        return {
+            each["device_id"]: (each["memory_bytes"], each["usage"]["used_bytes"])
+            for each in told["devices"]
+            if each["vendor"] != broken
+        }
+
     def failures(self, plugin: str) -> int:
         node = self.fleet.nodes.GetNode(v1.GetNodeRequest(name="nodes/a"), timeout=5)
         return next(status.failures for status in node.plugins if status.plugin_id == plugin)
@@ -118,6 +134,7 @@ def test_every_vendors_figures_are_its_own(rack: Rack) -> None:
         wait_for("Ascend's library to die", lambda: rack.failures("ascend") > before)  # noqa: B023  # called at once
         rack.wait(used, "ascend")
         assert set(VENDORS["ascend"].figures(COUNT)) <= set(rack.seen())
+        assert rack.expected(used, "ascend") == rack.asked_beside("ascend")
 
         rack.show(used + 50)
         rack.wait(used + 50)
