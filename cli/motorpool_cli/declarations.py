@@ -52,12 +52,14 @@ def read(files: Sequence[Path]) -> list[Declared]:
     return found
 
 
-def invalid(exit_code: Exit, problems: Iterable[Problem], consequence: str) -> CommandError:
+def invalid(
+    exit_code: Exit, problems: Iterable[Problem], consequence: str, reason: str = "DECLARATION_INVALID"
+) -> CommandError:
     """Return the failure of files in which something is wrong, a line each."""
     # What is about no field of a file, as how many more there are, stands behind its others.
     lines = [str(each) for each in sorted(set(problems), key=lambda each: (each.file, not each.field, each))]
     count = "1 fault" if len(lines) == 1 else f"{len(lines)} faults"
-    return CommandError(exit_code, "DECLARATION_INVALID", "\n".join([f"{count}, {consequence}:", *lines]))
+    return CommandError(exit_code, reason, "\n".join([f"{count}, {consequence}:", *lines]))
 
 
 def content(file: Path) -> bytes:

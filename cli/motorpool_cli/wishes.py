@@ -54,7 +54,7 @@ def read(files: Sequence[Path]) -> list[Wish]:
 
 def invalid(exit_code: Exit, problems: Sequence[Problem]) -> Exception:
     """Return the failure of files in which something is wrong, a line each."""
-    return declarations.invalid(exit_code, problems, "nothing was planned")
+    return declarations.invalid(exit_code, problems, "nothing was planned", "FILE_INVALID")
 
 
 def _deployments(part: Document, problems: list[Problem]) -> Iterator[Document]:

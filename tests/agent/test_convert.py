@@ -265,7 +265,7 @@ def test_installed_versions_are_marked() -> None:
         versions=(
             Version(version="1", environment=Environment(requirements=("x==1",))),
             Version(version="2", environment=Environment(requirements=("x==2",))),
-            Version(version="3", executable="/bin/x"),
+            Version(version="3", executable="/bin/x", frameworks=("cuda",), least_runtimes={"cuda": "12.8"}),
         ),
         memory_model=MemoryModel.FIXED,
         rules="fixed",
@@ -274,6 +274,7 @@ def test_installed_versions_are_marked() -> None:
     message = profile_message(profile, ("2",))
 
     assert [each.installed for each in message.versions] == [False, True, True]
+    assert dict(message.versions[2].least_runtimes) == {"cuda": "12.8"}
 
 
 def test_facts_survive_the_way() -> None:

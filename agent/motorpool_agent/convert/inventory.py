@@ -200,6 +200,7 @@ def _version(version: Version, *, installed: bool) -> v1.BackendVersion:
         executable=version.executable,
         environment=None if environment is None else v1.EngineEnvironment(requirements=environment.requirements),
         installed=environment is None or installed,
+        least_runtimes=version.least_runtimes,
     )
 
 

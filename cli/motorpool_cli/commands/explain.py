@@ -83,7 +83,7 @@ def print_suggestions(suggestions: Sequence[v1.Suggestion]) -> None:
 
 def print_seen(found: v1.ExplainDeploymentResponse | v1.PlanDeploymentResponse) -> None:
     """Say how many nodes were looked at, and how long it took, if the controller tells."""
-    if found.HasField("decision_time"):
+    if found.nodes_seen:
         nodes = "1 node was" if found.nodes_seen == 1 else f"{found.nodes_seen:,} nodes were"
         note(f"{nodes} looked at in {found.decision_time.ToNanoseconds() / 1e6:.1f} ms")
 

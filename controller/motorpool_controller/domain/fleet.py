@@ -153,7 +153,7 @@ class Option:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackendVersion:
-    """One version of a backend that a node can run."""
+    """One version of a backend that a node can run; ``least_runtimes`` are versions of runtimes by framework."""
 
     version: str
     frameworks: tuple[str, ...] = ("cpu",)
@@ -164,6 +164,7 @@ class BackendVersion:
     executable: str = ""
     requirements: tuple[str, ...] = ()
     installed: bool = False
+    least_runtimes: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

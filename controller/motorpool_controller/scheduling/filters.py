@@ -14,6 +14,7 @@ from motorpool_controller.domain.placement import Refusal
 from motorpool_controller.domain.workload import DeploymentSpec, Parameter, SourceKind
 from motorpool_controller.estimation.needs import FIXED
 from motorpool_controller.scheduling.rules.registry import RULES
+from motorpool_controller.scheduling.runtimes import too_old, too_old_message
 from motorpool_controller.scheduling.snapshot import Reading, Request, Snapshot
 from motorpool_controller.scheduling.terms import CPU
 
@@ -251,6 +252,7 @@ def _by_version(passing: Passing) -> Refusal | None:
             " choose one of these.",
         )
     idle: dict[str, str] = {}
+    old: dict[str, str] = {}
     for version in there:
         executor = _executor_of(version, passing.spec)
         why = node.missing(executor)
@@ -262,9 +264,15 @@ def _by_version(passing: Passing) -> Refusal | None:
         if version.architectures and node.host.architecture not in version.architectures:
             continue
         for framework in version.frameworks:
-            passing.versions.setdefault(framework, version)
+            why = too_old(version, framework, passing.devices)
+            if why:
+                old.setdefault(framework, why)
+            else:
+                passing.versions.setdefault(framework, version)
     if not passing.versions and idle:
         return _no_executor(passing, idle)
+    if not passing.versions and old:
+        return passing.row("framework", "RUNTIME_TOO_OLD", too_old_message(profile.backend, node.name, old.values()))
     if not passing.versions:
         return passing.row(
             "backend",

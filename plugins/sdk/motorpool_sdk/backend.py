@@ -58,7 +58,10 @@ class Environment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
-    """One version of the backend that this node can run."""
+    """One version of the backend that this node can run.
+
+    ``least_runtimes`` are the least versions of a framework's runtime that it needs, e.g. ``{"cuda": "12.8"}``.
+    """
 
     version: str
     frameworks: tuple[str, ...] = ("cpu",)
@@ -68,6 +71,7 @@ class Version:
     image: str = ""
     executable: str = ""
     environment: Environment | None = None
+    least_runtimes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

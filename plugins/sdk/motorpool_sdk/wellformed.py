@@ -22,6 +22,7 @@ _MOST_PORT = 65_535
 _MOST_SECONDS = 7 * 24 * 3600.0
 _OPTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_RUNTIME = re.compile(r"\d+(\.\d+)*")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
@@ -104,6 +105,9 @@ def _version_faults(version: Version) -> Iterator[str]:
     for executor in version.executors or ("",):
         if executor not in _EXECUTORS:
             yield f"version {version.version} names the executor {executor!r}; there are {', '.join(_EXECUTORS)}"
+    for framework, least in version.least_runtimes.items():
+        if framework not in version.frameworks or not _RUNTIME.fullmatch(least):
+            yield f"version {version.version} needs {framework} {least!r}; name one of its frameworks, and e.g. 12.8"
     if version.environment is None:
         return
     if not version.environment.requirements:

@@ -281,3 +281,34 @@ def test_an_agent_without_the_executor() -> None:
     row = only_row(node(executors=(WORKS,)), image="engines/llama:1")
 
     assert "its agent has no executor docker, but process; upgrade the agent." in row.message
+
+
+@pytest.mark.parametrize(
+    ("runtime", "fits"),
+    [("12.8", True), ("12.8.1", True), ("13.0", True), ("12", True), ("", True), ("unknown", True), ("12.4", False)],
+)
+def test_a_runtime_older_than_a_version_needs_is_a_row(runtime: str, fits: bool) -> None:
+    """
+    B4.2: versions of runtimes are compared, and one that a device does not tell is not held against it.
+    """
+    version = BackendVersion(version="2.0", frameworks=("cuda",), least_runtimes=(("cuda", "12.8"),))
+    there = node(memory=64 * GIB, devices=[device(runtime_version=runtime)])
+    plan = schedule(snapshot(there, profiles={DIGEST: profile(versions=(version,))}), [request(cpu_offloading=False)])
+
+    assert bool(plan.placements) is fits
+    if not fits:
+        (row,) = plan.refusals["instances/chat-1"]
+        assert (row.stage, row.reason, row.subject) == ("framework", "RUNTIME_TOO_OLD", "nodes/a")
+        assert "cuda 12.8 or later for version 2.0, and its devices have 12.4" in row.message
+
+
+def test_an_older_version_runs_where_the_newer_cannot() -> None:
+    """
+    Of two versions the first whose runtime is there is taken, framework by framework.
+    """
+    newer = BackendVersion(version="2.0", frameworks=("cuda",), least_runtimes=(("cuda", "12.8"),))
+    older = BackendVersion(version="1.0", frameworks=("cuda", "cpu"))
+    there = node(memory=64 * GIB, devices=[device(runtime_version="12.4")])
+    plan = schedule(snapshot(there, profiles={DIGEST: profile(versions=(newer, older))}), [request()])
+
+    assert plan.placements["instances/chat-1"].backend_version == "1.0"

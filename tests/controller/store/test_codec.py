@@ -30,6 +30,8 @@ def specimens(hint: Any) -> list[Any]:
     origin = typing.get_origin(hint)
     if origin in {types.UnionType, typing.Union}:
         return [value for argument in arguments if argument is not type(None) for value in specimens(argument)]
+    if origin is tuple and Ellipsis not in arguments:
+        return [tuple(specimens(argument)[0] for argument in arguments)]
     if origin is tuple:
         return [tuple(specimens(arguments[0]))]
     if origin is Mapping:

@@ -98,6 +98,7 @@ def _version_message(version: BackendVersion) -> v1.BackendVersion:
         executable=version.executable,
         environment=v1.EngineEnvironment(requirements=version.requirements) if version.requirements else None,
         installed=version.installed,
+        least_runtimes=dict(version.least_runtimes),
     )
 
 
@@ -112,6 +113,13 @@ def _version_of(message: v1.BackendVersion, field: str) -> BackendVersion:
         executable=fields.text(message.executable),
         requirements=_names(message.environment.requirements, f"{field}.environment.requirements"),
         installed=message.installed,
+        least_runtimes=tuple(
+            (
+                fields.word(framework, f"{field}.least_runtimes"),
+                fields.word(least, f"{field}.least_runtimes.{framework}"),
+            )
+            for framework, least in sorted(message.least_runtimes.items())
+        ),
     )
 
 

@@ -151,6 +151,22 @@ class BackendVersion(google.protobuf.message.Message):
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    @typing.final
+    class LeastRuntimesEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
     VERSION_FIELD_NUMBER: builtins.int
     FRAMEWORKS_FIELD_NUMBER: builtins.int
     EXECUTORS_FIELD_NUMBER: builtins.int
@@ -160,6 +176,7 @@ class BackendVersion(google.protobuf.message.Message):
     EXECUTABLE_FIELD_NUMBER: builtins.int
     ENVIRONMENT_FIELD_NUMBER: builtins.int
     INSTALLED_FIELD_NUMBER: builtins.int
+    LEAST_RUNTIMES_FIELD_NUMBER: builtins.int
     version: builtins.str
     """The version's name, e.g. "0.32.0"."""
     image: builtins.str
@@ -188,6 +205,12 @@ class BackendVersion(google.protobuf.message.Message):
     def environment(self) -> Global___EngineEnvironment:
         """What the agent installs to run it; absent when nothing is needed."""
 
+    @property
+    def least_runtimes(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """The least version of a framework's runtime that it needs, by framework, e.g. "cuda": "12.8"; others need none. Where
+        a device does not tell its own, it is not held against it.
+        """
+
     def __init__(
         self,
         *,
@@ -200,9 +223,10 @@ class BackendVersion(google.protobuf.message.Message):
         executable: builtins.str = ...,
         environment: Global___EngineEnvironment | None = ...,
         installed: builtins.bool = ...,
+        least_runtimes: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["environment", b"environment"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["architectures", b"architectures", "environment", b"environment", "executable", b"executable", "executors", b"executors", "frameworks", b"frameworks", "image", b"image", "installed", b"installed", "operating_systems", b"operating_systems", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["architectures", b"architectures", "environment", b"environment", "executable", b"executable", "executors", b"executors", "frameworks", b"frameworks", "image", b"image", "installed", b"installed", "least_runtimes", b"least_runtimes", "operating_systems", b"operating_systems", "version", b"version"]) -> None: ...
 
 Global___BackendVersion: typing_extensions.TypeAlias = BackendVersion
 
