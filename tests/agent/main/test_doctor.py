@@ -255,7 +255,8 @@ async def test_every_plugins_fate_is_a_line(tmp_path: Path) -> None:
 
     assert 7 == code
     assert [("ok", "2 devices, 48 GiB -> ")] == found["accelerator works"]
-    assert [("ok", "blocked by the agent's configuration -> ")] == found["accelerator barred"]
+    ((verdict, blocked),) = found["plugins"]
+    assert ("ok", True) == (verdict, "blocked by the agent's configuration: " in blocked and "barred" in blocked)
     (old,), (fails,) = found["backend old" if "backend old" in found else "plugin old"], found["accelerator fails"]
     assert ("problem", True) == (old[0], "wants SDK <0.1" in old[1])
     assert ("problem", True) == (fails[0], "RuntimeError: no luck" in fails[1])

@@ -37,8 +37,8 @@ def _plugin(plugin: SurveyedPlugin, surveyed: Survey) -> Iterator[Finding]:
     status = plugin.status
     name = f"{status.kind or 'plugin'} {status.provides or status.plugin_id}"
     if status.state is PluginState.BLOCKED:
-        yield ok(name, "blocked by the agent's configuration")
-    elif status.state is PluginState.INCOMPATIBLE:
+        return
+    if status.state is PluginState.INCOMPATIBLE:
         yield problem(name, status.last_error, f"upgrade or uninstall {status.distribution}, or block it")
     elif not plugin.present:
         return
@@ -86,6 +86,9 @@ def _absent(plugins_: Sequence[SurveyedPlugin]) -> Iterator[Finding]:
     absent = sorted(plugin.status.provides for plugin in plugins_ if not plugin.present)
     if absent:
         yield ok("accelerators", f"no hardware here of {', '.join(absent)}")
+    blocked = sorted(plugin.status.plugin_id for plugin in plugins_ if plugin.status.state is PluginState.BLOCKED)
+    if blocked:
+        yield ok("plugins", f"blocked by the agent's configuration: {', '.join(blocked)}")
 
 
 def _engines(surveyed: Survey, config: Config) -> Iterator[Finding]:
