@@ -136,7 +136,7 @@ class Reconciler:
 
     def _world(self, tx: Transaction) -> World:
         live, nodes = self._live.take_changes(), tx.nodes.merged()
-        changes = Changes(
+        told = Changes(
             rows=Touched(
                 nodes=tx.nodes.touched | self._touched["nodes"],
                 instances=tx.instances.touched | self._touched["instances"],
@@ -147,6 +147,8 @@ class Reconciler:
             leases=live.leases,
         )
         self._touched.clear()
+        changes = told if self._agenda.begun else None
+        whole = changes is None or changes.nodes_due
         return World(
             nodes=nodes,
             deployments=tx.deployments.merged(),
@@ -154,10 +156,10 @@ class Reconciler:
             profiles=tx.profiles.merged(),
             connected=self._live.connected(),
             lease_end=self._live.lease_end(
-                nodes if changes.nodes_due else _lost(nodes),
+                nodes if whole else _lost(nodes),
                 lease_seconds=self._settings.lease_seconds(len(nodes)),
                 now=tx.now,
-                whole=changes.nodes_due,
+                whole=whole,
             ),
             readings=self._live.readings,
             models=self._live.models,

@@ -55,7 +55,8 @@ class Agenda:
         self._rows: dict[str, Instance] = {}
         self._moving: set[str] = set()
         self._owed: Touched | None = None
-        self._begun = False
+        self.begun = False
+        """Whether it looked at everything once: before that, what changed tells nothing."""
 
     def follow(self, snapshot: Snapshot, touched: frozenset[str]) -> None:
         """Bring the columns up to a snapshot, in which rows of these names may differ from the world's."""
@@ -69,8 +70,8 @@ class Agenda:
         self, changes: Changes | None, instances: Mapping[str, Instance], deployments: Collection[str]
     ) -> tuple[set[str], set[str]]:
         """Take what changed, and return the instances and the deployments to be looked at."""
-        if changes is None or not self._begun:
-            self.groups, self.tried, self._owed, self._begun = Groups(), {}, None, True
+        if changes is None:
+            self.groups, self.tried, self._owed, self.begun = Groups(), {}, None, True
             self._rows, self._moving = {}, set()
             for instance in instances.values():
                 self.take(instance.name, instance)
@@ -97,6 +98,8 @@ class Agenda:
             self.tried.pop(name, None)
             return
         self._rows[name] = instance
+        if instance.placement is not None:
+            self.tried.pop(name, None)
         if _at_rest(instance):
             self._moving.discard(name)
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,24 @@ class Tally:
     devices: dict[Shape, Numbers]
 
 
+@dataclass(slots=True, eq=False)
+class _Answers:
+    """Which of the distinct answers about a path each node gave, by slot; the first is none."""
+
+    codes: Codes
+    distinct: list[Reading] = field(default_factory=lambda: [Reading()])
+    ids: dict[Reading, int] = field(default_factory=lambda: {Reading(): 0})
+    given: int = 0
+    """How many nodes gave one."""
+
+    def code_of(self, reading: Reading) -> int:
+        """Return an answer's place among the distinct ones."""
+        code = self.ids.setdefault(reading, len(self.ids))
+        if code == len(self.distinct):
+            self.distinct.append(reading)
+        return code
+
+
 class Columns:
     """Nodes by slot, devices by bank; claims in the ledger. Only ``follow`` and its parts change what it stands for."""
 
@@ -63,7 +81,7 @@ class Columns:
         self._class: Codes = np.full(8, -1, np.int64)
         self._rank: Codes = np.zeros(8, np.int64)
         self._ranked = -1
-        self._readings: dict[str, tuple[Codes, dict[Reading, int], list[Reading]]] = {}
+        self._answers: dict[str, _Answers] = {}
         self._tallies: dict[str, Tally] = {}
         self._seen = Seen()
 
@@ -164,8 +182,8 @@ class Columns:
         for shape in list(seat.columns):
             self.banks[shape].remove(seat)
         self._class[seat.slot] = -1
-        for codes, _, _ in self._readings.values():
-            codes[seat.slot] = 0
+        for path in list(self._answers):
+            self._answer(path, seat.slot, Reading())
         self._free_slots.append(seat.slot)
         self._changed()
 
@@ -180,18 +198,15 @@ class Columns:
         seat = self.seats.get(name)
         if seat is None:
             return
-        codes, ids, distinct = self._readings_at(path)
-        code = ids.setdefault(reading, len(ids))
-        if code == len(distinct):
-            distinct.append(reading)
-        if codes[seat.slot] != code:
-            codes[seat.slot] = code
+        if self._answer(path, seat.slot, reading):
             self.revision += 1
 
     def readings_at(self, path: str) -> tuple[Codes, list[Reading]]:
         """Return, by slot, which of the distinct answers about a path a node gave; the first is none."""
-        codes, _, distinct = self._readings_at(path)
-        return codes, distinct
+        answers = self._answers.get(path)
+        return (
+            (np.zeros(len(self._host), np.int64), [Reading()]) if answers is None else (answers.codes, answers.distinct)
+        )
 
     def answers(self, path: str) -> dict[str, Reading]:
         """Return the distinct answers about a path, each under the first node by name that gave it."""
@@ -310,16 +325,22 @@ class Columns:
             self._busy = np.pad(self._busy, (0, slot))
             self._class = np.pad(self._class, (0, slot), constant_values=-1)
             self._rank = np.pad(self._rank, (0, slot))
-            for path, (codes, ids, distinct) in self._readings.items():
-                self._readings[path] = (np.pad(codes, (0, slot)), ids, distinct)
+            for answers in self._answers.values():
+                answers.codes = np.pad(answers.codes, (0, slot))
         return slot
 
-    def _readings_at(self, path: str) -> tuple[Codes, dict[Reading, int], list[Reading]]:
-        found = self._readings.get(path)
-        if found is None:
-            found = (np.zeros(len(self._host), np.int64), {Reading(): 0}, [Reading()])
-            self._readings[path] = found
-        return found
+    def _answer(self, path: str, slot: int, reading: Reading) -> bool:
+        """Take an answer, and return whether it is another one; a path that nobody knows of is forgotten."""
+        answers = self._answers.get(path)
+        if answers is None:
+            answers = self._answers[path] = _Answers(np.zeros(len(self._host), np.int64))
+        code = answers.code_of(reading)
+        before = int(answers.codes[slot])
+        answers.codes[slot] = code
+        answers.given += (code > 0) - (before > 0)
+        if not answers.given:
+            del self._answers[path]
+        return code != before
 
     def _class_id(self, node: Node) -> int:
         key = _class_of(node)

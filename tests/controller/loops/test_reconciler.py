@@ -1,4 +1,5 @@
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,9 @@ from google.protobuf.duration_pb2 import Duration
 from motorpool import v1
 from motorpool_controller.domain.fleet import NodeState
 from motorpool_controller.domain.workload import InstanceState
+from motorpool_controller.loops import reconciler
+from motorpool_controller.reconcile.decide import decide
+from motorpool_controller.reconcile.world import Decision, World
 from tests.controller.agent_client import FACTS, Agent, Session, running_instance
 from tests.controller.clusters import Cluster, running, settings
 
@@ -150,3 +154,29 @@ async def test_changed_file_is_read_again(cluster: Cluster, agent: Agent) -> Non
 
     await session.answer(FACTS)
     await session.read_until(lambda: len(session.of("assignment")) == 3)
+
+
+async def test_a_fault_in_deciding_loses_nothing(
+    cluster: Cluster, agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A decision that fails is made again with all it was to look at: a heartbeat says only once that a node is back.
+    """
+    session, _ = await placed(cluster, agent)
+    cluster.pass_time(50)
+    await cluster.until(lambda: cluster.store.view.nodes[agent.name].state is NodeState.UNREACHABLE or None)
+    await cluster.live_settled()
+    failed: list[World] = []
+
+    def failing(world: World, now: datetime, fresh_ids: Iterator[str]) -> Decision:
+        if not failed:
+            failed.append(world)
+            raise RuntimeError("made up")
+        return decide(world, now, fresh_ids)
+
+    monkeypatch.setattr(reconciler, "decide", failing)
+    monkeypatch.setattr(reconciler, "RETRY_SECONDS", (0.01, 0.1))
+    await session.heartbeat()
+
+    await cluster.until(lambda: cluster.store.view.nodes[agent.name].state is NodeState.READY or None)
+    assert failed

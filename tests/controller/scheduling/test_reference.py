@@ -25,8 +25,8 @@ from motorpool_controller.domain.sizes import GIB
 from motorpool_controller.domain.workload import ExtendedKvCache, Instance, InstanceState, Strategy
 from motorpool_controller.scheduling.columns import Columns
 from motorpool_controller.scheduling.scheduler import _plan, explain, schedule
-from motorpool_controller.scheduling.snapshot import Request, Snapshot
-from tests.controller.fleets import NOW, device, placed
+from motorpool_controller.scheduling.snapshot import Reading, Request, Snapshot
+from tests.controller.fleets import NOW, PATH, device, placed
 from tests.controller.scheduling.accelerators import LLAMA_70B, QWEN3_32B, VENDORS, fleet, machine, wish
 from tests.controller.scheduling.reference import Reference, as_place
 
@@ -443,3 +443,20 @@ def test_layers_lie_where_the_reference_puts_them(case: tuple[Snapshot, Request]
 
     assert expected == {as_place(candidate.placement): candidate.score for candidate in verdict.candidates}
     assert verdict.placement is not None or verdict.refusals
+
+
+def test_answers_about_a_path_are_kept_as_long_as_a_node_stands_by_one() -> None:
+    """
+    A path that no node has an answer about any more takes no room in the columns, however it went.
+    """
+    both = fleet(machine("a"), machine("b"))
+    columns = Columns.of(both)
+    asked = columns.answers(PATH)
+
+    columns.follow(replace(both, nodes={"nodes/a": both.nodes["nodes/a"]}))
+    one = columns.answers(PATH)
+    columns.follow(replace(both, readings={}))
+
+    assert ["nodes/a"] == list(asked) == list(one)
+    assert {"nodes/a": Reading()} == columns.answers(PATH)
+    assert not columns._answers
