@@ -5,6 +5,7 @@ Needs pytest. Tests that take seconds are marked ``slow``, and those that hold a
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -18,6 +19,7 @@ from motorpool_sdk.testing.vendor import MadeVendor, Recorded, ShownLibrary
 FIGURES = ("used_bytes", "utilization_ratio", "temperature_celsius", "power_watts")
 StartVendor = Callable[..., PluginChild]
 BuildLibrary = Callable[..., Path]
+_MOST_SECONDS = 30.0
 _BUILT: dict[tuple[object, ...], Path] = {}
 
 
@@ -200,6 +202,27 @@ class CommandScenarios(Scenarios):
         assert set(recorded.device_ids) == {sample.device_id for sample in samples}
 
     @pytest.mark.promise("P5")
+    def test_a_recorded_card_that_vanishes_and_returns(self, tmp_path: Path, start: StartVendor) -> None:
+        """A card that the command lists no more keeps its name, without memory and unhealthy, until it is back."""
+        recorded = self._recorded()
+        command = recorded.put(tmp_path / "bin")
+        plugin = start(command.folder)
+        before = plugin.devices()
+        (lost,) = recorded.device_ids[-1:]
+
+        for arguments, text in recorded.fewer.items():
+            command.prints(arguments, text)
+        # What it printed is taken for fresh for a while.
+        _until(lambda: plugin.devices()[lost].memory_bytes is None)
+        assert set(before) == set(plugin.devices())
+        assert Health.UNHEALTHY is plugin.health([lost])[lost][0]
+        assert lost not in {sample.device_id for sample in plugin.sample(list(before))}
+
+        for arguments, text in recorded.prints.items():
+            command.prints(arguments, text)
+        _until(lambda: plugin.devices() == before)
+
+    @pytest.mark.promise("P5")
     @pytest.mark.promise("P9")
     def test_recorded_output_cut_short(self, tmp_path: Path, start: StartVendor) -> None:
         """However much of the output is missing, what is told of a card is what was told of it, or unknown."""
@@ -235,6 +258,13 @@ class CommandScenarios(Scenarios):
     def _recorded(self) -> Recorded:
         assert self.vendor.recorded is not None
         return self.vendor.recorded
+
+
+def _until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _MOST_SECONDS
+    while not true():
+        assert time.monotonic() < deadline, "what was waited for did not come about"
+        time.sleep(0.05)
 
 
 def figures(plugin: PluginChild) -> dict[str, tuple[int | None, int | None]]:

@@ -11,11 +11,15 @@ from motorpool_sdk.testing.machine import FakeCommand, FakeLibrary, compile_libr
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
-    """A vendor's command: what it printed on a real machine for which arguments, and whose cards those are."""
+    """A vendor's command: what it printed on a real machine for which arguments, and whose cards those are.
+
+    ``fewer`` is that without the last card.
+    """
 
     name: str
     prints: Mapping[str, str]
     device_ids: tuple[str, ...]
+    fewer: Mapping[str, str]
 
     def put(self, folder: Path) -> FakeCommand:
         """Put the command into a folder."""
@@ -93,3 +97,10 @@ class ShownLibrary:
     def unload(self) -> None:
         """Take the driver away."""
         (self.folder / "scenario").unlink()
+
+
+def without_lines(printed: str, word: str, *, before: int = 0, after: int = 0) -> str:
+    """Return a table without the first line that has ``word`` in it, and some before and after it."""
+    lines = printed.splitlines(keepends=True)
+    at = next(number for number, line in enumerate(lines) if word in line)
+    return "".join(lines[: at - before] + lines[at + after + 1 :])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from motorpool_amd.commands import ROCM_SMI
@@ -80,6 +81,7 @@ class Kernel(FakeBus):
 
 
 RECORDINGS = Path(__file__).parent / "recordings"
+PRINTED = (RECORDINGS / "rocm-smi_mi100_rocm602.json").read_text(encoding="utf-8")
 NEWER = (
     "rsmi_dev_market_name_get",
     "rsmi_dev_power_get",
@@ -87,6 +89,14 @@ NEWER = (
     "rsmi_topo_get_link_type",
     "rsmi_dev_drm_render_minor_get",
 )
+
+
+def without_card(printed: str, card: str) -> str:
+    """Return a command's JSON without one of its cards."""
+    lead, brace, told = printed.partition("{")
+    return lead + json.dumps({key: value for key, value in json.loads(brace + told).items() if key != card})
+
+
 MADE = MadeVendor(
     name="amd",
     package="motorpool_amd",
@@ -115,7 +125,8 @@ MADE = MadeVendor(
     },
     recorded=Recorded(
         name="rocm-smi",
-        prints={" ".join(ROCM_SMI): (RECORDINGS / "rocm-smi_mi100_rocm602.json").read_text(encoding="utf-8")},
+        prints={" ".join(ROCM_SMI): PRINTED},
         device_ids=tuple(f"0000:{bus}:00.0" for bus in ("83", "a3", "c3", "e3")),
+        fewer={" ".join(ROCM_SMI): without_card(PRINTED, "card3")},
     ),
 )

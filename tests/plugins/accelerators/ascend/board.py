@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from motorpool_sdk.testing.vendor import MadeVendor, Recorded
+from motorpool_sdk.testing.vendor import MadeVendor, Recorded, without_lines
 
 CHIP = """
 chip {card} {chip}
@@ -42,6 +42,7 @@ def cards(count: int) -> str:
 
 
 RECORDINGS = Path(__file__).parent / "recordings"
+TABLE = (RECORDINGS / "info_910b3_24.1.rc1.txt").read_text(encoding="utf-8")
 NEWER = ("dcmi_get_card_list", "dcmi_get_device_chip_info_v2", "dcmi_get_device_ip", "dcmi_get_device_resource_info")
 MADE = MadeVendor(
     name="ascend",
@@ -73,9 +74,10 @@ MADE = MadeVendor(
     recorded=Recorded(
         name="npu-smi",
         prints={
-            "info": (RECORDINGS / "info_910b3_24.1.rc1.txt").read_text(encoding="utf-8"),
+            "info": TABLE,
             "info -m": (RECORDINGS / "map_910b.txt").read_text(encoding="utf-8"),
         },
         device_ids=tuple(f"0000:{bus}:00.0" for bus in ("c1", "c2", "81", "82", "01", "02", "41", "42")),
+        fewer={"info": without_lines(TABLE, "0000:42:00.0", before=1)},
     ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from motorpool_sdk.testing.vendor import MadeVendor, Recorded
+from motorpool_sdk.testing.vendor import MadeVendor, Recorded, without_lines
 
 CARD = """
 card {index}
@@ -39,6 +39,7 @@ def cards(count: int) -> str:
 
 
 RECORDINGS = Path(__file__).parent / "recordings"
+TABLE = (RECORDINGS / "table_mlu370-x8_5.10.13.txt").read_text(encoding="utf-8")
 NEWER = ("cndevGetProcessInfo", "cndevGetVersionInfo", "cndevGetDevicePowerInfo")
 MADE = MadeVendor(
     name="cambricon",
@@ -68,7 +69,8 @@ MADE = MadeVendor(
     },
     recorded=Recorded(
         name="cnmon",
-        prints={"": (RECORDINGS / "table_mlu370-x8_5.10.13.txt").read_text(encoding="utf-8")},
+        prints={"": TABLE},
         device_ids=("0000:39:00.0", "0000:3d:00.0"),
+        fewer={"": without_lines(TABLE, "0000:3D:00.0", after=1)},
     ),
 )

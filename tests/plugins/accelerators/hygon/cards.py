@@ -36,5 +36,6 @@ MADE = replace(
         name="hy-smi",
         prints={" ".join(ARGUMENTS): bw()},
         device_ids=("0000:09:00.0", "0000:36:00.0"),
+        fewer={" ".join(ARGUMENTS): amd.without_card(bw(), "card1")},
     ),
 )

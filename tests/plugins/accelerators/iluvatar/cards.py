@@ -42,6 +42,8 @@ def cards(count: int) -> str:
 
 
 RECORDINGS = Path(__file__).parent / "recordings"
+PRINTED = (RECORDINGS / "ixsmi_mr-v100_4.2.0.xml").read_text(encoding="utf-8")
+_LAST = PRINTED.index('<gpu id="00000000:0F:00.0">')
 MADE = MadeVendor(
     name="iluvatar",
     package="motorpool_iluvatar",
@@ -73,7 +75,8 @@ MADE = MadeVendor(
     },
     recorded=Recorded(
         name="ixsmi",
-        prints={"-q -x": (RECORDINGS / "ixsmi_mr-v100_4.2.0.xml").read_text(encoding="utf-8")},
+        prints={"-q -x": PRINTED},
         device_ids=("0000:0c:00.0", "0000:0f:00.0"),
+        fewer={"-q -x": PRINTED[:_LAST] + PRINTED[PRINTED.rindex("</gpu>") + len("</gpu>") :]},
     ),
 )
