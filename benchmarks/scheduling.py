@@ -106,14 +106,23 @@ def measure() -> Sequence[Figure]:
             value = round(decisions(case, size), 3)
             meaning = f"{case.meaning}; {size:,} nodes, p50"
             key = f"{case.key}_decision_{size}_nodes_p50_ms"
-            figures.append(Figure(key=key, value=value, meaning=meaning, aim=case.aims.get(size)))
+            figures.append(Figure(key=key, value=value, meaning=meaning, aim=case.aims.get(size), bar="ms"))
+        growth = figures[-1].value / figures[-len(SIZES)].value
+        figures.append(
+            Figure(
+                key=f"{case.key}_decision_growth_ratio",
+                value=round(growth, 2),
+                meaning=f"{case.meaning}; {SIZES[-1]:,} nodes over {SIZES[0]}: the fleet grows 1,000 times",
+            )
+        )
     print(f"placements: {PLACEMENT_NODES} nodes", file=sys.stderr, flush=True)
     rate = placements()
     figures.append(
         Figure(
             key="placements_per_second_5000_nodes",
             value=round(rate),
-            meaning=f"{REPLICAS:,} replicas of one deployment in one plan (aim: 3,750 and more)",
+            meaning=f"{REPLICAS:,} replicas of one deployment in one plan",
+            least=3_750,
         )
     )
     return figures
