@@ -19,6 +19,10 @@ MOST_DEVICES = 16
 """Devices that one llama.cpp process can divide a model among."""
 
 
+Known = dict[tuple[int, tuple[int, ...]], tuple[tuple[int, ...], int]]
+"""Bytes of each device and of host memory, by the offload (its id) and how many layers each device has."""
+
+
 @dataclass(frozen=True, eq=False)
 class LayersBatch(Batch):
     """Placements that put ``layers`` of a model on devices; ``claims`` are theirs, and ``counts`` their layers."""
@@ -63,11 +67,12 @@ class LayersBatch(Batch):
 def all_layers(fleet: Fleet, supplies: Iterable[Supply]) -> list[LayersBatch]:
     """Return the placements of all layers on several devices of a node; of all, those with the fewest devices."""
     found: list[LayersBatch] = []
+    known: Known = {}
     for supply in supplies:
         offload = supply.demand.offload
         if offload is None or not supply.demand.all_layers:
             continue
-        found += _divided(fleet, _Room(supply), offload, offload.layers)
+        found += _divided(fleet, _Room(supply, offload, 0), offload, offload.layers, known)
     fewest = min((batch.count for batch in found), default=0)
     return [batch for batch in found if batch.count == fewest]
 
@@ -75,14 +80,15 @@ def all_layers(fleet: Fleet, supplies: Iterable[Supply]) -> list[LayersBatch]:
 def some_layers(fleet: Fleet, supplies: Iterable[Supply]) -> list[LayersBatch]:
     """Return the placements with most layers on devices and the others in host memory, or with as many as asked for."""
     found: list[LayersBatch] = []
+    known: Known = {}
     best = 0
     for supply in supplies:
         demand, offload = supply.demand, supply.demand.offload
         if offload is None or not demand.some_layers:
             continue
-        wanted, room = demand.layers_wanted, _Room(supply)
+        wanted, room = demand.layers_wanted, _Room(supply, offload, offload.crossing)
         for layers in [wanted] if wanted is not None else range(_bound(room, offload), max(best - 1, 0), -1):
-            batches = list(_at(fleet, room, offload, layers))
+            batches = list(_at(fleet, room, offload, layers, known))
             if batches:
                 found += batches
                 best = max(best, layers)
@@ -91,19 +97,34 @@ def some_layers(fleet: Fleet, supplies: Iterable[Supply]) -> list[LayersBatch]:
 
 
 class _Room:
-    """What is left on each node's devices, those with most left first; ``sums`` by how many of them are taken."""
+    """What is left on each node's devices, those with most left first; by how many of them are taken.
 
-    def __init__(self, supply: Supply) -> None:
+    ``sums`` are bytes, ``layers`` the most that these can have: each device whole ones beside its buffer, which is
+    ``more`` bytes larger than the least, and one of them the output layer, in the place of others or alone on it.
+    """
+
+    def __init__(self, supply: Supply, offload: Offload, more: int) -> None:
         self.supply = supply
         self.free: Bytes = np.where(supply.enough, supply.bank.free, 0)
         order = np.argsort(-self.free, axis=0, kind="stable")
         self.place = np.argsort(order, axis=0, kind="stable")
         self.sums: Bytes = np.cumsum(np.take_along_axis(self.free, order, axis=0), axis=0)
+        beside = DEVICE_RUNTIME_BYTES + offload.compute
+        smallest = offload.single_layer - beside
+        beside += more
+        whole = np.maximum(self.free - beside, 0) // smallest if smallest else np.full_like(self.free, offload.layers)
+        whole = np.take_along_axis(whole, order, axis=0)
+        beside_output = np.minimum(offload.output // smallest, whole) if smallest else 0
+        self.layers: Codes = np.cumsum(whole, axis=0) + 1 - beside_output
         self.numbers: Codes = np.add.reduce(self.free > 0, axis=0, dtype=np.int64)
 
     def most(self, count: int) -> int:
         """Return the most that so many devices of a node have left together."""
         return int(np.where(self.supply.nodes, self.sums[count - 1], 0).max(initial=0))
+
+    def most_layers(self) -> int:
+        """Return the most layers that all devices of any node can have together."""
+        return int(np.where(self.supply.nodes, self.layers[:MOST_DEVICES], 0).max(initial=0))
 
 
 @lru_cache(maxsize=256)
@@ -118,7 +139,7 @@ def _least(offload: Offload, layers: int, count: int) -> int:
     return _held(offload)[layers] + count * DEVICE_RUNTIME_BYTES + (count - 1) * offload.compute
 
 
-def _at(fleet: Fleet, room: _Room, offload: Offload, layers: int) -> Iterator[LayersBatch]:
+def _at(fleet: Fleet, room: _Room, offload: Offload, layers: int, known: Known) -> Iterator[LayersBatch]:
     """Yield the placements of so many layers, each node with the fewest devices that hold them."""
     supply = room.supply
     taken = np.zeros(supply.bank.size, np.bool_)
@@ -131,7 +152,7 @@ def _at(fleet: Fleet, room: _Room, offload: Offload, layers: int) -> Iterator[La
             size = supply.bank.size
             claims = np.where(enough, split.devices[0].total, 0)
             yield LayersBatch(supply, nodes, enough, 1, layers, claims, np.full(size, split.host.total))
-    yield from _divided(fleet, room, offload, layers, taken)
+    yield from _divided(fleet, room, offload, layers, known, taken)
 
 
 def _bound(room: _Room, offload: Offload) -> int:
@@ -140,20 +161,21 @@ def _bound(room: _Room, offload: Offload) -> int:
     beside = [_least(offload, 0, count) for count in range(1, len(rooms) + 1)]
     most = max(room - least for room, least in zip(rooms, beside, strict=True))
     held = _held(offload)
-    return next((layers for layers in range(offload.layers - 1, 0, -1) if held[layers] - held[0] <= most), 0)
+    first = min(offload.layers - 1, room.most_layers())
+    return next((layers for layers in range(first, 0, -1) if held[layers] - held[0] <= most), 0)
 
 
 def _divided(
-    fleet: Fleet, room: _Room, offload: Offload, layers: int, taken: Mask | None = None
+    fleet: Fleet, room: _Room, offload: Offload, layers: int, known: Known, taken: Mask | None = None
 ) -> Iterator[LayersBatch]:
     """Yield the placements on two devices of a node and more, by what is left of each, or as the user divides it."""
     supply, free = room.supply, room.free
     bank, demand = supply.bank, supply.demand
     taken = np.zeros(bank.size, np.bool_) if taken is None else taken.copy()
-    known: dict[tuple[int, ...], tuple[tuple[int, ...], int]] = {}
     for count in _numbers(supply):
         least = _least(offload, layers, count)
         nodes = supply.nodes & ~taken & (room.numbers >= count) & (room.sums[count - 1] >= least)
+        nodes &= room.layers[count - 1] >= layers
         columns = np.flatnonzero(nodes)
         if not len(columns):
             continue
@@ -208,7 +230,7 @@ def _claimed(
     layers: int,
     counts: Codes,
     chosen: Mask,
-    known: dict[tuple[int, ...], tuple[tuple[int, ...], int]],
+    known: Known,
 ) -> tuple[Bytes, Codes, Mask]:
     """Return the bytes of each device and of host memory, and where every device that is taken has a layer."""
     claims: Bytes = np.zeros(counts.shape, np.int64)
@@ -223,10 +245,11 @@ def _claimed(
         alike = able[inverse == number]
         rows = np.flatnonzero(layout[first])
         pattern = tuple(layout[first][rows].tolist())
-        if pattern not in known:
+        key = (id(offload), pattern)
+        if key not in known:
             split = offload.split(layers, pattern)
-            known[pattern] = (tuple(part.total for part in split.devices), split.host.total)
-        parts, host = known[pattern]
+            known[key] = (tuple(part.total for part in split.devices), split.host.total)
+        parts, host = known[key]
         claims[np.ix_(rows, alike)] = np.array(parts)[:, None]
         memory[alike] = host
     return claims, memory, fits
