@@ -14,7 +14,7 @@ from motorpool_controller.domain.placement import Placement
 from motorpool_controller.domain.workload import Instance
 from motorpool_controller.scheduling.allocatable import Ledger, is_loaded, unified_of
 from motorpool_controller.scheduling.banks import Bank, Bytes, Numbers, Seat, Shape, shapes_of
-from motorpool_controller.scheduling.seen import Seen
+from motorpool_controller.scheduling.seen import Differing, Seen
 from motorpool_controller.scheduling.snapshot import Reading, Snapshot, Touched
 
 MOST_TALLIES = 16
@@ -123,6 +123,9 @@ class Columns:
     def follow(self, snapshot: Snapshot, touched: Touched | None = None) -> None:
         """Take over what differs between a snapshot and the one before: all of it, or what is among ``touched``."""
         differing = self._seen.differing(snapshot, touched)
+        if self._seen.is_empty:
+            self._fill(snapshot, differing)
+            return
         moved = [pair for pair in differing.instances if _standing(pair[0]) != _standing(pair[1])]
         for instance, _ in moved:
             if instance is not None:
@@ -148,6 +151,24 @@ class Columns:
         if moved or differing.nodes or differing.usage or differing.readings or differing.rules:
             self.state += 1
         self._seen.take(snapshot, differing, whole=touched is None)
+
+    def _fill(self, snapshot: Snapshot, differing: Differing) -> None:
+        """Take over a first snapshot: what is left of a device is reckoned once, when all is known that bears on it."""
+        for _, node in differing.nodes:
+            if node is not None:
+                self.ledger.know(node)
+        for name, usage in differing.usage:
+            self.ledger.measure(name, usage)
+        for _, instance in differing.instances:
+            if instance is not None:
+                self.ledger.stand(instance)
+        for _, node in differing.nodes:
+            if node is not None:
+                self.know(node)
+        for key, reading in differing.readings:
+            self.read(*key, reading or Reading())
+        self.state += 1
+        self._seen.take(snapshot, differing, whole=True)
 
     def know(self, node: Node) -> None:
         """Take a new or changed node."""

@@ -41,6 +41,11 @@ class Seen:
     peaks: dict[str, Peak] = field(default_factory=dict)
     declared: dict[str, Profile] = field(default_factory=dict)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there was no snapshot yet, or nothing in it."""
+        return not (self.nodes or self.instances or self.usage or self.readings)
+
     def differing(self, snapshot: Snapshot, touched: Touched | None) -> Differing:
         """Return how a snapshot differs, as far as ``touched`` says; None looks at everything."""
         names = None if touched is None else touched.nodes

@@ -198,3 +198,37 @@ def test_what_is_wrong_with_a_file_is_told(tmp_path: Path, text: str, words: str
     assert result.exit_code != 0
     assert words in result.output.replace("\n", " ")
     assert "Traceback" not in result.output
+
+
+def test_like_nodes_and_instances_are_their_own(tmp_path: Path) -> None:
+    """
+    What differs in names alone is read once, and each keeps its name, its use and its place; a name may be missing.
+    """
+    fleet = json.loads(FLEET.read_text())
+    first = fleet["nodes"][0]
+    device = first["devices"][0]["device_id"]
+    total = first["devices"][0]["memory"]["total_bytes"]
+    fleet["nodes"] = [{**first, "name": f"nodes/n{number}"} for number in range(3)]
+    claim = {"devices": [{"device_id": device, "memory_bytes": total}]}
+    fleet["instances"] = [
+        {"placement": {"members": [{"node": f"nodes/n{number}", "claim": claim}], "framework": "cuda"}}
+        for number in range(2)
+    ]
+    for backend in fleet.get("backends", []):
+        backend.pop("nodes", None)
+    path = tmp_path / "fleet.json"
+    path.write_text(json.dumps(fleet))
+
+    places = set(_places(planned("one-device.json", path, "--places", "0")[0]))
+
+    assert {name for name, _ in places} == {"nodes/n0", "nodes/n1", "nodes/n2"}
+    assert {name for name, row in places if row == device} == {"nodes/n2"}
+
+
+def _places(instance: dict[str, Any]) -> list[tuple[str, str]]:
+    return [
+        (member["node"], claim["device_id"])
+        for place in instance["candidates"]
+        for member in place["placement"]["members"]
+        for claim in member["claim"]["devices"]
+    ]
