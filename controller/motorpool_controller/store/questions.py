@@ -36,6 +36,8 @@ class Questions:
 
     def __init__(self) -> None:
         self._open: dict[Key, Question] = {}
+        self._asked: defaultdict[str, dict[Key, Question]] = defaultdict(dict)
+        """The open ones by node: each agent is told its own, and a fleet may be asked all at once."""
         self._readings: dict[Key, Reading] = {}
         self._times: dict[Key, datetime] = {}
         self._waiting: defaultdict[Key, list[asyncio.Future[Reading]]] = defaultdict(list)
@@ -45,7 +47,7 @@ class Questions:
 
     def of(self, node: str) -> tuple[Question, ...]:
         """Return what ``node`` is being asked."""
-        return tuple(question for (asked, _), question in self._open.items() if asked == node)
+        return tuple(self._asked.get(node, {}).values())
 
     def need(self, needed: Collection[Key], now: datetime) -> set[str]:
         """Ask what is needed and not being asked; drop what is no longer needed; return the nodes it changes for.
@@ -56,7 +58,7 @@ class Questions:
         wanted = {*needed, *self._waiting}
         changed = {key for key, question in self._open.items() if key not in wanted or question.deadline <= now}
         for key in changed:
-            del self._open[key]
+            self._close(key)
         for key in needed:
             if key not in self._open and self._due(key) <= now:
                 self._ask(key, now)
@@ -90,9 +92,9 @@ class Questions:
 
     def answer(self, node: str, query_id: str, reading: Reading, now: datetime) -> bool:
         """Take an answer; return whether somebody was waiting for it."""
-        for key, question in self._open.items():
-            if key[0] == node and question.query_id == query_id:
-                del self._open[key]
+        for key, question in self._asked.get(node, {}).items():
+            if question.query_id == query_id:
+                self._close(key)
                 self._keep(key, reading, now)
                 for waiting in self._waiting.get(key, ()):
                     if not waiting.done():
@@ -108,11 +110,18 @@ class Questions:
     def forget_node(self, node: str) -> None:
         """Forget everything about a node."""
         for key in [key for key in (*self._open, *self._times) if key[0] == node]:
-            self._open.pop(key, None)
+            self._close(key)
             self._drop(key)
 
     def _ask(self, key: Key, now: datetime) -> None:
         self._open[key] = Question(query_id=uuid.uuid4().hex, path=key[1], deadline=now + ANSWER_WITHIN)
+        self._asked[key[0]][key] = self._open[key]
+
+    def _close(self, key: Key) -> None:
+        self._open.pop(key, None)
+        self._asked[key[0]].pop(key, None)
+        if not self._asked[key[0]]:
+            del self._asked[key[0]]
 
     def _due(self, key: Key) -> datetime:
         answered = self._times.get(key)
