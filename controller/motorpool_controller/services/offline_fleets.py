@@ -155,8 +155,13 @@ class _Instances:
             name, uid, deployment = message.name, message.uid, message.deployment
         else:
             name, uid, deployment = (document.get(field, "") for field in _NAMES)
-            members = zip(placement.members, nodes, strict=True)
-            placement = replace(placement, members=tuple(replace(member, node=node) for member, node in members))
+            placement = _standing(
+                placement.framework,
+                (
+                    Member(node=node, rank=member.rank, claim=member.claim)
+                    for member, node in zip(placement.members, nodes, strict=True)
+                ),
+            )
         return Instance(
             name=name or f"instances/file-{number}",
             uid=uid or f"file-{number}",
@@ -263,7 +268,7 @@ def _placement(message: v1.Instance, number: int) -> Placement:
     path = f"instances[{number}]"
     if not message.placement.members:
         raise invalid(f"{path}.placement.members", "an instance on file stands somewhere; give its nodes and claims")
-    members = tuple(
+    members = (
         Member(
             node=member.node,
             rank=member.rank,
@@ -277,4 +282,8 @@ def _placement(message: v1.Instance, number: int) -> Placement:
         )
         for member in message.placement.members
     )
-    return Placement(members=members, framework=message.placement.framework, backend="", backend_version="")
+    return _standing(message.placement.framework, members)
+
+
+def _standing(framework: str, members: Iterable[Member]) -> Placement:
+    return Placement(members=tuple(members), framework=framework, backend="", backend_version="")
