@@ -13,8 +13,8 @@ from typing import ClassVar
 import pytest
 
 from motorpool_sdk.accelerator import Health, Sample
-from motorpool_sdk.testing.machine import PluginChild, PluginRaisedError
-from motorpool_sdk.testing.vendor import MadeVendor, Recorded, ShownLibrary
+from motorpool_sdk.testing.machine import FakeCommand, PluginChild, PluginRaisedError
+from motorpool_sdk.testing.vendor import MadeVendor, Recorded, ShownLibrary, Written
 
 FIGURES = ("used_bytes", "utilization_ratio", "temperature_celsius", "power_watts")
 StartVendor = Callable[..., PluginChild]
@@ -201,6 +201,27 @@ class CommandScenarios(Scenarios):
         assert {None} != {device.memory_bytes for device in devices.values()}
         assert set(recorded.device_ids) == {sample.device_id for sample in samples}
 
+    def test_a_written_card_is_the_recorded_one(self) -> None:
+        """What is written for one card is the recording's first to the letter, and so more of them are its like."""
+        written = self._written()
+
+        assert self._recorded().prints.keys() == written.one.keys()
+        assert written.one == written.cards(1)
+
+    @pytest.mark.parametrize("count", [0, 1, 8, 16])
+    def test_so_many_cards_by_command(self, tmp_path: Path, start: StartVendor, count: int) -> None:
+        """The command tells as many cards as there are, their figures to the byte; none is an error that says so."""
+        recorded, written = self._recorded(), self._written()
+        command = FakeCommand(tmp_path / "bin", recorded.name)
+        for arguments, text in written.cards(count).items():
+            command.prints(arguments, text)
+        plugin = start(command.folder)
+
+        if count == 0:
+            assert recorded.name in failure(plugin)
+        else:
+            assert written.figures(count) == figures(plugin)
+
     @pytest.mark.promise("P5")
     def test_a_recorded_card_that_vanishes_and_returns(self, tmp_path: Path, start: StartVendor) -> None:
         """A card that the command lists no more keeps its name, without memory and unhealthy, until it is back."""
@@ -258,6 +279,11 @@ class CommandScenarios(Scenarios):
     def _recorded(self) -> Recorded:
         assert self.vendor.recorded is not None
         return self.vendor.recorded
+
+    def _written(self) -> Written:
+        if (written := self._recorded().written) is None:
+            pytest.skip("nothing writes this command's output for any number of cards: give Recorded its `written`")
+        return written
 
 
 def _until(true: Callable[[], bool]) -> None:

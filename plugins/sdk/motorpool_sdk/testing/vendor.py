@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,16 +10,64 @@ from motorpool_sdk.testing.machine import FakeCommand, FakeLibrary, compile_libr
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A command's output for so many cards, written after a real one's: ``one`` is the recording without the others.
+
+    ``cards`` writes that many, each of which uses one unit more than the one before, the first ``used`` as recorded;
+    ``total`` and those are in units of so many bytes.
+    """
+
+    cards: Callable[[int], Mapping[str, str]]
+    one: Mapping[str, str]
+    device_id: Callable[[int], str]
+    used: int
+    total: int
+    unit: int
+
+    def figures(self, count: int) -> dict[str, tuple[int | None, int | None]]:
+        """What of total and used bytes is to be seen of each of these cards."""
+        return {
+            self.device_id(number): (self.total * self.unit, (self.used + number) * self.unit)
+            for number in range(count)
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A recorded table: what stands before its cards, the first card's lines, and what follows the last card's."""
+
+    head: str
+    card: str
+    tail: str
+
+    @classmethod
+    def of(cls, printed: str, word: str, *, lines: int, cards: int, before: int = 0) -> Table:
+        """Take a table apart: the first card's lines begin so many before the one that has ``word`` in it."""
+        found = printed.splitlines(keepends=True)
+        at = next(number for number, line in enumerate(found) if word in line) - before
+        return cls("".join(found[:at]), "".join(found[at : at + lines]), "".join(found[at + lines * cards :]))
+
+    def one(self) -> str:
+        """The table of the first card alone."""
+        return self.head + self.card + self.tail
+
+    def written(self, cards: Iterable[Mapping[str, str]]) -> str:
+        """The table of these cards: each is the first one's lines with some of its text in place of other."""
+        return self.head + "".join(_instead(self.card, card) for card in cards) + self.tail
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
     """A vendor's command: what it printed on a real machine for which arguments, and whose cards those are.
 
-    ``fewer`` is that without the last card.
+    ``fewer`` is that without the last card, ``written`` that of any number of cards.
     """
 
     name: str
     prints: Mapping[str, str]
     device_ids: tuple[str, ...]
     fewer: Mapping[str, str]
+    written: Written | None = None
 
     def put(self, folder: Path) -> FakeCommand:
         """Put the command into a folder."""
@@ -104,3 +152,11 @@ def without_lines(printed: str, word: str, *, before: int = 0, after: int = 0) -
     lines = printed.splitlines(keepends=True)
     at = next(number for number, line in enumerate(lines) if word in line)
     return "".join(lines[: at - before] + lines[at + after + 1 :])
+
+
+def _instead(text: str, changes: Mapping[str, str]) -> str:
+    for old, new in changes.items():
+        if old not in text:
+            raise ValueError(f"{old!r} is not in the recorded card {text!r}")
+        text = text.replace(old, new)
+    return text

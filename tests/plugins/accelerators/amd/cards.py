@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from motorpool_amd.commands import ROCM_SMI
 from motorpool_sdk.testing.machine import FakeBus
-from motorpool_sdk.testing.vendor import MadeVendor, Recorded
+from motorpool_sdk.testing.vendor import MadeVendor, Recorded, Written
 
 GIB = 2**30
 CARD = """
@@ -97,6 +98,38 @@ def without_card(printed: str, card: str) -> str:
     return lead + json.dumps({key: value for key, value in json.loads(brace + told).items() if key != card})
 
 
+def written_json(printed: str, changes: Sequence[Mapping[str, str]]) -> str:
+    """Return a command's JSON with that many cards like its first, but for these figures of each."""
+    lead, brace, told = printed.partition("{")
+    first = json.loads(brace + told)["card0"]
+    assert all(change.keys() <= first.keys() for change in changes)
+    return lead + json.dumps({f"card{number}": {**first, **change} for number, change in enumerate(changes)})
+
+
+def recorded_address(index: int) -> str:
+    """The PCI address of the n-th card that rocm-smi is made to print."""
+    return f"0000:{0x83 + index:02x}:00.0"
+
+
+def written(count: int) -> dict[str, str]:
+    """What rocm-smi prints of that many cards."""
+    changes = [
+        {
+            "PCI Bus": recorded_address(number).upper(),
+            "Unique ID": f"{0x79CCD55167A2124A + number:#x}",
+            "VRAM Total Used Memory (B)": str(6_750_208 + number),
+        }
+        for number in range(count)
+    ]
+    return {" ".join(ROCM_SMI): written_json(PRINTED, changes)}
+
+
+def only_first(printed: str) -> str:
+    """Return a command's JSON of its first card alone, without what it tells of the machine."""
+    lead, brace, told = printed.partition("{")
+    return lead + json.dumps({"card0": json.loads(brace + told)["card0"]})
+
+
 MADE = MadeVendor(
     name="amd",
     package="motorpool_amd",
@@ -128,5 +161,13 @@ MADE = MadeVendor(
         prints={" ".join(ROCM_SMI): PRINTED},
         device_ids=tuple(f"0000:{bus}:00.0" for bus in ("83", "a3", "c3", "e3")),
         fewer={" ".join(ROCM_SMI): without_card(PRINTED, "card3")},
+        written=Written(
+            cards=written,
+            one={" ".join(ROCM_SMI): only_first(PRINTED)},
+            device_id=recorded_address,
+            used=6_750_208,
+            total=34342961152,
+            unit=1,
+        ),
     ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from motorpool_sdk.testing.vendor import MadeVendor, Recorded, without_lines
+from motorpool_sdk.testing.vendor import MadeVendor, Recorded, Table, Written, without_lines
 
 CHIP = """
 chip {card} {chip}
@@ -43,6 +43,31 @@ def cards(count: int) -> str:
 
 RECORDINGS = Path(__file__).parent / "recordings"
 TABLE = (RECORDINGS / "info_910b3_24.1.rc1.txt").read_text(encoding="utf-8")
+MAP = (RECORDINGS / "map_910b.txt").read_text(encoding="utf-8")
+PARTS = Table.of(TABLE, "0000:C1:00.0", lines=3, cards=8, before=1)
+MAP_PARTS = Table.of(MAP, "Ascend xxx", lines=2, cards=8)
+
+
+def written(count: int) -> dict[str, str]:
+    """What npu-smi prints of that many cards: its table, and its map of a chip and a controller each."""
+    changes = (
+        {
+            "| 0     910B3": f"| {number:<6}910B3",
+            "0000:C1:00.0": address(number).upper(),
+            " 3318 /": f" {3318 + number} /",
+        }
+        for number in range(count)
+    )
+    mapped = (
+        {
+            f"{0:<31}{0:<31}{0:<31}Ascend": f"{number:<31}{0:<31}{number:<31}Ascend",
+            f"{0:<31}{1:<31}-": f"{number:<31}{1:<31}-",
+        }
+        for number in range(count)
+    )
+    return {"info": PARTS.written(changes), "info -m": MAP_PARTS.written(mapped)}
+
+
 NEWER = ("dcmi_get_card_list", "dcmi_get_device_chip_info_v2", "dcmi_get_device_ip", "dcmi_get_device_resource_info")
 MADE = MadeVendor(
     name="ascend",
@@ -75,9 +100,17 @@ MADE = MadeVendor(
         name="npu-smi",
         prints={
             "info": TABLE,
-            "info -m": (RECORDINGS / "map_910b.txt").read_text(encoding="utf-8"),
+            "info -m": MAP,
         },
         device_ids=tuple(f"0000:{bus}:00.0" for bus in ("c1", "c2", "81", "82", "01", "02", "41", "42")),
         fewer={"info": without_lines(TABLE, "0000:42:00.0", before=1)},
+        written=Written(
+            cards=written,
+            one={"info": PARTS.one(), "info -m": MAP_PARTS.one()},
+            device_id=address,
+            used=3318,
+            total=65536,
+            unit=2**20,
+        ),
     ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from motorpool_sdk.testing.vendor import MadeVendor, Recorded, without_lines
+from motorpool_sdk.testing.vendor import MadeVendor, Recorded, Table, Written, without_lines
 
 CARD = """
 card {index}
@@ -40,6 +40,22 @@ def cards(count: int) -> str:
 
 RECORDINGS = Path(__file__).parent / "recordings"
 TABLE = (RECORDINGS / "table_mlu370-x8_5.10.13.txt").read_text(encoding="utf-8")
+PARTS = Table.of(TABLE, "0000:39:00.0", lines=3, cards=2)
+
+
+def written(count: int) -> dict[str, str]:
+    """What cnmon prints of that many cards."""
+    changes = (
+        {
+            "| 0     /": f"| {number:<6}/",
+            "0000:39:00.0": address(number).upper(),
+            "     0 MiB/": f"{number:>6} MiB/",
+        }
+        for number in range(count)
+    )
+    return {"": PARTS.written(changes)}
+
+
 NEWER = ("cndevGetProcessInfo", "cndevGetVersionInfo", "cndevGetDevicePowerInfo")
 MADE = MadeVendor(
     name="cambricon",
@@ -72,5 +88,6 @@ MADE = MadeVendor(
         prints={"": TABLE},
         device_ids=("0000:39:00.0", "0000:3d:00.0"),
         fewer={"": without_lines(TABLE, "0000:3D:00.0", after=1)},
+        written=Written(cards=written, one={"": PARTS.one()}, device_id=address, used=0, total=23374, unit=2**20),
     ),
 )

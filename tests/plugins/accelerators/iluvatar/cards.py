@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from motorpool_sdk.testing.vendor import MadeVendor, Recorded
+from motorpool_sdk.testing.vendor import MadeVendor, Recorded, Table, Written
 
 FIRST_LINES = "driver 4.3.8\ncuda 10020\n"
 CARD = """
@@ -44,6 +44,34 @@ def cards(count: int) -> str:
 RECORDINGS = Path(__file__).parent / "recordings"
 PRINTED = (RECORDINGS / "ixsmi_mr-v100_4.2.0.xml").read_text(encoding="utf-8")
 _LAST = PRINTED.index('<gpu id="00000000:0F:00.0">')
+_LINES = PRINTED[:_LAST].count("\n") - PRINTED[: PRINTED.index("<gpu id")].count("\n")
+PARTS = Table(
+    PRINTED[: PRINTED.index("        <gpu id")],
+    "".join(PRINTED.splitlines(keepends=True)[7 : 7 + _LINES]),
+    "</ixsmi_log>",
+)
+
+
+def recorded_address(index: int) -> str:
+    """The PCI address of the n-th card that ixsmi is made to print."""
+    return f"0000:{0x0C + index:02x}:00.0"
+
+
+def written(count: int) -> dict[str, str]:
+    """What ixsmi prints of that many cards."""
+    changes = (
+        {
+            "00000000:0C:00.0": f"0000{recorded_address(number).upper()}",
+            "<pci_bus>0C<": f"<pci_bus>{0x0C + number:02X}<",
+            "<minor_number>0<": f"<minor_number>{number}<",
+            "d59d436d6eca": f"{0xD59D436D6ECA + number:012x}",
+            "<used>27780 MiB": f"<used>{27780 + number} MiB",
+        }
+        for number in range(count)
+    )
+    return {"-q -x": PARTS.written(changes)}
+
+
 MADE = MadeVendor(
     name="iluvatar",
     package="motorpool_iluvatar",
@@ -78,5 +106,13 @@ MADE = MadeVendor(
         prints={"-q -x": PRINTED},
         device_ids=("0000:0c:00.0", "0000:0f:00.0"),
         fewer={"-q -x": PRINTED[:_LAST] + PRINTED[PRINTED.rindex("</gpu>") + len("</gpu>") :]},
+        written=Written(
+            cards=written,
+            one={"-q -x": PARTS.one()},
+            device_id=recorded_address,
+            used=27780,
+            total=32768,
+            unit=2**20,
+        ),
     ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from motorpool_sdk.testing.vendor import MadeVendor, Recorded, without_lines
+from motorpool_sdk.testing.vendor import MadeVendor, Recorded, Table, Written, without_lines
 
 CARD = """
 card {bdf}
@@ -37,6 +37,22 @@ def cards(count: int) -> str:
 
 RECORDINGS = Path(__file__).parent / "recordings"
 TABLE = (RECORDINGS / "table_c500_2.2.9.txt").read_text(encoding="utf-8")
+PARTS = Table.of(TABLE, "0000:0e:00.0", lines=3, cards=8)
+
+
+def written(count: int) -> dict[str, str]:
+    """What mx-smi prints of that many cards."""
+    changes = (
+        {
+            "| 0     MetaX C500 | 0  ": f"| {number:<6}MetaX C500 | {number:<3}",
+            "0000:0e:00.0": address(number),
+            " 826/": f" {826 + number}/",
+        }
+        for number in range(count)
+    )
+    return {"": PARTS.written(changes)}
+
+
 NEWER = ("mxSmlGetTotalEccErrors", "mxSmlGetSingleGpuProcess", "mxSmlGetDeviceTopology", "mxSmlGetMacaVersion")
 MADE = MadeVendor(
     name="metax",
@@ -66,5 +82,6 @@ MADE = MadeVendor(
         prints={"": TABLE},
         device_ids=tuple(f"0000:{bus}:00.0" for bus in ("0e", "0f", "10", "12", "35", "36", "37", "38")),
         fewer={"": without_lines(TABLE, "0000:38:00.0", after=1)},
+        written=Written(cards=written, one={"": PARTS.one()}, device_id=address, used=826, total=65536, unit=2**20),
     ),
 )

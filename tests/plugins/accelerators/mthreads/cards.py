@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from motorpool_sdk.testing.vendor import MadeVendor, Recorded, without_lines
+from motorpool_sdk.testing.vendor import MadeVendor, Recorded, Table, Written, without_lines
 
 FIRST_LINES = "driver 3.3.5-server\n"
 CARD = """
@@ -39,6 +39,22 @@ def cards(count: int) -> str:
 
 RECORDINGS = Path(__file__).parent / "recordings"
 TABLE = (RECORDINGS / "table_s5000_2.4.1.txt").read_text(encoding="utf-8")
+PARTS = Table.of(TABLE, "00000000:18:00.0", lines=4, cards=8)
+
+
+def written(count: int) -> dict[str, str]:
+    """What mthreads-gmi prints of that many cards."""
+    changes = (
+        {
+            "0    MTT": f"{number:<5}MTT",
+            "00000000:18:00.0": f"0000{address(number)}",
+            "    0MiB(": f"    {number}MiB(",
+        }
+        for number in range(count)
+    )
+    return {"": PARTS.written(changes)}
+
+
 NEWER = ("mtmlDeviceGetMtLinkSpec", "mtmlDeviceGetGpuPath", "mtmlLibraryInitSystem", "mtmlDeviceGetPowerUsage")
 MADE = MadeVendor(
     name="mthreads",
@@ -70,5 +86,6 @@ MADE = MadeVendor(
         prints={"": TABLE},
         device_ids=tuple(f"0000:{bus}:00.0" for bus in ("18", "3a", "4b", "5c", "9a", "ba", "ca", "da")),
         fewer={"": without_lines(TABLE, "00000000:da:00.0", after=2)},
+        written=Written(cards=written, one={"": PARTS.one()}, device_id=address, used=0, total=81920, unit=2**20),
     ),
 )
