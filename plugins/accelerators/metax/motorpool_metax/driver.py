@@ -21,6 +21,7 @@ T = TypeVar("T")
 _NOT_SUPPORTED = 3
 _INSUFFICIENT_SIZE = 10
 _BRAND_N = 1
+_MODE_VIRTUAL = 2
 _HOTSPOT = 0
 _DLA, _XCORE = 0, 4
 _DRIVER = 1
@@ -214,6 +215,7 @@ class Mxsml:
             pci_address=address,
             name=text(info.deviceName),
             is_n_class=info.brand == _BRAND_N,
+            is_virtual=info.mode == _MODE_VIRTUAL,
             total_bytes=memory.vramTotal * parsing.KIBIBYTE if is_known else None,
             driver_version=self._text("mxSmlGetDeviceVersion", index, _DRIVER),
             maca_version=maca_version,

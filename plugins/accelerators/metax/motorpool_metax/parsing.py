@@ -8,7 +8,7 @@ from pathlib import Path
 
 from motorpool_metax.records import Card
 from motorpool_sdk import Device, Health, Link, MemoryKind
-from motorpool_sdk.hardware import Verdict, numa_node, size
+from motorpool_sdk.hardware import Verdict, numa_node, physical_function, size
 
 VENDOR = "metax"
 FRAMEWORK = "maca"
@@ -33,6 +33,7 @@ def devices(cards: Sequence[Card], root: Path) -> list[Device]:
             memory_kind=None if size(card.total_bytes) is None else MemoryKind.DEDICATED,
             memory_bytes=size(card.total_bytes),
             numa_node=numa_node(card.pci_address, root),
+            partition_of=physical_function(card.pci_address, root) if card.is_virtual else "",
             links=tuple(Link(device_id=names[peer], kind=kind) for peer, kind in card.links if peer in names),
         )
         for card in cards

@@ -21,6 +21,7 @@ from motorpool_sdk.hardware import CallError, CLibrary, Unavailable, Verdict, me
 T = TypeVar("T")
 
 _LINK_IS_DOWN = 0
+_MPC_INSTANCE = 2
 _MOST_CARDS = 128
 _MOST_LINKS = 32
 _MEANINGS = {
@@ -56,6 +57,15 @@ class PciInfo(ctypes.Structure):
     )
 
 
+class Property(ctypes.Structure):
+    """MtmlDeviceProperty, 8 bytes; ``mpcType`` is 0 of a whole card, 1 of a divided one, 2 of an instance [H]."""
+
+    _fields_ = (
+        *(("virtCap", c_uint, 1), ("virtRole", c_uint, 3), ("mpcCap", c_uint, 1), ("mpcType", c_uint, 3)),
+        *(("mtLinkCap", c_uint, 1), ("rsvd", c_uint, 23), ("rsvd2", c_uint, 32)),
+    )
+
+
 class LinkSpec(ctypes.Structure):
     """MtmlMtLinkSpec, 28 bytes [H]."""
 
@@ -73,6 +83,9 @@ _SIGNATURES: dict[str, tuple[object, ...]] = {
     "mtmlLibraryInitDeviceByIndex": (_HANDLE, c_uint, _TO_HANDLE),
     "mtmlLibraryFreeDevice": (_HANDLE,),
     "mtmlDeviceGetName": (_HANDLE, c_char_p, c_uint),
+    "mtmlDeviceGetUUID": (_HANDLE, c_char_p, c_uint),
+    "mtmlDeviceGetProperty": (_HANDLE, POINTER(Property)),
+    "mtmlDeviceGetMpcParentDevice": (_HANDLE, _TO_HANDLE),
     "mtmlDeviceGetPciInfo": (_HANDLE, POINTER(PciInfo)),
     "mtmlDeviceGetPowerUsage": (_HANDLE, POINTER(c_uint)),
     "mtmlDeviceGetGpuPath": (_HANDLE, c_char_p, c_uint),
@@ -101,6 +114,7 @@ class Mtml:
         self._session: int | None = None
         # Whose a peer's handle is, the header does not say: they are asked for once, and not freed.
         self._links: dict[str, tuple[tuple[str, int], ...]] = {}
+        self._divided: dict[str, str] = {}
 
     @property
     def name(self) -> str:
@@ -113,7 +127,7 @@ class Mtml:
         return self._library.path
 
     def cards(self) -> Sequence[Card | DeviceError]:
-        """Return every card."""
+        """Return every card, and the instances of those that MPC divides, which MTML counts among the cards."""
         session = self._opened_session()
         count = c_uint()
         self._library.call("mtmlLibraryCountDevice", session, byref(count))
@@ -168,6 +182,9 @@ class Mtml:
                     driver_version=version,
                     nodes=tuple(filter(None, map(self._asking_path(device), ("Gpu", "Primary", "Render")))),
                 )
+                if self._is_instance(device):
+                    uuid = self._text("mtmlDeviceGetUUID", device, 48)
+                    return replace(card, uuid=uuid, instance_of=self._divided_card(uuid, device))
                 return replace(card, links=self._linked(address, device))
         except CallError as error:
             return DeviceError(device_id=f"index {index}", message=str(error))
@@ -204,6 +221,18 @@ class Mtml:
         if not address:
             raise CallError("mtmlDeviceGetPciInfo", None, f"told of the address {text(info.sbdf)!r}, which is none")
         return address
+
+    def _is_instance(self, device: int | None) -> bool:
+        told = Property()
+        # A driver that has no such question divides no cards.
+        return self._library.succeeds("mtmlDeviceGetProperty", device, byref(told)) and told.mpcType == _MPC_INSTANCE
+
+    def _divided_card(self, uuid: str, device: int | None) -> str:
+        if uuid not in self._divided:
+            parent = c_void_p()
+            self._library.call("mtmlDeviceGetMpcParentDevice", device, byref(parent))
+            self._divided[uuid] = self._address(parent.value)
+        return self._divided[uuid]
 
     def _linked(self, address: str, device: int | None) -> tuple[tuple[str, int], ...]:
         if address not in self._links:

@@ -17,11 +17,11 @@ _CAPABILITIES = {"S50": "2.1", "S70": "2.1", "S80": "2.1", "S3000": "2.1", "S400
 
 
 def devices(cards: Sequence[Card], root: Path) -> list[Device]:
-    """Return each card's device. Its PCI address is its name, as every source knows it."""
-    there = {card.pci_address for card in cards}
+    """Return each card's device. Its PCI address is its name, as every source knows it; an instance's is its UUID."""
+    there = {card.pci_address for card in cards if not card.instance_of}
     return [
         Device(
-            device_id=card.pci_address,
+            device_id=card.uuid if card.instance_of else card.pci_address,
             vendor=VENDOR,
             framework=FRAMEWORK,
             product=card.name,
@@ -32,6 +32,7 @@ def devices(cards: Sequence[Card], root: Path) -> list[Device]:
             memory_kind=None if size(card.total_bytes) is None else MemoryKind.DEDICATED,
             memory_bytes=size(card.total_bytes),
             numa_node=numa_node(card.pci_address, root),
+            partition_of=card.instance_of,
             links=tuple(Link(device_id=peer, kind=f"MtLink x{count}") for peer, count in card.links if peer in there),
         )
         for card in cards

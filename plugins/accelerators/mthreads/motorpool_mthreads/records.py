@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """One card. ``nodes`` are those that the library names; ``links`` are counts of links by the peer's address."""
+    """One card, or one MPC instance of a card: its name is ``uuid``, and its card's address ``instance_of``.
+
+    ``nodes`` are those that the library names; ``links`` are counts of links by the peer's address.
+    """
 
     index: int
     pci_address: str
@@ -16,3 +19,5 @@ class Card:
     driver_version: str = ""
     nodes: tuple[str, ...] = ()
     links: tuple[tuple[str, int], ...] = ()
+    uuid: str = ""
+    instance_of: str = ""

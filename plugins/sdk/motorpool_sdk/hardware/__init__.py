@@ -6,7 +6,7 @@ from motorpool_sdk.hardware.commands import Command
 from motorpool_sdk.hardware.figures import measurement, size
 from motorpool_sdk.hardware.library import CLibrary, Signature, mapped, text
 from motorpool_sdk.hardware.nodes import drm_nodes, groups_of
-from motorpool_sdk.hardware.pci import PciDevice, numa_node, pci_address, pci_devices
+from motorpool_sdk.hardware.pci import PciDevice, numa_node, pci_address, pci_devices, physical_function
 from motorpool_sdk.hardware.sources import CallError, Source, Unavailable, Verdict
 from motorpool_sdk.hardware.tables import table
 
@@ -29,6 +29,7 @@ __all__ = [
     "numa_node",
     "pci_address",
     "pci_devices",
+    "physical_function",
     "size",
     "table",
     "text",

@@ -54,6 +54,12 @@ def pci_address(written: str) -> str:
     return f"{int(domain or '0', 16):04x}:{int(bus, 16):02x}:{int(device, 16):02x}.{int(function, 16):x}"
 
 
+def physical_function(address: str, root: Path = Path("/")) -> str:
+    """Return the address of the card that a virtual function is part of; empty where the kernel does not tell."""
+    link = root / "sys/bus/pci/devices" / address / "physfn"
+    return pci_address(link.resolve().name) if link.exists() else ""
+
+
 def numa_node(address: str, root: Path = Path("/")) -> int | None:
     """Return the NUMA node of a PCI device, None where the machine has none or does not tell."""
     try:

@@ -4,7 +4,7 @@
  * sizes on 64-bit Linux that motorpool_metax/driver.py states.
  *   init CODE | count N (in place of the number of cards) | maca TEXT
  *   card BDF
- *   name TEXT | brand N | total KIB | used KIB | temperature CENTICELSIUS | xcore PERCENT | dla PERCENT | way MILLIWATTS
+ *   name TEXT | brand N | mode 0|1|2 | total KIB | used KIB | temperature CENTICELSIUS | xcore PERCENT | dla PERCENT | way MILLIWATTS
  *   driver TEXT | state 0|1 | reason TEXT | ecc SRAM_UE DRAM_UE RETIRED | link BDF TOPOLOGY | process PID BYTES
  *   fault FUNCTION CODE
  */
@@ -78,6 +78,7 @@ API int mxSmlGetDeviceInfo(unsigned id, mxSmlDeviceInfo_t *info)
     memset(info, 0, sizeof *info);
     info->deviceId = info->gpuId = id;
     info->brand = (unsigned)scenario_number(at, "brand", 2);
+    info->mode = (unsigned)scenario_number(at, "mode", 0);
     snprintf(info->bdfId, sizeof info->bdfId, "%.31s", scenario_sections[at].id);
     snprintf(info->deviceName, sizeof info->deviceName, "%.31s", scenario_text(at, "name", ""));
     return OK;

@@ -216,6 +216,26 @@ def test_an_old_driver_tells_less(tmp_path: Path, old_compiled: Path, child: Sta
     assert (Health.HEALTHY, ()) == plugin.health([FIRST])[FIRST]
 
 
+def test_virtual_cards_are_partitions_of_their_card(mxsml: FakeLibrary, tmp_path: Path, child: StartChild) -> None:
+    """
+    A virtual card names the card that the kernel says it is part of, in a virtual machine none; a whole card has none.
+    """
+    bus = FakeBus(tmp_path / "machine")
+    for index in (0, 1, 2):
+        bus.add(address(index), pci_id="9999:4000", pci_class="120000", driver="metax")
+    bus.add("0000:0d:00.0", pci_id="9999:4000", pci_class="120000", driver="metax")
+    for index in (0, 1):
+        (bus.root / "sys/bus/pci/devices" / address(index) / "physfn").symlink_to("../0000:0d:00.0")
+    mxsml.show(card(0, "mode 2") + card(1, "mode 0") + card(2, "mode 2"), FIRST_LINES)
+    plugin = child(
+        "rooted", mxsml.folder, module="rooted.plugin", env=rooted(tmp_path / "made", PACKAGE, "Metax", bus.root)
+    )
+
+    assert {FIRST: "0000:0d:00.0", SECOND: "", address(2): ""} == {
+        key: device.partition_of for key, device in plugin.devices().items()
+    }
+
+
 def test_cards_are_handed_over(mxsml: FakeLibrary, tmp_path: Path, child: StartChild) -> None:
     """
     A process gets indexes; a container the class's node, the cards' own as sysfs names them, and counts from 0.

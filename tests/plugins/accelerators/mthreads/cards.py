@@ -55,7 +55,13 @@ def written(count: int) -> dict[str, str]:
     return {"": PARTS.written(changes)}
 
 
-NEWER = ("mtmlDeviceGetMtLinkSpec", "mtmlDeviceGetGpuPath", "mtmlLibraryInitSystem", "mtmlDeviceGetPowerUsage")
+NEWER = (
+    "mtmlDeviceGetMtLinkSpec",
+    "mtmlDeviceGetGpuPath",
+    "mtmlLibraryInitSystem",
+    "mtmlDeviceGetPowerUsage",
+    "mtmlDeviceGetProperty",
+)
 MADE = MadeVendor(
     name="mthreads",
     package="motorpool_mthreads",

@@ -6,7 +6,8 @@
  *   init CODE | count N (in place of the number of cards) | driver TEXT
  *   card BDF
  *   name TEXT | total BYTES | used BYTES | load PERCENT | temperature C | power MILLIWATTS | gpu PATH | primary PATH
- *   render PATH | link BDF|down | fault FUNCTION CODE
+ *   render PATH | link BDF|down | uuid TEXT | mpc parent|BDF (of the card that it is an instance of)
+ *   fault FUNCTION CODE
  */
 #define SECTIONS "card"
 #include "scenario.h"
@@ -22,6 +23,8 @@ typedef struct {
     unsigned pciMaxWidth, pciCurWidth, pciMaxGen, pciCurGen;
     int rsvd[6];
 } MtmlPciInfo;
+typedef struct { unsigned virtCap : 1, virtRole : 3, mpcCap : 1, mpcType : 3, mtLinkCap : 1, rsvd : 23, rsvd2 : 32; } MtmlDeviceProperty;
+_Static_assert(sizeof(MtmlDeviceProperty) == 8, "MtmlDeviceProperty");
 typedef struct { unsigned version, bandWidth, linkNum, rsvd[4]; } MtmlMtLinkSpec;
 _Static_assert(sizeof(MtmlPciInfo) == 104 && offsetof(MtmlPciInfo, bus) == 36, "MtmlPciInfo");
 _Static_assert(sizeof(MtmlMtLinkSpec) == 28, "MtmlMtLinkSpec");
@@ -125,6 +128,28 @@ API int mtmlDeviceGetPciInfo(const Handle *device, MtmlPciInfo *info)
     return OK;
 }
 
+static int shared(const char *bdf, Handle **device)
+{
+    for (int i = 0; bdf && i < scenario_count("card") && i < 64; i++)
+        if (!strcmp(scenario_sections[scenario_section("card", i)].id, bdf)) {
+            peers[i] = (Handle){DEVICE, i};
+            *device = &peers[i];
+            return OK;
+        }
+    return NOT_FOUND;
+}
+
+API int mtmlDeviceGetUUID(const Handle *device, char *uuid, unsigned length) { FIND(device, DEVICE); return text(at, "uuid", uuid, length); }
+API int mtmlDeviceGetMpcParentDevice(const Handle *device, Handle **parent) { FIND(device, DEVICE); return shared(scenario_text(at, "mpc", NULL), parent); }
+
+API int mtmlDeviceGetProperty(const Handle *device, MtmlDeviceProperty *property)
+{
+    FIND(device, DEVICE);
+    const char *mpc = scenario_text(at, "mpc", NULL);
+    *property = (MtmlDeviceProperty){.virtRole = 1, .mpcCap = mpc != NULL, .mpcType = !mpc ? 0 : strcmp(mpc, "parent") ? 2 : 1, .mtLinkCap = 1};
+    return OK;
+}
+
 API int mtmlMemoryGetTotal(const Handle *memory, unsigned long long *bytes) { FIND(memory, MEMORY); *bytes = (unsigned long long)scenario_number(at, "total", 0); return OK; }
 API int mtmlMemoryGetUsed(const Handle *memory, unsigned long long *bytes) { FIND(memory, MEMORY); *bytes = (unsigned long long)scenario_number(at, "used", 0); return OK; }
 API int mtmlGpuGetUtilization(const Handle *gpu, unsigned *percent) { FIND(gpu, GPU); return number(at, "load", percent); }
@@ -149,12 +174,5 @@ API int mtmlDeviceGetMtLinkState(const Handle *device, unsigned link, int *state
 API int mtmlDeviceGetMtLinkRemoteDevice(const Handle *device, unsigned link, Handle **remote)
 {
     FIND(device, DEVICE);
-    const char *peer = scenario_nth(at, "link", (int)link);
-    for (int i = 0; peer && i < scenario_count("card") && i < 64; i++)
-        if (!strcmp(scenario_sections[scenario_section("card", i)].id, peer)) {
-            peers[i] = (Handle){DEVICE, i};
-            *remote = &peers[i];
-            return OK;
-        }
-    return NOT_FOUND;
+    return shared(scenario_nth(at, "link", (int)link), remote);
 }

@@ -188,6 +188,53 @@ def test_links_that_are_up_are_counted(mtml: FakeLibrary, plugin: PluginChild) -
     assert (Link(device_id=SECOND, kind="MtLink x2"),) == plugin.devices()[FIRST].links
 
 
+def test_instances_of_a_divided_card_are_devices(mtml: FakeLibrary, plugin: PluginChild) -> None:
+    """
+    MPC instances are devices by their UUID that name their card, also where they share its address; one that is removed
+    is no device any more, and one whose card or UUID is not told is an error.
+    """
+    instances = (f"uuid mpc-a\nmpc 0000{FIRST}", f"uuid mpc-b\nmpc 0000{FIRST}")
+    whole, divided = card(1), card(0, "mpc parent")
+    parts = [card(0, lines, f"total {TOTAL // 2}", used=used) for lines, used in zip(instances, (5, 6), strict=True)]
+    mtml.show(divided + whole + "".join(parts), FIRST_LINES)
+
+    devices = plugin.devices()
+
+    assert {FIRST: "", SECOND: "", "mpc-a": FIRST, "mpc-b": FIRST} == {
+        key: device.partition_of for key, device in devices.items()
+    }
+    assert (TOTAL // 2, 3, FIRST) == (
+        devices["mpc-b"].memory_bytes,
+        devices["mpc-b"].index,
+        devices["mpc-b"].pci_address,
+    )
+    assert [5, 6] == [sample.used_bytes for sample in plugin.sample(["mpc-a", "mpc-b"])]
+    assert {"MUSA_VISIBLE_DEVICES": "3"} == plugin.expose(["mpc-b"]).env
+
+    mtml.show(divided + whole + parts[0], FIRST_LINES)
+    assert {FIRST, SECOND, "mpc-a"} == set(plugin.devices())
+
+    nameless = card(0, f"mpc 0000{FIRST}")
+    orphan = card(0, "uuid mpc-c", "mpc nowhere")
+    mtml.show(divided + whole + nameless + orphan, FIRST_LINES)
+    assert {
+        "index 2": "mtmlDeviceGetUUID: 4 (not supported)",
+        "index 3": "mtmlDeviceGetMpcParentDevice: 7 (not found)",
+    } == plugin.errors()
+
+
+@pytest.mark.promise("P5")
+def test_instances_are_given_back(mtml: FakeLibrary, plugin: PluginChild) -> None:
+    """
+    A library with room for a few handles serves a hundred rounds of a divided card.
+    """
+    mtml.show(card(0, "mpc parent") + card(0, f"uuid mpc-a\nmpc 0000{FIRST}"), FIRST_LINES)
+
+    for _ in range(100):
+        assert {FIRST, "mpc-a"} <= set(plugin.devices())
+        assert 1 == len(plugin.sample(["mpc-a"]))
+
+
 def test_an_old_driver_tells_less(tmp_path: Path, old_compiled: Path, child: StartChild) -> None:
     """
     Without a newer driver's functions the rest is told; its library has no number.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from motorpool_sdk.hardware import Bus, PciDevice, pci_address, pci_devices
+from motorpool_sdk.hardware import Bus, PciDevice, pci_address, pci_devices, physical_function
 from motorpool_sdk.testing.machine import FakeBus
 
 
@@ -43,6 +43,20 @@ def test_a_vendors_devices(tmp_path: Path) -> None:
         PciDevice(address="0000:01:00.0", vendor="1d94", device="1450", pci_class="060400", driver="", numa_node=None),
         PciDevice(address="0000:09:00.0", vendor="1d94", device="6210", pci_class="0b4000", driver="hycu", numa_node=1),
     ] == pci_devices("1d94", tmp_path)
+
+
+def test_a_virtual_function_has_a_card(tmp_path: Path) -> None:
+    """
+    The kernel links a virtual function to its card; a card, and one in a virtual machine, has no such link.
+    """
+    bus = FakeBus(tmp_path)
+    for address in ("0000:09:00.0", "0000:09:00.1"):
+        bus.add(address, pci_id="9999:4000", pci_class="120000")
+    (bus.root / "sys/bus/pci/devices/0000:09:00.1/physfn").symlink_to("../0000:09:00.0")
+
+    assert ["0000:09:00.0", ""] == [
+        physical_function(address, tmp_path) for address in ("0000:09:00.1", "0000:09:00.0")
+    ]
 
 
 def test_bridges_are_no_cards(tmp_path: Path) -> None:
