@@ -9,13 +9,13 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Iterator, Sequence
-from ctypes import POINTER, byref, c_char_p, c_int, c_int32, c_int64, c_uint16, c_uint32, c_uint64
+from ctypes import POINTER, byref, c_char, c_char_p, c_int, c_int32, c_int64, c_uint16, c_uint32, c_uint64
 from typing import Any, TypeVar
 
 from motorpool_cambricon import parsing
 from motorpool_cambricon.records import Card
 from motorpool_sdk import DeviceError, Sample
-from motorpool_sdk.hardware import CallError, CLibrary, Unavailable, Verdict, measurement, pci_address
+from motorpool_sdk.hardware import CallError, CLibrary, Unavailable, Verdict, measurement, pci_address, text
 
 T = TypeVar("T")
 
@@ -24,6 +24,8 @@ _VERSIONS = (6, 5)
 _WRONG_VERSION = 3
 _NOT_SUPPORTED = 10
 _MOST_CARDS = 128
+_MOST_LINKS = 64
+_LINK_IS_DOWN = 0
 _MOST_PROCESSES = 256
 _MEANINGS = {
     1: "no driver",
@@ -102,6 +104,38 @@ class Pcie(ctypes.Structure):
     )
 
 
+class Uuid(ctypes.Structure):
+    """cndevUUID_t, 56 bytes [H]."""
+
+    _fields_ = (("version", c_int32), ("uuid", c_char * 37), ("ncs", c_uint64))
+
+
+class LinkStatus(ctypes.Structure):
+    """cndevMLULinkStatusV2_t, 44 bytes, without a version [H]."""
+
+    _fields_ = (("macState", c_int32), ("serdesState", c_int32), ("presenceState", c_int32), ("rest", c_uint32 * 8))
+
+
+class LinkRemote(ctypes.Structure):
+    """cndevMLULinkRemoteInfo_t, 376 bytes [H]."""
+
+    _fields_ = (
+        ("version", c_int32),
+        ("mcSn", c_uint64),
+        ("baSn", c_uint64),
+        ("slotId", c_uint32),
+        ("portId", c_uint32),
+        ("devIp", ctypes.c_ubyte * 16),
+        ("uuid", c_char * 37),
+        ("devIpVersion", c_uint32),
+        ("isIpValid", c_uint32),
+        ("connectType", c_int32),
+        ("ncsUUID64", c_uint64),
+        ("macAddress", ctypes.c_ubyte * 6),
+        ("portName", c_char * 256),
+    )
+
+
 class VersionInfo(ctypes.Structure):
     """cndevVersionInfo_t, 28 bytes [H]."""
 
@@ -132,6 +166,10 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cndevGetTemperatureInfo": (POINTER(Temperature), _DEVICE),
     "cndevGetDevicePowerInfo": (POINTER(Power), _DEVICE),
     "cndevGetPCIeInfoV2": (POINTER(Pcie), _DEVICE),
+    "cndevGetUUID": (POINTER(Uuid), _DEVICE),
+    "cndevGetMLULinkPortNumber": (_DEVICE,),  # returns the number
+    "cndevGetMLULinkStatusV2": (POINTER(LinkStatus), _DEVICE, c_int),
+    "cndevGetMLULinkRemoteInfo": (POINTER(LinkRemote), _DEVICE, c_int),
     "cndevGetVersionInfo": (POINTER(VersionInfo), _DEVICE),
     "cndevGetCardHealthState": (POINTER(HealthState), _DEVICE),
     "cndevGetProcessInfo": (POINTER(c_uint32), POINTER(ProcessInfo), _DEVICE),
@@ -148,7 +186,7 @@ class Cndev:
             _SIGNATURES,
             remedy=_REMEDY,
             folders=[f"{home}/lib64", f"{home}/lib"],
-            returns={"cndevGetCardNameStringByDevId": c_char_p},
+            returns={"cndevGetCardNameStringByDevId": c_char_p, "cndevGetMLULinkPortNumber": c_int},
             meanings=_MEANINGS,
         )
         self._version = 0
@@ -229,6 +267,7 @@ class Cndev:
             message = f"cndevGetPCIeInfoV2: told of the address {written}, which is none"
             return DeviceError(device_id=f"index {index}", message=message)
         memory = self._known("cndevGetMemoryUsageV2", MemoryUsage(), handle.value)
+        uuid = self._known("cndevGetUUID", Uuid(self._version), handle.value)
         version = self._known("cndevGetVersionInfo", VersionInfo(self._version), handle.value)
         return Card(
             index=index,
@@ -238,7 +277,22 @@ class Cndev:
             name=self._name(handle.value),
             total_bytes=None if memory is None else memory.physicalTotal * parsing.MEBIBYTE,
             driver_version="" if version is None else ".".join(map(str, version.driver)),
+            uuid="" if uuid is None else text(uuid.uuid),
+            peers=tuple(self._peers(handle.value)),
         )
+
+    def _peers(self, handle: int) -> Iterator[str]:
+        try:
+            ports = self._library.value("cndevGetMLULinkPortNumber", handle)
+        except CallError:
+            return  # An older driver's library.
+        for port in range(min(max(ports, 0), _MOST_LINKS)):
+            status = self._known("cndevGetMLULinkStatusV2", LinkStatus(), handle, port)
+            if status is None or status.macState == _LINK_IS_DOWN:
+                continue
+            remote = self._known("cndevGetMLULinkRemoteInfo", LinkRemote(self._version), handle, port)
+            if remote is not None and remote.uuid:
+                yield text(remote.uuid)
 
     def _name(self, handle: int) -> str:
         try:

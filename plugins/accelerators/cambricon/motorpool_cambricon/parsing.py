@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from motorpool_cambricon.records import Card
-from motorpool_sdk import Device, Health, MemoryKind
+from motorpool_sdk import Device, Health, Link, MemoryKind
 from motorpool_sdk.hardware import Verdict, numa_node, size
 
 VENDOR = "cambricon"
@@ -20,6 +21,7 @@ _VERSION = re.compile(r"\d+(?:\.\w+)+")
 def devices(cards: Sequence[Card], root: Path, home: str = "") -> list[Device]:
     """Return each card's device. Its PCI address is its name, as every source knows it."""
     runtime = neuware_version(root, home)
+    names = {card.uuid: card.pci_address for card in cards if card.uuid}
     return [
         Device(
             device_id=card.pci_address,
@@ -33,6 +35,7 @@ def devices(cards: Sequence[Card], root: Path, home: str = "") -> list[Device]:
             memory_kind=None if size(card.total_bytes) is None else MemoryKind.DEDICATED,
             memory_bytes=size(card.total_bytes),
             numa_node=numa_node(card.pci_address, root),
+            links=_links(card, names),
         )
         for card in cards
     ]
@@ -44,6 +47,12 @@ def verdict(health: int, device_state: int, driver_state: int) -> Verdict:
         return Health.HEALTHY, ()
     told = f"the driver calls the card unwell (device state {device_state}, driver state {driver_state})"
     return Health.UNHEALTHY, (f"{told}; see `cnmon info` and `dmesg`",)
+
+
+def _links(card: Card, names: Mapping[str, str]) -> tuple[Link, ...]:
+    # A link may lead to another machine's card, or back to this one.
+    counted = Counter(names[peer] for peer in card.peers if peer in names and peer != card.uuid)
+    return tuple(Link(device_id=device_id, kind=f"MLULink x{count}") for device_id, count in sorted(counted.items()))
 
 
 def neuware_version(root: Path, home: str = "") -> str:

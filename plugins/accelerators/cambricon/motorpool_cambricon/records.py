@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """One MLU; boards of two chips are two. ``slot`` is the driver's number in its nodes, where it is told."""
+    """One MLU; boards of two chips are two. ``slot`` is the driver's number in its nodes, where it is told.
+
+    ``peers`` are the UUIDs of the cards at the other ends of its links that are up, each as often as there are links.
+    """
 
     index: int
     pci_address: str
@@ -16,3 +19,5 @@ class Card:
     name: str = ""
     total_bytes: int | None = None
     driver_version: str = ""
+    uuid: str = ""
+    peers: tuple[str, ...] = ()

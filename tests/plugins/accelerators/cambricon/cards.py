@@ -56,7 +56,13 @@ def written(count: int) -> dict[str, str]:
     return {"": PARTS.written(changes)}
 
 
-NEWER = ("cndevGetProcessInfo", "cndevGetVersionInfo", "cndevGetDevicePowerInfo")
+NEWER = (
+    "cndevGetProcessInfo",
+    "cndevGetVersionInfo",
+    "cndevGetDevicePowerInfo",
+    "cndevGetMLULinkPortNumber",
+    "cndevGetUUID",
+)
 MADE = MadeVendor(
     name="cambricon",
     package="motorpool_cambricon",

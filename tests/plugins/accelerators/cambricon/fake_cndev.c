@@ -6,7 +6,7 @@
  *   card INDEX
  *   name TEXT | domain N | bus N | slot N (of the address) | func N | number N (the slot's) | total MIB | used MIB | load PERCENT
  *   chip CELSIUS | board CELSIUS | power WATTS | driver MAJOR MINOR BUILD | health HEALTH DEVICE DRIVER | process PID KIB
- *   fault FUNCTION CODE
+ *   uuid TEXT | link UUID|down | fault FUNCTION CODE
  */
 #define SECTIONS "card"
 #include "scenario.h"
@@ -25,6 +25,12 @@ typedef struct { int version; unsigned mcu[3], driver[3]; } cndevVersionInfo_t;
 typedef struct { int version, health, deviceState, driverState; } cndevCardHealthState_t;
 typedef struct { int version; unsigned pid; uint64_t physicalMemoryUsed, virtualMemoryUsed; } cndevProcessInfo_t;
 
+typedef struct { int version; uint8_t uuid[37]; uint64_t ncsUUID64; } cndevUUID_t;
+typedef struct { int macState, serdesState, presenceState; unsigned rest[8]; } cndevMLULinkStatusV2_t;
+typedef struct { int version; uint64_t mcSn, baSn; unsigned slotId, portId; uint8_t devIp[16], uuid[37]; unsigned devIpVersion, isIpValid; int connectType; uint64_t ncsUUID64; uint8_t mac[6]; char portName[256]; } cndevMLULinkRemoteInfo_t;
+
+_Static_assert(sizeof(cndevUUID_t) == 56 && sizeof(cndevMLULinkStatusV2_t) == 44, "uuid, link");
+_Static_assert(sizeof(cndevMLULinkRemoteInfo_t) == 376 && offsetof(cndevMLULinkRemoteInfo_t, uuid) == 48, "link's remote");
 _Static_assert(sizeof(cndevCardInfo_t) == 8 && sizeof(MemoryUsage) == 176, "card, memory");
 _Static_assert(sizeof(cndevUtilizationInfo_t) == 328 && sizeof(PowerInfo) == 84, "utilization, power");
 _Static_assert(sizeof(cndevTemperatureInfo_t) == 148 && offsetof(cndevTemperatureInfo_t, chip) == 120, "temperature");
@@ -111,6 +117,43 @@ API int cndevGetPCIeInfoV2(PcieInfo *info, int device)
     info->device = (unsigned)scenario_number(at, "slot", 0);
     info->function = (unsigned)scenario_number(at, "func", 0);
     info->slotId = (uint16_t)scenario_number(at, "number", 0);
+    return OK;
+}
+
+API int cndevGetUUID(cndevUUID_t *info, int device)
+{
+    FIND(device);
+    SPEAK(info);
+    const char *uuid = scenario_text(at, "uuid", NULL);
+    if (!uuid) return NOT_SUPPORTED;
+    snprintf((char *)info->uuid, sizeof info->uuid, "%.36s", uuid);
+    return OK;
+}
+
+API int cndevGetMLULinkPortNumber(int device)
+{
+    FIND(device);
+    int count = 0;
+    while (scenario_nth(at, "link", count)) count++;
+    return count;
+}
+
+API int cndevGetMLULinkStatusV2(cndevMLULinkStatusV2_t *status, int device, int port)
+{
+    FIND(device);
+    const char *peer = scenario_nth(at, "link", port);
+    memset(status, 0, sizeof *status);
+    status->macState = peer && strcmp(peer, "down") ? 3 : 0;
+    return peer ? OK : INVALID_DEVICE;
+}
+
+API int cndevGetMLULinkRemoteInfo(cndevMLULinkRemoteInfo_t *info, int device, int port)
+{
+    FIND(device);
+    SPEAK(info);
+    const char *peer = scenario_nth(at, "link", port);
+    if (!peer || !strcmp(peer, "down")) return INVALID_DEVICE;
+    snprintf((char *)info->uuid, sizeof info->uuid, "%.36s", peer);
     return OK;
 }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from motorpool_cambricon.plugin import Cambricon
-from motorpool_sdk import Device, Exposure, Health, MemoryKind, Process, Sample
+from motorpool_sdk import Device, Exposure, Health, Link, MemoryKind, Process, Sample
 from motorpool_sdk.testing.machine import FakeBus, FakeCommand, FakeLibrary, PluginChild, PluginRaisedError
 from tests.plugins.accelerators.cambricon.cards import address, card, cards
 from tests.plugins.accelerators.conftest import StartChild
@@ -54,6 +54,21 @@ def test_a_card_is_told_whole(cndev: FakeLibrary, child: StartChild, version: in
             memory_bytes=81920 * MIB,
         )
     ] == child(PACKAGE, cndev.folder).fingerprint()
+
+
+def test_links_that_are_up_are_counted(cndev: FakeLibrary, plugin: PluginChild) -> None:
+    """
+    MLULinks to another card are told with their number; one that is down, leads elsewhere, or is not told is none.
+    """
+    mine, peer = ("4b43a1d6-4e7c-11ee-9b2b-0a1b2c3d4e5f", "5c54b2e7-4e7c-11ee-9b2b-0a1b2c3d4e5f")
+    links = (f"link {peer}", "link down", f"link {peer}", "link 6d65c3f8-4e7c-11ee-9b2b-0a1b2c3d4e5f", f"link {mine}")
+    cndev.show(card(0, f"uuid {mine}", *links) + card(1, f"uuid {peer}", "fault cndevGetMLULinkStatusV2 10", *links))
+
+    devices = plugin.devices()
+
+    assert {FIRST: (Link(device_id=SECOND, kind="MLULink x2"),), SECOND: ()} == {
+        key: device.links for key, device in devices.items()
+    }
 
 
 def test_a_card_is_measured(cndev: FakeLibrary, plugin: PluginChild) -> None:
