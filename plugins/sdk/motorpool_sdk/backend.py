@@ -60,7 +60,8 @@ class Environment:
 class Version:
     """One version of the backend that this node can run.
 
-    ``least_runtimes`` are the least versions of a framework's runtime that it needs, e.g. ``{"cuda": "12.8"}``.
+    ``least_runtimes`` are the least versions of a framework's runtime that it needs, e.g. ``{"cuda": "12.8"}``: of what
+    devices' ``runtime_version`` tells, for cuda the driver's level of CUDA. A device that tells none is not refused.
     """
 
     version: str

@@ -54,6 +54,11 @@ class AcceleratorContract:
             faults = device_faults(device, self.manifest)
             assert not faults, faults
 
+    def test_runtime_versions_begin_with_a_number(self) -> None:
+        """A runtime is compared with what backends need by its leading numbers; where it is not told it is empty."""
+        told = {device.runtime_version for device in self.devices()}
+        assert not [version for version in told if version and not version[0].isdigit()], told
+
     def test_device_ids_differ(self) -> None:
         """No two devices have one id."""
         ids = [device.device_id for device in self.devices()]
