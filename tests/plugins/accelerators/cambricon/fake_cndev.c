@@ -6,7 +6,7 @@
  *   card INDEX
  *   name TEXT | domain N | bus N | slot N (of the address) | func N | number N (the slot's) | total MIB | used MIB | load PERCENT
  *   chip CELSIUS | board CELSIUS | power WATTS | driver MAJOR MINOR BUILD | health HEALTH DEVICE DRIVER | process PID KIB
- *   uuid TEXT | link UUID|down | fault FUNCTION CODE
+ *   uuid TEXT | link UUID | link down UUID (it still tells whose it was) | fault FUNCTION CODE
  */
 #define SECTIONS "card"
 #include "scenario.h"
@@ -143,7 +143,7 @@ API int cndevGetMLULinkStatusV2(cndevMLULinkStatusV2_t *status, int device, int 
     FIND(device);
     const char *peer = scenario_nth(at, "link", port);
     memset(status, 0, sizeof *status);
-    status->macState = peer && strcmp(peer, "down") ? 3 : 0;
+    status->macState = peer && strncmp(peer, "down", 4) ? 3 : 0;
     return peer ? OK : INVALID_DEVICE;
 }
 
@@ -152,8 +152,8 @@ API int cndevGetMLULinkRemoteInfo(cndevMLULinkRemoteInfo_t *info, int device, in
     FIND(device);
     SPEAK(info);
     const char *peer = scenario_nth(at, "link", port);
-    if (!peer || !strcmp(peer, "down")) return INVALID_DEVICE;
-    snprintf((char *)info->uuid, sizeof info->uuid, "%.36s", peer);
+    if (!peer) return INVALID_DEVICE;
+    snprintf((char *)info->uuid, sizeof info->uuid, "%.36s", strncmp(peer, "down ", 5) ? peer : peer + 5);
     return OK;
 }
 

@@ -61,7 +61,13 @@ def test_links_that_are_up_are_counted(cndev: FakeLibrary, plugin: PluginChild) 
     MLULinks to another card are told with their number; one that is down, leads elsewhere, or is not told is none.
     """
     mine, peer = ("4b43a1d6-4e7c-11ee-9b2b-0a1b2c3d4e5f", "5c54b2e7-4e7c-11ee-9b2b-0a1b2c3d4e5f")
-    links = (f"link {peer}", "link down", f"link {peer}", "link 6d65c3f8-4e7c-11ee-9b2b-0a1b2c3d4e5f", f"link {mine}")
+    links = (
+        f"link {peer}",
+        f"link down {peer}",
+        f"link {peer}",
+        "link 6d65c3f8-4e7c-11ee-9b2b-0a1b2c3d4e5f",
+        f"link {mine}",
+    )
     cndev.show(card(0, f"uuid {mine}", *links) + card(1, f"uuid {peer}", "fault cndevGetMLULinkStatusV2 10", *links))
 
     devices = plugin.devices()
