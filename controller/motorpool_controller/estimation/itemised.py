@@ -64,6 +64,18 @@ def wanted_of(facts: ModelFacts, options: Sequence[Option], parameters: Sequence
     )
 
 
+def stated_context(facts: ModelFacts, options: Sequence[Option], parameters: Sequence[Parameter]) -> int | None:
+    """Return the context that a launch states: the user's, or the default where the model is made for more (B14.8).
+
+    None leaves it to the engine: what it makes of a shorter model is not always the number in config.json.
+    """
+    given = integer_of(parameters, options, "context_length")
+    if given is not None and given > 0:
+        return given
+    longer = facts.context_length is not None and facts.context_length > DEFAULT_CONTEXT_LENGTH
+    return DEFAULT_CONTEXT_LENGTH if longer else None
+
+
 def items(facts: ModelFacts, rules: str, wanted: Wanted, extras: Extras) -> tuple[Item, ...]:
     """Return the parts; raise UnknownError naming the facts that are missing."""
     shape = shape_of(facts)

@@ -129,7 +129,8 @@ def _gguf(facts: ModelFacts, profile: Profile, parameters: Sequence[Parameter], 
 def _fraction(facts: ModelFacts, profile: Profile, parameters: Sequence[Parameter], spec: DeploymentSpec) -> Needs:
     """Return the published rule with the itemised sum beside it (B3.1, B3.2)."""
     estimate = _with_items(_published(facts, spec), facts, profile, parameters, spec)
-    return Needs(host=estimate, device=estimate, beside=0)
+    stated = itemised.stated_context(facts, profile.options, parameters)
+    return Needs(host=estimate, device=estimate, beside=0, context_length=stated)
 
 
 def _mindie(facts: ModelFacts, profile: Profile, parameters: Sequence[Parameter], spec: DeploymentSpec) -> Needs:

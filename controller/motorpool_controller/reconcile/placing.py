@@ -148,7 +148,7 @@ def _assignment(
         served_model_name=spec.served_model_name or id_of(deployment.name),
         claim=leader.claim,
         facts=verdict.facts,
-        parameters=without_meanings(verdict.parameters, verdict.options, STATED),
+        parameters=without_meanings(verdict.parameters, verdict.options, _stated(placement)),
         env=spec.env,
         offloaded_layers=placement.offloaded_layers,
         tensor_split=placement.tensor_split,
@@ -164,3 +164,13 @@ def _assignment(
         command=spec.command,
         definition=None if declared is None else definition_of(declared, placement.backend_version),
     )
+
+
+def _stated(placement: Placement) -> tuple[str, ...]:
+    """Return the meanings that the assignment states itself; what it does not, the user's parameters still say."""
+    stated = {
+        "context_length": placement.context_length,
+        "parallel": placement.parallel,
+        "gpu_layers": placement.offloaded_layers,
+    }
+    return tuple(meaning for meaning in STATED if stated[meaning] is not None)

@@ -57,6 +57,25 @@ def items(found: Needs) -> dict[str, int]:
     return {item.name: item.size_bytes for item in found.device.items}
 
 
+@pytest.mark.parametrize(
+    ("most", "arguments", "stated"),
+    [
+        (40_960, (), 8_192),
+        (4_096, (), None),
+        (None, (), None),
+        (40_960, ("-c", "32768"), 32_768),
+        (4_096, ("-c", "512"), 512),
+    ],
+)
+def test_a_launch_states_a_context_where_the_model_allows_more(
+    most: int | None, arguments: tuple[str, ...], stated: int | None
+) -> None:
+    """
+    The user's context, else 8,192 tokens of a model made for more; what a shorter one is made for, its engine knows.
+    """
+    assert stated == needs("vllm", replace(QWEN, context_length=most), *arguments).context_length
+
+
 @pytest.mark.parametrize("rules", ["vllm", "sglang", "generic_fraction", "fixed"])
 def test_the_published_rule_is_the_default(rules: str) -> None:
     """

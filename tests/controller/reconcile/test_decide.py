@@ -62,6 +62,20 @@ def test_a_deployment_gets_its_instances_and_they_their_assignments() -> None:
     assert after.deployments["deployments/chat"].estimate is not None
 
 
+def test_what_an_assignment_does_not_state_the_user_still_says() -> None:
+    """
+    Of a model that nobody can read, placed by a claim by hand, no context is known: the engine is given the user's.
+    """
+    unreadable = Reading(error_reason="MODEL_FORMAT_UNKNOWN", error_message="of no known format")
+    wish = deployment(parameters=("-c", "4096", "--metrics"), claim_memory_bytes=GIB)
+    (assignment,) = desired_of(
+        "nodes/a", settled(world([node()], [wish], readings={("nodes/a", PATH): unreadable}))
+    ).assignments
+
+    assert assignment.context_length is None
+    assert ["ctx-size", "metrics"] == [parameter.option for parameter in assignment.parameters]
+
+
 @pytest.mark.promise("P4")
 def test_a_pending_instance_has_rows_from_its_first_moment() -> None:
     """
