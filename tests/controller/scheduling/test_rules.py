@@ -97,6 +97,26 @@ def test_processors_are_those_of_the_version() -> None:
     )
 
 
+def test_a_vllm_for_processors_runs_in_host_memory() -> None:
+    """
+    Where a node's vLLM was built for processors, an instance takes the estimate and the least cache of host memory; a
+    claim by hand as it is; and who asks for device memory, or forbids processors, gets none.
+    """
+    here = replace(backend("vllm").versions[0], frameworks=("cpu",))
+    snapshot = fleet(machine("a"), backends={"vllm": backend("vllm", versions=(here,), cpu=True)})
+    estimate = QWEN3_32B.weight_bytes * 120 // 100 + 2 * GIB
+
+    def taken(request: Request) -> list[int]:
+        return [
+            placement.members[0].claim.memory_bytes for placement in schedule(snapshot, [request]).placements.values()
+        ]
+
+    assert taken(wish(0)) == [estimate + GIB]
+    assert taken(wish(0, claim_memory_bytes=90 * GIB)) == [90 * GIB]
+    assert taken(wish(70)) == taken(wish(0, cpu_offloading=False)) == []
+    assert reasons(snapshot, wish(70)).keys() == {"NO_DEVICE"}
+
+
 def test_the_highest_score_wins_and_the_runner_up_is_kept() -> None:
     """
     B4.4, A20: of three nodes the quiet ones come first, and among them the first by name.

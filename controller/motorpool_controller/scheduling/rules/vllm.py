@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from motorpool_controller.domain.sizes import GIB
 from motorpool_controller.scheduling.demand import Demand, Fault, Share
 from motorpool_controller.scheduling.rules import fixed
 from motorpool_controller.scheduling.rules.parallel import (
@@ -16,6 +17,9 @@ from motorpool_controller.scheduling.rules.wish import Wish, counts
 FRACTION = "gpu-memory-utilization"
 DEFAULT_FRACTION = 0.9
 """``--gpu-memory-utilization`` where nobody gives one: vLLM's published default (A25)."""
+
+HOST_CACHE = GIB
+"""Host memory of an instance on processors beyond the estimate: the least key/value cache that a launch can state."""
 
 WITH_FRACTION = frozenset(
     {
@@ -71,6 +75,8 @@ def demand(wish: Wish) -> Demand:
         single=style in ONE_A_NODE,
         memory=memory,
         memory_ratio=ratio,
+        host=_in_host(wish),
+        host_wanted=_host_wanted(wish),
         faults=(
             *faults,
             *differ,
@@ -88,6 +94,20 @@ def fraction(wish: Wish, option: str, default: float) -> Share:
         share = 0.0
     bounded = min(max(default if share is None or share != share else share, 0.0), 1.0)  # noqa: PLR0124  # NaN
     return lambda _framework, _total: bounded
+
+
+def _in_host(wish: Wish) -> int | None:
+    """Return the host memory of an instance on processors: as given by hand, else the estimate and the least cache."""
+    estimate = wish.needs.host
+    return estimate.upper if estimate.by_hand or estimate.upper is None else estimate.upper + HOST_CACHE
+
+
+def _host_wanted(wish: Wish) -> bool:
+    """Return whether it may run on processors, where a node's vLLM was built for them; B10 has the same words."""
+    spec = wish.spec
+    return not spec.devices and (
+        spec.cpu_offloading or (spec.cpu_offloading is None and spec.claim_device_memory_bytes is None)
+    )
 
 
 def takes_fraction(wish: Wish) -> bool:
