@@ -201,6 +201,7 @@ def request(
         image=image,
         command=assignment.command,
         projectors=projector_paths(assignment, path),
+        categories=() if assignment.facts is None else assignment.facts.categories,
         definition=_definition(assignment),
         env=assignment.env if assignment.definition is not None else {},
     )

@@ -146,6 +146,7 @@ class LaunchRequest:
     ``projectors`` are the files of towers for pictures and sound that lie beside the model: of those the first is to be
     loaded where the parameters do not say otherwise, and memory was claimed for it if the backend's options have the
     meaning ``no_projector``.
+    ``categories`` are what the model's headers say that it is for (``llm``, ``embedding``, …), if they say anything.
     ``definition`` is what to run where the backend is a declared one, and ``env`` then what the deployment sets, for
     its templates; the agent hands those variables over by itself.
     """
@@ -174,6 +175,7 @@ class LaunchRequest:
     image: str = ""
     command: tuple[str, ...] = ()
     projectors: tuple[Path, ...] = ()
+    categories: tuple[str, ...] = ()
     definition: Definition | None = None
     env: Mapping[str, str] = field(default_factory=dict)
 

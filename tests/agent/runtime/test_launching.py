@@ -9,7 +9,7 @@ import pytest
 
 from motorpool_agent.reconcile.assignment import Assignment, ModelSource
 from motorpool_agent.runtime.errors import LaunchError
-from motorpool_agent.runtime.launching import model_path, projector_paths
+from motorpool_agent.runtime.launching import model_path, projector_paths, request
 from motorpool_formats import read_model
 from motorpool_formats.facts import Companion
 from tests.agent.runtime.fakes import assignment
@@ -40,6 +40,21 @@ def test_other_formats_are_given_as_a_folder(tmp_path: Path) -> None:
     given = replace(of_folder(tmp_path), facts=EVERYTHING)
 
     assert tmp_path / "models" == model_path(given)
+
+
+def test_a_backend_is_told_what_the_model_is_for(tmp_path: Path) -> None:
+    """
+    The categories of the model's headers; none where the headers were not read.
+    """
+
+    def told(given: Assignment) -> tuple[str, ...]:
+        asked = request(given, path=tmp_path, address="127.0.0.1", port=4000, engine_dir=None)
+        return asked.categories
+
+    given = assignment(tmp_path)
+
+    assert ("embedding",) == told(replace(given, facts=replace(EVERYTHING, categories=("embedding",))))
+    assert () == told(replace(given, facts=None))
 
 
 @pytest.mark.parametrize("files", [(), ("gone.gguf",), ("../model.gguf",), ("/etc/passwd",)])
