@@ -18,7 +18,8 @@ class UnreachableError(RuntimeFault):
             "DOCKER_UNREACHABLE",
             f"the Docker Engine does not answer at {address} ({detail}); install and start it (on Debian and Ubuntu: "
             "apt-get install docker.io), give the agent's user access to its socket (group docker), set DOCKER_HOST "
-            "in the agent's environment if it listens elsewhere, or deploy without an image",
+            "in the agent's environment if it listens elsewhere, or deploy without an image, by a version "
+            "of a backend that runs as a process",
         )
         self.detail = detail
 
