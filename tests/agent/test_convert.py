@@ -21,6 +21,7 @@ from motorpool_agent.reconcile.observation import Failure, ObservedInstance, Ren
 from motorpool_formats import ModelFacts
 from motorpool_sdk.accelerator import Device, Sample
 from motorpool_sdk.backend import Environment, MemoryModel, Profile, Version
+from motorpool_sdk.gang import DistributedStyle, PortRange, StartOrder
 from tests.agent.session.objects import assignment, logs
 from tests.models.facts import EVERYTHING
 
@@ -275,6 +276,27 @@ def test_installed_versions_are_marked() -> None:
 
     assert [each.installed for each in message.versions] == [False, True, True]
     assert dict(message.versions[2].least_runtimes) == {"cuda": "12.8"}
+
+
+def test_styles_are_told_with_their_order() -> None:
+    """
+    The controller learns how a backend spans nodes and which member goes first; ports are the agent's business.
+    """
+    profile = Profile(
+        backend="b",
+        versions=(),
+        memory_model=MemoryModel.FIXED,
+        rules="fixed",
+        distributed_styles=(
+            DistributedStyle(style="mp", leader_ports=(PortRange("master"),)),
+            DistributedStyle(style="ray", start_order=StartOrder.LEADER_FIRST),
+        ),
+    )
+
+    message = profile_message(profile, ())
+
+    assert ["mp", "ray"] == message.distributed_styles
+    assert {"mp": v1.START_ORDER_TOGETHER, "ray": v1.START_ORDER_LEADER_FIRST} == message.start_orders
 
 
 def test_facts_survive_the_way() -> None:

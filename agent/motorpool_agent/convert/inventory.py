@@ -12,6 +12,7 @@ from motorpool_agent.convert.observed import line, timestamp
 from motorpool_agent.inventory import HostFacts, HostUsage, PluginState, PluginStatus, PluginUsage
 from motorpool_sdk.accelerator import Device, Health, MemoryKind, Sample
 from motorpool_sdk.backend import MemoryModel, OptionKind, Profile, Version
+from motorpool_sdk.gang import StartOrder
 
 _HEALTH: Mapping[Health, v1.Health.ValueType] = {
     Health.HEALTHY: v1.HEALTH_HEALTHY,
@@ -35,6 +36,11 @@ _OPTION_KINDS: Mapping[OptionKind, v1.OptionKind.ValueType] = {
     OptionKind.INTEGER: v1.OPTION_KIND_INTEGER,
     OptionKind.NUMBER: v1.OPTION_KIND_NUMBER,
     OptionKind.JSON: v1.OPTION_KIND_JSON,
+}
+_START_ORDERS: Mapping[StartOrder, v1.StartOrder.ValueType] = {
+    StartOrder.TOGETHER: v1.START_ORDER_TOGETHER,
+    StartOrder.LEADER_FIRST: v1.START_ORDER_LEADER_FIRST,
+    StartOrder.FOLLOWERS_FIRST: v1.START_ORDER_FOLLOWERS_FIRST,
 }
 _PLUGIN_STATES: Mapping[PluginState, v1.PluginState.ValueType] = {
     PluginState.FOUND: v1.PLUGIN_STATE_FOUND,
@@ -119,7 +125,8 @@ def profile_message(profile: Profile, installed: Iterable[str]) -> v1.BackendPro
         formats=profile.formats,
         architectures=profile.architectures,
         categories=profile.categories,
-        distributed_styles=profile.distributed_styles,
+        distributed_styles=[style.style for style in profile.distributed_styles],
+        start_orders={style.style: _START_ORDERS[style.start_order] for style in profile.distributed_styles},
         options=[
             v1.BackendOption(
                 option=option.name,

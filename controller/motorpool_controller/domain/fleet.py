@@ -140,6 +140,14 @@ class OptionKind(StrEnum):
     JSON = "json"
 
 
+class StartOrder(StrEnum):
+    """Which members of a distributed instance are started before which."""
+
+    TOGETHER = "together"
+    LEADER_FIRST = "leader_first"
+    FOLLOWERS_FIRST = "followers_first"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
     """One option of a backend's command line; names carry no dashes."""
@@ -169,7 +177,10 @@ class BackendVersion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """What scheduling knows of a backend on a node. Durations are in seconds."""
+    """What scheduling knows of a backend on a node. Durations are in seconds.
+
+    ``start_orders`` are those of distributed styles whose members are not started all at once.
+    """
 
     backend: str
     versions: tuple[BackendVersion, ...]
@@ -190,6 +201,11 @@ class Profile:
     start_timeout_seconds: float = 600.0
     stop_grace_seconds: float = 30.0
     runs_declared: bool = False
+    start_orders: tuple[tuple[str, StartOrder], ...] = ()
+
+    def start_order(self, style: str) -> StartOrder:
+        """Return the order in which members of this style are started."""
+        return dict(self.start_orders).get(style, StartOrder.TOGETHER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from motorpool_sdk.backend import (
     Definition,
     Environment,
     Finding,
+    InferenceProbe,
     Launch,
     LaunchRequest,
     MemoryModel,
@@ -30,6 +31,15 @@ from motorpool_sdk.backend import (
 )
 from motorpool_sdk.discovery import Found, discover
 from motorpool_sdk.errors import ManifestError, PluginError, SdkError, WireError
+from motorpool_sdk.gang import (
+    DistributedStyle,
+    Gang,
+    GangDevice,
+    GangMember,
+    Parallelism,
+    PortRange,
+    StartOrder,
+)
 from motorpool_sdk.hookspecs import hookimpl
 from motorpool_sdk.manifest import API_VERSION, Kind, Manifest
 
@@ -40,11 +50,16 @@ __all__ = [
     "Definition",
     "Device",
     "DeviceError",
+    "DistributedStyle",
     "Environment",
     "Exposure",
     "Finding",
     "Found",
+    "Gang",
+    "GangDevice",
+    "GangMember",
     "Health",
+    "InferenceProbe",
     "Kind",
     "Launch",
     "LaunchRequest",
@@ -55,8 +70,10 @@ __all__ = [
     "MemoryModel",
     "Option",
     "OptionKind",
+    "Parallelism",
     "Parameter",
     "PluginError",
+    "PortRange",
     "Probe",
     "Process",
     "Profile",
@@ -64,6 +81,7 @@ __all__ = [
     "SdkError",
     "Severity",
     "SourceReport",
+    "StartOrder",
     "Version",
     "WireError",
     "discover",

@@ -8,6 +8,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from motorpool_sdk.gang import DistributedStyle, Gang, Parallelism
+
 
 class MemoryModel(StrEnum):
     """How a backend takes memory; names the controller's selector."""
@@ -80,6 +82,7 @@ class Profile:
     """What scheduling knows of a backend on a node; see ``BackendProfile`` in the protos. Durations are in seconds.
 
     A profile that ``runs_declared`` has no versions: its plugin launches the definitions that requests carry.
+    ``distributed_styles`` are the ways in which it spans nodes, the preferred one first; none for one node only.
     """
 
     backend: str
@@ -92,7 +95,7 @@ class Profile:
     formats: tuple[str, ...] = ()
     architectures: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
-    distributed_styles: tuple[str, ...] = ()
+    distributed_styles: tuple[DistributedStyle, ...] = ()
     options: tuple[Option, ...] = ()
     health_path: str = ""
     metrics_path: str = ""
@@ -149,6 +152,9 @@ class LaunchRequest:
     ``categories`` are what the model's headers say that it is for (``llm``, ``embedding``, …), if they say anything.
     ``definition`` is what to run where the backend is a declared one, and ``env`` then what the deployment sets, for
     its templates; the agent hands those variables over by itself.
+    ``gang`` is there where this is one member of an instance over several nodes: devices and memory are this node's
+    part, ``port`` is this member's own, and ``listen_address`` the node's even in a container, as that shares the
+    host's network. ``parallelism`` is what the placement decided, alone or in a gang.
     """
 
     backend_version: str
@@ -178,6 +184,8 @@ class LaunchRequest:
     categories: tuple[str, ...] = ()
     definition: Definition | None = None
     env: Mapping[str, str] = field(default_factory=dict)
+    gang: Gang | None = None
+    parallelism: Parallelism = field(default_factory=Parallelism)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,6 +195,19 @@ class Probe:
     path: str
     period_seconds: float = 0.2
     timeout_seconds: float = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InferenceProbe:
+    """The least request that only an engine which computes answers: POST ``body``, JSON, to ``path``, and status 200.
+
+    The agent adds the API key. It asks the leader of a gang before it counts as running, and again from time to time:
+    an engine's health says nothing of the members that it depends on.
+    """
+
+    path: str
+    body: str
+    timeout_seconds: float = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,6 +221,9 @@ class Launch:
     of the image's own entrypoint, or of ``entrypoint`` if that is given, and the engine listens on the request's
     address and port inside the container, or on ``container_port`` where it cannot be told. A backend that cannot
     leaves ``image`` empty, and is not launched.
+
+    ``serves`` is False for a member of a gang that listens for no requests: it is ready as long as its process lives.
+    ``shared_memory_bytes`` is the size of a container's /dev/shm, where its processes want more than the usual 64 MiB.
     """
 
     argv: tuple[str, ...]
@@ -209,6 +233,9 @@ class Launch:
     entrypoint: tuple[str, ...] = ()
     working_directory: Path | None = None
     readiness: Probe | None = None
+    inference: InferenceProbe | None = None
+    serves: bool = True
+    shared_memory_bytes: int | None = None
     container_port: int | None = None
     start_timeout_seconds: float = 600.0
     stop_grace_seconds: float = 30.0

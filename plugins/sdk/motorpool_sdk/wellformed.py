@@ -5,6 +5,7 @@ The agent asks it of every answer, the contracts in ``testing`` of every test.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections import Counter
@@ -12,6 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from motorpool_sdk.accelerator import Device, Exposure, Sample
 from motorpool_sdk.backend import Definition, Launch, MemoryModel, Option, Profile, Version
+from motorpool_sdk.gang import HTTP, DistributedStyle
 from motorpool_sdk.manifest import Manifest
 
 RULES = ("vllm", "sglang", "mindie", "gguf", "fixed", "generic_fraction")
@@ -24,6 +26,8 @@ _OPTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _RUNTIME = re.compile(r"\d+(\.\d+)*")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
+_STYLE = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_MOST_PORTS = 64
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
 
@@ -84,6 +88,9 @@ def _profile_faults(profile: Profile, manifest: Manifest) -> Iterator[str]:
     if not profile.categories and not profile.runs_declared:
         yield "categories is empty"
     yield from _option_faults(profile.options)
+    yield from _repeated("distributed_styles", (style.style for style in profile.distributed_styles))
+    for style in profile.distributed_styles:
+        yield from _style_faults(style)
     yield from _path_fault("health_path", profile.health_path)
     yield from _path_fault("metrics_path", profile.metrics_path)
     yield from _seconds_fault("start_timeout_seconds", profile.start_timeout_seconds)
@@ -128,6 +135,18 @@ def _option_faults(options: Sequence[Option]) -> Iterator[str]:
             yield f"options has {name!r}; write names without leading dashes"
 
 
+def _style_faults(style: DistributedStyle) -> Iterator[str]:
+    if not _STYLE.fullmatch(style.style):
+        yield f"distributed_styles has {style.style!r}; use lower-case letters, digits and underscores"
+    for ports in (style.leader_ports, style.follower_ports):
+        yield from _repeated(f"ports of style {style.style}", (HTTP, *(port.name for port in ports)))
+        for port in ports:
+            if not _STYLE.fullmatch(port.name):
+                yield f"style {style.style} names a port {port.name!r}; use lower-case letters, digits and underscores"
+            if not 0 < port.count <= _MOST_PORTS:
+                yield f"style {style.style} wants {port.count} ports as {port.name}; it is from 1 to {_MOST_PORTS}"
+
+
 def _launch_faults(launch: Launch, manifest: Manifest, api_key: str, definition: Definition | None) -> Iterator[str]:
     if not launch.image and (not launch.argv or not launch.argv[0]):
         yield "argv names no program"
@@ -144,12 +163,28 @@ def _launch_faults(launch: Launch, manifest: Manifest, api_key: str, definition:
     yield from _env_faults("secrets", launch.secrets, {*manifest.sets_env, *defined})
     if launch.container_port is not None and not (launch.image and 0 < launch.container_port <= _MOST_PORT):
         yield f"container_port is {launch.container_port}; it is from 1 to {_MOST_PORT}, and for images"
+    yield from _integer_fault("shared_memory_bytes", launch.shared_memory_bytes, least=1)
+    if not launch.serves and (launch.readiness or launch.inference):
+        yield "it serves nothing, and has a probe"
+    if launch.inference is not None:
+        yield from _path_fault("inference.path", launch.inference.path or "?")
+        yield from _seconds_fault("inference.timeout_seconds", launch.inference.timeout_seconds)
+        if not _is_json(launch.inference.body):
+            yield "inference.body is not JSON"
     yield from _seconds_fault("start_timeout_seconds", launch.start_timeout_seconds)
     yield from _seconds_fault("stop_grace_seconds", launch.stop_grace_seconds)
     if launch.readiness is not None:
         yield from _path_fault("readiness.path", launch.readiness.path or "?")
         yield from _seconds_fault("readiness.period_seconds", launch.readiness.period_seconds)
         yield from _seconds_fault("readiness.timeout_seconds", launch.readiness.timeout_seconds)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _env_faults(what: str, env: Mapping[str, str], allowed: Collection[str]) -> Iterator[str]:

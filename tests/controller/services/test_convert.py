@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from motorpool import v1
 from motorpool_controller.domain.errors import InvalidError
-from motorpool_controller.domain.fleet import InstanceUsage
+from motorpool_controller.domain.fleet import InstanceUsage, StartOrder
 from motorpool_controller.domain.workload import (
     DeploymentSpec,
     Exposure,
@@ -134,12 +134,14 @@ def test_a_profile_survives_the_way_back() -> None:
     """
     made = profile()
     newer = replace(made.versions[0], least_runtimes=(("cuda", "12.8"), ("rocm", "6.3")))
-    made = replace(made, versions=(newer, *made.versions))
+    made = replace(made, versions=(newer, *made.versions), distributed_styles=("mp", "ray"))
+    made = replace(made, start_orders=(("ray", StartOrder.LEADER_FIRST),))
 
     assert made == profile_of(profile_message(made))
     assert profile_digest(made) == profile_digest(profile_of(profile_message(made)))
     assert profile_digest(made) != profile_digest(profile(rules="fixed"))
     assert "llama_cpp" == profile_of(PROFILE).backend
+    assert (StartOrder.TOGETHER, StartOrder.LEADER_FIRST) == (made.start_order("mp"), made.start_order("ray"))
 
 
 def test_a_device_survives_the_way_back() -> None:

@@ -2,9 +2,18 @@ from __future__ import annotations
 
 import pytest
 
-from motorpool_sdk import MemoryModel, Profile, Version
+from motorpool_sdk import (
+    DistributedStyle,
+    InferenceProbe,
+    Launch,
+    MemoryModel,
+    PortRange,
+    Probe,
+    Profile,
+    Version,
+)
 from motorpool_sdk.manifest import Kind, Manifest
-from motorpool_sdk.wellformed import profile_faults
+from motorpool_sdk.wellformed import launch_faults, profile_faults
 
 MANIFEST = Manifest(kind=Kind.BACKEND, api=">=0.1", provides="acme", module="acme")
 
@@ -37,3 +46,55 @@ def test_a_least_runtime_is_a_number_of_a_framework_of_the_version(least: dict[s
 
     assert len(found) == faults, found
     assert all("version 1 needs" in fault for fault in found)
+
+
+@pytest.mark.parametrize(
+    ("styles", "word"),
+    [
+        ((DistributedStyle(style="mp", leader_ports=(PortRange("master"), PortRange("engine", 8))),), ""),
+        ((DistributedStyle(style="MP"),), "lower-case"),
+        ((DistributedStyle(style="mp"), DistributedStyle(style="mp")), "2 times"),
+        ((DistributedStyle(style="mp", leader_ports=(PortRange("http"),)),), "'http' 2 times"),
+        ((DistributedStyle(style="mp", follower_ports=(PortRange("rpc", 0),)),), "wants 0 ports"),
+        ((DistributedStyle(style="mp", follower_ports=(PortRange("r p c"),)),), "names a port"),
+    ],
+)
+def test_a_style_names_each_port_once(styles: tuple[DistributedStyle, ...], word: str) -> None:
+    """
+    Styles and their ports have plain names, none twice, and none takes that of the port that everybody has.
+    """
+    profile = Profile(
+        backend="acme",
+        versions=(Version(version="1"),),
+        memory_model=MemoryModel.FIXED,
+        rules="fixed",
+        formats=("gguf",),
+        categories=("llm",),
+        distributed_styles=styles,
+    )
+
+    found = profile_faults(profile, MANIFEST)
+
+    assert bool(word) == bool(found), found
+    assert all(word in fault for fault in found)
+
+
+@pytest.mark.parametrize(
+    ("launch", "word"),
+    [
+        (Launch(argv=("acme",), inference=InferenceProbe(path="/v1/completions", body='{"max_tokens": 1}')), ""),
+        (Launch(argv=("acme",), serves=False), ""),
+        (Launch(argv=("acme",), serves=False, readiness=Probe(path="/health")), "serves nothing"),
+        (Launch(argv=("acme",), inference=InferenceProbe(path="v1", body="{}")), "inference.path"),
+        (Launch(argv=("acme",), inference=InferenceProbe(path="/v1", body="{")), "not JSON"),
+        (Launch(argv=("acme",), shared_memory_bytes=0), "shared_memory_bytes"),
+    ],
+)
+def test_a_launch_that_serves_nothing_is_asked_nothing(launch: Launch, word: str) -> None:
+    """
+    Only what serves has probes, and what they send can be sent.
+    """
+    found = launch_faults(launch, MANIFEST)
+
+    assert bool(word) == bool(found), found
+    assert all(word in fault for fault in found)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
 from motorpool import v1
-from motorpool_controller.domain.fleet import BackendVersion, MemoryModel, Option, OptionKind, Profile
+from motorpool_controller.domain.fleet import BackendVersion, MemoryModel, Option, OptionKind, Profile, StartOrder
 from motorpool_controller.services.convert import fields
 
 _ENCODER = msgspec.json.Encoder(order="deterministic")
@@ -42,6 +42,9 @@ def profile_message(profile: Profile) -> v1.BackendProfile:
         stop_grace=fields.duration(profile.stop_grace_seconds),
         cpu=profile.cpu,
         runs_declared=profile.runs_declared,
+        start_orders={
+            style: fields.number(v1.StartOrder, "START_ORDER", order) for style, order in profile.start_orders
+        },
     )
 
 
@@ -74,6 +77,7 @@ def profile_of(message: v1.BackendProfile, field: str = "profile") -> Profile:
         api_key=message.api_key,
         cpu=message.cpu,
         runs_declared=message.runs_declared,
+        start_orders=tuple(_start_orders(message.start_orders, f"{field}.start_orders")),
         start_timeout_seconds=(
             fields.bounded_seconds_of(message.start_timeout, f"{field}.start_timeout")
             if message.HasField("start_timeout")
@@ -85,6 +89,13 @@ def profile_of(message: v1.BackendProfile, field: str = "profile") -> Profile:
             else default.stop_grace_seconds
         ),
     )
+
+
+def _start_orders(orders: Mapping[str, v1.StartOrder.ValueType], field: str) -> Iterator[tuple[str, StartOrder]]:
+    for style, number in sorted(orders.items()):
+        order = fields.member(v1.StartOrder, "START_ORDER", number, StartOrder, f"{field}.{style}")
+        if order not in {None, StartOrder.TOGETHER}:
+            yield fields.name(style, field), order
 
 
 def _version_message(version: BackendVersion) -> v1.BackendVersion:

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from motorpool_sdk import wire
 from motorpool_sdk.backend import BackendPlugin, Definition, Finding, Launch, LaunchRequest, Profile, Version
+from motorpool_sdk.gang import HTTP, DistributedStyle, Gang, GangDevice, GangMember, PortRange
 from motorpool_sdk.loading import load_backend
 from motorpool_sdk.manifest import Kind, Manifest
 from motorpool_sdk.testing.manifest import installed_manifest
@@ -87,6 +88,18 @@ class BackendContract:
             env = {"SOME_SETTING": "as the deployment says"}
             yield replace(plain, definition=definition, env=env, listen_address=inside)
 
+    def gang_requests(self) -> Iterator[LaunchRequest]:
+        """Yield for every distributed style what the leader and the follower of two nodes are asked.
+
+        Override where a member wants more: devices with addresses, a version that can span nodes.
+        """
+        profile = self.plugin.profile()
+        for style in profile.distributed_styles:
+            for rank in (0, 1):
+                plain = self.request(profile.versions[0])
+                gang = Gang(style=style.style, rank=rank, members=tuple(_members(style)), interface="eth7")
+                yield replace(plain, listen_address=gang.own.address, port=gang.own.ports[HTTP], gang=gang)
+
     def launches(self) -> Iterator[tuple[LaunchRequest, Launch]]:
         """Yield each request with its launch."""
         plugin = self.plugin
@@ -152,6 +165,16 @@ class BackendContract:
             asked = checks or bool(request.definition and request.definition.api_key_env)
             assert asked == any(request.api_key in value for value in launch.secrets.values())
 
+    def test_members_of_a_gang_are_launched(self) -> None:
+        """Each member's launch is well-formed, and of all it is the leader that serves."""
+        plugin = self.plugin
+        for request in self.gang_requests():
+            launch = plugin.launch(request)
+            faults = launch_faults(launch, self.manifest, request.api_key, request.definition)
+            assert not faults, faults
+            assert wire.decode(wire.encode(launch), Launch) == launch
+            assert request.gang is None or launch.serves or not request.gang.leads, "the leader serves nothing"
+
     def test_check_returns_findings(self) -> None:
         """A check answers with findings, and has no error against the plain request."""
         plugin = self.plugin
@@ -159,3 +182,16 @@ class BackendContract:
             findings = tuple(plugin.check(request))
             assert wire.decode(wire.encode(findings), tuple[Finding, ...]) == findings
             assert not [finding for finding in findings if finding.severity == "error"]
+
+
+def _members(style: DistributedStyle) -> Iterator[GangMember]:
+    for rank, node in enumerate(("nodes/a", "nodes/b")):
+        wanted = (PortRange(HTTP), *style.ports(rank))
+        first = 24000 + 100 * rank
+        yield GangMember(
+            rank=rank,
+            node=node,
+            address=f"10.7.0.{rank + 1}",
+            devices=(GangDevice(device_id=f"some-device-{rank}", index=0, address=f"10.8.0.{rank + 1}"),),
+            ports={ports.name: first + 10 * number for number, ports in enumerate(wanted)},
+        )

@@ -86,6 +86,34 @@ OPTION_KIND_JSON: OptionKind.ValueType  # 5
 """A JSON value."""
 Global___OptionKind: typing_extensions.TypeAlias = OptionKind
 
+class _StartOrder:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _StartOrderEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_StartOrder.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    START_ORDER_UNSPECIFIED: _StartOrder.ValueType  # 0
+    """All at once."""
+    START_ORDER_TOGETHER: _StartOrder.ValueType  # 1
+    """All at once."""
+    START_ORDER_LEADER_FIRST: _StartOrder.ValueType  # 2
+    """The followers once the leader has been."""
+    START_ORDER_FOLLOWERS_FIRST: _StartOrder.ValueType  # 3
+    """The leader once all followers have been."""
+
+class StartOrder(_StartOrder, metaclass=_StartOrderEnumTypeWrapper):
+    """Which members of a distributed instance are started before which. A member counts as started when its process lives."""
+
+START_ORDER_UNSPECIFIED: StartOrder.ValueType  # 0
+"""All at once."""
+START_ORDER_TOGETHER: StartOrder.ValueType  # 1
+"""All at once."""
+START_ORDER_LEADER_FIRST: StartOrder.ValueType  # 2
+"""The followers once the leader has been."""
+START_ORDER_FOLLOWERS_FIRST: StartOrder.ValueType  # 3
+"""The leader once all followers have been."""
+Global___StartOrder: typing_extensions.TypeAlias = StartOrder
+
 @typing.final
 class BackendOption(google.protobuf.message.Message):
     """One option of a backend's command line."""
@@ -236,6 +264,22 @@ class BackendProfile(google.protobuf.message.Message):
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    @typing.final
+    class StartOrdersEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: Global___StartOrder.ValueType
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: Global___StartOrder.ValueType = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
     BACKEND_FIELD_NUMBER: builtins.int
     ALIASES_FIELD_NUMBER: builtins.int
     VERSIONS_FIELD_NUMBER: builtins.int
@@ -255,6 +299,7 @@ class BackendProfile(google.protobuf.message.Message):
     STOP_GRACE_FIELD_NUMBER: builtins.int
     CPU_FIELD_NUMBER: builtins.int
     RUNS_DECLARED_FIELD_NUMBER: builtins.int
+    START_ORDERS_FIELD_NUMBER: builtins.int
     backend: builtins.str
     """Name, e.g. "llama_cpp"."""
     memory_model: Global___MemoryModel.ValueType
@@ -297,7 +342,7 @@ class BackendProfile(google.protobuf.message.Message):
 
     @property
     def distributed_styles(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """How it spans nodes: "ray", "mp", "rpc", …; empty for one node only."""
+        """How it spans nodes, the preferred way first: "mp", "ray", "nnodes", "rank_table", "rpc", …; empty for one node only."""
 
     @property
     def options(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___BackendOption]:
@@ -310,6 +355,10 @@ class BackendProfile(google.protobuf.message.Message):
     @property
     def stop_grace(self) -> google.protobuf.duration_pb2.Duration:
         """How long it gets between TERM and KILL."""
+
+    @property
+    def start_orders(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, Global___StartOrder.ValueType]:
+        """In which order members are started, by distributed style; all at once where a style is missing."""
 
     def __init__(
         self,
@@ -333,9 +382,10 @@ class BackendProfile(google.protobuf.message.Message):
         stop_grace: google.protobuf.duration_pb2.Duration | None = ...,
         cpu: builtins.bool = ...,
         runs_declared: builtins.bool = ...,
+        start_orders: collections.abc.Mapping[builtins.str, Global___StartOrder.ValueType] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_fraction_default", b"_fraction_default", "fraction_default", b"fraction_default", "start_timeout", b"start_timeout", "stop_grace", b"stop_grace"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_fraction_default", b"_fraction_default", "aliases", b"aliases", "api_key", b"api_key", "architectures", b"architectures", "backend", b"backend", "categories", b"categories", "cpu", b"cpu", "distributed_styles", b"distributed_styles", "formats", b"formats", "fraction_default", b"fraction_default", "fraction_option", b"fraction_option", "health_path", b"health_path", "memory_model", b"memory_model", "metrics_path", b"metrics_path", "options", b"options", "rules", b"rules", "runs_declared", b"runs_declared", "start_timeout", b"start_timeout", "stop_grace", b"stop_grace", "versions", b"versions"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_fraction_default", b"_fraction_default", "aliases", b"aliases", "api_key", b"api_key", "architectures", b"architectures", "backend", b"backend", "categories", b"categories", "cpu", b"cpu", "distributed_styles", b"distributed_styles", "formats", b"formats", "fraction_default", b"fraction_default", "fraction_option", b"fraction_option", "health_path", b"health_path", "memory_model", b"memory_model", "metrics_path", b"metrics_path", "options", b"options", "rules", b"rules", "runs_declared", b"runs_declared", "start_orders", b"start_orders", "start_timeout", b"start_timeout", "stop_grace", b"stop_grace", "versions", b"versions"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_fraction_default", b"_fraction_default"]) -> typing.Literal["fraction_default"] | None: ...
 
 Global___BackendProfile: typing_extensions.TypeAlias = BackendProfile

@@ -183,7 +183,7 @@ def test_a_wrong_manifest(make_plugin: MakePlugin) -> None:
 
 @pytest.mark.parametrize(
     ("code", "exit_code", "last"),
-    [(FULL_LAUNCH, 0, "14 of 14 checks passed"), (f"{FULL_LAUNCH}\ndel Backend.check", 1, "13 of 14 checks passed")],
+    [(FULL_LAUNCH, 0, "15 of 15 checks passed"), (f"{FULL_LAUNCH}\ndel Backend.check", 1, "14 of 15 checks passed")],
 )
 def test_the_command(
     make_plugin: MakePlugin, capsys: pytest.CaptureFixture[str], code: str, exit_code: int, last: str
