@@ -74,6 +74,7 @@ def instance_message(instance: ObservedInstance) -> v1.ObservedInstance:
         progress_bytes=instance.progress_bytes,
         progress_total_bytes=instance.progress_total_bytes,
         adopted=instance.adopted,
+        next_try_time=timestamp(instance.next_try_time),
         pid_start_ticks=instance.pid_start_ticks,
         instance=instance.instance,
     )
@@ -117,5 +118,6 @@ def _failure(failure: Failure | None) -> v1.Failure | None:
         exit_code=failure.exit_code,
         signal=failure.signal,
         out_of_memory=failure.out_of_memory,
+        evidence=line(failure.evidence),
         log_tail=lines(failure.log_tail[-_TAIL_LINES:]),
     )

@@ -58,7 +58,8 @@ class LaunchRecord:
     """A launch as it is executed, secrets included.
 
     ``environment`` is the whole of it, but for what an image brings along; an empty ``working_directory`` is the
-    image's. Without a ``probe_path`` a port that accepts is ready. ``container`` is None for a process.
+    image's. Without a ``probe_path`` a port that accepts is ready; where there is a ``models_path``, too, that has to
+    name ``model``. ``container`` is None for a process.
     """
 
     executor: str
@@ -71,6 +72,8 @@ class LaunchRecord:
     device_ids: tuple[str, ...] = ()
     cgroup: str = ""
     probe_path: str | None = None
+    models_path: str = ""
+    model: str = ""
     probe_period_seconds: float = 0.2
     probe_timeout_seconds: float = 2.0
     start_timeout_seconds: float = 600.0

@@ -23,7 +23,10 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """One failure; ``log_tail`` is at most 200 lines. ``reason`` is stable, e.g. ``EXITED``, ``START_TIMEOUT``."""
+    """One failure; ``log_tail`` is at most 200 lines. ``reason`` is stable, e.g. ``EXITED``, ``START_TIMEOUT``.
+
+    ``evidence`` is the line of the log by which the reason was recognised, empty where none was.
+    """
 
     time: datetime
     reason: str
@@ -31,6 +34,7 @@ class Failure:
     exit_code: int | None = None
     signal: int | None = None
     out_of_memory: bool = False
+    evidence: str = ""
     log_tail: tuple[str, ...] = ()
 
 
@@ -48,7 +52,10 @@ class Rendered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservedInstance:
-    """What the agent knows of one assignment's process. Durable facts only: no measurements."""
+    """What the agent knows of one assignment's process. Durable facts only: no measurements.
+
+    ``next_try_time`` is when it is launched again after a failure; None while it need not be.
+    """
 
     assignment_id: str
     instance: str
@@ -65,6 +72,7 @@ class ObservedInstance:
     progress_bytes: int | None = None
     progress_total_bytes: int | None = None
     adopted: bool = False
+    next_try_time: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

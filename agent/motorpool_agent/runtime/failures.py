@@ -1,4 +1,4 @@
-"""What is kept of a failure: reason, sentence, exit status and the end of the log."""
+"""What is kept of a failure: reason, sentence, exit status, the line that shows it and the end of the log."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from pathlib import Path
 
 from motorpool_agent.reconcile.observation import Failure
 from motorpool_agent.runtime import logs
+from motorpool_agent.runtime.causes import cause
 from motorpool_agent.runtime.executor import Exit
+from motorpool_sdk.backend import Profile
 
 TAIL_LINES = 200
 _LINE_CHARACTERS = 2000
@@ -25,15 +27,48 @@ def fault(reason: str, message: str, log_tail: Sequence[str] = ()) -> Failure:
     return Failure(time=now(), reason=reason, message=message, log_tail=tuple(log_tail))
 
 
-def ended(exit_: Exit, instance: str, log_tail: Sequence[str]) -> Failure:
-    """Return the failure that an engine's end is."""
+def ended(
+    exit_: Exit,
+    instance: str,
+    log_tail: Sequence[str],
+    profile: Profile | None = None,
+    memory_limit_bytes: int | None = None,
+) -> Failure:
+    """Return the failure that an engine's end is: what the kernel saw, else what the log shows, else its status."""
+    seen = None if exit_.error or exit_.out_of_memory else cause(profile, log_tail)
+    signalled = None if exit_.signal is None else _SIGNALS.get(exit_.signal)
+    if exit_.error:
+        reason, message = "EXEC_FAILED", _not_executed(exit_.error)
+    elif exit_.out_of_memory:
+        reason, message = "OUT_OF_MEMORY", _out_of_memory(memory_limit_bytes)
+    elif seen is not None:
+        reason, message = seen.reason, seen.message
+    elif signalled is not None:
+        reason, message = signalled
+    else:
+        reason, message = "EXITED", _bare(exit_, instance)
     return Failure(
         time=now(),
-        reason="EXEC_FAILED" if exit_.error else "OUT_OF_MEMORY" if exit_.out_of_memory else "EXITED",
-        message=_sentence(exit_, instance),
+        reason=reason,
+        message=message,
         exit_code=exit_.exit_code,
         signal=exit_.signal,
         out_of_memory=exit_.out_of_memory,
+        evidence="" if seen is None else seen.line,
+        log_tail=tuple(log_tail),
+    )
+
+
+def not_ready(seconds: float, instance: str, log_tail: Sequence[str], profile: Profile | None, missing: str) -> Failure:
+    """Return the failure of an engine that did not become ready in time; ``missing`` is what it did not say."""
+    seen = cause(profile, log_tail)
+    why = f": {seen.message}" if seen is not None else f" ({missing})" if missing else ""
+    return Failure(
+        time=now(),
+        reason="START_TIMEOUT",
+        message=f"the engine was not ready within {seconds:g} s{why}; `motorpool logs {instance} --previous` shows how "
+        "far it came",
+        evidence="" if seen is None else seen.line,
         log_tail=tuple(log_tail),
     )
 
@@ -43,14 +78,41 @@ def log_tail(directory: Path, run: int) -> tuple[str, ...]:
     return tuple(line[:_LINE_CHARACTERS] for line in logs.tail(directory, run, TAIL_LINES))
 
 
-def _sentence(exit_: Exit, instance: str) -> str:
-    if exit_.error:
-        return f"the engine could not be executed: {exit_.error}; install it on this node, or correct the command"
-    if exit_.out_of_memory:
+_SIGNALS: dict[int, tuple[str, str]] = {
+    signal.SIGILL: (
+        "CPU_UNSUPPORTED",
+        (
+            "the engine used an instruction that this node's processor lacks; deploy another version or image of the "
+            "backend, or to another node with --node-label"
+        ),
+    ),
+    signal.SIGBUS: (
+        "BUS_ERROR",
+        (
+            "the engine read memory behind which there was nothing: a file that was cut while it was mapped, or a full "
+            "/dev/shm; see that the model's files are whole, and to the room there (`df -h /dev/shm` on the node)"
+        ),
+    ),
+}
+
+
+def _not_executed(error: str) -> str:
+    return f"the engine could not be executed: {error}; install it on this node, or correct the command"
+
+
+def _out_of_memory(limit_bytes: int | None) -> str:
+    if limit_bytes is not None:
         return (
-            "the kernel killed the engine for lack of host memory; deploy with less context or fewer parallel "
-            "requests, or give the node more memory"
+            f"the kernel killed the engine at its limit of {limit_bytes / 2**30:.3g} GiB of host memory; claim more "
+            "with --memory, or deploy with less context or fewer parallel requests"
         )
+    return (
+        "the kernel killed the engine for lack of host memory; deploy with less context or fewer parallel "
+        "requests, or give the node more memory"
+    )
+
+
+def _bare(exit_: Exit, instance: str) -> str:
     advice = f"`motorpool logs {instance} --previous` shows why"
     if exit_.signal is not None:
         return f"the engine was ended by {_signal_name(exit_.signal)}; {advice}"

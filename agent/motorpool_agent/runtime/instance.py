@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import timedelta
 
 from motorpool_agent.reconcile.assignment import Assignment, Tombstone
 from motorpool_agent.reconcile.decide import Known, restart_delay_seconds
@@ -20,6 +21,7 @@ from motorpool_agent.runtime.record import Record
 from motorpool_agent.runtime.watching import NotReady, watch
 from motorpool_agent.runtime.work import Work, whole
 from motorpool_agent.state.errors import HandleError
+from motorpool_sdk.backend import Profile
 
 log = logging.getLogger(__name__)
 
@@ -126,6 +128,11 @@ class Instance:
     def _id(self) -> str:
         return self._assignment.assignment_id
 
+    @property
+    def _profile(self) -> Profile | None:
+        """What its backend's plugin says, where it says anything now."""
+        return self._context.backends.profile(self._assignment.backend)
+
     async def _live(self, evidence: Evidence | None = None) -> None:
         """Keep it running; returns only when trying again makes no sense."""
         failure: Failure | None = None
@@ -152,7 +159,7 @@ class Instance:
                 if delay is None:
                     return
                 await asyncio.sleep(delay)
-                self._record.see(restart_count=self._record.seen.restart_count + 1)
+                self._record.see(restart_count=self._record.seen.restart_count + 1, next_try_time=None)
                 failure = None
 
     async def _settled(self, handle: Handle, evidence: Evidence) -> Evidence:
@@ -196,16 +203,15 @@ class Instance:
             self._context.timings,
             was_ready=handle.ready,
             seconds_since_start=max(0.0, (failures.now() - started).total_seconds()),
+            api_key=handle.assignment.api_key,
         )
         if isinstance(outcome, NotReady):
             self._record.see(message=f"not ready within {outcome.seconds:g} s; stopping it")
             tail = await asyncio.to_thread(failures.log_tail, running.directory, running.run)
             await self._context.executor.stop(running.directory, handle.launch.stop_grace_seconds)
-            return failures.fault(
-                "START_TIMEOUT",
-                f"the engine was not ready within {outcome.seconds:g} s; `motorpool logs {self._assignment.instance} "
-                "--previous` shows how far it came",
-                tail,
+            name = self._assignment.instance
+            return await asyncio.to_thread(
+                failures.not_ready, outcome.seconds, name, tail, self._profile, outcome.missing
             )
         failure = await self._end(outcome, running.run)
         handle = self._record.handle or handle
@@ -214,6 +220,9 @@ class Instance:
             self._leave_port(f"port {port} was taken by another program")
             return None
         self._avoid_ports = frozenset()
+        if failure.reason == "PORT_TAKEN":
+            # Who had it is gone already, or it was another port of the engine's.
+            self._leave_port(failure.evidence)
         return failure
 
     def _leave_port(self, message: str) -> None:
@@ -269,7 +278,11 @@ class Instance:
         except StopError as error:
             log.warning("remains were not ended: %s", error, extra={"instance": self._assignment.instance})
         tail = await asyncio.to_thread(failures.log_tail, directory, run)
-        return failures.ended(exit_, self._assignment.instance, tail)
+        handle = self._record.handle
+        container = None if handle is None else handle.launch.container
+        limit_bytes = None if container is None else container.memory_limit_bytes
+        name = self._assignment.instance
+        return await asyncio.to_thread(failures.ended, exit_, name, tail, self._profile, limit_bytes)
 
     async def _failed(self, failure: Failure, *, final: bool) -> float | None:
         """Record a failure; return the delay before the next try, None if there is none."""
@@ -281,7 +294,13 @@ class Instance:
             delay *= self._context.timings.backoff_scale
         first = self._record.seen.first_failure or failure
         self._record.see(
-            state=State.ERROR, message=message, pid=0, pid_start_ticks=0, first_failure=first, last_failure=failure
+            state=State.ERROR,
+            message=message,
+            pid=0,
+            pid_start_ticks=0,
+            first_failure=first,
+            last_failure=failure,
+            next_try_time=None if delay is None else failures.now() + timedelta(seconds=delay),
         )
         restarts = self._record.seen.restart_count + (delay is not None)
         await self._record.save(restart_count=restarts, first_failure=first, last_failure=failure)
@@ -289,7 +308,8 @@ class Instance:
         return delay
 
     async def _replace(self) -> None:
-        self._record.see(state=State.STOPPING, message=f"making way for generation {self._assignment.generation}")
+        message = f"making way for generation {self._assignment.generation}"
+        self._record.see(state=State.STOPPING, message=message, next_try_time=None)
         await self._insist(self._stop)
         self._record.running = None
         self._avoid_ports = frozenset()
@@ -298,7 +318,7 @@ class Instance:
 
     async def _remove(self, tombstone: Tombstone) -> None:
         message = tombstone.message or "removal was ordered"
-        self._record.see(state=State.STOPPING, message=message)
+        self._record.see(state=State.STOPPING, message=message, next_try_time=None)
         await self._insist(self._clear)
         self._record.running = None
         self._context.ports.release(self._id)

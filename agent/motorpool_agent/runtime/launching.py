@@ -330,6 +330,8 @@ def record(
         ),
         device_ids=tuple(claim.device_id for claim in assignment.devices),
         probe_path=None if probe is None else probe.path,
+        models_path="" if probe is None else probe.models_path,
+        model=assignment.served_model_name,
         probe_period_seconds=0.2 if probe is None else probe.period_seconds,
         probe_timeout_seconds=2.0 if probe is None else probe.timeout_seconds,
         start_timeout_seconds=launch.start_timeout_seconds,

@@ -13,7 +13,7 @@ from motorpool_agent.runtime.executor import Exit
 from motorpool_agent.runtime.failures import now
 from motorpool_agent.runtime.launching import PORT_NAME
 from motorpool_agent.runtime.ports import probe_address
-from motorpool_agent.runtime.probe import ready
+from motorpool_agent.runtime.probe import Readiness, ready, serves
 
 _UNHEALTHY_AFTER = 3
 
@@ -36,9 +36,10 @@ class Watcher(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class NotReady:
-    """It did not become ready in time; it still runs."""
+    """It did not become ready in time; it still runs. ``missing`` is what it said last instead."""
 
     seconds: float
+    missing: str = ""
 
 
 async def watch(
@@ -49,53 +50,61 @@ async def watch(
     *,
     was_ready: bool,
     seconds_since_start: float,
+    api_key: str = "",
 ) -> Exit | NotReady:
     """Follow a run to its end, or to the end of its time to start."""
     end = asyncio.ensure_future(ended)
     address, port = probe_address(record.listen_address), record.ports[PORT_NAME]
 
-    async def answers() -> bool:
+    async def is_well() -> Readiness:
         return await ready(address, port, record.probe_path, record.probe_timeout_seconds)
+
+    async def is_ready() -> Readiness:
+        return await serves(address, port, record, api_key)
 
     try:
         if not was_ready:
-            if not await _until_ready(end, answers, record, seconds_since_start):
-                return end.result() if end.done() else NotReady(record.start_timeout_seconds)
+            last = await _until_ready(end, is_ready, record, seconds_since_start)
+            if not last.ready:
+                return end.result() if end.done() else NotReady(record.start_timeout_seconds, last.missing)
             await watcher.became_ready()
-        return await _while_running(end, answers, watcher, timings)
+        return await _while_running(end, is_well, watcher, timings)
     finally:
         end.cancel()
         await asyncio.gather(end, return_exceptions=True)
 
 
 async def _until_ready(
-    end: asyncio.Future[Exit], answers: Callable[[], Awaitable[bool]], record: LaunchRecord, seconds_since_start: float
-) -> bool:
+    end: asyncio.Future[Exit],
+    is_ready: Callable[[], Awaitable[Readiness]],
+    record: LaunchRecord,
+    seconds_since_start: float,
+) -> Readiness:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + record.start_timeout_seconds - seconds_since_start
+    last = Readiness(False)
     while not end.done():
-        if await _answered(end, answers):
-            return True
-        if loop.time() >= deadline:
-            return False
+        last = await _answered(end, is_ready)
+        if last.ready or loop.time() >= deadline:
+            break
         await asyncio.wait({end}, timeout=min(record.probe_period_seconds, max(0.0, deadline - loop.time())))
-    return False
+    return last
 
 
-async def _answered(end: asyncio.Future[Exit], answers: Callable[[], Awaitable[bool]]) -> bool:
+async def _answered(end: asyncio.Future[Exit], question: Callable[[], Awaitable[Readiness]]) -> Readiness:
     """Ask, but not on beyond the end: what answers on the port of a dead engine is somebody else."""
-    answer = asyncio.ensure_future(answers())
+    answer = asyncio.ensure_future(question())
     either: set[asyncio.Future[Any]] = {end, answer}
     try:
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        return answer.done() and not end.done() and answer.result()
+        return answer.result() if answer.done() and not end.done() else Readiness(False)
     finally:
         answer.cancel()
         await asyncio.gather(answer, return_exceptions=True)
 
 
 async def _while_running(
-    end: asyncio.Future[Exit], answers: Callable[[], Awaitable[bool]], watcher: Watcher, timings: Timings
+    end: asyncio.Future[Exit], is_well: Callable[[], Awaitable[Readiness]], watcher: Watcher, timings: Timings
 ) -> Exit:
     loop = asyncio.get_running_loop()
     well_at: float | None = loop.time() + timings.well_seconds
@@ -111,9 +120,9 @@ async def _while_running(
             await watcher.ran_well()
         if loop.time() < probe_at:
             continue
-        answered = await _answered(end, answers)
+        answer = await _answered(end, is_well)
         probe_at = loop.time() + timings.health_period_seconds
-        if answered:
+        if answer.ready:
             if failures >= _UNHEALTHY_AFTER:
                 watcher.health("")
             failures = 0

@@ -147,6 +147,7 @@ def _print_instance(instance: v1.Instance) -> None:
             ("Environment", " ".join(f"{key}={value}" for key, value in sorted(launch.env.items()))),
             ("Ports", ", ".join(f"{port.port_name} {port.number}" for port in launch.ports)),
             ("Restarts", str(instance.restart_count) if instance.restart_count else ""),
+            ("Next try", text.clock(instance.next_try_time) if instance.HasField("next_try_time") else ""),
             *_failures(instance),
             *(("Refused", refusal.message) for refusal in instance.refusals),
             ("See", f"motorpool explain {text.bare(instance.deployment)}" if instance.refusals else ""),
@@ -172,7 +173,8 @@ def _failures(instance: v1.Instance) -> Iterator[tuple[str, str]]:
         shown = shown[1:]
     for label, failure in shown:
         if failure.reason:
-            tail = "".join(f"\n| {line}" for line in failure.log_tail[-5:])
+            shown_lines = [failure.evidence] if failure.evidence else failure.log_tail[-5:]
+            tail = "".join(f"\n| {line}" for line in shown_lines)
             yield label, f"{text.clock(failure.time)} {failure.reason}: {failure.message}{tail}"
 
 

@@ -144,7 +144,7 @@ class InstanceState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """One failure of an instance; ``log_tail`` is at most 200 lines."""
+    """One failure of an instance; ``log_tail`` is at most 200 lines, ``evidence`` the one that shows the reason."""
 
     time: datetime
     reason: str
@@ -152,6 +152,7 @@ class Failure:
     exit_code: int | None = None
     signal: int | None = None
     out_of_memory: bool = False
+    evidence: str = ""
     log_tail: tuple[str, ...] = ()
 
 
@@ -242,6 +243,7 @@ class Instance:
     restart_count: int = 0
     first_failure: Failure | None = None
     last_failure: Failure | None = None
+    next_try_time: datetime | None = None
     adopted: bool = False
     stop_time: datetime | None = None
     stop_reason: str = ""

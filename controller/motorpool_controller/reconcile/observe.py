@@ -35,6 +35,7 @@ def observe(instance: Instance, report: Report, node: Node, now: datetime) -> In
         restart_count=report.restart_count,
         first_failure=report.first_failure,
         last_failure=report.last_failure,
+        next_try_time=report.next_try_time,
         progress_bytes=report.progress_bytes,
         progress_total_bytes=report.progress_total_bytes,
         adopted=report.adopted,

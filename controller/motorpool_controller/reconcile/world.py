@@ -127,6 +127,7 @@ class Report:
     restart_count: int = 0
     first_failure: Failure | None = None
     last_failure: Failure | None = None
+    next_try_time: datetime | None = None
     progress_bytes: int | None = None
     progress_total_bytes: int | None = None
     adopted: bool = False

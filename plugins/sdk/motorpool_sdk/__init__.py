@@ -31,6 +31,7 @@ from motorpool_sdk.backend import (
 )
 from motorpool_sdk.discovery import Found, discover
 from motorpool_sdk.errors import ManifestError, PluginError, SdkError, WireError
+from motorpool_sdk.failures import KnownFailure, Recognised, recognise
 from motorpool_sdk.gang import (
     DistributedStyle,
     Gang,
@@ -61,6 +62,7 @@ __all__ = [
     "Health",
     "InferenceProbe",
     "Kind",
+    "KnownFailure",
     "Launch",
     "LaunchRequest",
     "Link",
@@ -77,6 +79,7 @@ __all__ = [
     "Probe",
     "Process",
     "Profile",
+    "Recognised",
     "Sample",
     "SdkError",
     "Severity",
@@ -86,4 +89,5 @@ __all__ = [
     "WireError",
     "discover",
     "hookimpl",
+    "recognise",
 ]

@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from motorpool_sdk.failures import KnownFailure
 from motorpool_sdk.gang import DistributedStyle, Gang, Parallelism
 
 
@@ -83,6 +84,8 @@ class Profile:
 
     A profile that ``runs_declared`` has no versions: its plugin launches the definitions that requests carry.
     ``distributed_styles`` are the ways in which it spans nodes, the preferred one first; none for one node only.
+    ``failures`` are ways in which the engine fails that its log shows, the more certain first; the agent knows of those
+    that engines have in common.
     """
 
     backend: str
@@ -104,6 +107,7 @@ class Profile:
     start_timeout_seconds: float = 600.0
     stop_grace_seconds: float = 30.0
     runs_declared: bool = False
+    failures: tuple[KnownFailure, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,9 +194,13 @@ class LaunchRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """How the agent learns that an engine is ready: GET ``path`` on its port answers 200."""
+    """How the agent learns that an engine is ready: GET ``path`` on its port answers 200.
+
+    With a ``models_path``, too, that is a list of models as OpenAI's API has it, and names what the request serves.
+    """
 
     path: str
+    models_path: str = ""
     period_seconds: float = 0.2
     timeout_seconds: float = 2.0
 

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from motorpool_sdk.accelerator import Device, Exposure, Sample
 from motorpool_sdk.backend import Definition, Launch, MemoryModel, Option, Profile, Version
+from motorpool_sdk.failures import failure_faults
 from motorpool_sdk.gang import HTTP, DistributedStyle
 from motorpool_sdk.manifest import Manifest
 
@@ -95,6 +96,7 @@ def _profile_faults(profile: Profile, manifest: Manifest) -> Iterator[str]:
     yield from _path_fault("metrics_path", profile.metrics_path)
     yield from _seconds_fault("start_timeout_seconds", profile.start_timeout_seconds)
     yield from _seconds_fault("stop_grace_seconds", profile.stop_grace_seconds)
+    yield from failure_faults(profile.failures)
 
 
 def _runner_faults(profile: Profile) -> Iterator[str]:
@@ -175,6 +177,7 @@ def _launch_faults(launch: Launch, manifest: Manifest, api_key: str, definition:
     yield from _seconds_fault("stop_grace_seconds", launch.stop_grace_seconds)
     if launch.readiness is not None:
         yield from _path_fault("readiness.path", launch.readiness.path or "?")
+        yield from _path_fault("readiness.models_path", launch.readiness.models_path)
         yield from _seconds_fault("readiness.period_seconds", launch.readiness.period_seconds)
         yield from _seconds_fault("readiness.timeout_seconds", launch.readiness.timeout_seconds)
 

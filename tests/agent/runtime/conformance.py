@@ -120,7 +120,7 @@ class ExecutorContract:
             async for batch in batches:
                 lines += batch
                 if lines[-1] == f"line 1999 {'x' * 60}":
-                    assert await ready("127.0.0.1", seen.launch.ports["http"], "/say", 5)
+                    assert (await ready("127.0.0.1", seen.launch.ports["http"], "/say", 5)).ready
                 if lines[-1] == "said":
                     break
 
@@ -273,7 +273,7 @@ class ExecutorContract:
         assert before.launch is not None
         engines = self.engines(data_dir)
         await supervisor.close()
-        assert await ready("127.0.0.1", before.launch.ports["http"], "/say", 5)
+        assert (await ready("127.0.0.1", before.launch.ports["http"], "/say", 5)).ready
         supervisor = make()
         await supervisor.adopt()
         after = supervisor.observed()["a1"]

@@ -42,7 +42,9 @@ def main() -> None:
             if path == [b"/say"]:
                 print("said", flush=True)
             status = "503 Loading" if "never-ready" in options else "200 OK"
-            connection.sendall(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+            body = f'{{"data":[{{"id":"{options["models"]}"}}]}}' if path == [b"/v1/models"] else ""
+            head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+            connection.sendall((head + body).encode())
 
 
 def looked_at(path: str) -> str:

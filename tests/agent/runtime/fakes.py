@@ -96,7 +96,12 @@ class ServerBackends:
             argv=(*argv, request.listen_address, str(request.port), *options),
             env={"ENGINE_SETTING": "on"},
             secrets={"ENGINE_API_KEY": request.api_key} if request.api_key else {},
-            readiness=Probe(path="/health", period_seconds=0.05, timeout_seconds=0.5),
+            readiness=Probe(
+                path="/health",
+                models_path="" if _option(request, "models") is None else "/v1/models",
+                period_seconds=0.05,
+                timeout_seconds=0.5,
+            ),
             start_timeout_seconds=float(_option(request, "start-timeout") or 30),
             stop_grace_seconds=float(_option(request, "grace") or 10),
         )

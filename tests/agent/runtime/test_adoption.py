@@ -98,7 +98,7 @@ async def test_engine_survives_its_shim(left: ObservedInstance, make: MakeSuperv
     await supervisor.adopt()
     await until(lambda: shimfiles.lock_held(directory))
     assert left.launch is not None
-    assert await ready("127.0.0.1", left.launch.ports["http"], "/say", 5)
+    assert (await ready("127.0.0.1", left.launch.ports["http"], "/say", 5)).ready
     await until(lambda: "said" in (directory / "logs" / "000001.log").read_text())
     seen = supervisor.observed()["a1"]
 

@@ -119,6 +119,45 @@ async def test_start_has_a_deadline(supervisor: Supervisor, tmp_path: Path) -> N
     assert procfs.read(pid) is None
 
 
+async def test_engine_that_names_its_model_is_ready(supervisor: Supervisor, tmp_path: Path) -> None:
+    """
+    An engine whose list of models names the one that it is to serve runs.
+    """
+    supervisor.apply(desired(assignment(tmp_path, models="chat")))
+
+    assert (await until_state(supervisor, State.RUNNING)).pid
+
+
+async def test_engine_that_serves_another_model_is_not_ready(supervisor: Supervisor, tmp_path: Path) -> None:
+    """
+    An engine that is well, but names another model, is not ready; the failure says what it names.
+    """
+    supervisor.apply(desired(assignment(tmp_path, restart=False, models="other", start_timeout="0.5")))
+    failure = _failure(await until_state(supervisor, State.ERROR))
+
+    assert failure.reason == "START_TIMEOUT"
+    assert "(/v1/models names other, not chat)" in failure.message
+
+
+async def test_next_try_is_told_while_it_is_waited_for(make: Callable[..., Supervisor], tmp_path: Path) -> None:
+    """
+    A failed instance says when it is launched again, each time later, and nothing once it is not.
+    """
+    supervisor = make(timings=Timings(backoff_scale=0.01))
+    await supervisor.adopt()
+    supervisor.apply(desired(assignment(tmp_path, exit="1")))
+    waits = []
+    for restarts in (1, 2):
+        await until(lambda: supervisor.observed()["a1"].restart_count == restarts)  # noqa: B023  # awaited here
+        seen = await until_state(supervisor, State.ERROR)
+        assert seen.next_try_time is not None
+        waits.append((seen.next_try_time - _failure(seen).time).total_seconds())
+    supervisor.apply(desired(tombstones=[tombstone()]))
+    await until(lambda: "a1" not in supervisor.observed() or supervisor.observed()["a1"].next_try_time is None)
+
+    assert waits[0] < waits[1]
+
+
 async def test_engine_that_ignores_term_is_killed(supervisor: Supervisor, tmp_path: Path) -> None:
     """
     An engine that does not end on TERM is killed after its grace.

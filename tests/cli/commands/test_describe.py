@@ -4,7 +4,7 @@ import pytest
 
 from motorpool import v1
 from tests.cli.controller import Controller
-from tests.cli.fleet import CRASH, GIB, TOO_LARGE, deployment, fill, instance
+from tests.cli.fleet import CRASH, GIB, NOON, TOO_LARGE, deployment, fill, instance
 from tests.cli.motorpool import Motorpool
 
 
@@ -89,6 +89,24 @@ def test_an_instance_that_failed(controller: Controller, motorpool: Motorpool, n
         "              | error: tensor 'blk.0' is missing\n"
     ) in output
     assert "First failure" not in output
+
+
+def test_an_instance_that_is_tried_again(controller: Controller, motorpool: Motorpool) -> None:
+    """
+    A failed instance shows when it is tried again, and the line by which its failure was recognised.
+    """
+    failure = v1.Failure(
+        time=NOON, reason="DISK_FULL", message="The disk is full.", log_tail=["a", "full", "b"], evidence="full"
+    )
+    failed = instance(v1.INSTANCE_STATE_ERROR, failure=failure)
+    failed.next_try_time.CopyFrom(NOON)
+    controller.put(failed)
+
+    output = motorpool("describe", "smollm2-x7k2p").stdout
+
+    assert "Next try      2025-10-09 08:53:20\n" in output
+    assert "DISK_FULL: The disk is full.\n              | full\n" in output
+    assert "| b\n" not in output
 
 
 def test_an_instance_that_is_pending(controller: Controller, motorpool: Motorpool) -> None:

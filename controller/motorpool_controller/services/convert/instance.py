@@ -48,6 +48,7 @@ def instance_message(instance: Instance) -> v1.Instance:
         progress_total_bytes=instance.progress_total_bytes,
         adopted=instance.adopted,
         pid_start_ticks=instance.pid_start_ticks,
+        next_try_time=None if instance.next_try_time is None else fields.timestamp(instance.next_try_time),
     )
 
 
@@ -85,6 +86,11 @@ def report_of(message: v1.ObservedInstance, field: str = "instance") -> Report:
             else None
         ),
         adopted=message.adopted,
+        next_try_time=(
+            fields.time_of(message.next_try_time, f"{field}.next_try_time")
+            if message.HasField("next_try_time")
+            else None
+        ),
     )
 
 
@@ -96,6 +102,7 @@ def _failure_message(failure: Failure) -> v1.Failure:
         exit_code=failure.exit_code,
         signal=failure.signal,
         out_of_memory=failure.out_of_memory,
+        evidence=failure.evidence,
         log_tail=failure.log_tail,
     )
 
@@ -108,6 +115,7 @@ def _failure_of(message: v1.Failure, field: str) -> Failure:
         exit_code=message.exit_code if message.HasField("exit_code") else None,
         signal=message.signal if message.HasField("signal") else None,
         out_of_memory=message.out_of_memory,
+        evidence=fields.text(message.evidence),
         log_tail=tuple(fields.text(line) for line in message.log_tail[-LOG_TAIL_LINES:]),
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from motorpool_llama_cpp import launcher
+from motorpool_llama_cpp.failures import FAILURES
 from motorpool_llama_cpp.options import OPTIONS
 from motorpool_llama_cpp.programs import device_names, find
 from motorpool_sdk import (
@@ -26,6 +27,7 @@ _XLLAMACPP = "2026.10.11549"
 LAUNCHER_VERSION = f"xllamacpp-{_XLLAMACPP}"
 LAUNCHER_FILE = "llama_server.py"
 _HEALTH_PATH = "/health"
+_MODELS_PATH = "/v1/models"
 _START_TIMEOUT_SECONDS = 600.0
 _STOP_GRACE_SECONDS = 10.0
 
@@ -53,6 +55,7 @@ class LlamaCpp:
             cpu=True,
             start_timeout_seconds=_START_TIMEOUT_SECONDS,
             stop_grace_seconds=_STOP_GRACE_SECONDS,
+            failures=FAILURES,
         )
 
     def check(self, request: LaunchRequest) -> Sequence[Finding]:
@@ -67,7 +70,7 @@ class LlamaCpp:
             image=request.image,
             entrypoint=request.command if request.image else (),
             secrets={"LLAMA_API_KEY": request.api_key} if request.api_key else {},
-            readiness=Probe(path=_HEALTH_PATH),
+            readiness=Probe(path=_HEALTH_PATH, models_path=_MODELS_PATH),
             start_timeout_seconds=_START_TIMEOUT_SECONDS,
             stop_grace_seconds=_STOP_GRACE_SECONDS,
         )

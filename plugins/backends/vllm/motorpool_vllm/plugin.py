@@ -16,6 +16,7 @@ from motorpool_sdk import (
     Version,
     hookimpl,
 )
+from motorpool_vllm.failures import FAILURES
 from motorpool_vllm.installation import CPU, find
 from motorpool_vllm.options import OPTIONS
 from motorpool_vllm.releases import findings, release_of
@@ -44,6 +45,7 @@ IMAGES = (
 """Images that vLLM's project publishes; other vendors' are named by `--image`, or their vLLM is installed."""
 
 _HEALTH_PATH = "/health"
+_MODELS_PATH = "/v1/models"
 # Loading and compiling a large model takes many minutes; 0.32.0's CPU build is healthy after 41 to 50 s at best.
 _START_TIMEOUT_SECONDS = 1800.0
 # It leaves 1.7 s after TERM (0.32.0, CPU), requests under way aside.
@@ -85,6 +87,7 @@ class Vllm:
             cpu=any(CPU in version.frameworks for version in versions),
             start_timeout_seconds=_START_TIMEOUT_SECONDS,
             stop_grace_seconds=_STOP_GRACE_SECONDS,
+            failures=FAILURES,
         )
 
     def check(self, request: LaunchRequest) -> Sequence[Finding]:
@@ -101,7 +104,7 @@ class Vllm:
             image=request.image,
             entrypoint=command if request.image else (),
             secrets={"VLLM_API_KEY": request.api_key} if request.api_key else {},
-            readiness=Probe(path=_HEALTH_PATH),
+            readiness=Probe(path=_HEALTH_PATH, models_path=_MODELS_PATH),
             start_timeout_seconds=_START_TIMEOUT_SECONDS,
             stop_grace_seconds=_STOP_GRACE_SECONDS,
         )

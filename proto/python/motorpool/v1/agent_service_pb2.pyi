@@ -258,6 +258,7 @@ class ObservedInstance(google.protobuf.message.Message):
     ADOPTED_FIELD_NUMBER: builtins.int
     PID_START_TICKS_FIELD_NUMBER: builtins.int
     INSTANCE_FIELD_NUMBER: builtins.int
+    NEXT_TRY_TIME_FIELD_NUMBER: builtins.int
     assignment_id: builtins.str
     """The assignment's id, which is the instance's uid."""
     generation: builtins.int
@@ -296,6 +297,10 @@ class ObservedInstance(google.protobuf.message.Message):
     def last_failure(self) -> motorpool.v1.instance_pb2.Failure:
         """The last failure."""
 
+    @property
+    def next_try_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When it is launched again after a failure; absent while it need not be."""
+
     def __init__(
         self,
         *,
@@ -314,9 +319,10 @@ class ObservedInstance(google.protobuf.message.Message):
         adopted: builtins.bool = ...,
         pid_start_ticks: builtins.int = ...,
         instance: builtins.str = ...,
+        next_try_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_progress_bytes", b"_progress_bytes", "_progress_total_bytes", b"_progress_total_bytes", "first_failure", b"first_failure", "last_failure", b"last_failure", "launch", b"launch", "progress_bytes", b"progress_bytes", "progress_total_bytes", b"progress_total_bytes", "start_time", b"start_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_progress_bytes", b"_progress_bytes", "_progress_total_bytes", b"_progress_total_bytes", "adopted", b"adopted", "assignment_id", b"assignment_id", "first_failure", b"first_failure", "generation", b"generation", "instance", b"instance", "last_failure", b"last_failure", "launch", b"launch", "message", b"message", "pid", b"pid", "pid_start_ticks", b"pid_start_ticks", "progress_bytes", b"progress_bytes", "progress_total_bytes", b"progress_total_bytes", "restart_count", b"restart_count", "start_time", b"start_time", "state", b"state"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_progress_bytes", b"_progress_bytes", "_progress_total_bytes", b"_progress_total_bytes", "first_failure", b"first_failure", "last_failure", b"last_failure", "launch", b"launch", "next_try_time", b"next_try_time", "progress_bytes", b"progress_bytes", "progress_total_bytes", b"progress_total_bytes", "start_time", b"start_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_progress_bytes", b"_progress_bytes", "_progress_total_bytes", b"_progress_total_bytes", "adopted", b"adopted", "assignment_id", b"assignment_id", "first_failure", b"first_failure", "generation", b"generation", "instance", b"instance", "last_failure", b"last_failure", "launch", b"launch", "message", b"message", "next_try_time", b"next_try_time", "pid", b"pid", "pid_start_ticks", b"pid_start_ticks", "progress_bytes", b"progress_bytes", "progress_total_bytes", b"progress_total_bytes", "restart_count", b"restart_count", "start_time", b"start_time", "state", b"state"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_progress_bytes", b"_progress_bytes"]) -> typing.Literal["progress_bytes"] | None: ...
     @typing.overload

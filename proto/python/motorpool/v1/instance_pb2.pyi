@@ -86,8 +86,11 @@ class Failure(google.protobuf.message.Message):
     SIGNAL_FIELD_NUMBER: builtins.int
     OUT_OF_MEMORY_FIELD_NUMBER: builtins.int
     LOG_TAIL_FIELD_NUMBER: builtins.int
+    EVIDENCE_FIELD_NUMBER: builtins.int
     reason: builtins.str
-    """Stable reason, e.g. "EXITED", "START_TIMEOUT", "ENGINE_INSTALL", "MODEL_NOT_FOUND", "NO_FREE_PORT"."""
+    """Stable reason, e.g. "EXITED", "START_TIMEOUT", "ENGINE_INSTALL", "MODEL_NOT_FOUND", "NO_FREE_PORT"; or one that the
+    log shows, e.g. "DEVICE_OUT_OF_MEMORY", "LIBRARY_MISSING", which a backend's plugin may add to.
+    """
     message: builtins.str
     """In words, with what to do next."""
     exit_code: builtins.int
@@ -96,6 +99,8 @@ class Failure(google.protobuf.message.Message):
     """Signal that ended it; absent when none did."""
     out_of_memory: builtins.bool
     """The kernel killed it for memory."""
+    evidence: builtins.str
+    """The line of the log by which the reason was recognised; empty where none was."""
     @property
     def time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When it was seen."""
@@ -114,9 +119,10 @@ class Failure(google.protobuf.message.Message):
         signal: builtins.int | None = ...,
         out_of_memory: builtins.bool = ...,
         log_tail: collections.abc.Iterable[builtins.str] | None = ...,
+        evidence: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_exit_code", b"_exit_code", "_signal", b"_signal", "exit_code", b"exit_code", "signal", b"signal", "time", b"time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_exit_code", b"_exit_code", "_signal", b"_signal", "exit_code", b"exit_code", "log_tail", b"log_tail", "message", b"message", "out_of_memory", b"out_of_memory", "reason", b"reason", "signal", b"signal", "time", b"time"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_exit_code", b"_exit_code", "_signal", b"_signal", "evidence", b"evidence", "exit_code", b"exit_code", "log_tail", b"log_tail", "message", b"message", "out_of_memory", b"out_of_memory", "reason", b"reason", "signal", b"signal", "time", b"time"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_exit_code", b"_exit_code"]) -> typing.Literal["exit_code"] | None: ...
     @typing.overload
@@ -235,6 +241,7 @@ class Instance(google.protobuf.message.Message):
     PROGRESS_TOTAL_BYTES_FIELD_NUMBER: builtins.int
     ADOPTED_FIELD_NUMBER: builtins.int
     PID_START_TICKS_FIELD_NUMBER: builtins.int
+    NEXT_TRY_TIME_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`instances/{instance}`."""
     uid: builtins.str
@@ -297,6 +304,10 @@ class Instance(google.protobuf.message.Message):
     def state_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When the state was entered."""
 
+    @property
+    def next_try_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When it is launched again after a failure; absent while it need not be."""
+
     def __init__(
         self,
         *,
@@ -323,9 +334,10 @@ class Instance(google.protobuf.message.Message):
         progress_total_bytes: builtins.int | None = ...,
         adopted: builtins.bool = ...,
         pid_start_ticks: builtins.int = ...,
+        next_try_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_progress_bytes", b"_progress_bytes", "_progress_total_bytes", b"_progress_total_bytes", "create_time", b"create_time", "first_failure", b"first_failure", "last_failure", b"last_failure", "launch", b"launch", "placement", b"placement", "progress_bytes", b"progress_bytes", "progress_total_bytes", b"progress_total_bytes", "start_time", b"start_time", "state_time", b"state_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_progress_bytes", b"_progress_bytes", "_progress_total_bytes", b"_progress_total_bytes", "adopted", b"adopted", "create_time", b"create_time", "deployment", b"deployment", "deployment_generation", b"deployment_generation", "endpoint", b"endpoint", "etag", b"etag", "first_failure", b"first_failure", "generation", b"generation", "last_failure", b"last_failure", "launch", b"launch", "name", b"name", "pid", b"pid", "pid_start_ticks", b"pid_start_ticks", "placement", b"placement", "progress_bytes", b"progress_bytes", "progress_total_bytes", b"progress_total_bytes", "refusals", b"refusals", "restart_count", b"restart_count", "start_time", b"start_time", "state", b"state", "state_message", b"state_message", "state_time", b"state_time", "uid", b"uid"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_progress_bytes", b"_progress_bytes", "_progress_total_bytes", b"_progress_total_bytes", "create_time", b"create_time", "first_failure", b"first_failure", "last_failure", b"last_failure", "launch", b"launch", "next_try_time", b"next_try_time", "placement", b"placement", "progress_bytes", b"progress_bytes", "progress_total_bytes", b"progress_total_bytes", "start_time", b"start_time", "state_time", b"state_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_progress_bytes", b"_progress_bytes", "_progress_total_bytes", b"_progress_total_bytes", "adopted", b"adopted", "create_time", b"create_time", "deployment", b"deployment", "deployment_generation", b"deployment_generation", "endpoint", b"endpoint", "etag", b"etag", "first_failure", b"first_failure", "generation", b"generation", "last_failure", b"last_failure", "launch", b"launch", "name", b"name", "next_try_time", b"next_try_time", "pid", b"pid", "pid_start_ticks", b"pid_start_ticks", "placement", b"placement", "progress_bytes", b"progress_bytes", "progress_total_bytes", b"progress_total_bytes", "refusals", b"refusals", "restart_count", b"restart_count", "start_time", b"start_time", "state", b"state", "state_message", b"state_message", "state_time", b"state_time", "uid", b"uid"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_progress_bytes", b"_progress_bytes"]) -> typing.Literal["progress_bytes"] | None: ...
     @typing.overload
