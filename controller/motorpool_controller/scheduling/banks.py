@@ -31,7 +31,7 @@ class Shape(NamedTuple):
     """What nodes of a bank have in common.
 
     ``total`` is 0 where a node's devices differ in size. Devices that share the host's memory stand apart from those
-    that do not, and so do those that are cut into partitions.
+    that do not, and so do those that are cut into partitions, and the partitions.
     """
 
     framework: str
@@ -39,6 +39,12 @@ class Shape(NamedTuple):
     total: int
     unified: bool
     usable: bool
+    partitions: bool
+
+    @property
+    def together(self) -> int:
+        """How many of a node's devices one instance can use: a partition works alone, whichever card it is of."""
+        return 1 if self.partitions else self.width
 
 
 @dataclass(slots=True, eq=False)
@@ -175,14 +181,14 @@ def shapes_of(node: Node) -> dict[Shape, tuple[Device, ...]]:
     Of two devices of one id the first counts; one without an id cannot be claimed, and is none.
     """
     parents = {device.partition_of for device in node.devices}
-    groups: dict[tuple[str, bool, bool], list[Device]] = {}
+    groups: dict[tuple[str, bool, bool, bool], list[Device]] = {}
     by_id = {device.device_id: device for device in reversed(node.devices) if device.device_id}
     for _, device in sorted(by_id.items()):
-        kind = (device.framework, device.memory_kind is MemoryKind.UNIFIED, device.device_id not in parents)
-        groups.setdefault(kind, []).append(device)
+        unified, usable = device.memory_kind is MemoryKind.UNIFIED, device.device_id not in parents
+        groups.setdefault((device.framework, unified, usable, bool(device.partition_of)), []).append(device)
     shapes: dict[Shape, tuple[Device, ...]] = {}
-    for (framework, unified, usable), devices in groups.items():
+    for (framework, unified, usable, partitions), devices in groups.items():
         sizes = {size_of(device) for device in devices}
         total = sizes.pop() if len(sizes) == 1 else 0
-        shapes[Shape(framework, len(devices), total, unified, usable)] = tuple(devices)
+        shapes[Shape(framework, len(devices), total, unified, usable, partitions)] = tuple(devices)
     return shapes

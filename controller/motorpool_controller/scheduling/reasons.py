@@ -28,7 +28,7 @@ from motorpool_controller.scheduling.refusals import (
 from motorpool_controller.scheduling.selectors.one_node import counts_of
 from motorpool_controller.scheduling.selectors.several_nodes import busy_nodes
 from motorpool_controller.scheduling.selectors.supply import Fleet, Supply
-from motorpool_controller.scheduling.shortages import hint, nodes_short, several_short, too_small
+from motorpool_controller.scheduling.shortages import hint, nodes_short, partitions_alone, several_short, too_small
 from motorpool_controller.scheduling.snapshot import Snapshot
 from motorpool_controller.scheduling.terms import CPU, Terms
 
@@ -147,7 +147,13 @@ def _one_device(fleet: Fleet, supply: Supply, kinds: Kinds) -> None:
 
 def _several_devices(fleet: Fleet, supply: Supply, kinds: Kinds) -> None:
     demand, bank = supply.demand, supply.bank
-    if not demand.several or demand.world == 1 or (bank.shape.width < 2 and demand.world is None):
+    if demand.world == 1 or (bank.shape.width < 2 and demand.world is None):
+        return
+    if bank.shape.partitions and (demand.several or demand.offload is not None):
+        slots = bank.slots[supply.nodes]
+        kinds.nodes("devices", "PARTITIONS_ALONE", "", slots, partitions_alone(bank, demand))
+        return
+    if not demand.several:
         return
     counts = counts_of(supply)
     for reason, resource, mask, available, row_of in several_short(supply, counts):

@@ -9,8 +9,9 @@ import numpy as np
 from motorpool_controller.domain.names import device_name
 from motorpool_controller.domain.placement import Refusal
 from motorpool_controller.domain.sizes import in_words
-from motorpool_controller.scheduling.banks import Mask, Seat
+from motorpool_controller.scheduling.banks import Bank, Mask, Seat
 from motorpool_controller.scheduling.columns import Codes
+from motorpool_controller.scheduling.demand import Demand
 from motorpool_controller.scheduling.refusals import DEVICE_MEMORY, DEVICES
 from motorpool_controller.scheduling.selectors.rpc import MOST_SERVERS, most_by_rpc
 from motorpool_controller.scheduling.selectors.several_nodes import best_combination
@@ -68,6 +69,26 @@ def several_short(supply: Supply, counts: list[int]) -> Iterator[Shortage]:
     yield "DEVICES_FEW", DEVICES, few, there, _few(supply, counts[0])
     short = supply.nodes & ~few & (given < need)
     yield "DEVICES_SHORT", DEVICE_MEMORY, short, given, _short(supply, there, given)
+
+
+def partitions_alone(bank: Bank, demand: Demand) -> Callable[[Seat], Refusal]:
+    """Return the row of a node whose devices of a kind are partitions, of which an instance can use one."""
+    wanted = f"{demand.world} devices" if demand.world is not None else "several devices together"
+
+    def row_of(seat: Seat) -> Refusal:
+        name, framework, width = seat.node.name, bank.shape.framework, bank.shape.width
+        ours = f"{width} {framework} partitions" if width > 1 else f"one {framework} partition"
+        return Refusal(
+            stage="devices",
+            reason="PARTITIONS_ALONE",
+            subject=name,
+            message=(
+                f"{name} has {ours}, and each works alone: an engine cannot spread a model over partitions, of one card"
+                f" or of several, as {wanted} would. Use what one partition holds, or cards that are not divided."
+            ),
+        )
+
+    return row_of
 
 
 def nodes_short(fleet: Fleet) -> Iterator[Refusal]:

@@ -104,9 +104,10 @@ def thresholds(fleet: Fleet, option: str, copies: int) -> list[int]:
         for bank in banks:
             ratio = ratios[bank.shape]
             found.add(_last_of(ratio.ravel(), copies))
-            found.update(_last_of(ratio[count - 1], copies) for count in range(1, bank.shape.width + 1))
+            found.update(_last_of(ratio[count - 1], copies) for count in range(1, bank.shape.together + 1))
         for framework in {bank.shape.framework for bank in banks} if demand.style else ():
-            found.update(_of_nodes(demand, [bank for bank in banks if bank.shape.framework == framework], ratios))
+            alike = [bank for bank in banks if bank.shape.framework == framework and not bank.shape.partitions]
+            found.update(_of_nodes(demand, alike, ratios))
     return sorted(found, reverse=True)
 
 
@@ -132,7 +133,7 @@ def _last_of(ratios: Numbers, copies: int) -> int:
 
 def _of_nodes(demand: Demand, banks: list[Bank], ratios: Mapping[Shape, Numbers]) -> Iterator[int]:
     """Yield the fractions that just as many nodes have of so many devices each as hold the need at it."""
-    for count in local_counts(demand, max(bank.shape.width for bank in banks)):
+    for count in local_counts(demand, max((bank.shape.width for bank in banks), default=0)):
         wide = [bank for bank in banks if bank.shape.width >= count]
         left = np.concatenate([ratios[bank.shape][count - 1] for bank in wide] or [np.zeros(0)])
         sizes = np.concatenate([np.sort(bank.totals, axis=0)[-count:].sum(axis=0) for bank in wide] or [np.zeros(0)])

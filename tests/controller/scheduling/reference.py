@@ -132,11 +132,14 @@ class Reference:
         return left
 
     def groups(self, name: str) -> Iterator[tuple[str, list[tuple[Device, int]]]]:
-        """The usable devices of a node that can work together, and what is left of each (A1, A2)."""
+        """The usable devices of a node that can work together, and what is left of each (A1, A2).
+
+        A partition works alone: it is a group of its own.
+        """
         passing, _ = self.offers[name]
         node = passing.node
         allowed = pinned(node, pins_of(self.request.spec, name)) if self.request.spec.devices else node.devices
-        groups: dict[tuple[str, bool], list[tuple[Device, int]]] = {}
+        groups: dict[tuple[str, bool, str], list[tuple[Device, int]]] = {}
         for device in sorted(allowed, key=lambda device: device.device_id):
             left = self.left(node, device)
             usable = (
@@ -147,10 +150,10 @@ class Reference:
                 and not any(other.partition_of == device.device_id for other in node.devices)
             )
             if usable and left is not None and left > 0:
-                groups.setdefault((device.framework, device.memory_kind is MemoryKind.UNIFIED), []).append(
-                    (device, left)
-                )
-        for (framework, _), devices in groups.items():
+                alone = device.device_id if device.partition_of else ""
+                kind = (device.framework, device.memory_kind is MemoryKind.UNIFIED, alone)
+                groups.setdefault(kind, []).append((device, left))
+        for (framework, _, _), devices in groups.items():
             yield framework, devices
 
     # --- strategies ---
@@ -239,7 +242,7 @@ class Reference:
                     for name in alike
                     for kind, devices in self.groups(name)
                     for device, left in devices
-                    if kind == framework and device.memory_kind is not MemoryKind.UNIFIED
+                    if kind == framework and device.memory_kind is not MemoryKind.UNIFIED and not device.partition_of
                 ]
                 found += self._served(framework, demand, spots)
         most = max((layers for layers, _ in found), default=0)
@@ -349,7 +352,8 @@ class Reference:
             node = self.offers[name][0].node
             widths.append(len([each for each in node.devices if each.framework == framework]))
             for kind, devices in self.groups(name):
-                if kind == framework and devices[0][0].memory_kind is not MemoryKind.UNIFIED:
+                first = devices[0][0]
+                if kind == framework and first.memory_kind is not MemoryKind.UNIFIED and not first.partition_of:
                     every[name] = [each for each in devices if each[0].network_address or not demand.networked]
         sizes = {device.memory_bytes or 0 for devices in every.values() for device, _ in devices}
         for share, least in self._fractions(demand, framework, sizes):

@@ -178,3 +178,20 @@ def test_a_claim_by_hand_is_one_card() -> None:
     request = replace(wish(20, backend="gguf"), name=CHAT)
 
     assert claims(schedule(snapshot, [request]).placements[CHAT]) == {"GPU-0": 20 * GIB}
+
+
+def test_layers_are_not_divided_among_partitions() -> None:
+    """
+    A2: two partitions of 24 GiB are not the two cards of 24 GiB that hold all layers: one of them takes what it holds,
+    and without host memory there is no place, and a row that says why.
+    """
+    parts = [replace(each, index=None, partition_of="CARD") for each in cards(2, 24)]
+    snapshot = fleet(machine("a", parts), facts=LLAMA_70B)
+
+    partial = placed(snapshot)
+
+    assert partial is not None
+    assert (1, ()) == (len(claims(partial)), partial.tensor_split)
+    assert placed(snapshot, cpu_offloading=False) is None
+    rows = explain(snapshot, wish(0, backend="gguf", cpu_offloading=False)).refusals
+    assert ["nodes/a"] == [row.subject for row in rows if row.reason == "PARTITIONS_ALONE"]

@@ -55,6 +55,7 @@ def devices(draw: st.DrawFn, *, tidy: bool) -> list[Device]:
     if not tidy and draw(st.booleans()):
         sizes.append(draw(SIZES))
     found: list[Device] = []
+    cut = draw(RARELY)
     for index in range(draw(st.sampled_from([0, 1, 2, 2, 4, 4, 8]))):
         odd = not tidy and draw(RARELY)
         kind = draw(st.sampled_from(sorted(VENDORS))) if odd else framework
@@ -68,11 +69,18 @@ def devices(draw: st.DrawFn, *, tidy: bool) -> list[Device]:
                 memory_kind=MemoryKind.UNIFIED if odd and draw(RARELY) else MemoryKind.DEDICATED,
                 cordoned=odd and draw(RARELY),
                 health=Health.UNHEALTHY if odd and draw(RARELY) else Health.HEALTHY,
-                partition_of="GPU-0" if odd and index and draw(RARELY) else "",
+                partition_of=_parent(draw, index, cut=cut, odd=odd),
                 network_address="" if odd and draw(st.booleans()) else f"10.0.0.{index}",
             )
         )
     return found
+
+
+def _parent(draw: st.DrawFn, index: int, *, cut: bool, odd: bool) -> str:
+    """Of a node whose cards are cut, two or three of four devices are partitions; else a rare one is."""
+    if cut:
+        return f"GPU-{index // 4 * 4}" if index % 4 else draw(st.sampled_from(["", "GPU-X"]))
+    return "GPU-0" if odd and index and draw(RARELY) else ""
 
 
 @st.composite

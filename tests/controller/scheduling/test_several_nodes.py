@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
+from motorpool_controller.domain.fleet import Device
 from motorpool_controller.domain.placement import Claim, DeviceClaim, Member, Placement, Refusal
 from motorpool_controller.domain.sizes import GIB
 from motorpool_controller.domain.workload import ExtendedKvCache, Instance, Strategy
@@ -295,3 +298,52 @@ def test_partitions_are_devices_and_their_parent_is_none() -> None:
 
     assert [claim.device_id for claim in placement.members[0].claim.devices] == ["MIG-0"]
     assert "DEVICE_PARTITIONED" in reasons(snapshot, wish(30))
+
+
+def partitions(gib: int, *parents: str) -> list[Device]:
+    """A partition of each of these cards: MIG-0, MIG-1 …"""
+    every = cards(len(parents), gib, prefix="MIG")
+    return [replace(each, index=None, partition_of=parent) for each, parent in zip(every, parents, strict=True)]
+
+
+@pytest.mark.parametrize("parents", [("GPU-0", "GPU-0"), ("GPU-0", "GPU-1")])
+@pytest.mark.parametrize(
+    "request_",
+    [wish(60), wish(60, "--tensor-parallel-size", "2"), wish(30, devices_per_instance=2), wish(60, distributed=True)],
+)
+def test_partitions_are_not_taken_together(parents: tuple[str, ...], request_: Request) -> None:
+    """
+    A2: an engine reaches one partition: two of 40 GiB, of one card or of two, of one node or of two, hold no model of
+    60 GiB, and no pair that was asked for; the row names the node and says so.
+    """
+    cut = [*cards(len(set(parents))), *partitions(40, *parents)]
+
+    verdict = explain(fleet(machine("a", cut), machine("b", partitions(40, *parents))), request_)
+
+    assert verdict.placement is None
+    rows = {row.subject: row for row in verdict.refusals if row.reason == "PARTITIONS_ALONE"}
+    assert {"nodes/a", "nodes/b"} == set(rows)
+    assert rows["nodes/b"].message.startswith("nodes/b has 2 cuda partitions, and each works alone: ")
+
+
+def test_pinned_partitions_are_not_taken_together() -> None:
+    """
+    A2 with A16: a user who pins two partitions for one instance, beyond what is left of them or not, is refused.
+    """
+    names = ("nodes/a/devices/MIG-0", "nodes/a/devices/MIG-1")
+    pinned = wish(30, devices=names, devices_per_instance=2, allow_overcommit=True)
+
+    verdict = explain(fleet(machine("a", partitions(40, "GPU-0", "GPU-0"))), pinned)
+
+    assert (None, True) == (verdict.placement, "PARTITIONS_ALONE" in {row.reason for row in verdict.refusals})
+
+
+def test_a_whole_card_is_not_taken_with_a_partition() -> None:
+    """
+    A2: of a node with two whole cards and two partitions the cards are taken together, and the partitions are not.
+    """
+    mixed = machine("a", [*cards(2, prefix="CARD"), *partitions(80, "GPU-0", "GPU-1")])
+
+    (member,) = schedule(fleet(mixed), [wish(120)]).placements[CHAT].members
+
+    assert {"CARD-0", "CARD-1"} == {claim.device_id for claim in member.claim.devices}

@@ -157,7 +157,7 @@ def _at(fleet: Fleet, room: _Room, offload: Offload, layers: int, known: Known) 
 
 def _bound(room: _Room, offload: Offload) -> int:
     """Return a number of layers, less than all, above which no node can have any."""
-    rooms = [room.most(count) for count in range(1, min(room.supply.bank.shape.width, MOST_DEVICES) + 1)]
+    rooms = [room.most(count) for count in range(1, min(room.supply.bank.shape.together, MOST_DEVICES) + 1)]
     beside = [_least(offload, 0, count) for count in range(1, len(rooms) + 1)]
     most = max(room - least for room, least in zip(rooms, beside, strict=True))
     held = _held(offload)
@@ -205,7 +205,7 @@ def _divided(
 
 
 def _numbers(supply: Supply) -> range | list[int]:
-    demand, width = supply.demand, min(supply.bank.shape.width, MOST_DEVICES)
+    demand, width = supply.demand, min(supply.bank.shape.together, MOST_DEVICES)
     if demand.ratios:
         return [len(demand.ratios)] if 2 <= len(demand.ratios) <= width else []
     if demand.world is not None:

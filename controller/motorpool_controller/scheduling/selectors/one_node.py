@@ -59,7 +59,7 @@ def on_several_devices(fleet: Fleet, supplies: Iterable[Supply]) -> list[Batch]:
 
 def counts_of(supply: Supply) -> list[int]:
     """Return how many devices of a node may be taken together, fewest first."""
-    demand, width = supply.demand, supply.bank.shape.width
+    demand, width = supply.demand, supply.bank.shape.together
     if not demand.several:
         return []
     wanted = range(2, width + 1) if demand.world is None else [demand.world]

@@ -26,6 +26,8 @@ def overcommitted(fleet: Fleet) -> tuple[Candidate, Terms] | None:
         if count > 1 and demand.fits_node(count):
             continue
         for bank in fleet.banks(terms):
+            if count > bank.shape.together:
+                continue
             pins = fleet.pins(bank) & (bank.free >= 0) & fleet.nodes(number, bank)
             for column in np.flatnonzero(np.add.reduce(pins, axis=0, dtype=np.int64) >= count):
                 nodes = np.zeros(bank.size, np.bool_)

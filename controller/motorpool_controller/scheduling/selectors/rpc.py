@@ -104,7 +104,7 @@ def _alike(fleet: Fleet, terms: Terms, offload: Offload) -> Iterator[list[Supply
     able = [
         replace(supply, enough=supply.enough & (supply.bank.free >= offload.single_layer))
         for supply in fleet.supplies()
-        if supply.terms is terms and not supply.bank.shape.unified
+        if supply.terms is terms and not supply.bank.shape.unified and not supply.bank.shape.partitions
     ]
     for framework in sorted({supply.bank.shape.framework for supply in able}):
         yield [supply for supply in able if supply.bank.shape.framework == framework]

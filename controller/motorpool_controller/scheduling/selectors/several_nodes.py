@@ -65,7 +65,7 @@ def on_several_nodes(fleet: Fleet) -> list[Gang]:
             continue
         banks = list(fleet.banks(terms))
         for framework in sorted({bank.shape.framework for bank in banks}):
-            alike = [bank for bank in banks if bank.shape.framework == framework and not bank.shape.unified]
+            alike = [bank for bank in banks if bank.shape.framework == framework and _spans(bank)]
             gang = _gang(fleet, number, terms, alike)
             if gang is not None:
                 gangs.append(gang)
@@ -121,6 +121,11 @@ def _supplies(fleet: Fleet, number: int, terms: Terms, banks: Sequence[Bank]) ->
                     np.logical_and(supply.enough, bank.networked, out=supply.enough)
                 supplies.append(supply)
         yield fraction, supplies
+
+
+def _spans(bank: Bank) -> bool:
+    """Return whether its devices can work together with those of other nodes: partitions work alone (A2)."""
+    return not bank.shape.unified and not bank.shape.partitions
 
 
 def busy_nodes(fleet: Fleet, terms: Terms, bank: Bank) -> Mask:
@@ -295,7 +300,7 @@ def best_combination(fleet: Fleet, number: int, terms: Terms) -> tuple[list[str]
     """
     demand = terms.demand
     best: tuple[list[str], int | None, int] | None = None
-    every = [bank for bank in fleet.banks(terms) if not bank.shape.unified]
+    every = [bank for bank in fleet.banks(terms) if _spans(bank)]
     for framework in sorted({bank.shape.framework for bank in every}):
         banks = [bank for bank in every if bank.shape.framework == framework]
         for fraction, supplies in _supplies(fleet, number, terms, banks):
