@@ -31,9 +31,18 @@ def by_vendor(devices: Sequence[Device]) -> Mapping[str, tuple[str, ...]]:
 def environment(
     assignment: Assignment, exposures: Sequence[Exposure], *, in_container: bool = False
 ) -> Mapping[str, str]:
-    """Return the variables that hand the devices over; raise ``LaunchError`` if the deployment sets one of them."""
+    """Return the variables that hand the devices over; raise ``LaunchError`` if the deployment sets one of them.
+
+    Nor can a process have what its vendor hands to containers only.
+    """
     env: dict[str, str] = {}
     for exposure in exposures:
+        if exposure.container_only and not in_container:
+            raise LaunchError(
+                "DEVICE_CONTAINER_ONLY",
+                f"{exposure.container_only}; deploy with an image (--image), or onto other devices",
+                final=True,
+            )
         anew = exposure.container_env if in_container else None
         env |= exposure.env if anew is None else anew
     for name in sorted(env.keys() & assignment.env.keys()):

@@ -92,7 +92,8 @@ class Exposure:
     A container gets them in the first of three ways that its host has: ``container_runtime``; ``device_nodes`` with
     ``mounts`` (the host's path to the container's, read-only), ``groups`` and ``capabilities``; ``cdi_devices``.
     ``renamed_nodes`` are nodes that have another path in the container. ``container_env`` is a container's in place of
-    ``env``, where devices are counted anew there.
+    ``env``, where devices are counted anew there. ``container_only`` says why a process cannot have them, where it
+    cannot: some partitions exist in containers alone.
     """
 
     env: Mapping[str, str] = field(default_factory=dict)
@@ -104,6 +105,7 @@ class Exposure:
     renamed_nodes: Mapping[str, str] = field(default_factory=dict)
     groups: tuple[str, ...] = ()
     capabilities: tuple[str, ...] = ()
+    container_only: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

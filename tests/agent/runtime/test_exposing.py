@@ -30,6 +30,19 @@ def test_a_container_counts_its_devices_anew(tmp_path: Path, *, in_container: bo
     assert expected == exposing.environment(assignment(tmp_path), [ASCEND, NVIDIA], in_container=in_container)
 
 
+def test_what_is_for_containers_only_is_given_to_no_process(tmp_path: Path) -> None:
+    """
+    A partition that exists in containers alone has a container's variables; a process is refused, with why and what to
+    do.
+    """
+    virtual = Exposure(container_env={"VISIBLE": "100"}, container_only="virtual NPU 100 exists in containers only")
+
+    assert {"VISIBLE": "100"} == exposing.environment(assignment(tmp_path), [virtual], in_container=True)
+    with pytest.raises(LaunchError, match=r"virtual NPU 100 exists in containers only; deploy with an image") as raised:
+        exposing.environment(assignment(tmp_path), [virtual])
+    assert ("DEVICE_CONTAINER_ONLY", True) == (raised.value.reason, raised.value.final)
+
+
 def test_a_deployment_sets_none_of_them(tmp_path: Path) -> None:
     """
     A variable that only containers get is the vendor's there, too.

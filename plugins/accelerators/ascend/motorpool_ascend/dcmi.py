@@ -10,13 +10,18 @@ import ctypes
 from ctypes import POINTER, c_char_p, c_int, c_uint, c_ulong, c_ulonglong
 
 NOT_SUPPORTED = -8255
+NOT_PERMITTED = -8002
 NPU = 0
 UTILIZATION_OF_AICORE = 2  # what npu-smi shows
 ROCE_PORT = 1
 IPV4 = 0
+# dcmi_get_device_info's main command for virtual devices, and what can be asked by it.
+VIRTUAL_DEVICES = 52
+VDEV_RESOURCE, TOTAL_RESOURCE, VDEV_ACTIVITY = 0, 1, 5
+MOST_VDEVS = 32  # DCMI_SOC_SPLIT_MAX
 MEANINGS = {
     -8001: "invalid parameter",
-    -8002: "not permitted",
+    NOT_PERMITTED: "not permitted",
     -8003: "no memory left",
     -8004: "a safe function failed",
     -8005: "inner error",
@@ -103,6 +108,75 @@ class ProcessMemory(ctypes.Structure):
     _fields_ = (("proc_id", c_int), ("proc_mem_usage", c_ulong))
 
 
+class BaseResource(ctypes.Structure):
+    """dcmi_base_resource, 64 bytes [H: dcmi_interface_api.h of Ascend's driver 23 to 25, as in mind-cluster]."""
+
+    _fields_ = (
+        *((name, c_ulonglong) for name in ("token", "token_max", "task_timeout")),
+        ("vfg_id", c_uint),
+        ("vip_mode", ctypes.c_ubyte),
+        ("reserved", ctypes.c_ubyte * 31),
+    )
+
+
+class ComputingResource(ctypes.Structure):
+    """dcmi_computing_resource, 96 bytes; memory_size in MiB, vdev_memory_… in KiB [H, as above].
+
+    Headers of driver 22 have 32 reserved bytes from ``vdev_aicore_utilization`` on: the size is the same.
+    """
+
+    _fields_ = (
+        ("aic", ctypes.c_float),
+        ("aiv", ctypes.c_float),
+        ("units", ctypes.c_ushort * 8),  # dsa, rtsq, acsq, cdqm, c_core, ffts, sdma, pcie_dma
+        ("memory_size", c_ulonglong),
+        ("ids", c_uint * 4),  # event, notify, stream, model
+        ("cpus", ctypes.c_ushort * 5),  # topic_schedule_aicpu, host_ctrl_cpu, host_aicpu, device_aicpu, slots
+        ("vdev_aicore_utilization", c_uint),
+        ("vdev_memory_total", c_ulonglong),
+        ("vdev_memory_free", c_ulonglong),
+        ("reserved", ctypes.c_ubyte * 12),
+    )
+
+
+class MediaResource(ctypes.Structure):
+    """dcmi_media_resource, 56 bytes [H, as above]."""
+
+    _fields_ = (("units", ctypes.c_float * 6), ("reserved", ctypes.c_ubyte * 32))
+
+
+class VdevQuery(ctypes.Structure):
+    """dcmi_vdev_query_stru, 264 bytes: which virtual device is asked about, then dcmi_vdev_query_info [H, as above]."""
+
+    _fields_ = (
+        ("vdev_id", c_uint),
+        ("aligned", c_uint),
+        ("name", ctypes.c_char * 16),
+        ("status", c_uint),
+        ("is_container_used", c_uint),
+        ("vfid", c_uint),
+        ("vfg_id", c_uint),
+        ("container_id", c_ulonglong),
+        ("base", BaseResource),
+        ("computing", ComputingResource),
+        ("media", MediaResource),
+    )
+
+
+class TotalResource(ctypes.Structure):
+    """dcmi_soc_total_resource, 360 bytes: the virtual devices of a chip [H, as above]."""
+
+    _fields_ = (
+        ("vdev_num", c_uint),
+        ("vdev_id", c_uint * MOST_VDEVS),
+        ("vfg_num", c_uint),
+        ("vfg_bitmap", c_uint),
+        ("base", BaseResource),
+        ("computing", ComputingResource),
+        ("media", MediaResource),
+    )
+
+
 _INT, _UINT = POINTER(c_int), POINTER(c_uint)
 _CHIP = (c_int, c_int)
 # The questions of a chip: what both generations of the API have after the numbers that say which chip.
@@ -123,6 +197,7 @@ SIGNATURES: dict[str, tuple[object, ...]] = {
     "dcmi_get_device_num_in_card": (c_int, _INT),
     "dcmi_get_device_type": (*_CHIP, _INT),
     "dcmi_get_device_logic_id": (_INT, *_CHIP),
+    "dcmi_get_device_info": (*_CHIP, c_int, c_uint, ctypes.c_void_p, _UINT),
     "dcmi_get_device_phyid_from_logicid": (c_uint, _UINT),
     "dcmi_get_device_chip_info": (*_CHIP, POINTER(ChipInfo)),
     "dcmi_get_device_memory_info_v3": (*_CHIP, POINTER(MemoryInfo)),

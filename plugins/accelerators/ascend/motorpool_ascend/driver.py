@@ -10,7 +10,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TypeVar
 
-from motorpool_ascend import dcmi, parsing
+from motorpool_ascend import dcmi, parsing, vnpu
 from motorpool_ascend.records import LINKS, Chip, Memory, Reading, Running
 from motorpool_sdk import DeviceError, Sample
 from motorpool_sdk.hardware import CallError, CLibrary, Unavailable, Verdict, numa_node, pci_address, text
@@ -48,12 +48,14 @@ class Dcmi:
         self._open()
         version = self._driver_version()
         found = list(self._second_chips(version) if self._is_second else self._first_chips(version))
-        chips = [each for each in found if isinstance(each, Chip)]
+        chips = [each for each in found if isinstance(each, Chip) and each.virtual is None]
         return [each if isinstance(each, DeviceError) else self._linked(each, chips) for each in found]
 
     def measure(self, card: Chip) -> Sample:
         """Return a measurement; a second die, or a 310P, tells no power."""
         self._open()
+        if card.virtual is not None:
+            return vnpu.sample(self._library, card, card.virtual)
         reading = Reading(
             memory=self._memory(card),
             utilization_percent=_known(lambda: self._number(c_uint(), "utilization", card, dcmi.UTILIZATION_OF_AICORE)),
@@ -64,7 +66,7 @@ class Dcmi:
         return parsing.sample(reading)
 
     def judge(self, card: Chip) -> Verdict:
-        """Return the driver's own word on the chip."""
+        """Return the driver's own word on the chip; a virtual NPU is as well as its chip."""
         self._open()
         return parsing.verdict(self._number(c_uint(), "health", card))
 
@@ -93,7 +95,8 @@ class Dcmi:
                 continue
             for chip_id in range(count.value):
                 if self._is_npu(card_id, chip_id):
-                    yield self._first_chip(card_id, chip_id, version)
+                    chip = self._first_chip(card_id, chip_id, version)
+                    yield from vnpu.parts(self._library, chip, self._root) if isinstance(chip, Chip) else [chip]
 
     def _first_chip(self, card_id: int, chip_id: int, version: str) -> Chip | DeviceError:
         logic_id, phy_id = c_int(), c_uint()
@@ -137,7 +140,7 @@ class Dcmi:
     def _linked(self, chip: Chip, chips: Sequence[Chip]) -> Chip:
         links = []
         for other in chips:
-            if self._is_second or other is chip:
+            if self._is_second or other is chip or chip.virtual is not None:
                 continue
             kind = c_int()
             numbers = (chip.card_id, chip.chip_id, other.card_id, other.chip_id)

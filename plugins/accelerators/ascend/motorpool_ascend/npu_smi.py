@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from motorpool_ascend import parsing
+from motorpool_ascend import parsing, vnpu
 from motorpool_ascend.records import Chip, Memory, Reading, Running
 from motorpool_sdk import DeviceError, Sample
 from motorpool_sdk.hardware import CallError, Command, Unavailable, Verdict, numa_node, pci_address, table
@@ -125,7 +125,11 @@ class NpuSmi:
         if not found:
             said = " ".join(printed.split())[:200] or "nothing"
             raise Unavailable(f"`npu-smi info` printed no table of chips, but {said!r}. {_REMEDY}")
-        return _numbered(found, self._root)
+        why = "`npu-smi info` prints none, and libdcmi.so does not answer"
+        return [
+            each if isinstance(each, DeviceError) else vnpu.untold(each, self._root, why)
+            for each in _numbered(found, self._root)
+        ]
 
     def measure(self, card: Chip) -> Sample:
         """Return a chip's figures."""

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from motorpool_ascend.records import Chip, Memory, Reading
+from motorpool_ascend.records import Chip, Memory, Reading, Virtual
 from motorpool_sdk import Device, Health, Link, MemoryKind, Sample
 from motorpool_sdk.hardware import Verdict, measurement, size
 
@@ -44,12 +44,15 @@ _VERSION_LINE = re.compile(r"^\s*\"?version\"?\s*[=:]\s*\"?([0-9][\w.]*)", re.IG
 
 
 def devices(chips: Sequence[Chip], runtime_version: str = "") -> list[Device]:
-    """Return each chip's device. Its PCI address is its name, as every source knows it; chips that share one count."""
-    sharing = Counter(chip.pci_address for chip in chips)
-    names = {(chip.card_id, chip.chip_id): _name(chip, sharing) for chip in chips}
+    """Return each chip's device. Its PCI address is its name, as every source knows it; chips that share one count.
+
+    A virtual NPU has its chip's name and its number.
+    """
+    sharing = Counter(chip.pci_address for chip in chips if chip.virtual is None)
+    names = {(chip.card_id, chip.chip_id): _name(chip, sharing) for chip in chips if chip.virtual is None}
     return [
         Device(
-            device_id=names[chip.card_id, chip.chip_id],
+            device_id=_identity(names[chip.card_id, chip.chip_id], chip.virtual),
             vendor=VENDOR,
             framework=FRAMEWORK,
             product=_product(chip),
@@ -58,9 +61,10 @@ def devices(chips: Sequence[Chip], runtime_version: str = "") -> list[Device]:
             architecture=architecture(chip),
             driver_version=chip.driver_version,
             runtime_version=runtime_version,
-            memory_kind=None if chip.memory is None else MemoryKind.DEDICATED,
-            memory_bytes=_total(chip.memory),
+            memory_kind=None if chip.memory is None and chip.virtual is None else MemoryKind.DEDICATED,
+            memory_bytes=_total(chip.memory) if chip.virtual is None else _virtual_total(chip.virtual),
             numa_node=chip.numa_node,
+            partition_of="" if chip.virtual is None else names[chip.card_id, chip.chip_id],
             links=tuple(
                 Link(device_id=names[card_id, chip_id], kind=kind)
                 for card_id, chip_id, kind in chip.links
@@ -132,7 +136,16 @@ def _name(chip: Chip, sharing: Mapping[str, int]) -> str:
 
 def _product(chip: Chip) -> str:
     name = (chip.npu_name or chip.name).removeprefix("Ascend").strip()
-    return f"Ascend {name}" if name else ""
+    template = f" {chip.virtual.template}" if chip.virtual is not None and chip.virtual.template else ""
+    return f"Ascend {name}{template}" if name else ""
+
+
+def _identity(name: str, virtual: Virtual | None) -> str:
+    return name if virtual is None else f"{name}-vnpu{virtual.vdev_id}"
+
+
+def _virtual_total(virtual: Virtual) -> int | None:
+    return None if virtual.total_mebibytes is None else size(virtual.total_mebibytes * _MEBIBYTE)
 
 
 def _total(memory: Memory | None) -> int | None:

@@ -61,9 +61,18 @@ class Ascend(CardPlugin[Chip]):
         """Return each chip's device."""
         return parsing.devices(cards, parsing.cann_version(self._root, os.environ.get("ASCEND_TOOLKIT_HOME", "")))
 
+    def unusable(self, card: Chip) -> str:
+        """Return why a chip may not be used that is cut into virtual NPUs of which nobody tells."""
+        return card.trouble
+
     def expose(self, device_ids: Sequence[str]) -> Exposure:
-        """Return how to hand over these chips: a process counts as CANN does, a container has its own from 0."""
+        """Return how to hand over these chips: a process counts as CANN does, a container has its own from 0.
+
+        A virtual NPU goes to a container: the driver makes it a chip of that container.
+        """
         chosen = self.chosen(device_ids)
+        if chosen and chosen[0].virtual is not None:
+            return self._virtual(chosen[0].virtual.vdev_id)
         logical = sorted(chip.logic_id for chip in chosen if chip.logic_id is not None)
         physical = sorted(chip.phy_id for chip in chosen if chip.phy_id is not None)
         if len(logical) < len(chosen) or len(physical) < len(chosen):
@@ -71,9 +80,7 @@ class Ascend(CardPlugin[Chip]):
                 f"{', '.join(device_ids)} cannot be handed over: the driver's library does not answer, and `npu-smi "
                 "info -m` does not tell their logic or physical ids"
             )
-        docker_manager = self._has(_MANAGER_OF_CONTAINERS) and not self._has(_MANAGER)
-        manager = _MANAGER_OF_CONTAINERS if docker_manager else _MANAGER
-        optional = tuple(node for node in _OPTIONAL_NODES if self._has(node))
+        manager, renamed = self._manager()
         shown = ",".join(map(str, physical)) or "void"
         return Exposure(
             env={"ASCEND_RT_VISIBLE_DEVICES": ",".join(map(str, logical))},
@@ -82,13 +89,42 @@ class Ascend(CardPlugin[Chip]):
                 "ASCEND_RT_VISIBLE_DEVICES": ",".join(map(str, range(len(chosen)))),
             },
             container_runtime=_CONTAINER_RUNTIME if chosen else "",
-            device_nodes=(*(f"/dev/davinci{number}" for number in physical), manager, *_NODES, *optional)
+            device_nodes=(*(f"/dev/davinci{number}" for number in physical), manager, *self._common_nodes())
             if chosen
             else (),
-            renamed_nodes={manager: _MANAGER} if docker_manager and chosen else {},
-            mounts={path: path for path in _MOUNTS if self._has(path)} if chosen else {},
+            renamed_nodes=renamed if chosen else {},
+            mounts=self._mounts() if chosen else {},
             cdi_devices=tuple(f"{_CDI_KIND}={number}" for number in physical),
         )
+
+    def _virtual(self, number: int) -> Exposure:
+        """Return how a container gets a virtual NPU, as Ascend's runtime hands one over that was made before."""
+        manager, renamed = self._manager()
+        node = f"/dev/vdavinci{number}"
+        return Exposure(
+            container_env={
+                "ASCEND_VISIBLE_DEVICES": str(number),
+                "ASCEND_RUNTIME_OPTIONS": "VIRTUAL",
+                "ASCEND_RT_VISIBLE_DEVICES": "0",
+            },
+            container_runtime=_CONTAINER_RUNTIME,
+            device_nodes=(node, manager, *self._common_nodes()),
+            renamed_nodes={node: f"/dev/davinci{number}", **renamed},
+            mounts=self._mounts(),
+            container_only=f"Ascend's driver shows virtual NPU {number} to containers only",
+        )
+
+    def _manager(self) -> tuple[str, dict[str, str]]:
+        """Return the manager's node, and its name in a container where that is another."""
+        if self._has(_MANAGER_OF_CONTAINERS) and not self._has(_MANAGER):
+            return _MANAGER_OF_CONTAINERS, {_MANAGER_OF_CONTAINERS: _MANAGER}
+        return _MANAGER, {}
+
+    def _common_nodes(self) -> tuple[str, ...]:
+        return (*_NODES, *(node for node in _OPTIONAL_NODES if self._has(node)))
+
+    def _mounts(self) -> dict[str, str]:
+        return {path: path for path in _MOUNTS if self._has(path)}
 
     def _has(self, path: str) -> bool:
         return (self._root / path.lstrip("/")).exists()

@@ -18,10 +18,24 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Virtual:
+    """A virtual NPU (vNPU): N of vdavinciN, and the template that it was cut by, such as ``vir10_3c_16g``.
+
+    ``is_taken`` tells whether a container has it; None where nobody tells.
+    """
+
+    vdev_id: int
+    template: str
+    total_mebibytes: int | None
+    is_taken: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Chip:
     """One chip. A board is a card of one or more; ``logic_id`` counts what CANN sees, ``phy_id`` is N of davinciN.
 
-    ``links`` are of this chip to others, by their card and chip.
+    ``links`` are of this chip to others, by their card and chip. With ``virtual`` it is a part of the chip, and not the
+    chip; ``trouble`` says why a chip cannot be used though it is well.
     """
 
     card_id: int
@@ -36,6 +50,8 @@ class Chip:
     numa_node: int | None = None
     network_address: str = ""
     links: tuple[tuple[int, int, str], ...] = ()
+    virtual: Virtual | None = None
+    trouble: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,8 @@ class Patience:
 class CardPlugin(Generic[C]):
     """Subclass with ``described`` and ``expose``; hand the sources over, best first.
 
+    A part of a card is a card of its own, whose device names the whole in ``partition_of``; it is handed over alone.
+
     Cards that only the PCI bus shows are listed as unhealthy, with what every source said. A card that was seen once
     and is gone stays listed, unhealthy and without memory, so that claims on it keep a name.
     """
@@ -62,6 +64,10 @@ class CardPlugin(Generic[C]):
     @abstractmethod
     def described(self, cards: Sequence[C]) -> Sequence[Device]:
         """Return the device of each card, in their order."""
+
+    def unusable(self, card: C) -> str:  # for subclasses
+        """Return why a card cannot be used though it may be well, as one whose parts cannot be read; empty for most."""
+        return ""
 
     @abstractmethod
     def expose(self, device_ids: Sequence[str]) -> Exposure:
@@ -112,12 +118,23 @@ class CardPlugin(Generic[C]):
         ]
 
     def chosen(self, device_ids: Sequence[str]) -> list[C]:
-        """Return the cards behind these ids as they are now; raises LookupError for one that cannot be handed over."""
+        """Return the cards behind these ids as they are now; raises LookupError for one that cannot be handed over.
+
+        Raises ValueError for a partition with anything beside it: no vendor's runtime gives a process two.
+        """
         self.fingerprint()
+        divided = {device.partition_of for device in self._seen.values()}
         for device_id in device_ids:
-            if device_id not in self._cards:
-                reasons = self._judged(device_id)[1]
+            card = self._cards.get(device_id)
+            reasons = self._judged(device_id)[1] if card is None else tuple(filter(None, [self.unusable(card)]))
+            if not reasons and device_id in divided:
+                reasons = ("it is divided into partitions; those are handed over, not the whole",)
+            if reasons:
                 raise LookupError(f"{device_id} cannot be handed over: {'; '.join(reasons)}")
+        if len(device_ids) > 1 and any(self._seen[device_id].partition_of for device_id in device_ids):
+            raise ValueError(
+                f"{', '.join(device_ids)}: a partition is handed over alone; ask for one partition, or for whole cards"
+            )
         return [self._cards[device_id] for device_id in device_ids]
 
     def _look(self) -> Sequence[C | DeviceError]:
@@ -168,6 +185,8 @@ class CardPlugin(Generic[C]):
         card, number = self._cards.get(device_id), self._current
         if card is None:
             return Health.UNHEALTHY, (f"{self._who()} does not list this card; {self.bus.remedy}",)
+        if why := self.unusable(card):
+            return Health.UNHEALTHY, (why,)
         if number is None:
             return Health.UNKNOWN, tuple(self._failures.values())
         try:

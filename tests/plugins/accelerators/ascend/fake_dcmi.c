@@ -6,7 +6,8 @@
  *   chip CARD CHIP
  *   kind 0|1|2 (NPU, MCU, CPU) | logic N | phy N | name TEXT | npu_name TEXT | domain N | bus N | slot N | func N
  *   hbm MIB | hbm_used MIB | ddr MIB | ddr_free MIB | aicore PERCENT | temperature C | power DECIWATTS | health N
- *   ip A.B.C.D | process PID BYTES | link CARD CHIP TOPO | fault FUNCTION CODE
+ *   vdev ID TEMPLATE MIB TAKEN (a virtual NPU; TAKEN by a container: 0, 1, -1 untold) | activity ID PERCENT KIB FREE_KIB
+ *   vdevs N (in place of their number) | ip A.B.C.D | process PID BYTES | link CARD CHIP TOPO | fault FUNCTION CODE
  */
 #define SECTIONS "chip"
 #include "scenario.h"
@@ -31,6 +32,33 @@ struct dcmi_pcie_info_all {
 };
 struct dcmi_ip_addr { union { unsigned char ip6[16], ip4[4]; } u_addr; int ip_type; };
 struct dcmi_proc_mem_info { int proc_id; unsigned long proc_mem_usage; };
+struct dcmi_base_resource { unsigned long long token, token_max, task_timeout; unsigned vfg_id; unsigned char vip_mode, reserved[31]; };
+struct dcmi_computing_resource {
+    float aic, aiv;
+    unsigned short dsa, rtsq, acsq, cdqm, c_core, ffts, sdma, pcie_dma;
+    unsigned long long memory_size;
+    unsigned event_id, notify_id, stream_id, model_id;
+    unsigned short topic_schedule_aicpu, host_ctrl_cpu, host_aicpu, device_aicpu, topic_ctrl_cpu_slot;
+    unsigned vdev_aicore_utilization;
+    unsigned long long vdev_memory_total, vdev_memory_free;
+    unsigned char reserved[12];
+};
+struct dcmi_media_resource { float jpegd, jpege, vpc, vdec, pngd, venc; unsigned char reserved[32]; };
+struct dcmi_vdev_query_info {
+    char name[16];
+    unsigned status, is_container_used, vfid, vfg_id;
+    unsigned long long container_id;
+    struct dcmi_base_resource base;
+    struct dcmi_computing_resource computing;
+    struct dcmi_media_resource media;
+};
+struct dcmi_vdev_query_stru { unsigned vdev_id; struct dcmi_vdev_query_info query_info; };
+struct dcmi_soc_total_resource {
+    unsigned vdev_num, vdev_id[32], vfg_num, vfg_bitmap;
+    struct dcmi_base_resource base;
+    struct dcmi_computing_resource computing;
+    struct dcmi_media_resource media;
+};
 
 _Static_assert(sizeof(struct dcmi_chip_info) == 100, "dcmi_chip_info");
 _Static_assert(sizeof(struct dcmi_chip_info_v2) == 132 && offsetof(struct dcmi_chip_info_v2, npu_name) == 100, "dcmi_chip_info_v2");
@@ -38,6 +66,12 @@ _Static_assert(sizeof(struct dcmi_hbm_info) == 32 && offsetof(struct dcmi_hbm_in
 _Static_assert(sizeof(struct dcmi_get_memory_info_stru) == 112 && offsetof(struct dcmi_get_memory_info_stru, utiliza) == 48, "memory");
 _Static_assert(sizeof(struct dcmi_pcie_info_all) == 64 && offsetof(struct dcmi_pcie_info_all, bdf_busid) == 20, "dcmi_pcie_info_all");
 _Static_assert(sizeof(struct dcmi_ip_addr) == 20 && sizeof(struct dcmi_proc_mem_info) == 16, "dcmi_ip_addr, dcmi_proc_mem_info");
+
+_Static_assert(sizeof(struct dcmi_base_resource) == 64 && sizeof(struct dcmi_media_resource) == 56, "base, media");
+_Static_assert(sizeof(struct dcmi_computing_resource) == 96 && offsetof(struct dcmi_computing_resource, memory_size) == 24, "computing");
+_Static_assert(offsetof(struct dcmi_computing_resource, vdev_aicore_utilization) == 60, "vdev_aicore_utilization");
+_Static_assert(sizeof(struct dcmi_vdev_query_stru) == 264 && offsetof(struct dcmi_vdev_query_stru, query_info.computing) == 112, "query");
+_Static_assert(sizeof(struct dcmi_soc_total_resource) == 360 && offsetof(struct dcmi_soc_total_resource, base) == 144, "total");
 
 static int sessions;
 
@@ -246,4 +280,56 @@ API int dcmi_get_driver_version(char *version, unsigned length)
     if (!text) return NOT_SUPPORTED;
     snprintf(version, length, "%s", text);
     return OK;
+}
+
+/* The virtual NPUs of a chip: main command 52, of which 0 is one of them, 1 all, 5 what one is doing. */
+static int one_vdev(int section, struct dcmi_vdev_query_stru *query)
+{
+    unsigned id;
+    int taken;
+    char name[16];
+    unsigned long long mebibytes;
+    const char *line;
+    for (int n = 0; (line = scenario_nth(section, "vdev", n)); n++)
+        if (sscanf(line, "%u %15s %llu %d", &id, name, &mebibytes, &taken) == 4 && id == query->vdev_id) {
+            memset(&query->query_info, 0, sizeof query->query_info);
+            strcpy(query->query_info.name, name);
+            query->query_info.is_container_used = (unsigned)taken;
+            query->query_info.computing.memory_size = mebibytes;
+            return OK;
+        }
+    return NO_DEVICE;
+}
+
+static int vdev_activity(int section, struct dcmi_vdev_query_stru *query)
+{
+    unsigned id, percent;
+    unsigned long long total, unused;
+    const char *line;
+    for (int n = 0; (line = scenario_nth(section, "activity", n)); n++)
+        if (sscanf(line, "%u %u %llu %llu", &id, &percent, &total, &unused) == 4 && id == query->vdev_id) {
+            query->query_info.computing.vdev_aicore_utilization = percent;
+            query->query_info.computing.vdev_memory_total = total;
+            query->query_info.computing.vdev_memory_free = unused;
+            return OK;
+        }
+    return NOT_SUPPORTED;
+}
+
+API int dcmi_get_device_info(int card, int chip, int main_command, unsigned command, void *buffer, unsigned *size)
+{
+    FIND(card, chip);
+    if (main_command != 52) return NOT_SUPPORTED;
+    if (command == 1) {
+        struct dcmi_soc_total_resource *total = buffer;
+        const char *line;
+        if (*size != sizeof *total) return -8001;
+        memset(total, 0, sizeof *total);
+        for (; total->vdev_num < 32 && (line = scenario_nth(at, "vdev", (int)total->vdev_num)); total->vdev_num++)
+            total->vdev_id[total->vdev_num] = (unsigned)atoi(line);
+        total->vdev_num = (unsigned)scenario_number(at, "vdevs", total->vdev_num);
+        return OK;
+    }
+    if (*size != sizeof(struct dcmi_vdev_query_stru)) return -8001;
+    return command == 0 ? one_vdev(at, buffer) : command == 5 ? vdev_activity(at, buffer) : NOT_SUPPORTED;
 }
