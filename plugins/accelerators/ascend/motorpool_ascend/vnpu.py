@@ -27,7 +27,7 @@ _MEMORY = re.compile(r"_(\d{1,4})g(?:_|$)")
 
 
 def parts(library: CLibrary, chip: Chip, root: Path) -> Iterator[Chip]:
-    """Yield a chip, in trouble where it may be cut and nobody tells how, and then the virtual NPUs that it is cut into."""
+    """Yield a chip, in trouble where nobody tells how it is cut, and then the virtual NPUs that it is cut into."""
     try:
         ids = _ids(library, chip)
         virtuals = [_virtual(library, chip, vdev_id) for vdev_id in ids]

@@ -10,9 +10,10 @@ import ctypes
 import os
 from collections.abc import Iterator, Sequence
 from ctypes import POINTER, byref, c_char, c_char_p, c_int, c_int32, c_int64, c_uint16, c_uint32, c_uint64
+from dataclasses import replace
 from typing import Any, TypeVar
 
-from motorpool_cambricon import parsing
+from motorpool_cambricon import instances, parsing
 from motorpool_cambricon.records import Card
 from motorpool_sdk import DeviceError, Sample
 from motorpool_sdk.hardware import CallError, CLibrary, Unavailable, Verdict, measurement, pci_address, text
@@ -173,6 +174,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cndevGetVersionInfo": (POINTER(VersionInfo), _DEVICE),
     "cndevGetCardHealthState": (POINTER(HealthState), _DEVICE),
     "cndevGetProcessInfo": (POINTER(c_uint32), POINTER(ProcessInfo), _DEVICE),
+    **instances.SIGNATURES,
 }
 
 
@@ -207,11 +209,13 @@ class Cndev:
         info = self._asked("cndevGetDeviceCount", CardInfo(self._version))
         if info.number > _MOST_CARDS:
             raise CallError("cndevGetDeviceCount", None, f"told of {info.number} cards, which cannot be")
-        return [self._card(index) for index in range(info.number)]
+        return [each for index in range(info.number) for each in self._parts(self._card(index))]
 
     def measure(self, card: Card) -> Sample:
         """Return a measurement; the chip's temperature, else the board's."""
         self._open()
+        if card.instance is not None:
+            return self._measured_part(card, card.instance)
         handle = card.handle
         memory = self._known("cndevGetMemoryUsageV2", MemoryUsage(), handle)
         load = self._known("cndevGetDeviceUtilizationInfo", Utilization(self._version), handle)
@@ -227,7 +231,7 @@ class Cndev:
         )
 
     def judge(self, card: Card) -> Verdict:
-        """Return the driver's own word on the card."""
+        """Return the driver's own word on the card; an instance is as well as its card."""
         self._open()
         state = self._asked("cndevGetCardHealthState", HealthState(self._version), card.handle)
         return parsing.verdict(state.health, state.deviceState, state.driverState)
@@ -280,6 +284,45 @@ class Cndev:
             uuid="" if uuid is None else text(uuid.uuid),
             peers=tuple(self._peers(handle.value)),
         )
+
+    def _parts(self, card: Card | DeviceError) -> Iterator[Card | DeviceError]:
+        """Yield a card, in trouble where it is divided and nobody can use its parts, and then these parts."""
+        if isinstance(card, DeviceError):
+            yield card
+            return
+        try:
+            found = instances.instances(self._library, self._version, card.handle)
+        except CallError as error:
+            yield replace(card, trouble=f"it is divided into instances that cannot be read: {error}; see `cnmon`")
+            return
+        if found is not None and not found:
+            yield replace(
+                card,
+                trouble="it is set to be divided (MIM or sMLU) and has no instance, so that nothing can run on it; "
+                "make some with `cnmon`, or switch the mode off",
+            )
+            return
+        yield card
+        for instance in found or ():
+            total = instance.total_bytes
+            if instance.handle is not None:
+                memory = self._known("cndevGetMemoryUsageV2", MemoryUsage(), instance.handle)
+                total = None if memory is None else memory.physicalTotal * parsing.MEBIBYTE
+            yield replace(card, instance=instance, total_bytes=total, uuid="", peers=())
+
+    def _measured_part(self, card: Card, instance: instances.Instance) -> Sample:
+        """Return what an instance uses: MIM's are asked as cards are, sMLU's figures stand in their list."""
+        if instance.handle is not None:
+            memory = self._known("cndevGetMemoryUsageV2", MemoryUsage(), instance.handle)
+            load = self._known("cndevGetDeviceUtilizationInfo", Utilization(self._version), instance.handle)
+            return measurement(
+                used_bytes=None if memory is None else memory.physicalUsed * parsing.MEBIBYTE,
+                total_bytes=card.total_bytes,
+                percent=None if load is None else load.average,
+            )
+        now = instances.instances(self._library, self._version, card.handle) or []
+        mine = next((each for each in now if (each.kind, each.number) == (instance.kind, instance.number)), None)
+        return measurement(used_bytes=None if mine is None else mine.used_bytes, total_bytes=card.total_bytes)
 
     def _peers(self, handle: int) -> Iterator[str]:
         try:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from motorpool_cambricon.instances import Instance
 from motorpool_cambricon.records import Card
 from motorpool_sdk import Device, Health, Link, MemoryKind
 from motorpool_sdk.hardware import Verdict, numa_node, size
@@ -19,22 +20,23 @@ _VERSION = re.compile(r"\d+(?:\.\w+)+")
 
 
 def devices(cards: Sequence[Card], root: Path, home: str = "") -> list[Device]:
-    """Return each card's device. Its PCI address is its name, as every source knows it."""
+    """Return each card's device. Its PCI address is its name, as every source knows it; an instance's is its UUID."""
     runtime = neuware_version(root, home)
     names = {card.uuid: card.pci_address for card in cards if card.uuid}
     return [
         Device(
-            device_id=card.pci_address,
+            device_id=card.pci_address if card.instance is None else _instance_name(card, card.instance),
             vendor=VENDOR,
             framework=FRAMEWORK,
-            product=f"Cambricon {card.name}" if card.name else "",
-            index=card.index,
+            product=_product(card),
+            index=card.index if card.instance is None else None,
             pci_address=card.pci_address,
             driver_version=card.driver_version,
             runtime_version=runtime,
             memory_kind=None if size(card.total_bytes) is None else MemoryKind.DEDICATED,
             memory_bytes=size(card.total_bytes),
             numa_node=numa_node(card.pci_address, root),
+            partition_of="" if card.instance is None else card.pci_address,
             links=_links(card, names),
         )
         for card in cards
@@ -47,6 +49,16 @@ def verdict(health: int, device_state: int, driver_state: int) -> Verdict:
         return Health.HEALTHY, ()
     told = f"the driver calls the card unwell (device state {device_state}, driver state {driver_state})"
     return Health.UNHEALTHY, (f"{told}; see `cnmon info` and `dmesg`",)
+
+
+def _product(card: Card) -> str:
+    profile = f" {card.instance.kind} {card.instance.profile}".rstrip() if card.instance is not None else ""
+    return f"Cambricon {card.name}{profile}" if card.name else ""
+
+
+def _instance_name(card: Card, instance: Instance) -> str:
+    # As Cambricon's own plugins call them.
+    return f"MLU-{instance.uuid}" if instance.uuid else f"{card.pci_address}-{instance.kind.lower()}{instance.number}"
 
 
 def _links(card: Card, names: Mapping[str, str]) -> tuple[Link, ...]:

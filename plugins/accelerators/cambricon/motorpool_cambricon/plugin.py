@@ -40,11 +40,36 @@ class Cambricon(CardPlugin[Card]):
         """Return each card's device."""
         return parsing.devices(cards, self._root, os.environ.get("NEUWARE_HOME", ""))
 
+    def unusable(self, card: Card) -> str:
+        """Return why a card may not be used that is divided into parts nobody can use, or tells of."""
+        if card.trouble:
+            return card.trouble
+        there = self._capabilities(card)
+        if there and card.instance is None and not any(self._is_part(each, card) for each in self.listed()):
+            return (
+                f"it has nodes of instances ({', '.join(there)}) and {self.answering() or 'nobody'} tells of none; "
+                "see that libcndev.so answers, or take the instances away with `cnmon`"
+            )
+        return ""
+
     def expose(self, device_ids: Sequence[str]) -> Exposure:
-        """Return how to hand over these cards: a process counts as CNDEV does, a container has its own from 0."""
+        """Return how to hand over these cards: a process counts as CNDEV does, a container has its own from 0.
+
+        An instance goes to a container, by its node beside its card's.
+        """
         chosen = self.chosen(device_ids)
         numbers = [self._number(card) for card in chosen]
         wanted = [each for number in numbers for each in (_NODE.format(number), _PEER_NODE.format(number))]
+        if chosen and (instance := chosen[0].instance) is not None:
+            nodes = (*(node for node in (_CONTROL_NODE, *wanted) if self._has(node)), instance.node)
+            return Exposure(
+                container_env={"MLU_VISIBLE_DEVICES": "0"},
+                device_nodes=nodes,
+                mounts={_COMMAND: _COMMAND} if self._has(_COMMAND) else {},
+                groups=groups_of(nodes, self._root),
+                container_only=f"Cambricon's driver gives {instance.kind} instance {instance.number} of "
+                f"{chosen[0].pci_address} to what has {instance.node} and no other, as containers do",
+            )
         nodes = tuple(node for node in (_CONTROL_NODE, *wanted) if chosen and self._has(node))
         return Exposure(
             env={"MLU_VISIBLE_DEVICES": ",".join(str(card.index) for card in chosen)},
@@ -61,6 +86,15 @@ class Cambricon(CardPlugin[Card]):
     def _number(self, card: Card) -> int:
         """Return the card's number in its nodes: its slot where there is a node of that number, else its index."""
         return card.slot if card.slot is not None and self._has(_NODE.format(card.slot)) else card.index
+
+    def _capabilities(self, card: Card) -> list[str]:
+        """Return the nodes of a card's instances: the only sign of them where CNDEV does not answer."""
+        found = (self._root / "dev/cambricon-caps").glob(f"cap_dev{self._number(card)}_mi*")
+        return sorted(f"/dev/cambricon-caps/{path.name}" for path in found)
+
+    @staticmethod
+    def _is_part(part: Card, card: Card) -> bool:
+        return part.instance is not None and part.pci_address == card.pci_address
 
     def _has(self, path: str) -> bool:
         return (self._root / path.lstrip("/")).exists()

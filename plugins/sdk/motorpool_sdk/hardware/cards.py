@@ -117,6 +117,14 @@ class CardPlugin(Generic[C]):
             for number, source in enumerate(self._sources)
         ]
 
+    def listed(self) -> Sequence[C]:
+        """Return the cards that there are, as they were last seen."""
+        return tuple(self._cards.values())
+
+    def answering(self) -> str:
+        """Return the name of the source that answers; empty where none does."""
+        return "" if self._current is None else self._sources[self._current].name
+
     def chosen(self, device_ids: Sequence[str]) -> list[C]:
         """Return the cards behind these ids as they are now; raises LookupError for one that cannot be handed over.
 
@@ -198,7 +206,7 @@ class CardPlugin(Generic[C]):
             return Health.UNKNOWN, (str(error),)
 
     def _who(self) -> str:
-        return "nobody" if self._current is None else self._sources[self._current].name
+        return self.answering() or "nobody"
 
     def _on_the_bus(self, known: set[str]) -> Iterator[Device]:
         """Yield the cards that only the bus shows: all while no source answers, else those without their driver."""

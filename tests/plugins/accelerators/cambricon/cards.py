@@ -62,6 +62,8 @@ NEWER = (
     "cndevGetDevicePowerInfo",
     "cndevGetMLULinkPortNumber",
     "cndevGetUUID",
+    "cndevGetMimMode",
+    "cndevGetSMLUMode",
 )
 MADE = MadeVendor(
     name="cambricon",
