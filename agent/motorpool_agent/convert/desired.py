@@ -11,14 +11,17 @@ from google.protobuf.duration_pb2 import Duration
 from motorpool import v1
 from motorpool_agent.convert.facts import facts_of
 from motorpool_agent.reconcile.assignment import (
+    Adapter,
     Assignment,
     Definition,
     DesiredVersion,
     DeviceClaim,
+    ExtendedKvCache,
     LogSubscription,
     ModelSource,
     Parameter,
     ReadModel,
+    Speculative,
     Tombstone,
 )
 
@@ -109,7 +112,26 @@ def _assignment(message: v1.DesiredObject) -> Assignment:
         image=body.image,
         command=tuple(body.command),
         definition=_definition(body.definition) if body.HasField("definition") else None,
+        adapters=tuple(
+            Adapter(name=each.adapter, source=_source(message.id, each.source)) for each in body.lora_adapters
+        ),
+        speculative=_speculative(message.id, body.speculative) if body.HasField("speculative") else None,
+        extended_kv_cache=_cache(body.extended_kv_cache) if body.extended_kv_cache.enabled else None,
     )
+
+
+def _speculative(object_id: str, message: v1.SpeculativeDecoding) -> Speculative:
+    return Speculative(
+        algorithm=message.algorithm,
+        draft_model=_source(object_id, message.draft_model) if message.HasField("draft_model") else None,
+        draft_tokens=message.draft_tokens if message.HasField("draft_tokens") else None,
+        ngram_min=message.ngram_min if message.HasField("ngram_min") else None,
+        ngram_max=message.ngram_max if message.HasField("ngram_max") else None,
+    )
+
+
+def _cache(message: v1.ExtendedKvCache) -> ExtendedKvCache:
+    return ExtendedKvCache(chunk_size=message.chunk_size if message.HasField("chunk_size") else None)
 
 
 def _definition(message: v1.BackendDefinition) -> Definition:

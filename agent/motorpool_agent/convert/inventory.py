@@ -134,6 +134,15 @@ def profile_message(profile: Profile, installed: Iterable[str]) -> v1.BackendPro
                 kind=_OPTION_KINDS[option.kind],
                 system_owned=option.system_owned,
                 meaning=option.meaning,
+                least=option.least,
+                most=option.most,
+                above=option.above,
+                multiple_of=option.multiple_of,
+                power_of_two=option.power_of_two,
+                choices=option.choices,
+                default_value=option.default,
+                below=option.below,
+                excludes=option.excludes,
             )
             for option in profile.options
         ],
@@ -144,6 +153,7 @@ def profile_message(profile: Profile, installed: Iterable[str]) -> v1.BackendPro
         stop_grace=_duration(profile.stop_grace_seconds),
         cpu=profile.cpu,
         runs_declared=profile.runs_declared,
+        features=profile.features,
     )
 
 

@@ -63,6 +63,32 @@ class Definition:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Adapter:
+    """A LoRA adapter and the name under which it is served."""
+
+    name: str
+    source: ModelSource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speculative:
+    """Guessing tokens ahead."""
+
+    algorithm: str
+    draft_model: ModelSource | None = None
+    draft_tokens: int | None = None
+    ngram_min: int | None = None
+    ngram_max: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtendedKvCache:
+    """A key/value cache that overflows into the claimed host memory."""
+
+    chunk_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
     """What to run. ``digest`` is the controller's over the whole; ``api_key`` is secret. Memory is in bytes.
 
@@ -97,6 +123,9 @@ class Assignment:
     image: str = ""
     command: tuple[str, ...] = ()
     definition: Definition | None = None
+    adapters: tuple[Adapter, ...] = ()
+    speculative: Speculative | None = None
+    extended_kv_cache: ExtendedKvCache | None = None
 
     @property
     def title(self) -> str:

@@ -17,8 +17,14 @@ from motorpool_agent.runtime.docker import labels
 from motorpool_agent.runtime.docker.mounts import model_mounts
 from motorpool_agent.runtime.errors import LaunchError
 from motorpool_agent.runtime.family import MARKER
+from motorpool_agent.runtime.modelpaths import (
+    adapters_of,
+    companion_paths,
+    kv_cache_of,
+    projector_paths,
+    speculative_of,
+)
 from motorpool_agent.runtime.proxies import without_user
-from motorpool_formats.places import place_of
 from motorpool_sdk.accelerator import Device, Exposure
 from motorpool_sdk.backend import Definition, Finding, Launch, LaunchRequest, Parameter, Profile, Severity, Version
 
@@ -117,50 +123,6 @@ def image_of(version: Version, assignment: Assignment) -> str:
     return version.image
 
 
-def model_path(assignment: Assignment) -> Path:
-    """Return the path that the engine is given; raise ``LaunchError`` if it is not there or may not be read."""
-    source = assignment.model
-    if source.kind != "local_path":
-        raise LaunchError(
-            "MODEL_SOURCE_UNSUPPORTED",
-            f"this agent runs models from local paths, and {assignment.deployment} has {source.kind}; "
-            "copy the model to the node and deploy it by its path",
-            final=True,
-        )
-    path, _ = place_of(Path(source.path))
-    if not path.is_absolute():
-        raise LaunchError("MODEL_NOT_FOUND", f"{path} is not an absolute path on this node", final=True)
-    try:
-        path.stat()
-    except PermissionError as error:
-        raise LaunchError("MODEL_UNREADABLE", _unreadable(path)) from error
-    except (OSError, ValueError) as error:
-        raise LaunchError(
-            "MODEL_NOT_FOUND", f"{path} does not exist on this node; copy it there, or correct the deployment's path"
-        ) from error
-    if not os.access(path, os.R_OK):
-        raise LaunchError("MODEL_UNREADABLE", _unreadable(path))
-    # An engine for GGUF wants a file: the facts tell which of the folder's, and which part of a model comes first.
-    if assignment.facts is not None and assignment.facts.format == "gguf":
-        return _file_below(path if path.is_dir() else path.parent, assignment.facts.files)
-    return path
-
-
-def projector_paths(assignment: Assignment, model: Path) -> tuple[Path, ...]:
-    """Return the projectors that were read beside the model, the one to load first; those that are gone are left out.
-
-    Their names are, as the model's own is, relative to the folder that was read.
-    """
-    facts = assignment.facts
-    if facts is None or not facts.projectors:
-        return ()
-    folder = model
-    for _ in Path(facts.files[0]).parts:
-        folder = folder.parent
-    files = (Path(each.file) for each in facts.projectors)
-    return tuple(path for file in files if (path := _below(folder, file)) is not None)
-
-
 def request(
     assignment: Assignment,
     *,
@@ -171,6 +133,7 @@ def request(
     executable: str = "",
     devices: Sequence[Device] = (),
     image: str = "",
+    files_dir: Path = Path("/run/motorpool"),
 ) -> LaunchRequest:
     """Return what the backend's plugin is asked. Indexes are told where every device has one: a partition has none."""
     indexes = tuple(device.index for device in devices if device.index is not None)
@@ -204,6 +167,10 @@ def request(
         categories=() if assignment.facts is None else assignment.facts.categories,
         definition=_definition(assignment),
         env=assignment.env if assignment.definition is not None else {},
+        adapters=adapters_of(assignment),
+        speculative=speculative_of(assignment),
+        extended_kv_cache=kv_cache_of(assignment),
+        files_dir=files_dir,
     )
 
 
@@ -257,9 +224,17 @@ def agree(assignment: Assignment, launch: Launch, image: str) -> None:
 
 
 def container(
-    assignment: Assignment, launch: Launch, image: str, path: Path, exposures: Sequence[Exposure] = ()
+    assignment: Assignment,
+    launch: Launch,
+    image: str,
+    path: Path,
+    exposures: Sequence[Exposure] = (),
+    files: Mapping[str, str] = MappingProxyType({}),
 ) -> Container:
-    """Return what a launch in a container has beside its arguments and environment: model, devices, limit, labels."""
+    """Return what a launch in a container has beside its arguments and environment: model, devices, limit, labels.
+
+    ``files`` are the host's paths of the launch's own, by the container's.
+    """
     return Container(
         image=image,
         labels={
@@ -268,7 +243,8 @@ def container(
             labels.DIGEST: assignment.digest,
         },
         entrypoint=launch.entrypoint,
-        mounts=model_mounts(path, projector_paths(assignment, path)),
+        # In order of their targets, so that a file lies on the folder that it is in.
+        mounts=dict(sorted({**model_mounts(path, companion_paths(assignment, path)), **files}.items())),
         device_nodes=tuple(node for each in exposures for node in each.device_nodes),
         runtime=next((each.container_runtime for each in exposures if each.container_runtime), ""),
         cdi_devices=tuple(device for each in exposures for device in each.cdi_devices),
@@ -360,25 +336,3 @@ def _named_secrets(assignment: Assignment) -> Iterator[str]:
 def _clean() -> dict[str, str]:
     own = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "LC_ALL", "TZ") if name in os.environ}
     return {"PATH": os.defpath, "HOME": "/", "LANG": "C.UTF-8", **own}
-
-
-def _file_below(folder: Path, files: Sequence[str]) -> Path:
-    first = Path(files[0] if files else "")
-    path = _below(folder, first)
-    if path is None:
-        raise LaunchError(
-            "MODEL_NOT_FOUND",
-            f"{folder} holds no model file {str(first)!r} any more; deploy the path of the file itself",
-        )
-    return path
-
-
-def _below(folder: Path, file: Path) -> Path | None:
-    """Return the path of a file in a folder; None where it is not there, or would lie outside."""
-    if file.is_absolute() or ".." in file.parts or not (folder / file).is_file():
-        return None
-    return folder / file
-
-
-def _unreadable(path: Path) -> str:
-    return f"{path} may not be read by the agent's user (uid {os.getuid()}); give it read permission"

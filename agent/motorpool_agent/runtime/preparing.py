@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 from motorpool_agent.reconcile.assignment import Assignment
 from motorpool_agent.reconcile.handle import LaunchRecord
 from motorpool_agent.reconcile.observation import State
-from motorpool_agent.runtime import exposing, launching
+from motorpool_agent.runtime import exposing, launchfiles, launching, modelpaths
 from motorpool_agent.runtime.context import Context
 from motorpool_agent.runtime.errors import LaunchError
 from motorpool_agent.runtime.proxies import beneath
@@ -43,7 +43,7 @@ async def prepare(
     launching.deny(assignment)
     assignment = replace(assignment, env=beneath(context.proxies, assignment.env))
     # Before the engine: a missing model is told at once, and not after a download.
-    path = launching.model_path(assignment)
+    path = modelpaths.model_path(assignment)
     # Of the other plugins' code nothing is needed, and it may hang.
     await context.backends.wait_ready(assignment.backend)
     version = launching.version_of(context.backends.profile(assignment.backend), assignment)
@@ -79,13 +79,15 @@ async def prepare(
         executable=version.executable,
         image=image,
         devices=devices,
+        files_dir=launchfiles.folder_of(directory),
     )
     launching.refuse(await _asked(context.backends.check(assignment.backend, request)))
     launch = await _asked(context.backends.launch(assignment.backend, request))
     launching.agree(assignment, launch, image)
     container = None
+    files = await asyncio.to_thread(launchfiles.write, directory, launch, path)
     if image:
-        container = await asyncio.to_thread(launching.container, assignment, launch, image, path, exposures)
+        container = await asyncio.to_thread(launching.container, assignment, launch, image, path, exposures, files)
     record = launching.record(
         assignment,
         launch,

@@ -150,13 +150,22 @@ class StartOrder(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """One option of a backend's command line; names carry no dashes."""
+    """One option of a backend's command line; names carry no dashes. ``limits`` holds values to it."""
 
     name: str
     aliases: tuple[str, ...] = ()
     kind: OptionKind = OptionKind.STRING
     system_owned: bool = False
     meaning: str = ""
+    least: float | None = None
+    most: float | None = None
+    above: float | None = None
+    multiple_of: int = 0
+    power_of_two: bool = False
+    choices: tuple[str, ...] = ()
+    default: str = ""
+    below: str = ""
+    excludes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +211,7 @@ class Profile:
     stop_grace_seconds: float = 30.0
     runs_declared: bool = False
     start_orders: tuple[tuple[str, StartOrder], ...] = ()
+    features: tuple[str, ...] = ()
 
     def start_order(self, style: str) -> StartOrder:
         """Return the order in which members of this style are started."""

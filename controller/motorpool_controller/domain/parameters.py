@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from motorpool_controller.domain.errors import InvalidError
 from motorpool_controller.domain.fleet import Option, OptionKind
+from motorpool_controller.domain.limits import relation_faults, value_fault
 from motorpool_controller.domain.names import shown
 from motorpool_controller.domain.workload import Parameter
 
@@ -60,6 +61,8 @@ def parse(arguments: Sequence[str], options: Sequence[Option]) -> tuple[Paramete
             taken.add(option.name)
             parsed.append(Parameter(option=option.name, values=values))
     faults += [fault for key in keys if (fault := _set_within(parsed, *key))]
+    if not faults:
+        faults += relation_faults(parsed, options)
     if faults:
         raise InvalidError("PARAMETER_INVALID", "; ".join(faults), metadata={"field": "spec.parameters"})
     return tuple(parsed)
@@ -214,7 +217,7 @@ def _fault(option: Option, written: str, values: tuple[str, ...]) -> str:
         return f"{name} wants a number, and {shown(values[0])} is none; e.g. {written} 0.5"
     if option.kind is OptionKind.JSON and not _is_json(values[0]):
         return f"{name} wants JSON, and {shown(values[0])} is none; e.g. {written} '{{\"key\": 1}}'"
-    return ""
+    return value_fault(option, written, values[0])
 
 
 def _table(options: Sequence[Option]) -> dict[str, Option]:

@@ -213,6 +213,9 @@ class Assignment:
     image: str = ""
     command: tuple[str, ...] = ()
     definition: Definition | None = None
+    lora_adapters: tuple[LoraAdapter, ...] = ()
+    speculative: Speculative | None = None
+    extended_kv_cache: ExtendedKvCache | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

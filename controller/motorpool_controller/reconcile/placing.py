@@ -163,6 +163,9 @@ def _assignment(
         image=spec.image,
         command=spec.command,
         definition=None if declared is None else definition_of(declared, placement.backend_version),
+        lora_adapters=spec.lora_adapters,
+        speculative=spec.speculative,
+        extended_kv_cache=spec.extended_kv_cache,
     )
 
 

@@ -67,28 +67,16 @@ def refused_anywhere(snapshot: Snapshot, request: Request) -> tuple[Refusal, ...
 
 def _unserved(request: Request) -> Refusal | None:
     spec = request.spec
-    if spec.model.kind is not SourceKind.LOCAL_PATH:
-        return Refusal(
-            stage="facts",
-            reason="SOURCE_NOT_READABLE_YET",
-            subject=request.deployment,
-            message=(
-                f"Models are not fetched from a hub yet: download {spec.model.repository} to the same path on the "
-                "nodes, and deploy that local path."
-            ),
-        )
-    wishes = {
-        "lora_adapters": spec.lora_adapters,
-        "speculative": spec.speculative,
-    }
-    asked = [name for name, wish in wishes.items() if wish]
-    if not asked:
+    if spec.model.kind is SourceKind.LOCAL_PATH:
         return None
     return Refusal(
-        stage="spec",
-        reason="NOT_SERVED_YET",
+        stage="facts",
+        reason="SOURCE_NOT_READABLE_YET",
         subject=request.deployment,
-        message=f"This version cannot serve {', '.join(asked)}: leave {'it' if len(asked) == 1 else 'them'} out.",
+        message=(
+            f"Models are not fetched from a hub yet: download {spec.model.repository} to the same path on the "
+            "nodes, and deploy that local path."
+        ),
     )
 
 
@@ -364,6 +352,16 @@ def _by_format(passing: Passing) -> Refusal | None:
     return passing.row("facts", reason, f"{profile.backend} on {passing.node.name} cannot run the model: {message}.")
 
 
+def _by_features(passing: Passing) -> Refusal | None:
+    spec, profile = passing.spec, passing.profile
+    wishes = {"lora": spec.lora_adapters, "speculative": spec.speculative}
+    lacking = [name for name, wish in wishes.items() if wish and profile is not None and name not in profile.features]
+    if profile is None or not lacking:
+        return None
+    message = f"{profile.backend} on {passing.node.name} cannot be launched with {' and '.join(lacking)}: leave it out."
+    return passing.row("spec", "FEATURE_UNSUPPORTED", message)
+
+
 def _by_parameters(passing: Passing) -> Refusal | None:
     if passing.profile is None:
         return None
@@ -391,6 +389,7 @@ _FILTERS = (
     _by_backend,
     _by_rules,
     _by_version,
+    _by_features,
     _by_parameters,
     _by_path,
     _by_format,

@@ -13,12 +13,15 @@ from motorpool_sdk.accelerator import (
     SourceReport,
 )
 from motorpool_sdk.backend import (
+    Adapter,
     BackendPlugin,
     Definition,
     Environment,
+    ExtendedKvCache,
     Finding,
     InferenceProbe,
     Launch,
+    LaunchFile,
     LaunchRequest,
     MemoryModel,
     Option,
@@ -27,6 +30,7 @@ from motorpool_sdk.backend import (
     Probe,
     Profile,
     Severity,
+    Speculative,
     Version,
 )
 from motorpool_sdk.discovery import Found, discover
@@ -47,6 +51,7 @@ from motorpool_sdk.manifest import API_VERSION, Kind, Manifest
 __all__ = [
     "API_VERSION",
     "AcceleratorPlugin",
+    "Adapter",
     "BackendPlugin",
     "Definition",
     "Device",
@@ -54,6 +59,7 @@ __all__ = [
     "DistributedStyle",
     "Environment",
     "Exposure",
+    "ExtendedKvCache",
     "Finding",
     "Found",
     "Gang",
@@ -64,6 +70,7 @@ __all__ = [
     "Kind",
     "KnownFailure",
     "Launch",
+    "LaunchFile",
     "LaunchRequest",
     "Link",
     "Manifest",
@@ -84,6 +91,7 @@ __all__ = [
     "SdkError",
     "Severity",
     "SourceReport",
+    "Speculative",
     "StartOrder",
     "Version",
     "WireError",

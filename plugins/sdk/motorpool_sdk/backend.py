@@ -38,6 +38,11 @@ class Option:
     sets it. ``meaning`` is what scheduling takes from it: ``context_length``, ``parallel``, ``gpu_layers``, …;
     ``config_overrides`` is JSON that changes the model's config.json, ``projector`` the file of a tower for pictures
     and sound, and an option ``no_projector`` says that without it the one beside the model is loaded.
+
+    What its value may be: at ``least``, at ``most``, more than ``above``, a ``multiple_of``, a ``power_of_two``, or one
+    of ``choices``, which are compared as they are written. It has to stay ``below`` the value of the option named
+    there, each by its ``default`` where the user gives none, and is not given beside those that it ``excludes``. What
+    is outside is refused when the deployment is made.
     """
 
     name: str
@@ -45,6 +50,15 @@ class Option:
     kind: OptionKind = OptionKind.STRING
     system_owned: bool = False
     meaning: str = ""
+    least: float | None = None
+    most: float | None = None
+    above: float | None = None
+    multiple_of: int = 0
+    power_of_two: bool = False
+    choices: tuple[str, ...] = ()
+    default: str = ""
+    below: str = ""
+    excludes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +100,7 @@ class Profile:
     ``distributed_styles`` are the ways in which it spans nodes, the preferred one first; none for one node only.
     ``failures`` are ways in which the engine fails that its log shows, the more certain first; the agent knows of those
     that engines have in common.
+    ``features`` are wishes of a deployment that its launches carry out: ``lora``, ``speculative``.
     """
 
     backend: str
@@ -108,6 +123,7 @@ class Profile:
     stop_grace_seconds: float = 30.0
     runs_declared: bool = False
     failures: tuple[KnownFailure, ...] = ()
+    features: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +160,33 @@ class Parameter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Adapter:
+    """A LoRA adapter: the name under which it is served, and its folder on this node."""
+
+    name: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speculative:
+    """Guessing tokens ahead: ``eagle3``, ``mtp``, ``ngram``, …, as the deployment says it; None is the engine's own."""
+
+    algorithm: str
+    draft_path: Path | None = None
+    draft_tokens: int | None = None
+    ngram_min: int | None = None
+    ngram_max: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtendedKvCache:
+    """A key/value cache that overflows into host memory: so many bytes of it were claimed on this node."""
+
+    memory_bytes: int
+    chunk_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchRequest:
     """Everything a backend needs to say how an assignment is launched. Sizes are in bytes.
 
@@ -159,6 +202,7 @@ class LaunchRequest:
     ``gang`` is there where this is one member of an instance over several nodes: devices and memory are this node's
     part, ``port`` is this member's own, and ``listen_address`` the node's even in a container, as that shares the
     host's network. ``parallelism`` is what the placement decided, alone or in a gang.
+    ``files_dir`` is a folder for the launch's own files, under the same path for a process and in a container.
     """
 
     backend_version: str
@@ -190,6 +234,26 @@ class LaunchRequest:
     env: Mapping[str, str] = field(default_factory=dict)
     gang: Gang | None = None
     parallelism: Parallelism = field(default_factory=Parallelism)
+    adapters: tuple[Adapter, ...] = ()
+    speculative: Speculative | None = None
+    extended_kv_cache: ExtendedKvCache | None = None
+    files_dir: Path = Path("/run/motorpool")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchFile:
+    """A file that an engine reads: the agent writes it before the launch.
+
+    ``path`` is where the engine looks: in a container anywhere, mounted there read-only; else, and in a container too,
+    right below the request's ``files_dir``. With ``onto``, a file of the model on the node, ``text`` is a JSON object,
+    and what is written is that file's object with its keys set: the model itself stays as it is. A ``secret`` one is
+    the engine's own user's alone; keys belong there or into ``Launch.secrets``.
+    """
+
+    path: Path
+    text: str = field(repr=False)
+    onto: Path | None = None
+    secret: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,7 +292,7 @@ class Launch:
     Where the request names an ``image``, a backend that can be run in one returns it; ``argv`` are then the arguments
     of the image's own entrypoint, or of ``entrypoint`` if that is given, and the engine listens on the request's
     address and port inside the container, or on ``container_port`` where it cannot be told. A backend that cannot
-    leaves ``image`` empty, and is not launched.
+    leaves ``image`` empty, and is not launched. ``files`` are for engines that are told by files.
 
     ``serves`` is False for a member of a gang that listens for no requests: it is ready as long as its process lives.
     ``shared_memory_bytes`` is the size of a container's /dev/shm, where its processes want more than the usual 64 MiB.
@@ -247,6 +311,7 @@ class Launch:
     container_port: int | None = None
     start_timeout_seconds: float = 600.0
     stop_grace_seconds: float = 30.0
+    files: tuple[LaunchFile, ...] = ()
 
 
 class Severity(StrEnum):

@@ -18,6 +18,8 @@ from motorpool_sdk.gang import HTTP, DistributedStyle
 from motorpool_sdk.manifest import Manifest
 
 RULES = ("vllm", "sglang", "mindie", "gguf", "fixed", "generic_fraction")
+_OWN_FRACTION = ("sglang", "mindie")
+"""Rules that know the fraction where nobody gives one: by the size of the device, by the version."""
 _EXECUTORS = ("process", "docker", "systemd")
 _MOST_INTEGER = 2**63 - 1
 _MOST_INDEX = 2**31 - 1
@@ -82,7 +84,8 @@ def _profile_faults(profile: Profile, manifest: Manifest) -> Iterator[str]:
             yield f"aliases has {alias!r}"
     if profile.memory_model is MemoryModel.FRACTION:
         default = profile.fraction_default
-        if not profile.fraction_option or default is None or not 0 < default <= 1:
+        missing = default is None and profile.rules not in _OWN_FRACTION
+        if not profile.fraction_option or missing or (default is not None and not 0 < default <= 1):
             yield "memory_model is fraction, and fraction_option or fraction_default (above 0, up to 1) is missing"
     if not profile.formats and not profile.runs_declared:
         yield "formats is empty"
@@ -135,6 +138,13 @@ def _option_faults(options: Sequence[Option]) -> Iterator[str]:
     for name in names:
         if not _OPTION.fullmatch(name):
             yield f"options has {name!r}; write names without leading dashes"
+    known = {option.name for option in options}
+    for option in options:
+        for other in (*([option.below] if option.below else []), *option.excludes):
+            if other not in known:
+                yield f"option {option.name} names {other!r}, which is none of the options"
+        if option.default and option.choices and option.default not in option.choices:
+            yield f"option {option.name} has the default {option.default!r}, which is none of its choices"
 
 
 def _style_faults(style: DistributedStyle) -> Iterator[str]:
@@ -173,6 +183,7 @@ def _launch_faults(launch: Launch, manifest: Manifest, api_key: str, definition:
         yield from _seconds_fault("inference.timeout_seconds", launch.inference.timeout_seconds)
         if not _is_json(launch.inference.body):
             yield "inference.body is not JSON"
+    yield from _file_faults(launch, api_key)
     yield from _seconds_fault("start_timeout_seconds", launch.start_timeout_seconds)
     yield from _seconds_fault("stop_grace_seconds", launch.stop_grace_seconds)
     if launch.readiness is not None:
@@ -185,9 +196,29 @@ def _launch_faults(launch: Launch, manifest: Manifest, api_key: str, definition:
 def _is_json(text: str) -> bool:
     try:
         json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
+
+
+def _file_faults(launch: Launch, api_key: str) -> Iterator[str]:
+    yield from _repeated("files", (str(file.path) for file in launch.files))
+    for file in launch.files:
+        if not file.path.is_absolute() or ".." in file.path.parts or not file.path.name:
+            yield f"files has {str(file.path)!r}; name an absolute path"
+        if api_key and api_key in file.text and not file.secret:
+            yield f"file {file.path} shows the API key; make it secret"
+        if "\0" in file.text:
+            yield f"file {file.path} has a NUL"
+        if file.onto is not None and not _is_object(file.text):
+            yield f"file {file.path} goes onto {file.onto}, and its text is no JSON object"
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _env_faults(what: str, env: Mapping[str, str], allowed: Collection[str]) -> Iterator[str]:

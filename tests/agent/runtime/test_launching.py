@@ -9,7 +9,8 @@ import pytest
 
 from motorpool_agent.reconcile.assignment import Assignment, ModelSource
 from motorpool_agent.runtime.errors import LaunchError
-from motorpool_agent.runtime.launching import model_path, projector_paths, request
+from motorpool_agent.runtime.launching import request
+from motorpool_agent.runtime.modelpaths import model_path, projector_paths
 from motorpool_formats import read_model
 from motorpool_formats.facts import Companion
 from tests.agent.runtime.fakes import assignment

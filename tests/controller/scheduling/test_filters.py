@@ -57,7 +57,7 @@ def test_a_node_that_may_not_is_a_row(changes: dict[str, Any], stage: str, reaso
         ({"cpu_offloading": False}, "NO_DEVICE"),
         ({"parameters": ("-ngl", "10")}, "NO_DEVICE"),
         ({"parameters": ("-ngl", "99")}, "NO_DEVICE"),
-        ({"speculative": Speculative(algorithm="ngram")}, "NOT_SERVED_YET"),
+        ({"speculative": Speculative(algorithm="ngram")}, "FEATURE_UNSUPPORTED"),
     ],
 )
 def test_a_wish_that_the_node_does_not_meet_is_a_row(changes: dict[str, Any], reason: str) -> None:

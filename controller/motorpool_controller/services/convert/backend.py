@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Literal
 
 import msgspec
 
@@ -45,6 +47,7 @@ def profile_message(profile: Profile) -> v1.BackendProfile:
         start_orders={
             style: fields.number(v1.StartOrder, "START_ORDER", order) for style, order in profile.start_orders
         },
+        features=profile.features,
     )
 
 
@@ -78,6 +81,7 @@ def profile_of(message: v1.BackendProfile, field: str = "profile") -> Profile:
         cpu=message.cpu,
         runs_declared=message.runs_declared,
         start_orders=tuple(_start_orders(message.start_orders, f"{field}.start_orders")),
+        features=_names(message.features, f"{field}.features"),
         start_timeout_seconds=(
             fields.bounded_seconds_of(message.start_timeout, f"{field}.start_timeout")
             if message.HasField("start_timeout")
@@ -142,6 +146,15 @@ def option_message(option: Option) -> v1.BackendOption:
         kind=fields.number(v1.OptionKind, "OPTION_KIND", option.kind),
         system_owned=option.system_owned,
         meaning=option.meaning,
+        least=option.least,
+        most=option.most,
+        above=option.above,
+        multiple_of=option.multiple_of,
+        power_of_two=option.power_of_two,
+        choices=option.choices,
+        default_value=option.default,
+        below=option.below,
+        excludes=option.excludes,
     )
 
 
@@ -155,7 +168,25 @@ def option_of(message: v1.BackendOption, field: str) -> Option:
         ),
         system_owned=message.system_owned,
         meaning=fields.word(message.meaning, f"{field}.meaning"),
+        least=_limit(message, "least", field),
+        most=_limit(message, "most", field),
+        above=_limit(message, "above", field),
+        multiple_of=fields.size(message.multiple_of, f"{field}.multiple_of"),
+        power_of_two=message.power_of_two,
+        choices=tuple(fields.word(each, f"{field}.choices") for each in message.choices),
+        default=fields.word(message.default_value, f"{field}.default_value"),
+        below=fields.word(message.below, f"{field}.below"),
+        excludes=_names(message.excludes, f"{field}.excludes"),
     )
+
+
+def _limit(message: v1.BackendOption, limit: Literal["least", "most", "above"], field: str) -> float | None:
+    if not message.HasField(limit):
+        return None
+    value: float = getattr(message, limit)
+    if not math.isfinite(value):
+        raise fields.invalid(f"{field}.{limit}", f"{value} is no limit; give a number, or leave it out")
+    return value
 
 
 def _names(values: Iterable[str], field: str) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from motorpool_controller.services.convert.declaration import definition_message
 from motorpool_controller.services.convert.facts import facts_message
 from motorpool_controller.services.convert.model import source_message
 from motorpool_controller.services.convert.placement import claim_message
+from motorpool_controller.services.convert.spec import cache_message, lora_message, speculative_message
 from motorpool_controller.store.live import Wanted
 from motorpool_controller.store.questions import Question
 from motorpool_controller.store.taps import LogRequest
@@ -68,6 +69,11 @@ def assignment_message(assignment: Assignment) -> v1.Assignment:
         image=assignment.image,
         command=assignment.command,
         definition=None if assignment.definition is None else definition_message(assignment.definition),
+        lora_adapters=[lora_message(adapter) for adapter in assignment.lora_adapters],
+        speculative=None if assignment.speculative is None else speculative_message(assignment.speculative),
+        extended_kv_cache=(
+            None if assignment.extended_kv_cache is None else cache_message(assignment.extended_kv_cache)
+        ),
     )
 
 

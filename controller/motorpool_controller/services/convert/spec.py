@@ -47,7 +47,7 @@ def spec_message(spec: DeploymentSpec) -> v1.DeploymentSpec:
             )
         ),
         allow_overcommit=spec.allow_overcommit,
-        extended_kv_cache=None if spec.extended_kv_cache is None else _cache_message(spec.extended_kv_cache),
+        extended_kv_cache=None if spec.extended_kv_cache is None else cache_message(spec.extended_kv_cache),
         speculative=None if spec.speculative is None else speculative_message(spec.speculative),
         lora_adapters=[lora_message(adapter) for adapter in spec.lora_adapters],
         trust_remote_code=spec.trust_remote_code,
@@ -141,7 +141,8 @@ def _speculative_of(message: v1.SpeculativeDecoding, field: str) -> Speculative:
     )
 
 
-def _cache_message(cache: ExtendedKvCache) -> v1.ExtendedKvCache:
+def cache_message(cache: ExtendedKvCache) -> v1.ExtendedKvCache:
+    """Return a cache that overflows into host memory as a message."""
     return v1.ExtendedKvCache(
         enabled=cache.enabled,
         memory_ratio=cache.memory_ratio,

@@ -83,7 +83,14 @@ OPTIONS = (
     _owned("allowed-local-media-path"),
     # What memory is planned with.
     _integer("max-model-len", meaning="context_length"),
-    _number("gpu-memory-utilization", "device-memory-utilization", meaning="memory_fraction"),
+    Option(
+        name="gpu-memory-utilization",
+        aliases=("device-memory-utilization",),
+        kind=OptionKind.NUMBER,
+        meaning="memory_fraction",
+        above=0,
+        most=1,
+    ),
     _integer("tensor-parallel-size", "tp", meaning="tensor_parallel"),
     _integer("pipeline-parallel-size", "pp", meaning="pipeline_parallel"),
     _integer("prefill-context-parallel-size", "pcp"),

@@ -144,12 +144,12 @@ class BackendContract:
     def test_launch_uses_no_shell(self) -> None:
         """The program is the engine, not a shell that would read its arguments once more."""
         for _, launch in self.launches():
-            assert PurePath(launch.argv[0]).name not in _SHELLS, launch.argv
+            assert launch.image or PurePath(launch.argv[0]).name not in _SHELLS, launch.argv
 
     def test_launch_serves_what_was_asked_where_it_was_asked(self) -> None:
         """Model, name, address and port are in the arguments or the environment."""
         for request, launch in self.launches():
-            said = [*launch.argv, *launch.env.values()]
+            said = [*launch.argv, *launch.env.values(), *(file.text for file in launch.files)]
             for wanted in (
                 str(request.model_path),
                 request.served_model_name,
@@ -163,7 +163,8 @@ class BackendContract:
         checks = self.plugin.profile().api_key
         for request, launch in self.launches():
             asked = checks or bool(request.definition and request.definition.api_key_env)
-            assert asked == any(request.api_key in value for value in launch.secrets.values())
+            handed = (*launch.secrets.values(), *(file.text for file in launch.files if file.secret))
+            assert asked == any(request.api_key in value for value in handed)
 
     def test_members_of_a_gang_are_launched(self) -> None:
         """Each member's launch is well-formed, and of all it is the leader that serves."""

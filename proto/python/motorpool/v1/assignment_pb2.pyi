@@ -236,6 +236,7 @@ class Assignment(google.protobuf.message.Message):
     SPECULATIVE_FIELD_NUMBER: builtins.int
     MEMORY_LIMIT_BYTES_FIELD_NUMBER: builtins.int
     DEFINITION_FIELD_NUMBER: builtins.int
+    EXTENDED_KV_CACHE_FIELD_NUMBER: builtins.int
     assignment_id: builtins.str
     """The instance's uid."""
     generation: builtins.int
@@ -324,6 +325,10 @@ class Assignment(google.protobuf.message.Message):
     def definition(self) -> Global___BackendDefinition:
         """What to run where the backend is a declared one; absent where its plugin knows."""
 
+    @property
+    def extended_kv_cache(self) -> motorpool.v1.deployment_pb2.ExtendedKvCache:
+        """A key/value cache that overflows into the host memory of the claim; absent for none."""
+
     def __init__(
         self,
         *,
@@ -358,9 +363,10 @@ class Assignment(google.protobuf.message.Message):
         speculative: motorpool.v1.deployment_pb2.SpeculativeDecoding | None = ...,
         memory_limit_bytes: builtins.int = ...,
         definition: Global___BackendDefinition | None = ...,
+        extended_kv_cache: motorpool.v1.deployment_pb2.ExtendedKvCache | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_context_length", b"_context_length", "_memory_fraction", b"_memory_fraction", "_offloaded_layers", b"_offloaded_layers", "_parallel", b"_parallel", "claim", b"claim", "context_length", b"context_length", "definition", b"definition", "facts", b"facts", "memory_fraction", b"memory_fraction", "model", b"model", "offloaded_layers", b"offloaded_layers", "parallel", b"parallel", "speculative", b"speculative"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_context_length", b"_context_length", "_memory_fraction", b"_memory_fraction", "_offloaded_layers", b"_offloaded_layers", "_parallel", b"_parallel", "api_key", b"api_key", "assignment_id", b"assignment_id", "backend", b"backend", "backend_version", b"backend_version", "claim", b"claim", "command", b"command", "context_length", b"context_length", "definition", b"definition", "deployment", b"deployment", "env", b"env", "exposure", b"exposure", "facts", b"facts", "framework", b"framework", "gang", b"gang", "generation", b"generation", "image", b"image", "instance", b"instance", "lora_adapters", b"lora_adapters", "memory_fraction", b"memory_fraction", "memory_limit_bytes", b"memory_limit_bytes", "model", b"model", "offloaded_layers", b"offloaded_layers", "parallel", b"parallel", "parallelism", b"parallelism", "parameters", b"parameters", "rank", b"rank", "restart_on_error", b"restart_on_error", "served_model_name", b"served_model_name", "speculative", b"speculative", "tensor_split", b"tensor_split", "trust_remote_code", b"trust_remote_code"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_context_length", b"_context_length", "_memory_fraction", b"_memory_fraction", "_offloaded_layers", b"_offloaded_layers", "_parallel", b"_parallel", "claim", b"claim", "context_length", b"context_length", "definition", b"definition", "extended_kv_cache", b"extended_kv_cache", "facts", b"facts", "memory_fraction", b"memory_fraction", "model", b"model", "offloaded_layers", b"offloaded_layers", "parallel", b"parallel", "speculative", b"speculative"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_context_length", b"_context_length", "_memory_fraction", b"_memory_fraction", "_offloaded_layers", b"_offloaded_layers", "_parallel", b"_parallel", "api_key", b"api_key", "assignment_id", b"assignment_id", "backend", b"backend", "backend_version", b"backend_version", "claim", b"claim", "command", b"command", "context_length", b"context_length", "definition", b"definition", "deployment", b"deployment", "env", b"env", "exposure", b"exposure", "extended_kv_cache", b"extended_kv_cache", "facts", b"facts", "framework", b"framework", "gang", b"gang", "generation", b"generation", "image", b"image", "instance", b"instance", "lora_adapters", b"lora_adapters", "memory_fraction", b"memory_fraction", "memory_limit_bytes", b"memory_limit_bytes", "model", b"model", "offloaded_layers", b"offloaded_layers", "parallel", b"parallel", "parallelism", b"parallelism", "parameters", b"parameters", "rank", b"rank", "restart_on_error", b"restart_on_error", "served_model_name", b"served_model_name", "speculative", b"speculative", "tensor_split", b"tensor_split", "trust_remote_code", b"trust_remote_code"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_context_length", b"_context_length"]) -> typing.Literal["context_length"] | None: ...
     @typing.overload

@@ -125,6 +125,15 @@ class BackendOption(google.protobuf.message.Message):
     KIND_FIELD_NUMBER: builtins.int
     SYSTEM_OWNED_FIELD_NUMBER: builtins.int
     MEANING_FIELD_NUMBER: builtins.int
+    LEAST_FIELD_NUMBER: builtins.int
+    MOST_FIELD_NUMBER: builtins.int
+    ABOVE_FIELD_NUMBER: builtins.int
+    MULTIPLE_OF_FIELD_NUMBER: builtins.int
+    POWER_OF_TWO_FIELD_NUMBER: builtins.int
+    CHOICES_FIELD_NUMBER: builtins.int
+    DEFAULT_VALUE_FIELD_NUMBER: builtins.int
+    BELOW_FIELD_NUMBER: builtins.int
+    EXCLUDES_FIELD_NUMBER: builtins.int
     option: builtins.str
     """Canonical name without dashes, e.g. "ctx-size"."""
     kind: Global___OptionKind.ValueType
@@ -136,9 +145,31 @@ class BackendOption(google.protobuf.message.Message):
     "config_overrides" is JSON that changes what the model's config.json says, "projector" names the file of a tower for
     pictures and sound; a backend with an option "no_projector" loads the one beside the model unless it is given.
     """
+    least: builtins.float
+    """The least value of a number; absent for none."""
+    most: builtins.float
+    """The greatest value of a number; absent for none."""
+    above: builtins.float
+    """What a number has to be more than; absent for nothing."""
+    multiple_of: builtins.int
+    """What a whole number has to be a multiple of; 0 for nothing."""
+    power_of_two: builtins.bool
+    """A whole number has to be a power of two."""
+    default_value: builtins.str
+    """The value that the engine takes when none is given; empty where it is not told."""
+    below: builtins.str
+    """The option whose value, or default, has to be more than this one's; empty for none."""
     @property
     def aliases(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Other names without dashes, e.g. "c"."""
+
+    @property
+    def choices(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The values it may have, as they are written; empty for any."""
+
+    @property
+    def excludes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Options that cannot be given beside this one."""
 
     def __init__(
         self,
@@ -148,8 +179,24 @@ class BackendOption(google.protobuf.message.Message):
         kind: Global___OptionKind.ValueType = ...,
         system_owned: builtins.bool = ...,
         meaning: builtins.str = ...,
+        least: builtins.float | None = ...,
+        most: builtins.float | None = ...,
+        above: builtins.float | None = ...,
+        multiple_of: builtins.int = ...,
+        power_of_two: builtins.bool = ...,
+        choices: collections.abc.Iterable[builtins.str] | None = ...,
+        default_value: builtins.str = ...,
+        below: builtins.str = ...,
+        excludes: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["aliases", b"aliases", "kind", b"kind", "meaning", b"meaning", "option", b"option", "system_owned", b"system_owned"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_above", b"_above", "_least", b"_least", "_most", b"_most", "above", b"above", "least", b"least", "most", b"most"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_above", b"_above", "_least", b"_least", "_most", b"_most", "above", b"above", "aliases", b"aliases", "below", b"below", "choices", b"choices", "default_value", b"default_value", "excludes", b"excludes", "kind", b"kind", "least", b"least", "meaning", b"meaning", "most", b"most", "multiple_of", b"multiple_of", "option", b"option", "power_of_two", b"power_of_two", "system_owned", b"system_owned"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_above", b"_above"]) -> typing.Literal["above"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_least", b"_least"]) -> typing.Literal["least"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_most", b"_most"]) -> typing.Literal["most"] | None: ...
 
 Global___BackendOption: typing_extensions.TypeAlias = BackendOption
 
@@ -300,6 +347,7 @@ class BackendProfile(google.protobuf.message.Message):
     CPU_FIELD_NUMBER: builtins.int
     RUNS_DECLARED_FIELD_NUMBER: builtins.int
     START_ORDERS_FIELD_NUMBER: builtins.int
+    FEATURES_FIELD_NUMBER: builtins.int
     backend: builtins.str
     """Name, e.g. "llama_cpp"."""
     memory_model: Global___MemoryModel.ValueType
@@ -360,6 +408,10 @@ class BackendProfile(google.protobuf.message.Message):
     def start_orders(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, Global___StartOrder.ValueType]:
         """In which order members are started, by distributed style; all at once where a style is missing."""
 
+    @property
+    def features(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Wishes of a deployment that its launches carry out: "lora", "speculative"."""
+
     def __init__(
         self,
         *,
@@ -383,9 +435,10 @@ class BackendProfile(google.protobuf.message.Message):
         cpu: builtins.bool = ...,
         runs_declared: builtins.bool = ...,
         start_orders: collections.abc.Mapping[builtins.str, Global___StartOrder.ValueType] | None = ...,
+        features: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_fraction_default", b"_fraction_default", "fraction_default", b"fraction_default", "start_timeout", b"start_timeout", "stop_grace", b"stop_grace"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_fraction_default", b"_fraction_default", "aliases", b"aliases", "api_key", b"api_key", "architectures", b"architectures", "backend", b"backend", "categories", b"categories", "cpu", b"cpu", "distributed_styles", b"distributed_styles", "formats", b"formats", "fraction_default", b"fraction_default", "fraction_option", b"fraction_option", "health_path", b"health_path", "memory_model", b"memory_model", "metrics_path", b"metrics_path", "options", b"options", "rules", b"rules", "runs_declared", b"runs_declared", "start_orders", b"start_orders", "start_timeout", b"start_timeout", "stop_grace", b"stop_grace", "versions", b"versions"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_fraction_default", b"_fraction_default", "aliases", b"aliases", "api_key", b"api_key", "architectures", b"architectures", "backend", b"backend", "categories", b"categories", "cpu", b"cpu", "distributed_styles", b"distributed_styles", "features", b"features", "formats", b"formats", "fraction_default", b"fraction_default", "fraction_option", b"fraction_option", "health_path", b"health_path", "memory_model", b"memory_model", "metrics_path", b"metrics_path", "options", b"options", "rules", b"rules", "runs_declared", b"runs_declared", "start_orders", b"start_orders", "start_timeout", b"start_timeout", "stop_grace", b"stop_grace", "versions", b"versions"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_fraction_default", b"_fraction_default"]) -> typing.Literal["fraction_default"] | None: ...
 
 Global___BackendProfile: typing_extensions.TypeAlias = BackendProfile

@@ -1,0 +1,120 @@
+"""Finding an engine that an operator installed as a Python package: its command, and what its environment holds.
+
+Engines' own ``--version`` imports torch and takes up to 16 s; packages' metadata says the same in a tenth of one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_SECONDS = 10.0
+_VERSION = re.compile(r"[0-9][0-9A-Za-z.+_-]{0,127}")
+_ASK = """
+import json, sys
+from importlib.metadata import PackageNotFoundError, version
+found = {}
+for name in sys.argv[1:]:
+    try:
+        found[name] = version(name)
+    except PackageNotFoundError:
+        pass
+print(json.dumps(found))
+"""
+# What the local part of torch's version names: "2.9.0+cu129", "2.9.0+rocm6.4", "2.13.0+cpu". Without one, as the
+# package index has it, it is CUDA's.
+_LOCAL = {"cpu": "cpu", "rocm": "rocm", "cu": "cuda", "musa": "musa", "metax": "maca", "corex": "corex"} | {
+    "das": "dtk",
+    "dtk": "dtk",
+}
+
+
+class EnvironmentFault(Exception):  # noqa: N818  # what went wrong, not that something did
+    """The environment that the operator named cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """An engine that is installed here: its command, and the versions of the packages that were asked for."""
+
+    path: str
+    versions: Mapping[str, str]
+
+    def framework(self, platforms: Mapping[str, str]) -> str:
+        """Return what it was built for: as a vendor's package of ``platforms`` says, else as torch does."""
+        for name, framework in platforms.items():
+            if name in self.versions:
+                return framework
+        local = self.versions.get("torch", "").partition("+")[2].lower()
+        return next((each for word, each in _LOCAL.items() if re.search(rf"(^|[^a-z]){word}", local)), "cuda")
+
+
+def find_installed(
+    program: str, *, package: str, setting: str, beside: Sequence[str] = (), env: Mapping[str, str] = os.environ
+) -> Installed | None:
+    """Return the engine that the variable ``setting`` names, an environment or its command, else the one on PATH.
+
+    None where there is none. Raises EnvironmentFault when the operator named one that is none: another in its place
+    would be a surprise. ``package`` has to be in its environment, and ``beside`` is asked for too.
+    """
+    if named := env.get(setting):
+        wanted = str(Path(named) / "bin" / program) if Path(named).is_dir() else named
+        path = shutil.which(wanted, path=env.get("PATH"))
+        if path is None:
+            raise EnvironmentFault(
+                f"{setting} is {named!r}, and {wanted} is no program here; name an environment with {package}, or its "
+                "command, or unset it"
+            )
+        try:
+            return _asked(path, package, beside)
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
+            raise EnvironmentFault(
+                f"{setting} is {named!r}, and no {package} is installed there: {error}; correct or unset it"
+            ) from error
+    path = shutil.which(program, path=env.get("PATH"))
+    if path is None:
+        return None
+    try:
+        return _asked(path, package, beside)
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        print(f"{path} is not used: {error}")  # noqa: T201  # the agent logs it
+        return None
+
+
+def _asked(path: str, package: str, beside: Sequence[str]) -> Installed:
+    command = Path(path).resolve()
+    said = subprocess.run(
+        [*_interpreter(command), "-c", _ASK, package, "torch", *beside],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=_SECONDS,
+        check=True,
+        text=True,
+        errors="replace",
+        # Nothing of the folder that the agent was started in is imported.
+        cwd="/",
+    ).stdout
+    versions = json.loads(said)
+    if not _VERSION.fullmatch(versions.get(package, "")):
+        raise ValueError(
+            f"the Python of {command} has no package {package}, but {sorted(versions) or 'none of its parts'}"
+        )
+    return Installed(path=str(command), versions=versions)
+
+
+def _interpreter(command: Path) -> tuple[str, ...]:
+    """Return the Python that runs a command: the one beside it, else the one that its first line names."""
+    beside = command.with_name("python")
+    if os.access(beside, os.X_OK):
+        return (str(beside),)
+    with command.open("rb") as file:
+        first = file.readline(512)
+    if not first.startswith(b"#!"):
+        raise ValueError(f"{command} is no Python command: it names no interpreter in its first line")
+    return tuple(first[2:].decode("utf-8", "replace").split())
