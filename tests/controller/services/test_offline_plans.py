@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from motorpool_controller.main import app
 from motorpool_controller.services.known import BUILT_IN
 from motorpool_llama_cpp.plugin import LlamaCpp
 from motorpool_sdk import BackendPlugin
+from motorpool_sglang.plugin import Sglang
 from motorpool_vllm.plugin import Vllm
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples" / "plans"
@@ -145,7 +147,7 @@ def test_a_profile_of_the_file_comes_before_the_built_in_one(tmp_path: Path) -> 
     assert any(row["reason"] == "BACKEND_MISSING" and row["subject"] == "nodes/npu" for row in found["refusals"])
 
 
-@pytest.mark.parametrize("plugin", [LlamaCpp(), Vllm()], ids=["llama_cpp", "vllm"])
+@pytest.mark.parametrize("plugin", [LlamaCpp(), Sglang(), Vllm()], ids=["llama_cpp", "sglang", "vllm"])
 def test_a_built_in_profile_is_its_plugins(plugin: BackendPlugin, monkeypatch: pytest.MonkeyPatch) -> None:
     """
     All but the versions, which nodes have, is what the plugin tells where no engine is installed.
@@ -154,15 +156,14 @@ def test_a_built_in_profile_is_its_plugins(plugin: BackendPlugin, monkeypatch: p
     own = plugin.profile()
     known = BUILT_IN[own.backend]
 
-    for field in ("backend", "aliases", "rules", "formats", "categories", "distributed_styles", "cpu", "api_key"):
+    for field in ("backend", "aliases", "rules", "formats", "categories", "cpu", "api_key", "features"):
         assert getattr(known, field) == getattr(own, field), field
     for field in ("health_path", "metrics_path", "start_timeout_seconds", "stop_grace_seconds", "fraction_option"):
         assert getattr(known, field) == getattr(own, field), field
+    assert list(known.distributed_styles) == [style.style for style in own.distributed_styles]
     assert known.fraction_default == own.fraction_default
     assert known.memory_model.value == own.memory_model.value
-    assert [(each.name, each.aliases, each.kind.value, each.system_owned, each.meaning) for each in known.options] == [
-        (each.name, each.aliases, each.kind.value, each.system_owned, each.meaning) for each in own.options
-    ]
+    assert [asdict(option) for option in known.options] == [asdict(option) for option in own.options]
 
 
 def test_people_read_the_plan_in_words() -> None:
