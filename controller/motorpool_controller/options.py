@@ -14,7 +14,7 @@ from motorpool_controller import config
 from motorpool_controller.config import ConfigError, Settings
 from motorpool_controller.domain.errors import DomainError
 from motorpool_controller.security.errors import AuthorityError
-from motorpool_controller.services.server import ListenError
+from motorpool_controller.services.errors import ListenError
 from motorpool_controller.store.errors import FencedError, StoreError
 
 

@@ -8,20 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from motorpool_controller.config import Settings
 from motorpool_controller.options import ConfigFile, DataDir, faults, settings_of
-from motorpool_controller.security.authority import Authority
 from motorpool_controller.services.roles import Role
-from motorpool_controller.services.tokens import make_token
-from motorpool_controller.store.database import cluster_id, open_database
-from motorpool_controller.store.store import utc_now
-from motorpool_controller.store.tokens import StoredToken, TokenTable
+
+if TYPE_CHECKING:
+    from motorpool_controller.store.tokens import TokenTable
 
 Ttl = Annotated[str | None, typer.Option(help="How long it holds, e.g. 90s, 30m, 1h, 7d.")]
 Description = Annotated[str, typer.Option(help="What it is for.")]
@@ -58,6 +54,9 @@ def join_token(
 @tokens_app.command("list")
 def list_tokens(data_dir: DataDir = None, config_file: ConfigFile = None) -> None:
     """Show the tokens there are; never their secrets."""
+    from rich.console import Console  # noqa: PLC0415  # as in main: what a command needs is loaded when it is called
+    from rich.table import Table  # noqa: PLC0415
+
     with faults(), _token_table(settings_of(data_dir, config_file)) as (table, _):
         found = table.list()
     shown = Table("TOKEN", "ROLE", "CREATED", "EXPIRES", "USES LEFT", "DESCRIPTION", box=None, pad_edge=False)
@@ -89,6 +88,9 @@ def revoke_token(
 @contextmanager
 def _token_table(settings: Settings) -> Iterator[tuple[TokenTable, str]]:
     """Give the tokens of a data directory, beside its running controller, and the cluster's id."""
+    from motorpool_controller.store.database import cluster_id, open_database  # noqa: PLC0415
+    from motorpool_controller.store.tokens import TokenTable  # noqa: PLC0415
+
     engine = open_database(settings.database, migrate=False)
     try:
         yield TokenTable(engine), cluster_id(engine)
@@ -104,14 +106,16 @@ def _print_token(
     data_dir: Path | None,
     config_file: Path | None,
 ) -> None:
+    from motorpool_controller.security.authority import Authority  # noqa: PLC0415
+    from motorpool_controller.services.tokens import make_token  # noqa: PLC0415
+    from motorpool_controller.store.store import utc_now  # noqa: PLC0415
+
     lifetime = None if ttl is None else _lifetime(ttl)
     with faults():
         settings = settings_of(data_dir, config_file)
         with _token_table(settings) as (table, cluster):
             authority = Authority.load(settings.data_dir, cluster)
-            made: tuple[StoredToken, str] = make_token(
-                role, description, lifetime, uses, now=utc_now(), ca_fingerprint=authority.fingerprint
-            )
+            made = make_token(role, description, lifetime, uses, now=utc_now(), ca_fingerprint=authority.fingerprint)
             table.add(made[0])
     # Alone on its line, so that a script can keep it.
     typer.echo(made[1])

@@ -18,13 +18,13 @@ from motorpool_controller.catalog.cache import FactsCache
 from motorpool_controller.catalog.catalog import Catalog
 from motorpool_controller.catalog.hubs import HUBS
 from motorpool_controller.config import Settings
-from motorpool_controller.main import public_services
 from motorpool_controller.security.authority import Authority, key_pem
 from motorpool_controller.services.agents import AgentService
 from motorpool_controller.services.initialization import initialise_data_dir
 from motorpool_controller.services.roles import Role
 from motorpool_controller.services.server import Server
 from motorpool_controller.services.tokens import make_token
+from motorpool_controller.serving import public_services
 from motorpool_controller.store.live import Live
 from motorpool_controller.store.store import Store, utc_now
 from tests.controller.requests import csr

@@ -1,9 +1,9 @@
-"""Which backend is meant: by name, by alias, or by the model alone."""
+"""Backends on offer, and which one is meant: by name, by alias, or by the model alone."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from motorpool_controller.domain.declarations import DeclaredBackend, profile_of
 from motorpool_controller.domain.fleet import Node, Profile
@@ -13,6 +13,15 @@ from motorpool_formats.facts import ModelFacts
 _BY_FORMAT = {"gguf": "llama_cpp"}
 _BY_CATEGORY = {"speech_to_text": "vox_box", "text_to_speech": "vox_box", "image": "sglang"}
 _OTHERS = "vllm"
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A backend and the full names of the nodes that offer it; the profile is the first one's, or declared."""
+
+    profile: Profile
+    nodes: tuple[str, ...]
+    declared: DeclaredBackend | None = None
 
 
 def wanted_backend(spec: DeploymentSpec, facts: ModelFacts | None) -> str | None:

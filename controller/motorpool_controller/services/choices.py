@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from motorpool_controller.domain import parameters
-from motorpool_controller.domain.backends import wanted_backend, with_declared_claim
+from motorpool_controller.domain.backends import Offer, wanted_backend, with_declared_claim
 from motorpool_controller.domain.declarations import DeclaredBackend, lack
 from motorpool_controller.domain.errors import InvalidError
 from motorpool_controller.domain.faults import Fault, refuse
@@ -14,7 +14,7 @@ from motorpool_controller.domain.fleet import Profile
 from motorpool_controller.domain.names import shown
 from motorpool_controller.domain.workload import DeploymentSpec, Exposure
 from motorpool_controller.estimation.launched import check_overrides
-from motorpool_controller.services.views import Offer, offer_of
+from motorpool_controller.services.views import offer_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 
 from motorpool import v1
 from motorpool_controller.domain import parameters
-from motorpool_controller.domain.backends import misfit, wanted_backend
+from motorpool_controller.domain.backends import Offer, misfit, wanted_backend
 from motorpool_controller.domain.errors import InvalidError
 from motorpool_controller.domain.fleet import Profile
 from motorpool_controller.domain.names import shown
@@ -19,7 +19,7 @@ from motorpool_controller.services.convert.facts import facts_message
 from motorpool_controller.services.convert.model import source_message
 from motorpool_controller.services.convert.placement import estimate_message
 from motorpool_controller.services.known import CONTEXT, KNOWN
-from motorpool_controller.services.views import Offer, offer_of
+from motorpool_controller.services.views import offer_of
 from motorpool_formats.facts import ModelFacts
 
 MOST_CONTEXTS = 16

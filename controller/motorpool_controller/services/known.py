@@ -13,9 +13,9 @@ from importlib.resources import files
 from google.protobuf.json_format import Parse
 
 from motorpool import v1
+from motorpool_controller.domain.backends import Offer
 from motorpool_controller.domain.fleet import Profile
 from motorpool_controller.services.convert.backend import profile_of
-from motorpool_controller.services.views import Offer
 
 CONTEXT = "context_length"
 """What the option that tells the context means, in every profile."""

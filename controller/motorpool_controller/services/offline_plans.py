@@ -28,12 +28,11 @@ from motorpool_controller.services.convert.spec import spec_of
 from motorpool_controller.services.offline_fleets import fleet_of, message_of, read_document
 from motorpool_controller.services.offline_reports import OfflinePlan, plan_json, plan_text
 
-PLACES = 20
 MOST_PLACES = 100_000
 MODEL_PATH = "/model"
 
 
-def plan_of_files(fleet_file: Path, deployment_file: Path, output: str, *, places: int = PLACES, skip: int = 0) -> str:
+def plan_of_files(fleet_file: Path, deployment_file: Path, output: str, *, places: int = 0, skip: int = 0) -> str:
     """Return the plan of a deployment on a fleet as ``text`` or ``json``; raise an InvalidError.
 
     Of the first instance so many ``places`` are told, 0 means all, after the best ``skip``.

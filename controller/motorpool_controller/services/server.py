@@ -24,6 +24,7 @@ from motorpool_controller.services.authentication import (
     Guard,
     TokenAuthenticator,
 )
+from motorpool_controller.services.errors import ListenError
 from motorpool_controller.store.store import Store, utc_now
 
 PUBLIC_MESSAGE_BYTES = 4 * 1024 * 1024
@@ -44,10 +45,6 @@ _ADDERS: Mapping[type, Callable[[Any, grpc.aio.Server], None]] = {
     v1.TokenServiceServicer: v1.add_TokenServiceServicer_to_server,
     v1.WatchServiceServicer: v1.add_WatchServiceServicer_to_server,
 }
-
-
-class ListenError(Exception):
-    """An address cannot be listened on."""
 
 
 class Server:

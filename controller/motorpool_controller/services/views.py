@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol
 
 from motorpool import v1
-from motorpool_controller.domain.backends import answers_to, own_profiles, runner_of
+from motorpool_controller.domain.backends import Offer, answers_to, own_profiles, runner_of
 from motorpool_controller.domain.declarations import DeclaredBackend, Definition, profile_of, variable_arguments
 from motorpool_controller.domain.fleet import Node, Profile
 from motorpool_controller.domain.names import backend_name
@@ -22,15 +21,6 @@ from motorpool_controller.services.convert.instance import instance_message
 from motorpool_controller.services.convert.node import Claimed, etag, node_message
 from motorpool_controller.services.roles import Role
 from motorpool_controller.store.live import Live
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """A backend and the full names of the nodes that offer it; the profile is the first one's, or declared."""
-
-    profile: Profile
-    nodes: tuple[str, ...]
-    declared: DeclaredBackend | None = None
 
 
 class Rows(Protocol):

@@ -9,8 +9,9 @@ from cryptography import x509
 from motorpool import v1
 from motorpool_controller.config import Address, Settings
 from motorpool_controller.security.authority import SERVER_LIFE, SERVER_RENEW_BEFORE
+from motorpool_controller.services.errors import ListenError
 from motorpool_controller.services.roles import Role
-from motorpool_controller.services.server import PUBLIC_MESSAGE_BYTES, ListenError, Server
+from motorpool_controller.services.server import PUBLIC_MESSAGE_BYTES, Server
 from motorpool_controller.store.store import utc_now
 from tests.controller.running import Running, running
 

@@ -1,0 +1,135 @@
+"""A serving controller: its store, both listeners and the loop, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+
+from motorpool_controller.catalog.cache import FactsCache
+from motorpool_controller.catalog.catalog import Catalog
+from motorpool_controller.catalog.hubs import HUBS
+from motorpool_controller.config import Settings
+from motorpool_controller.loops.reconciler import Reconciler
+from motorpool_controller.security.authority import Authority
+from motorpool_controller.services.agents import AgentService
+from motorpool_controller.services.backends import BackendService
+from motorpool_controller.services.cluster import ClusterService
+from motorpool_controller.services.deployments import DeploymentService
+from motorpool_controller.services.enrollment import EnrollmentService
+from motorpool_controller.services.events import EventService
+from motorpool_controller.services.instances import InstanceService
+from motorpool_controller.services.logformat import log_to_stderr
+from motorpool_controller.services.models import ModelService
+from motorpool_controller.services.nodes import NodeService
+from motorpool_controller.services.notify import notify
+from motorpool_controller.services.server import Server
+from motorpool_controller.services.tokens import TokenService
+from motorpool_controller.services.watch import WatchService
+from motorpool_controller.store.database import open_database
+from motorpool_controller.store.errors import FencedError, StoreError
+from motorpool_controller.store.live import Live
+from motorpool_controller.store.lock import DataDirLock
+from motorpool_controller.store.store import Store
+
+STORE_RETRY_SECONDS = 5.0
+
+log = logging.getLogger("motorpool_controller")
+
+
+def public_services(
+    store: Store, live: Live, authority: Authority, catalog: Catalog, endpoints: Sequence[str]
+) -> list[object]:
+    """Return what people, programs and joining machines may call; ``endpoints`` are those of the agents' listener."""
+    return [
+        BackendService(store),
+        ClusterService(store, endpoints),
+        DeploymentService(store, live, catalog),
+        EnrollmentService(store, authority, endpoints),
+        EventService(store),
+        InstanceService(store, live),
+        ModelService(store, live, catalog),
+        NodeService(store, live),
+        TokenService(store, authority),
+        WatchService(store, live),
+    ]
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; raise a StoreError, an AuthorityError or a ListenError where that cannot be."""
+    if not settings.database.exists():
+        # Says so before it makes a lock file in a folder that is not ours.
+        open_database(settings.database)
+    log_to_stderr(settings.log_level)
+    with DataDirLock(settings.data_dir):
+        asyncio.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    stop = asyncio.Event()
+    _on_signals(stop)
+    async with await Store.open(settings.database) as store:
+        authority = Authority.load(settings.data_dir, store.view.cluster_id)
+        live = Live()
+        catalog = Catalog(
+            HUBS,
+            FactsCache(settings.catalog),
+            seconds=settings.hub_seconds,
+            at_once=settings.hub_look_ups_at_once,
+        )
+        server = Server(settings, store, authority)
+        await server.start(
+            public=public_services(store, live, authority, catalog, server.agent_endpoints),
+            agents=[AgentService(store, live, authority, settings)],
+        )
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                deciding = tasks.create_task(_decide(Reconciler(store, live, catalog, settings)), name="reconciler")
+                fenced = tasks.create_task(store.wait_fenced(), name="fence")
+                stopping = tasks.create_task(stop.wait(), name="signals")
+                log.info(
+                    "controller ready",
+                    extra={
+                        "listen": server.public_address,
+                        "agents_listen": server.agents_address,
+                        "cluster": store.view.cluster_id,
+                        "epoch": store.view.controller_epoch,
+                        "data_dir": settings.data_dir,
+                    },
+                )
+                notify(f"READY=1\nSTATUS=serving on {server.public_address}, agents on {server.agents_address}")
+                await asyncio.wait((fenced, stopping), return_when=asyncio.FIRST_COMPLETED)
+                lost = fenced.done()
+                for task in (deciding, fenced, stopping):
+                    task.cancel()
+        finally:
+            notify("STOPPING=1")
+            await server.stop()
+            await catalog.close()
+    if lost:
+        raise FencedError(
+            f"another motorpool-controller opened {settings.database} after this one, which has stopped; let one of "
+            "them run"
+        )
+    log.info("controller stopped")
+
+
+async def _decide(reconciler: Reconciler) -> None:
+    """Keep the loop going while the store cannot be written; what it watches is not lost, it reads everything anew."""
+    while True:
+        try:
+            await reconciler.run()
+        except StoreError as error:
+            log.error("nothing decided", extra={"error": error, "retry_seconds": STORE_RETRY_SECONDS})  # noqa: TRY400  # the message says it all
+            await asyncio.sleep(STORE_RETRY_SECONDS)
+
+
+def _on_signals(stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        if sys.platform == "win32":
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
+        else:
+            loop.add_signal_handler(number, stop.set)
