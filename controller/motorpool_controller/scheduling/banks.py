@@ -119,10 +119,11 @@ class Bank:
         self._slots[column] = seat.slot
         seat.columns[self.shape] = column
         seat.devices[self.shape] = devices
+        self._totals[:, column] = [size_of(device) for device in devices]
+        self._networked[:, column] = [bool(device.network_address) for device in devices]
         for row, device in enumerate(devices):
-            self._totals[row, column] = size_of(device)
-            self._networked[row, column] = bool(device.network_address)
-            fit = fitness(device, seat.node) is Fitness.USABLE
+            # Devices that are cut into partitions stand in banks of their own.
+            fit = self.shape.usable and _of_itself(device, seat.node) is Fitness.USABLE
             seat.cells[device.device_id] = (self.shape, row, fit)
 
     def remove(self, seat: Seat) -> None:
@@ -149,6 +150,17 @@ class Bank:
         self._busy[row, column] = busy
         self._used[row, column] = busy > 0
 
+    def refresh_all(self, seat: Seat, ledger: Ledger) -> None:
+        """Do the same for all of a node's devices."""
+        column, node, cells = seat.columns[self.shape], seat.node, seat.cells
+        devices = seat.devices[self.shape]
+        self._free[:, column] = [
+            ledger.device_left(node, each) if cells[each.device_id][2] else UNKNOWN for each in devices
+        ]
+        busy = [ledger.instances(node.name, each.device_id) for each in devices]
+        self._busy[:, column] = busy
+        self._used[:, column] = busy  # more than none is true
+
     def _grow(self) -> None:
         more = ((0, 0), (0, self.size))
         self._free = np.pad(self._free, more, constant_values=UNKNOWN)
@@ -166,12 +178,17 @@ def size_of(device: Device) -> int:
 
 def fitness(device: Device, node: Node) -> Fitness:
     """Return whether a device may be used, whatever is left of it."""
+    found = _of_itself(device, node)
+    if found is Fitness.USABLE and any(other.partition_of == device.device_id for other in node.devices):
+        return Fitness.PARTITIONED
+    return found
+
+
+def _of_itself(device: Device, node: Node) -> Fitness:
     if device.cordoned or device.device_id in node.cordoned_devices:
         return Fitness.CORDONED
     if device.health is Health.UNHEALTHY:
         return Fitness.UNHEALTHY
-    if any(other.partition_of == device.device_id for other in node.devices):
-        return Fitness.PARTITIONED
     return Fitness.USABLE
 
 

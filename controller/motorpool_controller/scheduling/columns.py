@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
+from operator import attrgetter
 
 import numpy as np
 import numpy.typing as npt
 
-from motorpool_controller.domain.fleet import Node, NodeUsage
+from motorpool_controller.domain.fleet import Host, Node, NodeUsage
 from motorpool_controller.domain.placement import Placement
 from motorpool_controller.domain.workload import Instance
 from motorpool_controller.scheduling.allocatable import Ledger, is_loaded, unified_of
@@ -29,6 +30,9 @@ _OF_ONE_NODE = frozenset(
 """Fields of a node by which no filter tells nodes apart, and those that ``_class_of`` looks into."""
 
 _OF_ONE_HOST = frozenset({"hostname", "kernel", "cpu_count", "memory_bytes", "boot_id", "machine_id"})
+
+_facts_of_node = attrgetter(*(each.name for each in fields(Node) if each.name not in _OF_ONE_NODE))
+_facts_of_host = attrgetter(*(each.name for each in fields(Host) if each.name not in _OF_ONE_HOST))
 
 Codes = npt.NDArray[np.int64]
 
@@ -297,8 +301,8 @@ class Columns:
                     self._count(tally, seat, device_id, by)
 
     def _refresh(self, seat: Seat) -> None:
-        for device_id in seat.cells:
-            self._refresh_device(seat, device_id)
+        for shape in seat.columns:
+            self.banks[shape].refresh_all(seat, self.ledger)
         self._refresh_host(seat)
 
     def _refresh_device(self, seat: Seat, device_id: str) -> None:
@@ -381,8 +385,8 @@ def _standing(instance: Instance | None) -> tuple[Placement, str, bool] | None:
 def _class_of(node: Node) -> object:
     """Return what filters tell nodes apart by, labels and measurements left out."""
     return (
-        tuple(_hashable(getattr(node, each.name)) for each in fields(node) if each.name not in _OF_ONE_NODE),
-        tuple(_hashable(getattr(node.host, each.name)) for each in fields(node.host) if each.name not in _OF_ONE_HOST),
+        tuple(map(_hashable, _facts_of_node(node))),
+        _facts_of_host(node.host),
         bool(node.refused),
         frozenset((executor.executor, executor.works) for executor in node.executors),
         frozenset((plugin.kind, plugin.provides, plugin.version, plugin.state) for plugin in node.plugins),

@@ -1,7 +1,4 @@
-"""A fleet on file: messages of the API in their JSON form become what a decision reads.
-
-Racks have like nodes, and like instances run on them: what differs from an earlier one in names alone is not read anew.
-"""
+"""A fleet on file: messages of the API in their JSON form become what a decision reads."""
 
 from __future__ import annotations
 
@@ -12,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
 from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.message import Message
 
@@ -27,6 +25,13 @@ from motorpool_controller.services.convert.device import device_of
 from motorpool_controller.services.convert.fields import invalid, size
 from motorpool_controller.services.convert.node import host_of, reserved_of, usage_of
 from motorpool_controller.services.known import BUILT_IN
+from motorpool_controller.services.offline_moulds import (
+    OF_INSTANCE,
+    NodeMould,
+    cast_placement,
+    mould_of_instance,
+    mould_of_node,
+)
 
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
 
@@ -36,7 +41,11 @@ _M = TypeVar("_M", bound=Message)
 def read_document(file: Path) -> dict[str, object]:
     """Return the object of a file of JSON."""
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
+        text = file.read_bytes()
+        try:
+            document = msgspec.json.decode(text)
+        except (msgspec.DecodeError, RecursionError):
+            document = json.loads(text)  # tells the line
     except OSError as error:
         raise InvalidError("FILE_UNREADABLE", f"{file}: {error.strerror}; name a file of JSON") from error
     except (ValueError, RecursionError) as error:
@@ -103,25 +112,25 @@ class _Nodes:
     def __init__(self, where: str) -> None:
         self._where = where
         self._number = -1
-        self._known: dict[str, tuple[Node, NodeUsage | None]] = {}
+        self._known: dict[bytes, NodeMould] = {}
         self._told: dict[str, NodeUsage] = {}
         self._usage: dict[tuple[object, ...], NodeUsage] = {}
 
-    def node(self, document: object) -> Node:
+    def node(self, document: Any) -> Node:
         """Return the next node."""
         self._number += 1
-        name, key = _without_name(document)
-        known = self._known.get(key) if name.startswith("nodes/") else None
-        if known is None:
-            message = message_of(document, v1.Node(), f"{self._where}: nodes[{self._number}]")
-            node = _node(message, self._number)
-            told = usage_of(message.usage, _BEGINNING, f"{node.name}.usage") if message.HasField("usage") else None
-            known = self._known[key] = (node, told)
-            name = node.name
-        node, told = known
-        if told is not None:
-            self._told[name] = told
-        return replace(node, name=name, uid=name, enrollment_id=name)
+        key = mould_of_node(document)
+        like = self._known.get(key)
+        if like is not None:
+            return like.cast(document)
+        message = message_of(document, v1.Node(), f"{self._where}: nodes[{self._number}]")
+        node = _node(message, self._number)
+        if message.HasField("usage"):
+            # A measurement has the devices' names in it: a node that tells of one is no mould.
+            self._told[node.name] = usage_of(message.usage, _BEGINNING, f"{node.name}.usage")
+        elif key:
+            self._known[key] = NodeMould(node)
+        return node
 
     def usage(self, node: Node, held: Mapping[str, int]) -> NodeUsage:
         """Return what the file says of a node's use; without a word of it, only the instances use anything."""
@@ -139,29 +148,23 @@ class _Instances:
     def __init__(self, where: str) -> None:
         self._where = where
         self._number = -1
-        self._known: dict[str, Placement] = {}
+        self._known: dict[bytes, Placement] = {}
 
-    def instance(self, document: object) -> Instance:
+    def instance(self, document: Any) -> Instance:
         """Return the next instance."""
         self._number += 1
         number = self._number
-        nodes, key = _placed(document)
-        placement = self._known.get(key) if key else None
-        if placement is None or not isinstance(document, dict):
+        key = mould_of_instance(document)
+        like = self._known.get(key)
+        if like is not None:
+            placement = cast_placement(document, like)
+            name, uid, deployment = (document.get(field, "") for field in OF_INSTANCE)
+        else:
             message = message_of(document, v1.Instance(), f"{self._where}: instances[{number}]")
             placement = _placement(message, number)
+            name, uid, deployment = message.name, message.uid, message.deployment
             if key:
                 self._known[key] = placement
-            name, uid, deployment = message.name, message.uid, message.deployment
-        else:
-            name, uid, deployment = (document.get(field, "") for field in _NAMES)
-            placement = _standing(
-                placement.framework,
-                (
-                    Member(node=node, rank=member.rank, claim=member.claim)
-                    for member, node in zip(placement.members, nodes, strict=True)
-                ),
-            )
         return Instance(
             name=name or f"instances/file-{number}",
             uid=uid or f"file-{number}",
@@ -172,32 +175,6 @@ class _Instances:
             state=InstanceState.RUNNING,
             placement=placement,
         )
-
-
-_NAMES = ("name", "uid", "deployment")
-
-
-def _without_name(document: object) -> tuple[str, str]:
-    """Return a document's name, and the rest as a key; a document without a name has none to be known by."""
-    if not isinstance(document, dict) or not isinstance(document.get("name"), str):
-        return "", ""
-    return document["name"], json.dumps({**document, "name": ""})
-
-
-def _placed(document: object) -> tuple[list[str], str]:
-    """Return the nodes of an instance's members, and the rest without names as a key; empty if it has another form."""
-    placement = document.get("placement") if isinstance(document, dict) else None
-    members = placement.get("members") if isinstance(placement, dict) else None
-    if not isinstance(document, dict) or not isinstance(placement, dict) or not isinstance(members, list):
-        return [], ""
-    if not all(isinstance(document.get(field, ""), str) for field in _NAMES):
-        return [], ""
-    nodes = [member.get("node") if isinstance(member, dict) else None for member in members]
-    named = [node for node in nodes if isinstance(node, str)]
-    if len(named) != len(members):
-        return [], ""
-    rest = {key: value for key, value in document.items() if key not in _NAMES}
-    return named, json.dumps({**rest, "placement": {**placement, "members": [{**m, "node": ""} for m in members]}})
 
 
 def _list(document: dict[str, object], key: str, where: str) -> list[object]:
@@ -282,8 +259,4 @@ def _placement(message: v1.Instance, number: int) -> Placement:
         )
         for member in message.placement.members
     )
-    return _standing(message.placement.framework, members)
-
-
-def _standing(framework: str, members: Iterable[Member]) -> Placement:
-    return Placement(members=tuple(members), framework=framework, backend="", backend_version="")
+    return Placement(members=tuple(members), framework=message.placement.framework, backend="", backend_version="")

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from motorpool_controller.domain.errors import InvalidError
 from motorpool_controller.main import app
 from motorpool_controller.services.known import BUILT_IN
+from motorpool_controller.services.offline_fleets import fleet_of
 from motorpool_llama_cpp.plugin import LlamaCpp
 from motorpool_sdk import BackendPlugin
 from motorpool_sglang.plugin import Sglang
@@ -229,6 +231,52 @@ def test_like_nodes_and_instances_are_their_own(tmp_path: Path) -> None:
 
     assert {name for name, _ in places} == {"nodes/n0", "nodes/n1", "nodes/n2"}
     assert {name for name, row in places if row == device} == {"nodes/n2"}
+
+
+def test_names_of_like_nodes_are_their_own(tmp_path: Path) -> None:
+    """
+    A node and an instance that are like one before are read as if they stood alone: names, devices, and what is wrong.
+    """
+    fleet = json.loads(FLEET.read_text())
+    like, other = fleet["nodes"][0], fleet["nodes"][-1]
+    for number, device in enumerate(like["devices"]):
+        device["pci_address"] = f"0000:{number:02x}:00.0"
+    claim = {"memory_bytes": "5", "devices": [{"device_id": "GPU-0", "memory_bytes": "7"}]}
+    standing = {"name": "instances/i", "uid": "u", "placement": {"members": [{"node": like["name"], "claim": claim}]}}
+    racks = [_renamed(like, number) for number in range(3)]
+    nodes = [*racks, other, _renamed(other, 9), {**_renamed(like, 10), "name": "nodes/é ü"}]
+    instances = [_renamed(standing, number) for number in range(3)]
+
+    whole = fleet_of({"nodes": nodes, "instances": instances}, "fleet", "")
+    alone = [fleet_of({"nodes": [node]}, "fleet", "") for node in nodes]
+
+    assert whole.nodes == {name: node for each in alone for name, node in each.nodes.items()}
+    assert len({device.device_id for name in racks for device in whole.nodes[name["name"]].devices}) == 3 * len(
+        like["devices"]
+    )
+    assert list(whole.instances.values()) == [
+        next(iter(fleet_of({"nodes": nodes, "instances": [each]}, "fleet", "").instances.values()))
+        for each in instances
+    ]
+    assert len({instance.name for instance in whole.instances.values()}) == 3
+    broken = _renamed(like, 4)
+    broken["devices"][1]["device_id"] = "a/b"
+    with pytest.raises(InvalidError, match=r"nodes\[3\]\.devices\[1\]\.device_id: .* cannot have a slash"):
+        fleet_of({"nodes": [*racks, broken]}, "fleet", "")
+
+
+def _renamed(document: dict[str, Any], number: int) -> dict[str, Any]:
+    """Return a document with another number at the end of each of its names."""
+    made = {
+        key: f"{value}-{number}" if key in {"name", "uid", "node", "device_id", "pci_address"} else value
+        for key, value in document.items()
+    }
+    for key, value in made.items():
+        if isinstance(value, dict):
+            made[key] = _renamed(value, number)
+        elif isinstance(value, list):
+            made[key] = [_renamed(each, number) if isinstance(each, dict) else each for each in value]
+    return made
 
 
 def _places(instance: dict[str, Any]) -> list[tuple[str, str]]:
