@@ -19,10 +19,6 @@ MOST_DEVICES = 16
 """Devices that one llama.cpp process can divide a model among."""
 
 
-Known = dict[tuple[int, tuple[int, ...]], tuple[tuple[int, ...], int]]
-"""Bytes of each device and of host memory, by the offload (its id) and how many layers each device has."""
-
-
 @dataclass(frozen=True, eq=False)
 class LayersBatch(Batch):
     """Placements that put ``layers`` of a model on devices; ``claims`` are theirs, and ``counts`` their layers."""
@@ -67,12 +63,11 @@ class LayersBatch(Batch):
 def all_layers(fleet: Fleet, supplies: Iterable[Supply]) -> list[LayersBatch]:
     """Return the placements of all layers on several devices of a node; of all, those with the fewest devices."""
     found: list[LayersBatch] = []
-    known: Known = {}
     for supply in supplies:
         offload = supply.demand.offload
         if offload is None or not supply.demand.all_layers:
             continue
-        found += _divided(fleet, _Room(supply, offload, 0), offload, offload.layers, known)
+        found += _divided(fleet, _Room(supply, offload, 0), offload, offload.layers)
     fewest = min((batch.count for batch in found), default=0)
     return [batch for batch in found if batch.count == fewest]
 
@@ -80,7 +75,6 @@ def all_layers(fleet: Fleet, supplies: Iterable[Supply]) -> list[LayersBatch]:
 def some_layers(fleet: Fleet, supplies: Iterable[Supply]) -> list[LayersBatch]:
     """Return the placements with most layers on devices and the others in host memory, or with as many as asked for."""
     found: list[LayersBatch] = []
-    known: Known = {}
     best = 0
     for supply in supplies:
         demand, offload = supply.demand, supply.demand.offload
@@ -88,7 +82,7 @@ def some_layers(fleet: Fleet, supplies: Iterable[Supply]) -> list[LayersBatch]:
             continue
         wanted, room = demand.layers_wanted, _Room(supply, offload, offload.crossing)
         for layers in [wanted] if wanted is not None else range(_bound(room, offload), max(best - 1, 0), -1):
-            batches = list(_at(fleet, room, offload, layers, known))
+            batches = list(_at(fleet, room, offload, layers))
             if batches:
                 found += batches
                 best = max(best, layers)
@@ -139,7 +133,7 @@ def _least(offload: Offload, layers: int, count: int) -> int:
     return _held(offload)[layers] + count * DEVICE_RUNTIME_BYTES + (count - 1) * offload.compute
 
 
-def _at(fleet: Fleet, room: _Room, offload: Offload, layers: int, known: Known) -> Iterator[LayersBatch]:
+def _at(fleet: Fleet, room: _Room, offload: Offload, layers: int) -> Iterator[LayersBatch]:
     """Yield the placements of so many layers, each node with the fewest devices that hold them."""
     supply = room.supply
     taken = np.zeros(supply.bank.size, np.bool_)
@@ -152,7 +146,7 @@ def _at(fleet: Fleet, room: _Room, offload: Offload, layers: int, known: Known) 
             size = supply.bank.size
             claims = np.where(enough, split.devices[0].total, 0)
             yield LayersBatch(supply, nodes, enough, 1, layers, claims, np.full(size, split.host.total))
-    yield from _divided(fleet, room, offload, layers, known, taken)
+    yield from _divided(fleet, room, offload, layers, taken)
 
 
 def _bound(room: _Room, offload: Offload) -> int:
@@ -166,7 +160,7 @@ def _bound(room: _Room, offload: Offload) -> int:
 
 
 def _divided(
-    fleet: Fleet, room: _Room, offload: Offload, layers: int, known: Known, taken: Mask | None = None
+    fleet: Fleet, room: _Room, offload: Offload, layers: int, taken: Mask | None = None
 ) -> Iterator[LayersBatch]:
     """Yield the placements on two devices of a node and more, by what is left of each, or as the user divides it."""
     supply, free = room.supply, room.free
@@ -181,7 +175,7 @@ def _divided(
             continue
         chosen = (room.place < count) & (free > 0)
         counts = _counts(np.where(chosen, free, 0)[:, columns], chosen[:, columns], layers, demand.ratios)
-        claims, memory, fits = _claimed(offload, layers, counts, chosen[:, columns], known)
+        claims, memory, fits = _claimed(offload, counts, chosen[:, columns])
         fits &= (claims <= free[:, columns]).all(axis=0)
         host = memory + (claims.sum(axis=0) if bank.shape.unified else 0)
         fits &= fleet.columns.host[bank.slots[columns]] >= host
@@ -225,34 +219,30 @@ def _counts(free: Bytes, chosen: Mask, layers: int, ratios: tuple[float, ...]) -
     return counts
 
 
-def _claimed(
-    offload: Offload,
-    layers: int,
-    counts: Codes,
-    chosen: Mask,
-    known: Known,
-) -> tuple[Bytes, Codes, Mask]:
+def _claimed(offload: Offload, counts: Codes, chosen: Mask) -> tuple[Bytes, Codes, Mask]:
     """Return the bytes of each device and of host memory, and where every device that is taken has a layer."""
     claims: Bytes = np.zeros(counts.shape, np.int64)
     memory: Codes = np.zeros(counts.shape[1], np.int64)
     fits: Mask = np.asarray(((counts > 0) | ~chosen).all(axis=0))
     # Columns whose devices get as many layers are one pattern: they are compared as rows of bytes.
     able = np.flatnonzero(fits)
+    if not len(able):
+        return claims, memory, fits
     layout = np.ascontiguousarray(counts[:, able].T.astype(np.int32))
     keys = layout.view(np.dtype((np.void, layout.dtype.itemsize * layout.shape[1]))).ravel()
-    _, firsts, inverse = np.unique(keys, return_index=True, return_inverse=True)
-    for number, first in enumerate(firsts.tolist()):
-        alike = able[inverse == number]
-        rows = np.flatnonzero(layout[first])
-        pattern = tuple(layout[first][rows].tolist())
-        key = (id(offload), pattern)
-        if key not in known:
-            split = offload.split(layers, pattern)
-            known[key] = (tuple(part.total for part in split.devices), split.host.total)
-        parts, host = known[key]
-        claims[np.ix_(rows, alike)] = np.array(parts)[:, None]
-        memory[alike] = host
+    _, firsts, pattern_of = np.unique(keys, return_index=True, return_inverse=True)
+    taken = [_taken(offload, tuple(pattern)) for pattern in layout[firsts].tolist()]
+    claims[:, able] = np.array([each for each, _ in taken])[pattern_of].T
+    memory[able] = np.array([host for _, host in taken])[pattern_of]
     return claims, memory, fits
+
+
+@lru_cache(maxsize=8_192)
+def _taken(offload: Offload, pattern: tuple[int, ...]) -> tuple[tuple[int, ...], int]:
+    """Return the bytes of each device and of host memory where devices have so many layers each; some have none."""
+    split = offload.split(sum(pattern), tuple(count for count in pattern if count))
+    parts = iter(split.devices)
+    return tuple(next(parts).total if count else 0 for count in pattern), split.host.total
 
 
 def _at_columns(shape: tuple[int, ...], columns: Codes, part: Codes) -> Codes:
