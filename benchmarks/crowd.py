@@ -31,6 +31,7 @@ from benchmarks.scheduling import DEVICES, standing
 from motorpool_controller.domain.workload import Deployment
 from motorpool_controller.scheduling.snapshot import Reading
 from motorpool_controller.security.authority import Authority, key_pem
+from motorpool_controller.serving import spare_collector
 from motorpool_controller.store.store import Store, utc_now
 from motorpool_controller.store.transaction import Transaction
 from tests.controller.clusters import Cluster, running, settings
@@ -78,6 +79,7 @@ async def _serve(nodes: int, folder: Path) -> None:
     async with await Store.open(made.database) as store:
         await _fill(store, nodes)
     async with running(made) as cluster:
+        spare_collector()
         await _connect(cluster)
         admin = tomllib.loads((made.data_dir / "client.toml").read_text(encoding="utf-8"))
         async with _echo(cluster.authority) as echo:

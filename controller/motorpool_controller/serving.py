@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -35,6 +36,8 @@ from motorpool_controller.store.lock import DataDirLock
 from motorpool_controller.store.store import Store
 
 STORE_RETRY_SECONDS = 5.0
+GARBAGE_THRESHOLDS = 10_000, 20, 50
+"""Containers more than before until the young are looked through, and how often that until older ones are."""
 
 log = logging.getLogger("motorpool_controller")
 
@@ -71,6 +74,7 @@ async def _serve(settings: Settings) -> None:
     stop = asyncio.Event()
     _on_signals(stop)
     async with await Store.open(settings.database) as store:
+        spare_collector()
         authority = Authority.load(settings.data_dir, store.view.cluster_id)
         live = Live()
         catalog = Catalog(
@@ -114,6 +118,17 @@ async def _serve(settings: Settings) -> None:
             "them run"
         )
     log.info("controller stopped")
+
+
+def spare_collector() -> None:
+    """Have the garbage collector leave alone what was loaded, and look through what is long-lived seldom.
+
+    A fleet is millions of objects without cycles, which die by their counts: a full collection stopped everything for
+    half a second at 5,000 nodes and 20,000 instances, and was one in every few thousand placements.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
 
 
 async def _decide(reconciler: Reconciler) -> None:

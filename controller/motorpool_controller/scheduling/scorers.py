@@ -33,30 +33,14 @@ class Spread:
     def __init__(self, columns: Columns, request: Request, slots: Iterable[tuple[Codes, Mask | None]]) -> None:
         self._columns = columns
         self._tally = columns.tally(request.deployment)
-        nodes = self._tally.nodes
-        own = []
-        others = []
-        for here, feasible in slots:
-            mine = nodes[here]
-            strangers = columns.busy[here] - mine
-            own.append(mine if feasible is None else mine[feasible])
-            others.append(strangers if feasible is None else strangers[feasible])
-        self._own = _ends(own)
-        self._others = _ends(others)
-        self._fresh = self._own[0] == 0
+        feasible = np.zeros(len(columns.busy), np.bool_)
+        for here, mask in slots:
+            feasible[here if mask is None else here[mask]] = True
+        self._worth = _spread(self._tally.nodes, columns.busy - self._tally.nodes, feasible)
 
     def of_nodes(self, slots: Codes) -> Numbers:
         """Return what nodes are worth, 0 to 1."""
-        own = self._tally.nodes[slots]
-        fewer_others = _inverse(self._columns.busy[slots] - own, *self._others)
-        if self._own[1] == 0:
-            return 0.85 + 0.15 * fewer_others
-        fewer_own = _inverse(own, *self._own)
-        if not self._fresh:
-            return 0.50 + 0.25 * fewer_own + 0.15 * fewer_others
-        return cast(
-            "Numbers", np.where(own == 0, 0.85 + 0.15 * fewer_others, 0.45 + 0.35 * fewer_own + 0.20 * fewer_others)
-        )
+        return self._worth[slots]
 
     def of_devices(self, batch: Batch) -> Numbers | None:
         """Return what devices are worth, 0 to 1, by row and column; None where each is worth 1."""
@@ -153,12 +137,20 @@ def scorer(columns: Columns, request: Request, slots: Sequence[tuple[Codes, Mask
     return Binpack(columns) if request.spec.strategy is Strategy.BINPACK else Spread(columns, request, slots)
 
 
-def _ends(counts: Sequence[Numbers]) -> tuple[float, float]:
-    """Return the least and the most; an empty part has neither."""
-    there = [each for each in counts if len(each)]
-    if not there:
-        return 0.0, 0.0
-    return min(float(each.min()) for each in there), max(float(each.max()) for each in there)
+def _spread(own: Numbers, others: Numbers, feasible: Mask) -> Numbers:
+    """Return what feasible nodes are worth that have so many instances of the deployment and of others, 0 to 1."""
+    mine, theirs = own[feasible], others[feasible]
+    if not len(mine):
+        return np.zeros(len(own))
+    fewest, most = float(mine.min()), float(mine.max())
+    fewer_others = _inverse(others, float(theirs.min()), float(theirs.max()))
+    if most == 0:
+        return 0.85 + 0.15 * fewer_others
+    fewer_own = _inverse(own, fewest, most)
+    if fewest > 0:
+        return 0.50 + 0.25 * fewer_own + 0.15 * fewer_others
+    fresh = 0.85 + 0.15 * fewer_others
+    return cast("Numbers", np.where(own == 0, fresh, 0.45 + 0.35 * fewer_own + 0.20 * fewer_others))
 
 
 def _inverse(counts: Numbers, least: float, most: float) -> Numbers:
