@@ -13,6 +13,8 @@ from motorpool_cli.client import TIMEOUT_SECONDS
 from motorpool_cli.context import Output, client, complete_deployment
 from motorpool_cli.output import Format, note, plain, print_document, print_facts, print_table, say
 
+MOST_NAMED = 3
+
 
 def add_to(app: typer.Typer) -> None:
     """Put this file's commands on the application."""
@@ -40,7 +42,9 @@ def explain(
     elif estimate.provenance:
         say(f"What an instance needs is unknown: {estimate.provenance}")
     for instance in found.instances:
-        _print(instance)
+        if not instance.like:
+            _print(instance)
+    _print_alike([instance for instance in found.instances if instance.like])
     if not found.instances:
         say(f"{deployment} wishes for no instances.")
     print_suggestions(found.suggestions)
@@ -54,6 +58,15 @@ def _print(instance: v1.InstanceExplanation) -> None:
     print_placement(instance.placement)
     print_refusals(instance.refusals)
     print_candidates(instance.candidates)
+
+
+def _print_alike(instances: Sequence[v1.InstanceExplanation]) -> None:
+    """Print which instances fit nowhere for the reasons of another."""
+    if instances:
+        names = ", ".join(text.bare(instance.instance) for instance in instances[:MOST_NAMED])
+        more = f" and {len(instances) - MOST_NAMED:,} more" if len(instances) > MOST_NAMED else ""
+        say()
+        say(f"{names}{more} wait for the reasons of {text.bare(instances[0].like)}.", style="bold")
 
 
 def print_placement(placement: v1.Placement) -> None:

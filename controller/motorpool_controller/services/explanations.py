@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 from motorpool import v1
 from motorpool_controller.domain.backends import with_declared_claim
@@ -25,13 +26,21 @@ from motorpool_controller.services.supposed import fleet_now, supposed
 from motorpool_controller.store.live import Live
 from motorpool_controller.store.view import View
 
+MOST_IN_FULL = 8
+"""So many placed instances have rows and candidates; what is pending fits nowhere for one and the same reasons."""
+
 
 def explanation(deployment: Deployment, view: View, live: Live, columns: Columns) -> v1.ExplainDeploymentResponse:
     """Return why a deployment's instances are where they are; the columns follow the fleet."""
     snapshot = fleet_now(view, live)
     instances = [instance for _, instance in sorted(view.groups.of_deployment(deployment.name).items())]
     spec = with_declared_claim(deployment.spec, deployment.facts, view.backends)
-    requests = [Request(name=instance.name, deployment=deployment.name, spec=spec) for instance in instances]
+    waiting = next((instance for instance in instances if instance.placement is None), None)
+    placed = [instance for instance in instances if instance.placement is not None]
+    requests = [
+        Request(name=instance.name, deployment=deployment.name, spec=spec)
+        for instance in [*([] if waiting is None else [waiting]), *placed[:MOST_IN_FULL]]
+    ]
     reading = live.models.get(deployment.spec.model, Reading())
     began = time.perf_counter()
     columns.follow(snapshot)
@@ -50,7 +59,12 @@ def explanation(deployment: Deployment, view: View, live: Live, columns: Columns
     suggestions = _suggestions(supposed(snapshot, instances), deployment.name, spec, columns) if pending else ()
     return v1.ExplainDeploymentResponse(
         estimate=None if estimate is None else estimate_message(estimate),
-        instances=[_message(instance, verdicts[instance.name]) for instance in instances],
+        instances=[
+            _message(instance, verdicts[instance.name])
+            if instance.name in verdicts
+            else _short(instance, waiting, verdicts)
+            for instance in instances
+        ],
         suggestions=[suggestion_message(each) for each in suggestions],
         nodes_seen=len(snapshot.nodes),
         decision_time=fields.duration(time.perf_counter() - began),
@@ -78,9 +92,25 @@ def _message(instance: Instance, verdict: Verdict) -> v1.InstanceExplanation:
     )
 
 
+def _short(instance: Instance, waiting: Instance | None, verdicts: Mapping[str, Verdict]) -> v1.InstanceExplanation:
+    """Return what is said of one instance of many; of one that waits as ``waiting`` does, what is said of that."""
+    like = waiting if instance.placement is None else None
+    return v1.InstanceExplanation(
+        instance=instance.name,
+        state=fields.number(v1.InstanceState, "INSTANCE_STATE", instance.state),
+        placement=None if instance.placement is None else placement_message(instance.placement),
+        verdict=_placed(instance) if like is None else verdicts[like.name].sentence,
+        like="" if like is None else like.name,
+    )
+
+
 def _sentence(instance: Instance, verdict: Verdict) -> str:
+    return verdict.sentence if instance.placement is None else _placed(instance)
+
+
+def _placed(instance: Instance) -> str:
     if instance.placement is None:
-        return verdict.sentence
+        return ""
     leader = instance.placement.members[0]
     devices = ", ".join(claim.device_id for claim in leader.claim.devices) or "host memory"
     placed = f"It was placed on {leader.node} ({devices}) with {instance.placement.score:.1f} points of 100"

@@ -62,6 +62,24 @@ def test_why_not(controller: Controller, motorpool: Motorpool) -> None:
     assert "[red]nodes/b[/red]" in output
 
 
+def test_many_that_wait_alike(controller: Controller, motorpool: Motorpool) -> None:
+    """
+    Instances that wait for the same reasons are one line.
+    """
+    alike = [
+        v1.InstanceExplanation(
+            instance=f"instances/large-{number}", state=v1.INSTANCE_STATE_PENDING, like=REFUSED.instance
+        )
+        for number in range(2, 1002)
+    ]
+    controller.explanations["deployments/large"] = v1.ExplainDeploymentResponse(instances=[REFUSED, *alike])
+
+    output = motorpool("explain", "large").stdout
+
+    assert "large-2, large-3, large-4 and 997 more wait for the reasons of large-1.\n" in output
+    assert len(output.splitlines()) < 10
+
+
 def test_why_there(controller: Controller, motorpool: Motorpool) -> None:
     """
     A placed instance shows what was feasible, and what its score is made of.

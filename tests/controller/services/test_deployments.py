@@ -349,6 +349,32 @@ async def test_a_pending_deployment_is_told_what_would_make_it_fit(cluster: Clus
     assert more.message.startswith("All 2 instances fit with 1 more node")
 
 
+async def test_many_instances_are_explained_by_a_few(cluster: Cluster, agent: Agent) -> None:
+    """
+    Of hundreds of instances the first that waits has the rows, and the others are like it; of those that have a place
+    the first few have theirs.
+    """
+    session = await agent.joined()
+    claim = v1.ClaimOverride(memory_bytes=1 << 30)
+    await create(cluster, spec=v1.DeploymentSpec(model=MODEL, replicas=300, claim=claim))
+    await session.answer(FACTS)
+    await cluster.until(lambda: any(each.placement for each in cluster.store.view.instances.values()))
+
+    told = await cluster.deployments.ExplainDeployment(
+        v1.ExplainDeploymentRequest(name="deployments/chat"), metadata=cluster.admin
+    )
+
+    placed = [each for each in told.instances if each.HasField("placement")]
+    first, *others = [each for each in told.instances if not each.HasField("placement")]
+    assert len(placed) > 8
+    assert [bool(each.candidates) for each in placed] == [True] * 8 + [False] * (len(placed) - 8)
+    assert all(agent.name in each.verdict for each in placed)
+    assert first.refusals
+    assert len(others) > 200
+    for each in others:
+        assert (each.like, each.verdict, list(each.refusals)) == (first.instance, first.verdict, [])
+
+
 async def test_changed_replicas_keep_what_runs(cluster: Cluster, agent: Agent) -> None:
     """
     More replicas leave the running instance alone.

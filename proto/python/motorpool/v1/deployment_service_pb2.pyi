@@ -277,19 +277,26 @@ class InstanceExplanation(google.protobuf.message.Message):
     REFUSALS_FIELD_NUMBER: builtins.int
     CANDIDATES_FIELD_NUMBER: builtins.int
     VERDICT_FIELD_NUMBER: builtins.int
+    LIKE_FIELD_NUMBER: builtins.int
     instance: builtins.str
     """`instances/{instance}`."""
     state: motorpool.v1.instance_pb2.InstanceState.ValueType
     """What it is doing."""
     verdict: builtins.str
     """Verdict in one sentence."""
+    like: builtins.str
+    """`instances/{instance}` of the same deployment, of which all that is said of refusals holds here, too; empty where
+    this one's own stand here.
+    """
     @property
     def placement(self) -> motorpool.v1.placement_pb2.Placement:
         """Where it runs; absent while pending."""
 
     @property
     def refusals(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[motorpool.v1.placement_pb2.Refusal]:
-        """Why not elsewhere, or not at all: one row a node and reason."""
+        """Why not elsewhere, or not at all: one row a node and reason. Of many instances only the first few have rows and
+        candidates.
+        """
 
     @property
     def candidates(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[motorpool.v1.placement_pb2.Candidate]:
@@ -304,9 +311,10 @@ class InstanceExplanation(google.protobuf.message.Message):
         refusals: collections.abc.Iterable[motorpool.v1.placement_pb2.Refusal] | None = ...,
         candidates: collections.abc.Iterable[motorpool.v1.placement_pb2.Candidate] | None = ...,
         verdict: builtins.str = ...,
+        like: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["placement", b"placement"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["candidates", b"candidates", "instance", b"instance", "placement", b"placement", "refusals", b"refusals", "state", b"state", "verdict", b"verdict"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["candidates", b"candidates", "instance", b"instance", "like", b"like", "placement", b"placement", "refusals", b"refusals", "state", b"state", "verdict", b"verdict"]) -> None: ...
 
 Global___InstanceExplanation: typing_extensions.TypeAlias = InstanceExplanation
 
