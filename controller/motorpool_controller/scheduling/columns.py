@@ -4,35 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
-from operator import attrgetter
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from motorpool_controller.domain.fleet import Host, Node, NodeUsage
+from motorpool_controller.domain.fleet import Node, NodeUsage
 from motorpool_controller.domain.placement import Placement
 from motorpool_controller.domain.workload import Instance
 from motorpool_controller.scheduling.allocatable import Ledger, is_loaded, unified_of
 from motorpool_controller.scheduling.banks import Bank, Bytes, Numbers, Seat, Shape, shapes_of
+from motorpool_controller.scheduling.classes import class_of
 from motorpool_controller.scheduling.seen import Differing, Seen
 from motorpool_controller.scheduling.snapshot import Reading, Snapshot, Touched
 
 MOST_TALLIES = 16
-
-_OF_ONE_NODE = frozenset(
-    {
-        *("name", "uid", "enrollment_id", "create_time", "state_message", "state_time", "address", "agent_labels"),
-        *("operator_labels", "reserved", "agent_version", "cordoned_devices", "devices", "plugins", "session_epoch"),
-        *("certificate_serials", "revision", "host", "refused", "executors"),
-    }
-)
-"""Fields of a node by which no filter tells nodes apart, and those that ``_class_of`` looks into."""
-
-_OF_ONE_HOST = frozenset({"hostname", "kernel", "cpu_count", "memory_bytes", "boot_id", "machine_id"})
-
-_facts_of_node = attrgetter(*(each.name for each in fields(Node) if each.name not in _OF_ONE_NODE))
-_facts_of_host = attrgetter(*(each.name for each in fields(Host) if each.name not in _OF_ONE_HOST))
 
 Codes = npt.NDArray[np.int64]
 
@@ -368,7 +354,7 @@ class Columns:
         return code != before
 
     def _class_id(self, node: Node) -> int:
-        key = _class_of(node)
+        key = class_of(node)
         number = self._class_ids.setdefault(key, len(self._class_ids))
         if number == len(self.classes):
             self.classes.append(node)
@@ -380,22 +366,3 @@ def _standing(instance: Instance | None) -> tuple[Placement, str, bool] | None:
     if instance is None or instance.placement is None:
         return None
     return instance.placement, instance.deployment, is_loaded(instance)
-
-
-def _class_of(node: Node) -> object:
-    """Return what filters tell nodes apart by, labels and measurements left out."""
-    return (
-        tuple(map(_hashable, _facts_of_node(node))),
-        _facts_of_host(node.host),
-        bool(node.refused),
-        frozenset((executor.executor, executor.works) for executor in node.executors),
-        frozenset((plugin.kind, plugin.provides, plugin.version, plugin.state) for plugin in node.plugins),
-        frozenset(
-            (each.vendor, each.framework, each.architecture, each.compute_capability, each.runtime_version)
-            for each in node.devices
-        ),
-    )
-
-
-def _hashable(value: object) -> object:
-    return frozenset(value.items()) if isinstance(value, Mapping) else value
