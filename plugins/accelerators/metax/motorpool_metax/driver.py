@@ -11,7 +11,7 @@ from ctypes import POINTER, byref, c_char, c_char_p, c_int, c_long, c_uint, c_ul
 from dataclasses import replace
 from typing import TypeVar
 
-from motorpool_metax import parsing
+from motorpool_metax import parsing, sgpu
 from motorpool_metax.records import Card
 from motorpool_sdk import DeviceError, Sample
 from motorpool_sdk.hardware import CallError, CLibrary, Unavailable, Verdict, measurement, pci_address, text
@@ -119,6 +119,7 @@ _SIGNATURES: dict[str, tuple[object, ...]] = {
     "mxSmlGetDeviceUnavailableReason": (c_uint, POINTER(Unavailability)),
     "mxSmlGetTotalEccErrors": (c_uint, POINTER(EccErrors)),
     "mxSmlGetSingleGpuProcess": (c_uint, POINTER(c_uint), POINTER(ProcessInfo)),
+    **sgpu.SIGNATURES,
 }
 
 
@@ -127,7 +128,7 @@ class Mxsml:
 
     def __init__(self) -> None:
         names, folders = ["libmxsml.so", "libmxsml.so.2"], ["/opt/mxdriver/lib", "/opt/maca/lib", "/opt/mxn100/lib"]
-        returns = {"mxSmlGetDeviceCount": c_uint}
+        returns = {"mxSmlGetDeviceCount": c_uint, **sgpu.RETURNS}
         self._library = CLibrary(
             names, _SIGNATURES, remedy=_REMEDY, folders=folders, returns=returns, meanings=_MEANINGS
         )
@@ -152,11 +153,17 @@ class Mxsml:
         maca = self._text("mxSmlGetMacaVersion")
         found = [self._card(index, "" if maca == "unknown" else maca) for index in range(count)]
         indexes = [each.index for each in found if isinstance(each, Card)]
-        return [each if isinstance(each, DeviceError) else self._linked(each, indexes) for each in found]
+        return [
+            part
+            for each in found
+            for part in ([each] if isinstance(each, DeviceError) else self._parts(self._linked(each, indexes)))
+        ]
 
     def measure(self, card: Card) -> Sample:
         """Return a measurement; a board's power is the sum of what comes in on each way."""
         self._open()
+        if card.sgpu is not None:
+            return sgpu.sample(self._library, card.index, card.sgpu)
         memory = MemoryInfo()
         is_known = self._library.succeeds("mxSmlGetMemoryInfo", card.index, byref(memory))
         block = _DLA if card.is_n_class else _XCORE
@@ -171,7 +178,7 @@ class Mxsml:
         )
 
     def judge(self, card: Card) -> Verdict:
-        """Return what state and counters of errors say."""
+        """Return what state and counters of errors say; an sGPU is as well as its card."""
         self._open()
         state = self._number("mxSmlGetDeviceState", card.index)
         if not state:
@@ -220,6 +227,17 @@ class Mxsml:
             driver_version=self._text("mxSmlGetDeviceVersion", index, _DRIVER),
             maca_version=maca_version,
         )
+
+    def _parts(self, card: Card) -> Iterator[Card]:
+        """Yield a card, in trouble where nobody tells its sGPUs, and then these."""
+        try:
+            found = list(sgpu.sgpus(self._library, card.index))
+        except CallError as error:
+            yield replace(card, trouble=f"it is shared by sGPUs that cannot be read: {error}; see `mx-smi`")
+            return
+        yield card
+        for each in found:
+            yield replace(card, sgpu=each, total_bytes=each.total_bytes, links=())
 
     def _linked(self, card: Card, indexes: Sequence[int]) -> Card:
         kinds = {peer: self._topology(card.index, peer) for peer in indexes if peer != card.index}

@@ -17,27 +17,35 @@ _VERSION = re.compile(r"\d+(?:\.\w+)+")
 
 
 def devices(cards: Sequence[Card], root: Path) -> list[Device]:
-    """Return each card's device. Its PCI address is its name, as every source knows it."""
-    names = {card.index: card.pci_address for card in cards}
+    """Return each card's device. Its PCI address is its name, as every source knows it; an sGPU has its number too."""
+    names = {card.index: card.pci_address for card in cards if card.sgpu is None}
     installed = maca_version(root)
     return [
         Device(
-            device_id=card.pci_address,
+            device_id=card.pci_address if card.sgpu is None else f"{card.pci_address}-sgpu{card.sgpu.number}",
             vendor=VENDOR,
             framework=FRAMEWORK,
-            product=product(card.name),
-            index=card.index,
+            product=product(card.name)
+            if card.sgpu is None
+            else f"{product(card.name)} sGPU {card.sgpu.share_percent} %",
+            index=card.index if card.sgpu is None else None,
             pci_address=card.pci_address,
             driver_version=card.driver_version,
             runtime_version=card.maca_version or installed,
             memory_kind=None if size(card.total_bytes) is None else MemoryKind.DEDICATED,
             memory_bytes=size(card.total_bytes),
             numa_node=numa_node(card.pci_address, root),
-            partition_of=physical_function(card.pci_address, root) if card.is_virtual else "",
+            partition_of=_whole(card, root),
             links=tuple(Link(device_id=names[peer], kind=kind) for peer, kind in card.links if peer in names),
         )
         for card in cards
     ]
+
+
+def _whole(card: Card, root: Path) -> str:
+    if card.sgpu is not None:
+        return card.pci_address
+    return physical_function(card.pci_address, root) if card.is_virtual else ""
 
 
 def product(name: str) -> str:

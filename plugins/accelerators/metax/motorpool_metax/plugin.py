@@ -38,6 +38,16 @@ class Metax(CardPlugin[Card]):
         """Return each card's device."""
         return parsing.devices(cards, self._root)
 
+    def unusable(self, card: Card) -> str:
+        """Return why a card may not be used whose slices nobody tells, and why no slice may."""
+        if card.sgpu is None:
+            return card.trouble
+        return (
+            f"sGPU {card.sgpu.number} of {card.pci_address} is handed out by MetaX's container runtime alone, in words that"
+            " are not published: without it, a container would have all of the card; remove its sGPUs with `mx-smi sgpu`"
+            " to use the card here"
+        )
+
     def expose(self, device_ids: Sequence[str]) -> Exposure:
         """Return how to hand over these cards: only the nodes under /dev/dri keep containers apart."""
         chosen = self.chosen(device_ids)

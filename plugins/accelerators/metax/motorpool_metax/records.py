@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from motorpool_metax.sgpu import Sgpu
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """One card, or (``is_virtual``) one virtual card of a divided one. ``links`` are to other cards, by their index."""
+    """One card, or (``is_virtual``) one virtual card of a divided one. ``links`` are to other cards, by their index.
+
+    With ``sgpu`` it is a slice of the card, and not the card; ``trouble`` says why a card cannot be used though it is
+    well.
+    """
 
     index: int
     pci_address: str
@@ -18,3 +24,5 @@ class Card:
     driver_version: str = ""
     maca_version: str = ""
     links: tuple[tuple[int, str], ...] = ()
+    sgpu: Sgpu | None = None
+    trouble: str = ""

@@ -53,7 +53,13 @@ def written(count: int) -> dict[str, str]:
     return {"": PARTS.written(changes)}
 
 
-NEWER = ("mxSmlGetTotalEccErrors", "mxSmlGetSingleGpuProcess", "mxSmlGetDeviceTopology", "mxSmlGetMacaVersion")
+NEWER = (
+    "mxSmlGetTotalEccErrors",
+    "mxSmlGetSingleGpuProcess",
+    "mxSmlGetDeviceTopology",
+    "mxSmlGetMacaVersion",
+    "mxSmlGetSgpuCount",
+)
 MADE = MadeVendor(
     name="metax",
     package="motorpool_metax",

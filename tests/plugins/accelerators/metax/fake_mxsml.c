@@ -6,7 +6,7 @@
  *   card BDF
  *   name TEXT | brand N | mode 0|1|2 | total KIB | used KIB | temperature CENTICELSIUS | xcore PERCENT | dla PERCENT | way MILLIWATTS
  *   driver TEXT | state 0|1 | reason TEXT | ecc SRAM_UE DRAM_UE RETIRED | link BDF TOPOLOGY | process PID BYTES
- *   fault FUNCTION CODE
+ *   sgpu ID MIB PERCENT TOTAL USED USAGE (a slice; bytes, and ten thousandths; TOTAL -1: memory is not told) | fault FUNCTION CODE
  */
 #define SECTIONS "card"
 #include "scenario.h"
@@ -21,6 +21,10 @@ typedef struct { int unavailableCode; char unavailableReason[64]; } mxSmlDeviceU
 typedef struct { char bdfId[32]; unsigned gpuId; unsigned long gpuMemoryUsage; } mxSmlProcessGpuInfo_t;
 typedef struct { unsigned processId; char processName[64]; unsigned gpuNumber; mxSmlProcessGpuInfo_t processGpuInfo[64]; } mxSmlProcessInfo_t;
 
+typedef struct { unsigned parentDeviceId, sgpuId, vramQuota, swQueuePriority, computeQuota, minor, deviceQueuePriority; char uuid[96]; } mxSmlSgpuInfo_t;
+typedef struct { long total, used, free; } mxSmlSgpuMemoryInfo_t;
+
+_Static_assert(sizeof(mxSmlSgpuInfo_t) == 124 && sizeof(mxSmlSgpuMemoryInfo_t) == 24, "sgpu");
 _Static_assert(sizeof(mxSmlDeviceInfo_t) == 184 && offsetof(mxSmlDeviceInfo_t, brand) == 144, "mxSmlDeviceInfo_t");
 _Static_assert(sizeof(mxSmlMemoryInfo_t) == 48 && offsetof(mxSmlMemoryInfo_t, vramTotal) == 16, "mxSmlMemoryInfo_t");
 _Static_assert(sizeof(mxSmlBoardWayElectricInfo_t) == 12 && sizeof(mxSmlEccErrorCount_t) == 20, "power, ecc");
@@ -157,3 +161,46 @@ API int mxSmlGetSingleGpuProcess(unsigned id, unsigned *size, mxSmlProcessInfo_t
     *size = count;
     return count > room ? INSUFFICIENT_SIZE : OK;
 }
+
+typedef struct { unsigned id, mebibytes, percent; long total, used; int usage; } Slice;
+
+static int slice_of(int section, unsigned id, Slice *found)
+{
+    const char *line;
+    for (int n = 0; (line = scenario_nth(section, "sgpu", n)); n++)
+        if (sscanf(line, "%u %u %u %ld %ld %d", &found->id, &found->mebibytes, &found->percent, &found->total, &found->used, &found->usage) == 6
+            && found->id == id)
+            return OK;
+    return NOT_SUPPORTED;
+}
+
+#define SLICE(id, number) FIND(id); Slice found; do { int code = slice_of(at, number, &found); if (code) return code; } while (0)
+
+API unsigned mxSmlGetSgpuCount(unsigned id)
+{
+    int at = 0;
+    unsigned count = 0;
+    if (find(id, __func__, &at)) return 0;
+    while (scenario_nth(at, "sgpu", (int)count)) count++;
+    return count;
+}
+
+API int mxSmlGetSgpuInfo(unsigned id, unsigned number, mxSmlSgpuInfo_t *info)
+{
+    SLICE(id, number);
+    memset(info, 0, sizeof *info);
+    info->parentDeviceId = id;
+    info->sgpuId = number;
+    info->vramQuota = found.mebibytes;
+    info->computeQuota = found.percent;
+    return OK;
+}
+
+API int mxSmlGetSgpuMemory(unsigned id, unsigned number, mxSmlSgpuMemoryInfo_t *memory)
+{
+    SLICE(id, number);
+    *memory = (mxSmlSgpuMemoryInfo_t){found.total, found.used, found.total - found.used};
+    return found.total < 0 ? NOT_SUPPORTED : OK;
+}
+
+API int mxSmlGetSgpuUsage(unsigned id, unsigned number, int *usage) { SLICE(id, number); *usage = found.usage; return OK; }
