@@ -43,9 +43,9 @@ class Metax(CardPlugin[Card]):
         if card.sgpu is None:
             return card.trouble
         return (
-            f"sGPU {card.sgpu.number} of {card.pci_address} is handed out by MetaX's container runtime alone, in words that"
-            " are not published: without it, a container would have all of the card; remove its sGPUs with `mx-smi sgpu`"
-            " to use the card here"
+            f"sGPU {card.sgpu.number} of {card.pci_address} is handed out by MetaX's container runtime alone, in words"
+            " that are not published: without it, a container would have all of the card; remove its sGPUs with"
+            " `mx-smi sgpu` to use the card here"
         )
 
     def expose(self, device_ids: Sequence[str]) -> Exposure:
