@@ -17,6 +17,7 @@ from motorpool_nvidia.records import (
     NOT_FOUND,
     Card,
     Condition,
+    DriverError,
     Fault,
     Measurement,
     Memory,
@@ -66,10 +67,6 @@ _ADVICE = {
 
 T = TypeVar("T")
 _Handle = Any  # a ctypes pointer of pynvml, which has no types
-
-
-class DriverError(Exception):
-    """NVML cannot be used at all; the message says why and what to do."""
 
 
 class Driver:

@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from motorpool_nvidia import parsing
-from motorpool_nvidia.driver import Driver, DriverError
-from motorpool_nvidia.records import Fault
+from motorpool_nvidia.driver import Driver
+from motorpool_nvidia.nvidia_smi import NvidiaSmi
+from motorpool_nvidia.records import DriverError, Fault
+from motorpool_nvidia.sources import Sources
 from motorpool_sdk import AcceleratorPlugin, Device, DeviceError, Exposure, Health, Sample, SourceReport, hookimpl
 from motorpool_sdk.hardware import Bus
 
@@ -26,16 +28,16 @@ class Nvidia:
     """The cards of this machine, by UUID. A card that was seen once is listed as lost when it is not there any more."""
 
     def __init__(self, driver: Driver | None = None, bus: Bus = BUS) -> None:
-        self._driver = driver or Driver()
+        self._sources = Sources((driver or Driver(), NvidiaSmi(bus.root)))
         self._bus = bus
         self._seen: dict[str, Device] = {}
         self._stranded: dict[str, str] = {}
 
     def fingerprint(self) -> Sequence[Device | DeviceError]:
-        """Return every card and MIG partition; where NVML never answered, the cards on the PCI bus."""
+        """Return every card and MIG partition; where nobody ever answered, the cards on the PCI bus."""
         self._stranded = {}
         try:
-            found = parsing.devices(self._driver.cards(), self._driver.system())
+            found = parsing.devices(*self._sources.look())
         except DriverError as error:
             stranded = [] if self._seen else list(self._on_the_bus(str(error)))
             if not stranded:
@@ -51,7 +53,7 @@ class Nvidia:
     def sample(self, device_ids: Sequence[str]) -> Sequence[Sample]:
         """Return a measurement of each card and partition that answers."""
         named = [device_id for device_id in device_ids if device_id not in self._stranded]
-        measured = (self._driver.measure(device_id) for device_id in named)
+        measured = (self._sources.measure(device_id) for device_id in named)
         return [parsing.sample(each) for each in measured if not isinstance(each, Fault)]
 
     def health(self, device_ids: Sequence[str]) -> Mapping[str, tuple[Health, tuple[str, ...]]]:
@@ -59,15 +61,15 @@ class Nvidia:
         return {device_id: self._judged(device_id) for device_id in device_ids}
 
     def sources(self) -> Sequence[SourceReport]:
-        """Return where NVML was found, or why it cannot be used."""
-        return [self._driver.source()]
+        """Return where NVML and nvidia-smi were found, which of them answers, or why they cannot be used."""
+        return self._sources.reports()
 
     def expose(self, device_ids: Sequence[str]) -> Exposure:
         """Return how to hand these over and no others: by UUID, which no renumbering in between can change."""
         for device_id in device_ids:
             if device_id in self._stranded:
                 raise LookupError(f"{device_id} cannot be handed over: {self._stranded[device_id]}")
-            fault = self._driver.find(device_id)
+            fault = self._sources.find(device_id)
             if fault is not None:
                 raise LookupError(f"{device_id} cannot be handed over: {parsing.lost(fault)}")
         if len(device_ids) > 1 and any(device_id.startswith(_PARTITION) for device_id in device_ids):
@@ -90,7 +92,7 @@ class Nvidia:
     def _judged(self, device_id: str) -> tuple[Health, tuple[str, ...]]:
         if device_id in self._stranded:
             return Health.UNHEALTHY, (self._stranded[device_id],)
-        return parsing.health(self._driver.condition(device_id))
+        return parsing.health(self._sources.condition(device_id))
 
     def _on_the_bus(self, failure: str) -> Iterator[Device]:
         for card in self._bus.cards():

@@ -14,6 +14,10 @@ VGPU_ECC_NOT_SUPPORTED = 22
 ARGUMENT_VERSION_MISMATCH = 25
 
 
+class DriverError(Exception):
+    """NVML, or nvidia-smi, cannot be used at all; the message says why and what to do."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """NVML's return code in place of a value, and what NVML says of it."""

@@ -1,5 +1,6 @@
 """What plugins for accelerators are built from: libraries, commands, the PCI bus, and the plugin around them."""
 
+from motorpool_sdk.hardware.bounded import Bounded
 from motorpool_sdk.hardware.bus import Bus
 from motorpool_sdk.hardware.cards import CardPlugin, Patience
 from motorpool_sdk.hardware.commands import Command
@@ -11,6 +12,7 @@ from motorpool_sdk.hardware.sources import CallError, Source, Unavailable, Verdi
 from motorpool_sdk.hardware.tables import table
 
 __all__ = [
+    "Bounded",
     "Bus",
     "CLibrary",
     "CallError",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from motorpool_sdk.testing.machine import FakeLibrary, PluginChild, PluginRaisedError, compile_library
 from motorpool_sdk.testing.vendor import MadeVendor
+from tests.plugins.accelerators.nvidia.smi import RECORDED
 
 __all__ = ["FIRST", "SECOND", "FakeNvml", "NvidiaProcess", "PluginRaisedError", "card", "compile_nvml", "two_cards"]
 
@@ -95,5 +96,5 @@ MADE = MadeVendor(
         "looking": "nvmlDeviceGetPciInfo_v3",
         "measuring": "nvmlDeviceGetUtilizationRates",
     },
-    # nvidia-smi asks NVML too: where that cannot be used, neither can it.
+    recorded=RECORDED,
 )

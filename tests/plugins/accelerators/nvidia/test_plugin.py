@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from motorpool_nvidia.driver import Driver, DriverError
+from motorpool_nvidia.driver import Driver
 from motorpool_nvidia.plugin import BUS, Nvidia
-from motorpool_nvidia.records import Card, Unreadable
+from motorpool_nvidia.records import Card, DriverError, Unreadable
 from motorpool_sdk import Exposure, Health, Process, Sample
 from motorpool_sdk.testing.machine import FakeBus
 from tests.plugins.accelerators.nvidia.conftest import StartPlugin

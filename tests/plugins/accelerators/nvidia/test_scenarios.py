@@ -1,8 +1,9 @@
 """The plugin stands what every vendor's must."""
 
+from motorpool_sdk.testing.scenarios import CommandScenarios
 from tests.plugins.accelerators.harness.scenarios import AgentScenarios
 from tests.plugins.accelerators.nvidia.machine import MADE
 
 
-class TestNvidia(AgentScenarios):
+class TestNvidia(CommandScenarios, AgentScenarios):
     vendor = MADE
