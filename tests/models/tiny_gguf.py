@@ -53,8 +53,10 @@ class _Token(NamedTuple):
         return self.type == gguf.TokenType.NORMAL and len(self.text) > 2
 
 
-def make_tiny_gguf(path: Path, *, width: int = 64, layers: int = 2, context: int = 4096) -> Path:
-    """Write the model to ``path`` (704 KB at the default size) and return the path."""
+def make_tiny_gguf(
+    path: Path, *, width: int = 64, layers: int = 2, context: int = 4096, pooling: gguf.PoolingType | None = None
+) -> Path:
+    """Write the model to ``path`` (704 KB at the default size) and return the path; with a pooling it embeds."""
     tokens = _vocabulary()
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name("tiny-random-llama")
@@ -68,6 +70,8 @@ def make_tiny_gguf(path: Path, *, width: int = 64, layers: int = 2, context: int
     writer.add_rope_dimension_count(width // HEADS)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_vocab_size(len(tokens))
+    if pooling is not None:
+        writer.add_pooling_type(pooling)
     add_words(writer)
     for name, weights in _tensors(tokens, width, layers):
         writer.add_tensor(name, weights)

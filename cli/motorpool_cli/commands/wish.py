@@ -32,6 +32,12 @@ BackendVersion = Annotated[str, typer.Option(help="Version of the backend; the n
 Image = Annotated[
     str | None, typer.Option(help="Run the engine in a container of this image, with Docker; else as a process.")
 ]
+Categories = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--category", help="What it is for, where its files do not say: llm, embedding, reranker, …; may be repeated."
+    ),
+]
 Replicas = Annotated[int, typer.Option(min=0, max=1000, help="Instances wished for.")]
 Env = Annotated[list[str] | None, typer.Option("--env", "-e", help="KEY=VALUE for the engine.")]
 Labels = Annotated[list[str] | None, typer.Option("--node-label", help="KEY=VALUE a node must carry.")]
@@ -53,6 +59,7 @@ def spec(
     backend: str,
     backend_version: str,
     image: str | None,
+    categories: list[str] | None,
     replicas: int,
     env: list[str] | None,
     labels: list[str] | None,
@@ -72,6 +79,7 @@ def spec(
         backend=backend,
         backend_version=backend_version,
         image=image or "",
+        categories=categories or [],
         parameters=parameters or [],
         env=_pairs("--env", env),
         placement_strategy=_STRATEGIES[strategy],

@@ -11,7 +11,7 @@ from motorpool_controller.domain.event import Severity
 from motorpool_controller.domain.names import id_of
 from motorpool_controller.domain.parameters import STATED, without_meanings
 from motorpool_controller.domain.placement import Placement
-from motorpool_controller.domain.workload import Assignment, Deployment, Instance, InstanceState
+from motorpool_controller.domain.workload import Assignment, Deployment, DeploymentSpec, Instance, InstanceState
 from motorpool_controller.reconcile.agenda import Tried
 from motorpool_controller.reconcile.draft import Draft
 from motorpool_controller.reconcile.hub_models import hub_verdict, on_hub
@@ -147,7 +147,7 @@ def _assignment(
         model=spec.model,
         served_model_name=spec.served_model_name or id_of(deployment.name),
         claim=leader.claim,
-        facts=verdict.facts,
+        facts=_meant(verdict.facts, spec),
         parameters=without_meanings(verdict.parameters, verdict.options, _stated(placement)),
         env=spec.env,
         offloaded_layers=placement.offloaded_layers,
@@ -167,6 +167,11 @@ def _assignment(
         speculative=spec.speculative,
         extended_kv_cache=spec.extended_kv_cache,
     )
+
+
+def _meant(facts: ModelFacts | None, spec: DeploymentSpec) -> ModelFacts | None:
+    """Return a model's facts with what the deployment says that it is for, which its headers may not know."""
+    return replace(facts, categories=spec.categories) if facts is not None and spec.categories else facts
 
 
 def _stated(placement: Placement) -> tuple[str, ...]:

@@ -31,6 +31,9 @@ _MODELS_PATH = "/v1/models"
 _START_TIMEOUT_SECONDS = 600.0
 _STOP_GRACE_SECONDS = 10.0
 
+_POOLING = {"reranker": "reranking", "embedding": "embeddings"}
+"""What a model is for, and the switch that has llama-server do it."""
+
 _BY_NAME = {option.name: option for option in OPTIONS}
 _LAUNCHER_OPTIONS = frozenset(known.name for known in launcher.KNOWN)
 
@@ -149,6 +152,7 @@ def _arguments(request: LaunchRequest) -> Iterator[str]:
         # Its default is up to 8 GiB of host memory for old prompts, which nobody claimed.
         yield from ("--cache-ram", "0")
     yield from _offloading(request)
+    yield from _pooling(request)
     if request.projectors and not _meant(request, "projector") and not _meant(request, "no_projector"):
         yield from ("--mmproj", str(request.projectors[0]))
     for parameter in request.parameters:
@@ -160,6 +164,15 @@ def _arguments(request: LaunchRequest) -> Iterator[str]:
             yield from (_beside(request, value) for value in parameter.values)
         else:
             yield from parameter.values
+
+
+def _pooling(request: LaunchRequest) -> Iterator[str]:
+    """Yield the switch of a model that ranks or embeds and does nothing else: without it, it answers neither."""
+    if not request.categories or not _POOLING.keys() >= set(request.categories):
+        return
+    if not any(_says(request, name) for name in _POOLING.values()):
+        # Of a model for both, ranking: it is what its head is there for.
+        yield f"--{next(name for category, name in _POOLING.items() if category in request.categories)}"
 
 
 def _beside(request: LaunchRequest, projector: str) -> str:
