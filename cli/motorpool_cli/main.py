@@ -28,8 +28,10 @@ from motorpool_cli.commands import (
     logs,
     models,
     plan,
+    rollout,
     scale,
     tokens,
+    update,
     workloads,
 )
 from motorpool_cli.context import Options, complete_context, keep
@@ -144,7 +146,7 @@ def keep_options(
 
 
 for _noun in (
-    *(login, cluster, fleet, backends, models, plan, deploy, scale),
+    *(login, cluster, fleet, backends, models, plan, deploy, update, rollout, scale),
     *(workloads, delete, describe, explain, logs, events, tokens),
 ):
     _noun.add_to(app)

@@ -52,6 +52,7 @@ class Settings:
     lease_periods: int = 4
     hellos_at_once: int = 16
     shutdown_grace_seconds: float = 2.0
+    drain_seconds: float = 10.0
     mass_failure_fraction: float = 0.34
     mass_failure_nodes: int = 3
     mass_failure_window_seconds: float = 600.0
@@ -73,6 +74,7 @@ class Settings:
     def reconcile(self) -> ReconcileSettings:
         """What deciding needs to know."""
         return ReconcileSettings(
+            drain_seconds=self.drain_seconds,
             mass_failure_fraction=self.mass_failure_fraction,
             mass_failure_nodes=self.mass_failure_nodes,
             mass_failure_window_seconds=self.mass_failure_window_seconds,
@@ -237,6 +239,7 @@ _SETTINGS: Mapping[str, Callable[[object], object]] = {
     "lease_periods": _integer(2, 100),
     "hellos_at_once": _integer(1, 10_000),
     "shutdown_grace_seconds": _number(0, 60),
+    "drain_seconds": _number(0, 3_600),
     "mass_failure_fraction": _number(0, 1),
     "mass_failure_nodes": _integer(1, 1_000_000),
     "mass_failure_window_seconds": _number(0, 86_400),

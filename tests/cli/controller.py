@@ -48,6 +48,7 @@ class Controller:
         self.tokens: dict[str, v1.Token] = {}
         self.events: list[v1.Event] = []
         self.explanations: dict[str, v1.ExplainDeploymentResponse] = {}
+        self.revisions: dict[str, v1.ListDeploymentRevisionsResponse] = {}
         self.plan = v1.PlanDeploymentResponse()
         self.logs: dict[str, list[str]] = {}
         self.inspections: Iterable[v1.InspectModelResponse] = []
@@ -307,10 +308,33 @@ class _Deployments(_Servicer, v1.DeploymentServiceServicer):
         self.of.requests.append(request)
         changed = v1.Deployment()
         changed.CopyFrom(self.get(self.of.deployments, request.deployment.name, context))
-        request.update_mask.MergeMessage(request.deployment, changed)
+        request.update_mask.MergeMessage(request.deployment, changed, True, True)
         changed.generation += 1
+        if set(request.update_mask.paths) - {"spec.replicas", "spec.rollout_strategy"}:
+            changed.revision = changed.generation
+            changed.rollout.state = v1.ROLLOUT_STATE_PROGRESSING
+        if request.validate_only:
+            return changed
         changed.state = v1.DEPLOYMENT_STATE_PROGRESSING
         self.of.put(changed)
+        return changed
+
+    def ListDeploymentRevisions(
+        self, request: v1.ListDeploymentRevisionsRequest, context: grpc.ServicerContext
+    ) -> v1.ListDeploymentRevisionsResponse:
+        return self.get(self.of.revisions, request.name, context)
+
+    def RollbackDeployment(self, request: v1.RollbackDeploymentRequest, context: grpc.ServicerContext) -> v1.Deployment:
+        self.of.requests.append(request)
+        changed = v1.Deployment()
+        changed.CopyFrom(self.get(self.of.deployments, request.name, context))
+        if changed.revision < 2:
+            refuse(context, code_pb2.FAILED_PRECONDITION, "NO_FORMER_SPEC", f"{request.name} never had another spec.")
+        changed.generation += 1
+        changed.revision = request.revision or 1
+        changed.rollout.state = v1.ROLLOUT_STATE_PROGRESSING
+        if not request.validate_only:
+            self.of.put(changed)
         return changed
 
     def DeleteDeployment(self, request: v1.DeleteDeploymentRequest, context: grpc.ServicerContext) -> v1.Deployment:

@@ -36,11 +36,15 @@ LINES = {
     "plan": ("smollm2",),
     "plugins": (),
     "ps": (),
+    "rollout history": ("smollm2",),
+    "rollout status": ("smollm2",),
+    "rollout undo": ("smollm2",),
     "scale": ("smollm2", "--replicas", "2"),
     "tokens create": ("--role", "reader"),
     "tokens list": (),
     "tokens revoke": ("t1",),
     "uncordon": ("rack1",),
+    "update": ("smollm2", "--replace"),
 }
 
 
@@ -56,6 +60,8 @@ def test_yaml_is_the_same_document_as_json(authority: Authority, tmp_path: Path,
         try:
             fill(controller)
             controller.inspections = INSPECTION_STEPS
+            controller.deployments["deployments/smollm2"].revision = 2
+            controller.revisions["deployments/smollm2"] = v1.ListDeploymentRevisionsResponse()
             controller.explanations["deployments/smollm2"] = v1.ExplainDeploymentResponse()
             line = ["--config", str(controller.client_file), *command.split(), *LINES[command], "--output", output]
             done = CliRunner().invoke(app, line)

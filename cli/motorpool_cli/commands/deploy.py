@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -139,14 +140,13 @@ def wait_available(connected: Client, created: v1.Deployment, timeout_seconds: f
 def _until_available(
     connected: Client, created: v1.Deployment, timeout_seconds: float, progress: Progress
 ) -> v1.Deployment:
-    standing: set[str] = set()
+    standing: dict[str, v1.Instance] = {}
     latest: v1.Deployment | None = None
     for change in follow(connected, created.name, timeout_seconds, progress.note):
         match change.WhichOneof("change"):
             case "instance":
-                standing.add(change.instance.name)
+                standing[change.instance.name] = change.instance
                 progress.show(change.instance)
-                _give_up_if_hopeless(change.instance, created)
             case "deployment" if change.deployment.uid != created.uid:
                 break
             case "deployment" if change.deployment.state == v1.DEPLOYMENT_STATE_DELETING:
@@ -156,13 +156,16 @@ def _until_available(
             case "deleted" if change.deleted == created.name:
                 break
             case "deleted":
-                standing.discard(change.deleted)
+                standing.pop(change.deleted, None)
             case _:
                 pass
         # Of fewer than there were, those that are too many have to be gone.
         available = latest is not None and latest.state == v1.DEPLOYMENT_STATE_AVAILABLE
-        if latest is not None and available and len(standing) <= latest.spec.replicas:
+        if latest is None:
+            continue
+        if available and len(standing) <= latest.spec.replicas:
             return latest
+        _give_up_if_hopeless(list(standing.values()), latest)
     raise CommandError(Exit.FAILED, "DELETED", f"{created.name} was deleted by someone else while it came up.")
 
 
@@ -193,7 +196,15 @@ def _of_the_model(instance: v1.Instance) -> bool:
     return all(refusal.stage == "facts" for refusal in instance.refusals)
 
 
-def _give_up_if_hopeless(instance: v1.Instance, created: v1.Deployment) -> None:
+def _give_up_if_hopeless(instances: Sequence[v1.Instance], wish: v1.Deployment) -> None:
+    """Raise for an instance that will not run by itself, but for those that are too many: they are stopped anyway."""
+    staying = [each for each in instances if each.state != v1.INSTANCE_STATE_STOPPING]
+    if len(staying) <= wish.spec.replicas:
+        for instance in staying:
+            _raise_if_hopeless(instance, wish)
+
+
+def _raise_if_hopeless(instance: v1.Instance, created: v1.Deployment) -> None:
     deployment = text.bare(created.name)
     if instance.state == v1.INSTANCE_STATE_PENDING and instance.refusals:
         if any(refusal.reason in _WAITING_HELPS for refusal in instance.refusals):

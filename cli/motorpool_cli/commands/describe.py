@@ -110,11 +110,24 @@ def _print_deployment(deployment: v1.Deployment, instances: Sequence[v1.Instance
             ("Measured", estimates.measured(deployment.estimate)),
             ("Exposure", text.word(v1.Exposure, spec.exposure or v1.EXPOSURE_NODE).lower()),
             ("Generation", str(deployment.generation)),
+            ("Revision", str(deployment.revision) if deployment.revision else ""),
+            ("Rollout", _rollout(deployment)),
             ("Created", text.clock(deployment.create_time)),
             ("Deleting since", text.clock(deployment.delete_time)),
             *(("Note", finding) for finding in deployment.findings),
         )
     )
+
+
+def _rollout(deployment: v1.Deployment) -> str:
+    """Return how far the latest change of the spec has come, empty where there was none or it is done."""
+    rollout = deployment.rollout
+    if rollout.state in {v1.ROLLOUT_STATE_UNSPECIFIED, v1.ROLLOUT_STATE_COMPLETE}:
+        return ""
+    done = f"{rollout.ready_replicas} of {workloads.wished(deployment)} ready"
+    left = f", {rollout.outdated_replicas} of former revisions" if rollout.outdated_replicas else ""
+    why = f": {rollout.message}" if rollout.message else ""
+    return f"{text.word(v1.RolloutState, rollout.state)}, {done}{left}{why}"
 
 
 def _executors(spec: v1.DeploymentSpec, instances: Sequence[v1.Instance]) -> str:
@@ -146,6 +159,7 @@ def _print_instance(instance: v1.Instance) -> None:
             ("Command", " ".join(text.quoted(word) for word in launch.argv)),
             ("Environment", " ".join(f"{key}={value}" for key, value in sorted(launch.env.items()))),
             ("Ports", ", ".join(f"{port.port_name} {port.number}" for port in launch.ports)),
+            ("Revision", str(instance.deployment_revision) if instance.deployment_revision else ""),
             ("Restarts", str(instance.restart_count) if instance.restart_count else ""),
             ("Next try", text.clock(instance.next_try_time) if instance.HasField("next_try_time") else ""),
             *_failures(instance),

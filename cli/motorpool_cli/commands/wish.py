@@ -81,9 +81,9 @@ def spec(
         image=image or "",
         categories=categories or [],
         parameters=parameters or [],
-        env=_pairs("--env", env),
+        env=pairs("--env", env),
         placement_strategy=_STRATEGIES[strategy],
-        node_selector=v1.NodeSelector(match_labels=_pairs("--node-label", labels)),
+        node_selector=v1.NodeSelector(match_labels=pairs("--node-label", labels)),
     )
     if devices:
         made.device_selector.devices.extend(devices)
@@ -94,15 +94,16 @@ def spec(
     return made
 
 
-def _pairs(option: str, values: list[str] | None) -> dict[str, str]:
-    pairs: dict[str, str] = {}
+def pairs(option: str, values: list[str] | None) -> dict[str, str]:
+    """Return what KEY=VALUE says, by key."""
+    read: dict[str, str] = {}
     for value in values or ():
         key, equals, rest = value.partition("=")
         if not equals or not key:  # the value is not shown: with the key forgotten it may be a secret
             raise CommandError(
                 Exit.USAGE, "OPTION_INVALID", f"{option} takes KEY=VALUE, and one of them has no key or no `=`."
             )
-        if key in pairs:
+        if key in read:
             raise CommandError(Exit.USAGE, "OPTION_INVALID", f"{option} {key}=… is given twice; give it once.")
-        pairs[key] = rest
-    return pairs
+        read[key] = rest
+    return read

@@ -2,13 +2,60 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 
-from motorpool_controller.domain.workload import Instance
+from motorpool_controller.domain.rollouts import is_ready, outdates
+from motorpool_controller.domain.workload import Deployment, Instance, InstanceState
 
 _Group = dict[str, Instance]
 _NONE: Mapping[str, Instance] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many of a deployment's instances run, are of its present spec, are of that and ready, and are of others."""
+
+    running: int = 0
+    updated: int = 0
+    updated_running: int = 0
+    ready: int = 0
+    outdated: int = 0
+
+
+class Tally:
+    """A deployment's instances that are not being stopped, counted by what they are made of and how they do."""
+
+    def __init__(self, instances: Iterable[Instance] = ()) -> None:
+        self._counts: Counter[tuple[int, int, bool, bool]] = Counter()
+        for instance in instances:
+            self.take(instance, 1)
+
+    def take(self, instance: Instance, number: int) -> None:
+        """Count an instance, or with -1 count it no more."""
+        if not instance.leaves:
+            self._counts[_kind(instance)] += number
+            if not self._counts[_kind(instance)]:
+                del self._counts[_kind(instance)]
+
+    def made_of(self, template_generation: int) -> int:
+        """Return how many are known to be made of one generation's spec."""
+        return sum(number for (made_of, *_), number in self._counts.items() if made_of == template_generation)
+
+    def counts(self, deployment: Deployment) -> Counts:
+        """Return what they come to under the deployment's present spec."""
+        running = updated = updated_running = ready = outdated = 0
+        for (template_generation, generation, runs, is_well), number in self._counts.items():
+            running += number * runs
+            if outdates(deployment, template_generation, generation):
+                outdated += number
+            else:
+                updated += number
+                updated_running += number * runs
+                ready += number * is_well
+        return Counts(running, updated, updated_running, ready, outdated)
 
 
 class Groups:
@@ -16,20 +63,29 @@ class Groups:
 
     def __init__(self) -> None:
         self._of_deployment: dict[str, _Group] = {}
+        self._tallies: dict[str, Tally] = {}
         self._on_node: dict[str, _Group] = {}
 
     def replace(self, before: Instance | None, after: Instance | None) -> None:
         """Take a row in another's place; None: there was none, or is none any more."""
         if before is not None:
             _remove(self._of_deployment, [before.deployment], before)
+            self._tallies[before.deployment].take(before, -1)
             _remove(self._on_node, nodes_of(before), before)
         if after is not None:
             _add(self._of_deployment, [after.deployment], after)
             _add(self._on_node, nodes_of(after), after)
+            self._tallies.setdefault(after.deployment, Tally()).take(after, 1)
+        if before is not None and before.deployment not in self._of_deployment:
+            del self._tallies[before.deployment]
 
     def of_deployment(self, deployment: str) -> Mapping[str, Instance]:
         """Return a deployment's instances."""
         return self._of_deployment.get(deployment, _NONE)
+
+    def tally(self, deployment: str) -> Tally:
+        """Return how many instances a deployment has of each kind, without looking at them."""
+        return self._tallies.get(deployment) or Tally()
 
     def on_node(self, node: str) -> Mapping[str, Instance]:
         """Return the instances placed on a node."""
@@ -39,6 +95,12 @@ class Groups:
 def nodes_of(instance: Instance) -> tuple[str, ...]:
     """Return the full names of the nodes that an instance is placed on."""
     return () if instance.placement is None else tuple(member.node for member in instance.placement.members)
+
+
+def _kind(instance: Instance) -> tuple[int, int, bool, bool]:
+    generation = 0 if instance.template_generation else instance.deployment_generation
+    running = instance.state is InstanceState.RUNNING
+    return instance.template_generation, generation, running, is_ready(instance)
 
 
 def _add(groups: dict[str, _Group], keys: Iterable[str], instance: Instance) -> None:

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import datetime
 
 from motorpool_controller.domain.environment import why_owned
 from motorpool_controller.domain.errors import InvalidError
@@ -13,7 +14,15 @@ from motorpool_controller.domain.faults import Fault, refuse
 from motorpool_controller.domain.images import image_fault
 from motorpool_controller.domain.names import device_of, shown
 from motorpool_controller.domain.parameters import MAX_ELEMENT_CHARACTERS, MAX_ELEMENTS
-from motorpool_controller.domain.workload import Deployment, DeploymentSpec, ModelSource, SourceKind
+from motorpool_controller.domain.rollouts import MOST_FORMER, history, same_instances
+from motorpool_controller.domain.workload import (
+    Deployment,
+    DeploymentSpec,
+    ModelSource,
+    Rollout,
+    RolloutState,
+    SourceKind,
+)
 
 MAX_REPLICAS = 1_000
 MAX_PATH_CHARACTERS = 4_096
@@ -41,23 +50,29 @@ def check_source(source: ModelSource, field: str) -> None:
     refuse(_check_source(source, field))
 
 
-def revised(deployment: Deployment, spec: DeploymentSpec) -> Deployment:
+def revised(deployment: Deployment, spec: DeploymentSpec, now: datetime) -> Deployment:
     """Return the deployment with a new spec: unchanged if it is the same, else of the next generation.
 
-    A change of the number of replicas alone leaves the instances be; any other change replaces them, and a change of
-    the model forgets what was known of the old one.
+    A change of the number of replicas or of the rollout's strategy leaves the instances be; any other change replaces
+    them, and a change of the model forgets what was known of the old one. A spec that it had before has its generation
+    of then: instances of it that still stand are not replaced.
     """
     if spec == deployment.spec:
         return deployment
     generation = deployment.generation + 1
-    if replace(spec, replicas=deployment.spec.replicas) == deployment.spec:
+    if same_instances(spec, deployment.spec):
         return replace(deployment, spec=spec, generation=generation)
+    before = history(deployment)
+    again = next((each for each in before if same_instances(each.spec, spec)), None)
     same_model = spec.model == deployment.spec.model
     return replace(
         deployment,
         spec=spec,
         generation=generation,
-        template_generation=generation,
+        template_generation=generation if again is None else again.template_generation,
+        template_time=now,
+        former=tuple(each for each in before if each is not again)[-MOST_FORMER:],
+        rollout=Rollout(state=RolloutState.PROGRESSING, state_time=now),
         facts=deployment.facts if same_model else None,
         estimate=None,
     )

@@ -38,6 +38,13 @@ class Strategy(StrEnum):
     BINPACK = "binpack"
 
 
+class RolloutStrategy(StrEnum):
+    """What gives way to an instance of a changed spec: nothing before it is ready; or an old one, for want of room."""
+
+    SURGE = "surge"
+    REPLACE = "replace"
+
+
 class Exposure(StrEnum):
     """Who can reach the instances: the network at the node's address, or the node's loopback."""
 
@@ -104,14 +111,42 @@ class DeploymentSpec:
     lora_adapters: tuple[LoraAdapter, ...] = ()
     trust_remote_code: bool = False
     served_model_name: str = ""
+    rollout_strategy: RolloutStrategy = RolloutStrategy.SURGE
+
+
+class RolloutState(StrEnum):
+    """How far the change from one spec to another has come."""
+
+    PROGRESSING = "progressing"
+    NO_ROOM = "no_room"
+    FAILED = "failed"
+    COMPLETE = "complete"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """The latest change of what instances are made from; ``message`` says why it does not go on, if it does not."""
+
+    state: RolloutState
+    state_time: datetime
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Former:
+    """A spec that a deployment had, and the generation and time by which it got it."""
+
+    template_generation: int
+    spec: DeploymentSpec
+    create_time: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
     """A deployment. ``name`` is full (``deployments/a``); ``api_key`` is secret and never leaves by a reader's call.
 
-    ``template_generation`` is the generation that last changed anything but the number of replicas: instances of an
-    older one are replaced. ``specs.revised`` keeps it.
+    ``template_generation`` is the generation by which its instances are made of what they are: those of another one are
+    replaced. ``former`` are specs that it had, the one before last. ``specs.revised`` keeps all of them.
     """
 
     name: str
@@ -125,6 +160,9 @@ class Deployment:
     delete_time: datetime | None = None
     findings: tuple[str, ...] = ()
     template_generation: int = 1
+    template_time: datetime | None = None
+    former: tuple[Former, ...] = ()
+    rollout: Rollout | None = None
     revision: int = 0
 
 
@@ -222,9 +260,10 @@ class Assignment:
 class Instance:
     """One running copy, wished or real. ``name`` is full (``instances/a-x7k2p``); ``uid`` is its assignment's id.
 
-    It stays until its node has reported that nothing of it is left. ``stop_time`` is when its removal was decided;
-    ``stop_reason`` says why. A pending instance has no placement and at least one refusal; a placed one has its
-    ``assignment``.
+    ``template_generation`` is its deployment's when it was made, 0 where that was not kept yet. It stays until its node
+    has reported that nothing of it is left. ``stop_time`` is when its node was told to stop it, ``stop_reason`` says
+    why; before, from ``drain_time`` on, callers of one that served go elsewhere. A pending instance has no placement
+    and at least one refusal; a placed one has its ``assignment``.
     """
 
     name: str
@@ -248,9 +287,16 @@ class Instance:
     last_failure: Failure | None = None
     next_try_time: datetime | None = None
     adopted: bool = False
+    drain_time: datetime | None = None
     stop_time: datetime | None = None
     stop_reason: str = ""
     progress_bytes: int | None = None
     progress_total_bytes: int | None = None
     assignment: Assignment | None = None
+    template_generation: int = 0
     revision: int = 0
+
+    @property
+    def leaves(self) -> bool:
+        """Whether its removal is decided."""
+        return self.stop_time is not None or self.drain_time is not None

@@ -52,6 +52,8 @@ class Agenda:
         self.columns = Columns()
         self.groups = Groups()
         self.tried: dict[str, Tried] = {}
+        self.tried_without: dict[str, Tried] = {}
+        """Requests that fitted nowhere even had an instance been gone; ``questions`` then names it."""
         self._rows: dict[str, Instance] = {}
         self._moving: set[str] = set()
         self._owed: Touched | None = None
@@ -71,7 +73,7 @@ class Agenda:
     ) -> tuple[set[str], set[str]]:
         """Take what changed, and return the instances and the deployments to be looked at."""
         if changes is None:
-            self.groups, self.tried, self._owed, self.begun = Groups(), {}, None, True
+            self.groups, self.tried, self.tried_without, self._owed, self.begun = Groups(), {}, {}, None, True
             self._rows, self._moving = {}, set()
             for instance in instances.values():
                 self.take(instance.name, instance)
@@ -95,20 +97,30 @@ class Agenda:
         if instance is None:
             self._rows.pop(name, None)
             self._moving.discard(name)
-            self.tried.pop(name, None)
+            self._forget(name)
             return
         self._rows[name] = instance
         if instance.placement is not None:
-            self.tried.pop(name, None)
+            self._forget(name)
         if _at_rest(instance):
             self._moving.discard(name)
         else:
             self._moving.add(name)
 
+    def restate(self, state: int) -> None:
+        """Let what was tried in a state of the columns stand: they were elsewhere meanwhile, and are as they were."""
+        for name, tried in self.tried.items():
+            if tried.state == state:
+                self.tried[name] = replace(tried, state=self.columns.state)
+
     def is_refused(self, request: str, spec: DeploymentSpec) -> bool:
         """Return whether a request was tried with this spec and nothing has changed since that could let it fit."""
         tried = self.tried.get(request)
         return tried is not None and tried.state == self.columns.state and tried.spec == spec
+
+    def _forget(self, name: str) -> None:
+        self.tried.pop(name, None)
+        self.tried_without.pop(name, None)
 
     def questions(self, requests: Iterable[str]) -> set[tuple[str, str]]:
         """Return the questions that were open when these requests were tried."""

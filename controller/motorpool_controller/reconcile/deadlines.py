@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from motorpool_controller.domain.event import Severity
 from motorpool_controller.domain.workload import Instance, InstanceState
@@ -19,6 +19,8 @@ def settle_deadlines(draft: Draft) -> None:
     for instance in draft.looked_at():
         if instance.state is InstanceState.SCHEDULED:
             _schedule_due(draft, instance, settings.scheduled_deadline_seconds)
+        elif instance.drain_time is not None and instance.stop_time is None:
+            _drain_due(draft, instance, instance.drain_time + timedelta(seconds=settings.drain_seconds))
         elif instance.state is InstanceState.STOPPING and instance.stop_time is not None:
             _stop_due(draft, instance, _grace_seconds(draft, instance) + settings.stopping_slack_seconds)
 
@@ -41,8 +43,18 @@ def _schedule_due(draft: Draft, instance: Instance, seconds: float) -> None:
         draft.event(notice.severity, notice.reason, notice.subject, notice.message)
 
 
+def _drain_due(draft: Draft, instance: Instance, due: datetime) -> None:
+    if due > draft.now:
+        draft.wake(due)
+    else:
+        draft.stop(instance, instance.stop_reason)
+
+
 def _stop_due(draft: Draft, instance: Instance, seconds: float) -> None:
-    due = instance.state_time + timedelta(seconds=seconds)
+    told = instance.state_time
+    if instance.drain_time is not None and instance.stop_time is not None:
+        told = max(told, instance.stop_time)  # it was stopping, in a way, since before
+    due = told + timedelta(seconds=seconds)
     if due > draft.now:
         draft.wake(due)
         return

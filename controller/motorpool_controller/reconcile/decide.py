@@ -11,7 +11,8 @@ from motorpool_controller.reconcile.deadlines import settle_deadlines
 from motorpool_controller.reconcile.draft import Draft
 from motorpool_controller.reconcile.liveness import settle_instances, settle_nodes
 from motorpool_controller.reconcile.placing import place_pending
-from motorpool_controller.reconcile.replicas import make_room, settle_replicas
+from motorpool_controller.reconcile.replicas import settle_replicas
+from motorpool_controller.reconcile.rollouts import make_room, settle_rollouts
 from motorpool_controller.reconcile.world import Decision, World
 
 
@@ -29,6 +30,7 @@ def decide(world: World, now: datetime, fresh_ids: Iterator[str]) -> Decision:
     settle_replicas(draft, fresh_ids)
     place_pending(draft)
     make_room(draft)
+    settle_rollouts(draft)
     return draft.decision()
 
 

@@ -71,6 +71,10 @@ class Draft:
         """Return a deployment's instances, by name."""
         return [instance for _, instance in sorted(self.agenda.groups.of_deployment(deployment).items())]
 
+    def live(self, deployment: Deployment) -> list[Instance]:
+        """Return a deployment's instances that are not being stopped, by name."""
+        return [instance for instance in self.of(deployment.name) if not instance.leaves]
+
     def on(self, nodes: Iterable[str]) -> list[Instance]:
         """Return the instances placed on any of these nodes."""
         return list({name: row for node in nodes for name, row in self.agenda.groups.on_node(node).items()}.values())
@@ -90,6 +94,16 @@ class Draft:
             return None
         nodes = (self.nodes.get(member.node) for member in instance.placement.members)
         return next((node for node in nodes if node is not None and node.state is NodeState.UNREACHABLE), None)
+
+    def retire(self, instance: Instance, reason: str) -> None:
+        """Have an instance removed that others stand in for: of one that serves, callers learn first that it leaves."""
+        seconds = self.world.settings.drain_seconds
+        if instance.state is not InstanceState.RUNNING or not instance.endpoint or seconds <= 0:
+            self.stop(instance, reason)
+            return
+        message = f"{reason} It gets no new requests, and stops in {seconds:g} s."
+        leaving = replace(instance, drain_time=self.now, stop_reason=reason, endpoint="")
+        self.put(moved(leaving, InstanceState.STOPPING, message, self.now))
 
     def stop(self, instance: Instance, reason: str) -> None:
         """Have an instance removed: at once if it was never placed, else by its node.

@@ -8,6 +8,7 @@ STARTING     the agent's report                    the profile's start time     
 RUNNING      a failure, a stop, a lost node        (lasts)
 ERROR        the agent's next try                  (lasts, if not restarted)      STARTING
 STOPPING     the node's word that nothing is left  the profile's grace, and slack stays; an event says so
+  (draining) time: new requests go elsewhere       drain_seconds                  its node is told to stop it
 UNREACHABLE  the node's return                     reschedule_after               a replacement; STOPPING on return
 QUARANTINED  the agent's report, or an operator    (lasts)
 
@@ -43,7 +44,7 @@ LEGAL: Mapping[InstanceState, frozenset[InstanceState]] = {
 
 def may_move(instance: Instance, state: InstanceState) -> bool:
     """Return whether the instance may enter a state, or stay in its own."""
-    if instance.stop_time is not None and state not in {_S.STOPPING, _S.UNREACHABLE}:
+    if instance.leaves and state not in {_S.STOPPING, _S.UNREACHABLE}:
         return False
     return state is instance.state or state in LEGAL[instance.state]
 

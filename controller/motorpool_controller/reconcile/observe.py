@@ -40,7 +40,7 @@ def observe(instance: Instance, report: Report, node: Node, now: datetime) -> In
         progress_total_bytes=report.progress_total_bytes,
         adopted=report.adopted,
     )
-    if may_move(seen, report.state) and instance.stop_time is None:
+    if may_move(seen, report.state) and not instance.leaves:
         seen = moved(seen, report.state, report.message, now)
     running = seen.state is InstanceState.RUNNING
     seen = replace(seen, endpoint=_endpoint(instance, node, launch) if running else "")

@@ -28,12 +28,14 @@ __all__ = ["Decision", "Notice", "Reading", "Report", "Settings", "World"]
 class Settings:
     """Times in seconds and limits that an operator may set.
 
+    ``drain_seconds`` pass between an instance's leaving the endpoints and its stop where others stand in for it.
     ``mass_failure_fraction`` of the fleet, and at least ``mass_failure_nodes``, lost within
     ``mass_failure_window_seconds`` of each other stop the replacing of what ran there.
     """
 
     scheduled_deadline_seconds: float = 60.0
     stopping_slack_seconds: float = 60.0
+    drain_seconds: float = 0.0
     mass_failure_fraction: float = 0.34
     mass_failure_nodes: int = 3
     mass_failure_window_seconds: float = 600.0

@@ -14,18 +14,21 @@ from motorpool import v1
 from motorpool_controller.catalog.catalog import Catalog
 from motorpool_controller.domain.errors import AlreadyExistsError, NotFoundError
 from motorpool_controller.domain.event import Severity
+from motorpool_controller.domain.groups import Tally
 from motorpool_controller.domain.names import check_deployment_id, deployment_name, id_of, resource_id, shown
+from motorpool_controller.domain.rollouts import restored
 from motorpool_controller.domain.specs import check_spec, revised
 from motorpool_controller.domain.workload import Deployment, DeploymentSpec, InstanceState
 from motorpool_controller.scheduling.columns import Columns
 from motorpool_controller.services import pages
 from motorpool_controller.services.choices import Choice, choose
+from motorpool_controller.services.convert import fields
 from motorpool_controller.services.convert.deployment import deployment_message
 from motorpool_controller.services.convert.spec import spec_message, spec_of
 from motorpool_controller.services.explanations import explanation
 from motorpool_controller.services.mutations import check_etag, masked, mutate
 from motorpool_controller.services.plans import Planner
-from motorpool_controller.services.views import deployment_view, offer_of, offers
+from motorpool_controller.services.views import deployment_view, offer_of, offers, revision_views
 from motorpool_controller.store.live import Live
 from motorpool_controller.store.store import Store, utc_now
 from motorpool_controller.store.transaction import Transaction
@@ -92,7 +95,7 @@ class DeploymentService(v1.DeploymentServiceServicer):
         context: grpc.aio.ServicerContext[v1.GetDeploymentRequest, v1.Deployment],
     ) -> v1.Deployment:
         """Give one deployment."""
-        return deployment_view(self._found(request.name), self._store.view.groups.of_deployment(request.name).values())
+        return deployment_view(self._found(request.name), self._store.view.groups.tally(request.name))
 
     async def ListDeployments(  # noqa: N802  # gRPC's name
         self,
@@ -109,7 +112,7 @@ class DeploymentService(v1.DeploymentServiceServicer):
             token=request.page_token,
         )
         return v1.ListDeploymentsResponse(
-            deployments=[deployment_view(row, view.groups.of_deployment(row.name).values()) for row in rows],
+            deployments=[deployment_view(row, view.groups.tally(row.name)) for row in rows],
             next_page_token=token,
             resume_token=pages.resume_token(view.cluster_id, view.revision),
         )
@@ -130,15 +133,39 @@ class DeploymentService(v1.DeploymentServiceServicer):
             spec = spec_of(masked(request.update_mask, request.deployment, present, below="spec").spec)
             check_spec(spec)
             choice = _chosen(tx, spec)
-            deployment = revised(before, choice.spec)
-            if deployment is not before:
-                deployment = tx.deployments.put(replace(deployment, findings=choice.findings))
-                tx.event(
-                    Severity.INFO, "DEPLOYMENT_UPDATED", name, f"{name} has generation {deployment.generation} now."
-                )
-            return _message(tx, deployment)
+            return _message(tx, _changed(tx, before, choice))
 
         standing = self._store.view.deployments.get(name)
+        if standing is not None:
+            self._read_anew(standing.spec)
+        return await mutate(self._store, request, v1.Deployment, change)
+
+    async def ListDeploymentRevisions(  # noqa: N802  # gRPC's name
+        self,
+        request: v1.ListDeploymentRevisionsRequest,
+        context: grpc.aio.ServicerContext[v1.ListDeploymentRevisionsRequest, v1.ListDeploymentRevisionsResponse],
+    ) -> v1.ListDeploymentRevisionsResponse:
+        """Give the present spec and those before it that are kept."""
+        deployment = self._found(request.name)
+        tally = self._store.view.groups.tally(deployment.name)
+        return v1.ListDeploymentRevisionsResponse(revisions=revision_views(deployment, tally))
+
+    async def RollbackDeployment(  # noqa: N802  # gRPC's name
+        self,
+        request: v1.RollbackDeploymentRequest,
+        context: grpc.aio.ServicerContext[v1.RollbackDeploymentRequest, v1.Deployment],
+    ) -> v1.Deployment:
+        """Return to a former spec."""
+        resource_id(request.name, "deployments")
+        number = fields.size(request.revision, "revision") or None
+
+        def change(tx: Transaction) -> v1.Deployment:
+            before = _standing(tx, request.name)
+            check_etag(request.name, before.revision, request.etag)
+            choice = _chosen(tx, restored(before, number))
+            return _message(tx, _changed(tx, before, choice))
+
+        standing = self._store.view.deployments.get(request.name)
         if standing is not None:
             self._read_anew(standing.spec)
         return await mutate(self._store, request, v1.Deployment, change)
@@ -200,7 +227,7 @@ class DeploymentService(v1.DeploymentServiceServicer):
         """Give what a client needs to send requests."""
         deployment = self._found(request.name)
         view = self._store.view
-        instances = [each for each in view.groups.of_deployment(deployment.name).values() if each.stop_time is None]
+        instances = [each for each in view.groups.of_deployment(deployment.name).values() if not each.leaves]
         assigned = [each.assignment for each in instances if each.assignment is not None]
         if assigned:
             checks = any(assignment.api_key for assignment in assigned)
@@ -231,8 +258,18 @@ def _chosen(tx: Transaction, spec: DeploymentSpec) -> Choice:
     return choose(spec, offers(tx))
 
 
+def _changed(tx: Transaction, before: Deployment, choice: Choice) -> Deployment:
+    deployment = revised(before, choice.spec, tx.now)
+    if deployment is before:
+        return before
+    name, generation, revision = before.name, deployment.generation, deployment.template_generation
+    back = f": it is back at revision {revision}" if revision not in {generation, before.template_generation} else ""
+    tx.event(Severity.INFO, "DEPLOYMENT_UPDATED", name, f"{name} has generation {generation} now{back}.")
+    return tx.deployments.put(replace(deployment, findings=choice.findings))
+
+
 def _message(tx: Transaction, deployment: Deployment) -> v1.Deployment:
-    return deployment_message(deployment, tx.instances_of(deployment.name).values())
+    return deployment_message(deployment, Tally(tx.instances_of(deployment.name).values()))
 
 
 def _standing(tx: Transaction, name: str) -> Deployment:

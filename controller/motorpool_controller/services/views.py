@@ -11,12 +11,13 @@ from motorpool import v1
 from motorpool_controller.domain.backends import Offer, answers_to, own_profiles, runner_of
 from motorpool_controller.domain.declarations import DeclaredBackend, Definition, profile_of, variable_arguments
 from motorpool_controller.domain.fleet import Node, Profile
+from motorpool_controller.domain.groups import Tally
 from motorpool_controller.domain.names import backend_name
 from motorpool_controller.domain.workload import Deployment, Instance
 from motorpool_controller.services.authentication import caller
 from motorpool_controller.services.convert.backend import profile_message
 from motorpool_controller.services.convert.declaration import MASKED, declaration_message
-from motorpool_controller.services.convert.deployment import deployment_message
+from motorpool_controller.services.convert.deployment import deployment_message, revision_messages
 from motorpool_controller.services.convert.instance import instance_message
 from motorpool_controller.services.convert.node import Claimed, etag, node_message
 from motorpool_controller.services.roles import Role
@@ -126,13 +127,19 @@ def backend_message(offer: Offer, *, masked: bool) -> v1.Backend:
     return message
 
 
-def deployment_view(deployment: Deployment, instances: Iterable[Instance]) -> v1.Deployment:
+def deployment_view(deployment: Deployment, tally: Tally) -> v1.Deployment:
     """Return a deployment as the caller sees it: values of its environment may be secrets, and readers see none."""
-    message = deployment_message(deployment, instances)
-    if not caller().role.reaches(Role.OPERATOR):
-        for name in deployment.spec.env:
-            message.spec.env[name] = MASKED
+    message = deployment_message(deployment, tally)
+    _mask_environment(message.spec)
     return message
+
+
+def revision_views(deployment: Deployment, tally: Tally) -> list[v1.DeploymentRevision]:
+    """Return the specs that a deployment had as the caller sees them; see ``deployment_view``."""
+    messages = revision_messages(deployment, tally)
+    for message in messages:
+        _mask_environment(message.spec)
+    return messages
 
 
 def instance_view(instance: Instance) -> v1.Instance:
@@ -147,6 +154,12 @@ def instance_view(instance: Instance) -> v1.Instance:
         if definition is not None:
             _mask_arguments(message.launch, definition)
     return message
+
+
+def _mask_environment(spec: v1.DeploymentSpec) -> None:
+    if not caller().role.reaches(Role.OPERATOR):
+        for name in list(spec.env):
+            spec.env[name] = MASKED
 
 
 def _mask_arguments(launch: v1.RenderedLaunch, definition: Definition) -> None:

@@ -68,7 +68,7 @@ class _Watch:
         self._live = live
         self._kinds = frozenset(request.kinds or KINDS)
         self._deployment = request.deployment
-        self._told: dict[str, tuple[int, int]] = {}
+        self._told: dict[str, tuple[int, ...]] = {}
 
     def everything(self) -> list[v1.WatchResponse]:
         """Return all that exists, in no order of time."""
@@ -129,8 +129,10 @@ class _Watch:
         deployment = self._view.deployments.get(name)
         if deployment is None or self._deployment not in {"", name}:
             return None
-        message = deployment_view(deployment, self._view.groups.of_deployment(name).values())
-        self._told[name] = (message.state, message.running_replicas)
+        message = deployment_view(deployment, self._view.groups.tally(name))
+        rollout = message.rollout
+        counts = (rollout.ready_replicas, rollout.outdated_replicas)
+        self._told[name] = (message.state, message.running_replicas, *counts)
         return v1.WatchResponse(deployment=message)
 
     def _counted(self, change: Change) -> Iterator[v1.WatchResponse]:

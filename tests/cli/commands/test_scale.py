@@ -4,7 +4,7 @@ import pytest
 
 from motorpool import v1
 from tests.cli.controller import Controller
-from tests.cli.fleet import deployment, fill, instance
+from tests.cli.fleet import CRASH, deployment, fill, instance
 from tests.cli.motorpool import Motorpool, error_of
 
 
@@ -106,3 +106,38 @@ def test_without_a_number(controller: Controller, motorpool: Motorpool) -> None:
     assert 2 == result.exit_code
     assert "--replicas" in error_of(result)["message"]
     assert [] == controller.requests
+
+
+def test_wait_for_fewer_passes_over_a_failure(controller: Controller, motorpool: Motorpool) -> None:
+    """
+    An instance that failed is one too many, and stopped: it is waited for, and no reason to give up.
+    """
+    fill(controller)
+    controller.put(instance(v1.INSTANCE_STATE_ERROR, name="smollm2-b2222", failure=CRASH))
+    controller.script = [
+        lambda: controller.put(instance(v1.INSTANCE_STATE_STOPPING, name="smollm2-b2222", failure=CRASH)),
+        lambda: controller.remove("instances/smollm2-b2222"),
+        lambda: controller.put(deployment()),
+    ]
+
+    result = motorpool("scale", "smollm2", "--replicas", "1", "--wait")
+
+    assert 0 == result.exit_code, result.stderr
+    assert "smollm2-b2222  STOPPING" in result.stderr
+
+
+def test_wait_gives_up_on_a_failure_that_stays(controller: Controller, motorpool: Motorpool) -> None:
+    """
+    When no more are left than are wished, one that failed is told.
+    """
+    fill(controller)
+    failed = instance(v1.INSTANCE_STATE_ERROR, failure=CRASH)
+    other = instance(v1.INSTANCE_STATE_ERROR, name="smollm2-b2222", failure=CRASH)
+    controller.put(failed)
+    controller.put(other)
+    controller.script = [lambda: controller.remove("instances/smollm2-b2222")]
+
+    result = motorpool("scale", "smollm2", "--replicas", "1", "--wait")
+
+    assert 1 == result.exit_code
+    assert "instances/smollm2-x7k2p failed" in result.stderr

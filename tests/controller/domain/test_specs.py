@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from motorpool_controller.domain.errors import InvalidError
+from motorpool_controller.domain.errors import InvalidError, NotFoundError, PreconditionError
+from motorpool_controller.domain.rollouts import restored
 from motorpool_controller.domain.specs import check_spec, revised
-from motorpool_controller.domain.workload import LoraAdapter, ModelSource, SourceKind, Speculative
-from tests.controller.fleets import SMOLLM2, deployment, spec
+from motorpool_controller.domain.workload import LoraAdapter, ModelSource, RolloutStrategy, SourceKind, Speculative
+from tests.controller.fleets import NOW, SMOLLM2, deployment, spec
 
 LOCAL = SourceKind.LOCAL_PATH
 HUB = ModelSource(kind=SourceKind.HUGGING_FACE, repository="Qwen/Qwen3-8B", file="*Q4*.gguf")
@@ -91,7 +92,7 @@ def test_another_number_of_replicas_replaces_nothing() -> None:
     """
     Scaling raises the generation, and not that of the template.
     """
-    scaled = revised(deployment(), spec(replicas=3))
+    scaled = revised(deployment(), spec(replicas=3), NOW)
 
     assert (scaled.generation, scaled.template_generation) == (2, 1)
 
@@ -101,7 +102,7 @@ def test_another_model_replaces_and_forgets() -> None:
     A new model makes a new template, and its facts are not yet known.
     """
     before = deployment(facts=SMOLLM2)
-    after = revised(before, replace(before.spec, model=ModelSource(kind=LOCAL, path="/other.gguf")))
+    after = revised(before, replace(before.spec, model=ModelSource(kind=LOCAL, path="/other.gguf")), NOW)
 
     assert (after.generation, after.template_generation, after.facts) == (2, 2, None)
 
@@ -112,4 +113,51 @@ def test_the_same_spec_is_no_change() -> None:
     """
     before = deployment()
 
-    assert revised(before, before.spec) is before
+    assert revised(before, before.spec, NOW) is before
+
+
+def test_a_spec_of_before_has_its_generation_of_then() -> None:
+    """
+    Changed back, a deployment has the generation that its spec had at first, and the other spec as the one before.
+    """
+    before = deployment()
+    there = revised(before, spec(parameters=("-c", "4096")), NOW)
+    back = revised(there, before.spec, NOW)
+
+    assert (3, 1) == (back.generation, back.template_generation)
+    assert [(2, ("-c", "4096"))] == [(each.template_generation, each.spec.parameters) for each in back.former]
+
+
+def test_only_so_many_former_specs_are_kept() -> None:
+    """
+    The oldest of more than ten former specs is forgotten.
+    """
+    made = deployment()
+    for number in range(1, 15):
+        made = revised(made, spec(parameters=("-c", str(1024 * number))), NOW)
+
+    assert [5, 6, 7, 8, 9, 10, 11, 12, 13, 14] == [each.template_generation for each in made.former]
+
+
+def test_the_strategy_of_rollouts_leaves_instances_be() -> None:
+    """
+    How a change is to be carried out is none itself.
+    """
+    made = revised(deployment(), spec(rollout_strategy=RolloutStrategy.REPLACE), NOW)
+
+    assert (2, 1, None) == (made.generation, made.template_generation, made.rollout)
+
+
+def test_restoring_keeps_the_number_of_instances() -> None:
+    """
+    The spec before comes back with so many instances as are wished now; one that is not kept is refused by number.
+    """
+    made = revised(deployment(), spec(parameters=("-c", "4096"), replicas=3), NOW)
+
+    assert spec(replicas=3) == restored(made, None)
+    assert spec(replicas=3) == restored(made, 1)
+    assert made.spec == restored(made, 2)
+    with pytest.raises(NotFoundError, match="no revision 7; those kept are 1, 2"):
+        restored(made, 7)
+    with pytest.raises(PreconditionError, match="never had another spec"):
+        restored(deployment(), None)

@@ -12,36 +12,11 @@ from motorpool_controller.domain.specs import revised
 from motorpool_controller.domain.workload import Instance, InstanceState
 from motorpool_controller.reconcile.decide import decide
 from motorpool_controller.reconcile.desired import desired_of
-from motorpool_controller.reconcile.world import Decision, Reading, World
+from motorpool_controller.reconcile.world import Reading, World
 from tests.controller.fleets import NOW, PATH, applied, deployment, ids, node, placed, spec, usage, world
+from tests.controller.reconcile.deciding import reasons, running, settled
 
 S = InstanceState
-
-
-def reasons(decision: Decision) -> list[str]:
-    return [event.reason for event in decision.events]
-
-
-def settled(start: World, *, steps: int = 8) -> World:
-    """Decide until nothing changes."""
-    fresh = ids()
-    for _ in range(steps):
-        decision = decide(start, NOW, fresh)
-        if not decision.changes_records:
-            return start
-        start = applied(start, decision)
-    pytest.fail("it does not come to rest")
-
-
-def running(start: World, *names: str) -> World:
-    return replace(
-        start,
-        instances={
-            name: replace(each, state=S.RUNNING) if each.placement and each.stop_time is None else each
-            for name, each in start.instances.items()
-            if not names or name in names
-        },
-    )
 
 
 def test_a_deployment_gets_its_instances_and_they_their_assignments() -> None:
@@ -188,7 +163,7 @@ def test_a_new_spec_starts_the_new_before_it_stops_the_old() -> None:
     """
     Where there is room for both, an old instance goes when its replacement runs.
     """
-    changed = revised(deployment(), spec(parameters=("-c", "4096")))
+    changed = revised(deployment(), spec(parameters=("-c", "4096")), NOW)
     start = settled(world([node()], [changed], [placed()]))
     old = start.instances["instances/chat-1"]
     assert old.stop_time is None
@@ -202,28 +177,13 @@ def test_a_new_spec_starts_the_new_before_it_stops_the_old() -> None:
     assert old.assignment == after.instances["instances/chat-1"].assignment
 
 
-def test_without_room_for_both_the_old_goes_first() -> None:
-    """
-    Where only one fits, the old one is stopped, since the new one fits in its place.
-    """
-    a = node(memory=GIB)
-    changed = revised(deployment(), spec(parameters=("-c", "4096")))
-    start = world([a], [changed], [placed(memory=800 * MIB)], usage={a.name: usage(a, own=700 * MIB)})
-    after = settled(start)
-    freed = replace(after, gone=frozenset({"uid-chat-1"}), usage={a.name: usage(a)})
-
-    assert after.instances["instances/chat-1"].state is S.STOPPING
-    (new,) = settled(freed).instances.values()
-    assert new.state is S.SCHEDULED
-
-
 @pytest.mark.promise("P3")
 def test_an_impossible_new_spec_stops_nothing() -> None:
     """
     A replacement that fits nowhere, not even in its predecessor's place, leaves the predecessor running.
     """
     a = node(memory=GIB)
-    changed = revised(deployment(), spec(parameters=("-c", "999999")))
+    changed = revised(deployment(), spec(parameters=("-c", "999999")), NOW)
     after = settled(world([a], [changed], [placed(memory=800 * MIB)]))
 
     assert after.instances["instances/chat-1"].state is S.RUNNING
@@ -235,7 +195,7 @@ def test_nothing_changes_what_a_standing_instance_was_told() -> None:
     """
     start = running(settled(world([node()], [deployment()])))
     before = desired_of("nodes/a", start)
-    changed = revised(start.deployments["deployments/chat"], spec(env={"A": "b"}))
+    changed = revised(start.deployments["deployments/chat"], spec(env={"A": "b"}), NOW)
     after = replace(start, profiles={}, readings={}, deployments={changed.name: changed})
 
     assert desired_of("nodes/a", after) == before

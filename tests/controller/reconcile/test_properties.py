@@ -30,7 +30,7 @@ def _deployments(draw: st.DrawFn, name: str) -> Deployment:
         parameters=draw(st.sampled_from([(), ("-c", "4096"), ("-c", "60000")])),
         delete_time=NOW if draw(st.integers(0, 4)) == 0 else None,
     )
-    return revised(made, replace(made.spec, env={"A": "b"})) if draw(st.booleans()) else made
+    return revised(made, replace(made.spec, env={"A": "b"}), NOW) if draw(st.booleans()) else made
 
 
 @st.composite

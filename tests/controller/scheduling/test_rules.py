@@ -10,10 +10,11 @@ from motorpool_controller.domain.fleet import Host, NodeState
 from motorpool_controller.domain.placement import Refusal
 from motorpool_controller.domain.sizes import GIB
 from motorpool_controller.domain.workload import InstanceState
-from motorpool_controller.reconcile.replicas import _worth
+from motorpool_controller.reconcile.draft import Draft
+from motorpool_controller.reconcile.ranking import worth
 from motorpool_controller.scheduling.scheduler import explain, schedule
 from motorpool_controller.scheduling.snapshot import Request, Snapshot
-from tests.controller.fleets import placed
+from tests.controller.fleets import NOW, node, placed, world
 from tests.controller.scheduling.accelerators import LLAMA_70B, QWEN3_32B, backend, cards, fleet, machine, wish
 
 CHAT = "instances/chat-1"
@@ -237,7 +238,9 @@ def test_the_least_useful_instance_goes_first() -> None:
     states = (InstanceState.RUNNING, InstanceState.STARTING, InstanceState.ERROR)
     instances = [placed(state.value, state=state) for state in states]
 
-    assert [each.name for each in sorted(instances, key=_worth)] == [
+    draft = Draft(world([node()], instances=instances), NOW)
+
+    assert [each.name for each in sorted(instances, key=lambda each: worth(draft, each))] == [
         "instances/error",
         "instances/starting",
         "instances/running",

@@ -48,6 +48,7 @@ def instance_message(instance: Instance) -> v1.Instance:
         progress_total_bytes=instance.progress_total_bytes,
         adopted=instance.adopted,
         pid_start_ticks=instance.pid_start_ticks,
+        deployment_revision=instance.template_generation,
         next_try_time=None if instance.next_try_time is None else fields.timestamp(instance.next_try_time),
     )
 

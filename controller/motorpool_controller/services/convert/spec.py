@@ -8,6 +8,7 @@ from motorpool_controller.domain.workload import (
     Exposure,
     ExtendedKvCache,
     LoraAdapter,
+    RolloutStrategy,
     Speculative,
     Strategy,
 )
@@ -52,6 +53,7 @@ def spec_message(spec: DeploymentSpec) -> v1.DeploymentSpec:
         lora_adapters=[lora_message(adapter) for adapter in spec.lora_adapters],
         trust_remote_code=spec.trust_remote_code,
         served_model_name=spec.served_model_name,
+        rollout_strategy=fields.number(v1.RolloutStrategy, "ROLLOUT_STRATEGY", spec.rollout_strategy),
     )
 
 
@@ -110,6 +112,16 @@ def spec_of(message: v1.DeploymentSpec, field: str = "spec") -> DeploymentSpec:
         ),
         trust_remote_code=message.trust_remote_code,
         served_model_name=message.served_model_name,
+        rollout_strategy=(
+            fields.member(
+                v1.RolloutStrategy,
+                "ROLLOUT_STRATEGY",
+                message.rollout_strategy,
+                RolloutStrategy,
+                f"{field}.rollout_strategy",
+            )
+            or default.rollout_strategy
+        ),
     )
 
 

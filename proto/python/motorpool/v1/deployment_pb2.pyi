@@ -99,6 +99,62 @@ DEPLOYMENT_STATE_DELETING: DeploymentState.ValueType  # 3
 """Instances are being stopped; gone when the last one is."""
 Global___DeploymentState: typing_extensions.TypeAlias = DeploymentState
 
+class _RolloutStrategy:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _RolloutStrategyEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_RolloutStrategy.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    ROLLOUT_STRATEGY_UNSPECIFIED: _RolloutStrategy.ValueType  # 0
+    """Surge."""
+    ROLLOUT_STRATEGY_SURGE: _RolloutStrategy.ValueType  # 1
+    """A former instance goes when one of the new spec is ready. Without room for both it waits, and says so."""
+    ROLLOUT_STRATEGY_REPLACE: _RolloutStrategy.ValueType  # 2
+    """The same, but without room for both a former one goes first, if the new one then has a place."""
+
+class RolloutStrategy(_RolloutStrategy, metaclass=_RolloutStrategyEnumTypeWrapper):
+    """What gives way while the instances of a changed spec replace the former ones, one at a time."""
+
+ROLLOUT_STRATEGY_UNSPECIFIED: RolloutStrategy.ValueType  # 0
+"""Surge."""
+ROLLOUT_STRATEGY_SURGE: RolloutStrategy.ValueType  # 1
+"""A former instance goes when one of the new spec is ready. Without room for both it waits, and says so."""
+ROLLOUT_STRATEGY_REPLACE: RolloutStrategy.ValueType  # 2
+"""The same, but without room for both a former one goes first, if the new one then has a place."""
+Global___RolloutStrategy: typing_extensions.TypeAlias = RolloutStrategy
+
+class _RolloutState:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _RolloutStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_RolloutState.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    ROLLOUT_STATE_UNSPECIFIED: _RolloutState.ValueType  # 0
+    """There was no change yet."""
+    ROLLOUT_STATE_PROGRESSING: _RolloutState.ValueType  # 1
+    """Instances are being replaced."""
+    ROLLOUT_STATE_NO_ROOM: _RolloutState.ValueType  # 2
+    """A new instance has no place beside the former ones; it goes on by itself when it has."""
+    ROLLOUT_STATE_FAILED: _RolloutState.ValueType  # 3
+    """A new instance failed; the former ones go on serving. It goes on by itself when that one is well after all."""
+    ROLLOUT_STATE_COMPLETE: _RolloutState.ValueType  # 4
+    """All instances are of the present spec, and so many as wished were ready."""
+
+class RolloutState(_RolloutState, metaclass=_RolloutStateEnumTypeWrapper):
+    """How far the latest change of a spec has come."""
+
+ROLLOUT_STATE_UNSPECIFIED: RolloutState.ValueType  # 0
+"""There was no change yet."""
+ROLLOUT_STATE_PROGRESSING: RolloutState.ValueType  # 1
+"""Instances are being replaced."""
+ROLLOUT_STATE_NO_ROOM: RolloutState.ValueType  # 2
+"""A new instance has no place beside the former ones; it goes on by itself when it has."""
+ROLLOUT_STATE_FAILED: RolloutState.ValueType  # 3
+"""A new instance failed; the former ones go on serving. It goes on by itself when that one is well after all."""
+ROLLOUT_STATE_COMPLETE: RolloutState.ValueType  # 4
+"""All instances are of the present spec, and so many as wished were ready."""
+Global___RolloutState: typing_extensions.TypeAlias = RolloutState
+
 @typing.final
 class NodeSelector(google.protobuf.message.Message):
     """What a node's labels must be."""
@@ -337,6 +393,7 @@ class DeploymentSpec(google.protobuf.message.Message):
     LORA_ADAPTERS_FIELD_NUMBER: builtins.int
     TRUST_REMOTE_CODE_FIELD_NUMBER: builtins.int
     SERVED_MODEL_NAME_FIELD_NUMBER: builtins.int
+    ROLLOUT_STRATEGY_FIELD_NUMBER: builtins.int
     replicas: builtins.int
     """Instances wished for, 0 to 1000; absent means 1."""
     backend: builtins.str
@@ -361,6 +418,8 @@ class DeploymentSpec(google.protobuf.message.Message):
     """Run code that came with the model."""
     served_model_name: builtins.str
     """Name under which the model is served; empty takes the deployment's."""
+    rollout_strategy: Global___RolloutStrategy.ValueType
+    """What gives way while a changed spec is rolled out."""
     @property
     def model(self) -> motorpool.v1.model_pb2.ModelSource:
         """Where the model comes from. Required."""
@@ -436,9 +495,10 @@ class DeploymentSpec(google.protobuf.message.Message):
         lora_adapters: collections.abc.Iterable[Global___LoraAdapter] | None = ...,
         trust_remote_code: builtins.bool = ...,
         served_model_name: builtins.str = ...,
+        rollout_strategy: Global___RolloutStrategy.ValueType = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_cpu_offloading", b"_cpu_offloading", "_distributed", b"_distributed", "_replicas", b"_replicas", "_restart_on_error", b"_restart_on_error", "claim", b"claim", "cpu_offloading", b"cpu_offloading", "device_selector", b"device_selector", "distributed", b"distributed", "extended_kv_cache", b"extended_kv_cache", "model", b"model", "node_selector", b"node_selector", "replicas", b"replicas", "reschedule_after", b"reschedule_after", "restart_on_error", b"restart_on_error", "speculative", b"speculative"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_cpu_offloading", b"_cpu_offloading", "_distributed", b"_distributed", "_replicas", b"_replicas", "_restart_on_error", b"_restart_on_error", "allow_overcommit", b"allow_overcommit", "backend", b"backend", "backend_version", b"backend_version", "categories", b"categories", "claim", b"claim", "command", b"command", "cpu_offloading", b"cpu_offloading", "device_selector", b"device_selector", "distributed", b"distributed", "env", b"env", "exposure", b"exposure", "extended_kv_cache", b"extended_kv_cache", "image", b"image", "lora_adapters", b"lora_adapters", "model", b"model", "node_selector", b"node_selector", "parameters", b"parameters", "placement_strategy", b"placement_strategy", "replicas", b"replicas", "reschedule_after", b"reschedule_after", "restart_on_error", b"restart_on_error", "served_model_name", b"served_model_name", "speculative", b"speculative", "trust_remote_code", b"trust_remote_code"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_cpu_offloading", b"_cpu_offloading", "_distributed", b"_distributed", "_replicas", b"_replicas", "_restart_on_error", b"_restart_on_error", "allow_overcommit", b"allow_overcommit", "backend", b"backend", "backend_version", b"backend_version", "categories", b"categories", "claim", b"claim", "command", b"command", "cpu_offloading", b"cpu_offloading", "device_selector", b"device_selector", "distributed", b"distributed", "env", b"env", "exposure", b"exposure", "extended_kv_cache", b"extended_kv_cache", "image", b"image", "lora_adapters", b"lora_adapters", "model", b"model", "node_selector", b"node_selector", "parameters", b"parameters", "placement_strategy", b"placement_strategy", "replicas", b"replicas", "reschedule_after", b"reschedule_after", "restart_on_error", b"restart_on_error", "rollout_strategy", b"rollout_strategy", "served_model_name", b"served_model_name", "speculative", b"speculative", "trust_remote_code", b"trust_remote_code"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_cpu_offloading", b"_cpu_offloading"]) -> typing.Literal["cpu_offloading"] | None: ...
     @typing.overload
@@ -449,6 +509,86 @@ class DeploymentSpec(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_restart_on_error", b"_restart_on_error"]) -> typing.Literal["restart_on_error"] | None: ...
 
 Global___DeploymentSpec: typing_extensions.TypeAlias = DeploymentSpec
+
+@typing.final
+class Rollout(google.protobuf.message.Message):
+    """The latest change of what a deployment's instances are made from."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: builtins.int
+    MESSAGE_FIELD_NUMBER: builtins.int
+    STATE_TIME_FIELD_NUMBER: builtins.int
+    UPDATED_REPLICAS_FIELD_NUMBER: builtins.int
+    READY_REPLICAS_FIELD_NUMBER: builtins.int
+    OUTDATED_REPLICAS_FIELD_NUMBER: builtins.int
+    state: Global___RolloutState.ValueType
+    """How far it has come."""
+    message: builtins.str
+    """Why it does not go on, and what to do; empty while it does."""
+    updated_replicas: builtins.int
+    """Instances of the present spec."""
+    ready_replicas: builtins.int
+    """Those of them that run, and have not failed since they last ran well."""
+    outdated_replicas: builtins.int
+    """Instances of former specs that are not told to stop yet."""
+    @property
+    def state_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When the state was entered; absent while there was no change."""
+
+    def __init__(
+        self,
+        *,
+        state: Global___RolloutState.ValueType = ...,
+        message: builtins.str = ...,
+        state_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        updated_replicas: builtins.int = ...,
+        ready_replicas: builtins.int = ...,
+        outdated_replicas: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["state_time", b"state_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["message", b"message", "outdated_replicas", b"outdated_replicas", "ready_replicas", b"ready_replicas", "state", b"state", "state_time", b"state_time", "updated_replicas", b"updated_replicas"]) -> None: ...
+
+Global___Rollout: typing_extensions.TypeAlias = Rollout
+
+@typing.final
+class DeploymentRevision(google.protobuf.message.Message):
+    """A spec that a deployment has or had."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REVISION_FIELD_NUMBER: builtins.int
+    SPEC_FIELD_NUMBER: builtins.int
+    CREATE_TIME_FIELD_NUMBER: builtins.int
+    CURRENT_FIELD_NUMBER: builtins.int
+    REPLICAS_FIELD_NUMBER: builtins.int
+    revision: builtins.int
+    """Its number: the generation that brought it first."""
+    current: builtins.bool
+    """It is the present one."""
+    replicas: builtins.int
+    """Instances of it that are not told to stop."""
+    @property
+    def spec(self) -> Global___DeploymentSpec:
+        """The spec; for readers the values of its environment are "***". The number of instances in it is of then."""
+
+    @property
+    def create_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When the deployment got it last."""
+
+    def __init__(
+        self,
+        *,
+        revision: builtins.int = ...,
+        spec: Global___DeploymentSpec | None = ...,
+        create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        current: builtins.bool = ...,
+        replicas: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "spec", b"spec"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "current", b"current", "replicas", b"replicas", "revision", b"revision", "spec", b"spec"]) -> None: ...
+
+Global___DeploymentRevision: typing_extensions.TypeAlias = DeploymentRevision
 
 @typing.final
 class Deployment(google.protobuf.message.Message):
@@ -468,6 +608,8 @@ class Deployment(google.protobuf.message.Message):
     CREATE_TIME_FIELD_NUMBER: builtins.int
     DELETE_TIME_FIELD_NUMBER: builtins.int
     FINDINGS_FIELD_NUMBER: builtins.int
+    REVISION_FIELD_NUMBER: builtins.int
+    ROLLOUT_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`deployments/{deployment}`; lower-case letters, digits and dashes, at most 48."""
     uid: builtins.str
@@ -480,6 +622,8 @@ class Deployment(google.protobuf.message.Message):
     """What it is doing. Output only."""
     running_replicas: builtins.int
     """Instances that run. Output only."""
+    revision: builtins.int
+    """Number of the present spec: the generation that brought it first. Output only."""
     @property
     def spec(self) -> Global___DeploymentSpec:
         """The wish."""
@@ -504,6 +648,10 @@ class Deployment(google.protobuf.message.Message):
     def findings(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Notes on the spec that are no errors. Output only."""
 
+    @property
+    def rollout(self) -> Global___Rollout:
+        """The latest change of the spec. Output only."""
+
     def __init__(
         self,
         *,
@@ -519,8 +667,10 @@ class Deployment(google.protobuf.message.Message):
         create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         delete_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         findings: collections.abc.Iterable[builtins.str] | None = ...,
+        revision: builtins.int = ...,
+        rollout: Global___Rollout | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "estimate", b"estimate", "facts", b"facts", "spec", b"spec"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "estimate", b"estimate", "etag", b"etag", "facts", b"facts", "findings", b"findings", "generation", b"generation", "name", b"name", "running_replicas", b"running_replicas", "spec", b"spec", "state", b"state", "uid", b"uid"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "estimate", b"estimate", "facts", b"facts", "rollout", b"rollout", "spec", b"spec"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "estimate", b"estimate", "etag", b"etag", "facts", b"facts", "findings", b"findings", "generation", b"generation", "name", b"name", "revision", b"revision", "rollout", b"rollout", "running_replicas", b"running_replicas", "spec", b"spec", "state", b"state", "uid", b"uid"]) -> None: ...
 
 Global___Deployment: typing_extensions.TypeAlias = Deployment

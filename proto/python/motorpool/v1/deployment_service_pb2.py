@@ -31,7 +31,7 @@ from motorpool.v1 import placement_pb2 as motorpool_dot_v1_dot_placement__pb2
 from motorpool.v1 import role_pb2 as motorpool_dot_v1_dot_role__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%motorpool/v1/deployment_service.proto\x12\x0cmotorpool.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1dmotorpool/v1/deployment.proto\x1a\x1bmotorpool/v1/instance.proto\x1a\x18motorpool/v1/model.proto\x1a\x1cmotorpool/v1/placement.proto\x1a\x17motorpool/v1/role.proto\"\x89\x01\n\x17\x43reateDeploymentRequest\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12,\n\ndeployment\x18\x02 \x01(\x0b\x32\x18.motorpool.v1.Deployment\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"$\n\x14GetDeploymentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"?\n\x16ListDeploymentsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"w\n\x17ListDeploymentsResponse\x12-\n\x0b\x64\x65ployments\x18\x01 \x03(\x0b\x32\x18.motorpool.v1.Deployment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x14\n\x0cresume_token\x18\x03 \x01(\t\"\xa3\x01\n\x17UpdateDeploymentRequest\x12,\n\ndeployment\x18\x01 \x01(\x0b\x32\x18.motorpool.v1.Deployment\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"`\n\x17\x44\x65leteDeploymentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"(\n\x18\x45xplainDeploymentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xf4\x01\n\x13InstanceExplanation\x12\x10\n\x08instance\x18\x01 \x01(\t\x12*\n\x05state\x18\x02 \x01(\x0e\x32\x1b.motorpool.v1.InstanceState\x12*\n\tplacement\x18\x03 \x01(\x0b\x32\x17.motorpool.v1.Placement\x12\'\n\x08refusals\x18\x04 \x03(\x0b\x32\x15.motorpool.v1.Refusal\x12+\n\ncandidates\x18\x05 \x03(\x0b\x32\x17.motorpool.v1.Candidate\x12\x0f\n\x07verdict\x18\x06 \x01(\t\x12\x0c\n\x04like\x18\x07 \x01(\t\"\xf0\x01\n\x19\x45xplainDeploymentResponse\x12(\n\x08\x65stimate\x18\x01 \x01(\x0b\x32\x16.motorpool.v1.Estimate\x12\x34\n\tinstances\x18\x02 \x03(\x0b\x32!.motorpool.v1.InstanceExplanation\x12-\n\x0bsuggestions\x18\x03 \x03(\x0b\x32\x18.motorpool.v1.Suggestion\x12\x12\n\nnodes_seen\x18\x04 \x01(\x05\x12\x30\n\rdecision_time\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xb1\x01\n\nAddedNodes\x12\x0c\n\x04like\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\x12\x14\n\x07\x64\x65vices\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12 \n\x13\x64\x65vice_memory_bytes\x18\x04 \x01(\x03H\x01\x88\x01\x01\x12\x19\n\x0cmemory_bytes\x18\x05 \x01(\x03H\x02\x88\x01\x01\x42\n\n\x08_devicesB\x16\n\x14_device_memory_bytesB\x0f\n\r_memory_bytes\"\x83\x01\n\x15PlanDeploymentRequest\x12,\n\ndeployment\x18\x01 \x01(\x0b\x32\x18.motorpool.v1.Deployment\x12\x0f\n\x07without\x18\x02 \x03(\t\x12+\n\tadd_nodes\x18\x03 \x03(\x0b\x32\x18.motorpool.v1.AddedNodes\"\x95\x01\n\x05\x43heck\x12%\n\x04kind\x18\x01 \x01(\x0e\x32\x17.motorpool.v1.CheckKind\x12+\n\x07outcome\x18\x02 \x01(\x0e\x32\x1a.motorpool.v1.CheckOutcome\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\'\n\x08refusals\x18\x04 \x03(\x0b\x32\x15.motorpool.v1.Refusal\"\xb3\x01\n\x0fPlannedInstance\x12*\n\tplacement\x18\x01 \x01(\x0b\x32\x17.motorpool.v1.Placement\x12\'\n\x08refusals\x18\x02 \x03(\x0b\x32\x15.motorpool.v1.Refusal\x12+\n\ncandidates\x18\x03 \x03(\x0b\x32\x17.motorpool.v1.Candidate\x12\x0f\n\x07verdict\x18\x04 \x01(\t\x12\r\n\x05\x63ount\x18\x05 \x01(\x05\"\xda\x02\n\x16PlanDeploymentResponse\x12\x0f\n\x07\x62\x61\x63kend\x18\x01 \x01(\t\x12\'\n\x05\x66\x61\x63ts\x18\x02 \x01(\x0b\x32\x18.motorpool.v1.ModelFacts\x12(\n\x08\x65stimate\x18\x03 \x01(\x0b\x32\x16.motorpool.v1.Estimate\x12#\n\x06\x63hecks\x18\x04 \x03(\x0b\x32\x13.motorpool.v1.Check\x12\x30\n\tinstances\x18\x05 \x03(\x0b\x32\x1d.motorpool.v1.PlannedInstance\x12\x10\n\x08\x66indings\x18\x06 \x03(\t\x12-\n\x0bsuggestions\x18\x07 \x03(\x0b\x32\x18.motorpool.v1.Suggestion\x12\x12\n\nnodes_seen\x18\x08 \x01(\x05\x12\x30\n\rdecision_time\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\"\x85\x01\n\x16PlanDeploymentsRequest\x12-\n\x0b\x64\x65ployments\x18\x01 \x03(\x0b\x32\x18.motorpool.v1.Deployment\x12\x0f\n\x07without\x18\x02 \x03(\t\x12+\n\tadd_nodes\x18\x03 \x03(\x0b\x32\x18.motorpool.v1.AddedNodes\"N\n\x17PlanDeploymentsResponse\x12\x33\n\x05plans\x18\x01 \x03(\x0b\x32$.motorpool.v1.PlanDeploymentResponse\"/\n\x1fGetDeploymentCredentialsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"V\n\x15\x44\x65ploymentCredentials\x12\x11\n\tendpoints\x18\x01 \x03(\t\x12\x0f\n\x07\x61pi_key\x18\x02 \x01(\t\x12\x19\n\x11served_model_name\x18\x03 \x01(\t*k\n\tCheckKind\x12\x1a\n\x16\x43HECK_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43HECK_KIND_BACKEND\x10\x01\x12\x14\n\x10\x43HECK_KIND_MODEL\x10\x02\x12\x14\n\x10\x43HECK_KIND_PLACE\x10\x03*|\n\x0c\x43heckOutcome\x12\x1d\n\x19\x43HECK_OUTCOME_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43HECK_OUTCOME_PASSED\x10\x01\x12\x18\n\x14\x43HECK_OUTCOME_FAILED\x10\x02\x12\x19\n\x15\x43HECK_OUTCOME_SKIPPED\x10\x03\x32\x8a\x07\n\x11\x44\x65ploymentService\x12Y\n\x10\x43reateDeployment\x12%.motorpool.v1.CreateDeploymentRequest\x1a\x18.motorpool.v1.Deployment\"\x04\xa8\xd5\x18\x04\x12S\n\rGetDeployment\x12\".motorpool.v1.GetDeploymentRequest\x1a\x18.motorpool.v1.Deployment\"\x04\xa8\xd5\x18\x03\x12\x64\n\x0fListDeployments\x12$.motorpool.v1.ListDeploymentsRequest\x1a%.motorpool.v1.ListDeploymentsResponse\"\x04\xa8\xd5\x18\x03\x12Y\n\x10UpdateDeployment\x12%.motorpool.v1.UpdateDeploymentRequest\x1a\x18.motorpool.v1.Deployment\"\x04\xa8\xd5\x18\x04\x12Y\n\x10\x44\x65leteDeployment\x12%.motorpool.v1.DeleteDeploymentRequest\x1a\x18.motorpool.v1.Deployment\"\x04\xa8\xd5\x18\x04\x12j\n\x11\x45xplainDeployment\x12&.motorpool.v1.ExplainDeploymentRequest\x1a\'.motorpool.v1.ExplainDeploymentResponse\"\x04\xa8\xd5\x18\x03\x12\x61\n\x0ePlanDeployment\x12#.motorpool.v1.PlanDeploymentRequest\x1a$.motorpool.v1.PlanDeploymentResponse\"\x04\xa8\xd5\x18\x04\x12\x64\n\x0fPlanDeployments\x12$.motorpool.v1.PlanDeploymentsRequest\x1a%.motorpool.v1.PlanDeploymentsResponse\"\x04\xa8\xd5\x18\x04\x12t\n\x18GetDeploymentCredentials\x12-.motorpool.v1.GetDeploymentCredentialsRequest\x1a#.motorpool.v1.DeploymentCredentials\"\x04\xa8\xd5\x18\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%motorpool/v1/deployment_service.proto\x12\x0cmotorpool.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1dmotorpool/v1/deployment.proto\x1a\x1bmotorpool/v1/instance.proto\x1a\x18motorpool/v1/model.proto\x1a\x1cmotorpool/v1/placement.proto\x1a\x17motorpool/v1/role.proto\"\x89\x01\n\x17\x43reateDeploymentRequest\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12,\n\ndeployment\x18\x02 \x01(\x0b\x32\x18.motorpool.v1.Deployment\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"$\n\x14GetDeploymentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"?\n\x16ListDeploymentsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"w\n\x17ListDeploymentsResponse\x12-\n\x0b\x64\x65ployments\x18\x01 \x03(\x0b\x32\x18.motorpool.v1.Deployment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x14\n\x0cresume_token\x18\x03 \x01(\t\"\xa3\x01\n\x17UpdateDeploymentRequest\x12,\n\ndeployment\x18\x01 \x01(\x0b\x32\x18.motorpool.v1.Deployment\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\".\n\x1eListDeploymentRevisionsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"V\n\x1fListDeploymentRevisionsResponse\x12\x33\n\trevisions\x18\x01 \x03(\x0b\x32 .motorpool.v1.DeploymentRevision\"t\n\x19RollbackDeploymentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"`\n\x17\x44\x65leteDeploymentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"(\n\x18\x45xplainDeploymentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xf4\x01\n\x13InstanceExplanation\x12\x10\n\x08instance\x18\x01 \x01(\t\x12*\n\x05state\x18\x02 \x01(\x0e\x32\x1b.motorpool.v1.InstanceState\x12*\n\tplacement\x18\x03 \x01(\x0b\x32\x17.motorpool.v1.Placement\x12\'\n\x08refusals\x18\x04 \x03(\x0b\x32\x15.motorpool.v1.Refusal\x12+\n\ncandidates\x18\x05 \x03(\x0b\x32\x17.motorpool.v1.Candidate\x12\x0f\n\x07verdict\x18\x06 \x01(\t\x12\x0c\n\x04like\x18\x07 \x01(\t\"\xf0\x01\n\x19\x45xplainDeploymentResponse\x12(\n\x08\x65stimate\x18\x01 \x01(\x0b\x32\x16.motorpool.v1.Estimate\x12\x34\n\tinstances\x18\x02 \x03(\x0b\x32!.motorpool.v1.InstanceExplanation\x12-\n\x0bsuggestions\x18\x03 \x03(\x0b\x32\x18.motorpool.v1.Suggestion\x12\x12\n\nnodes_seen\x18\x04 \x01(\x05\x12\x30\n\rdecision_time\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xb1\x01\n\nAddedNodes\x12\x0c\n\x04like\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\x12\x14\n\x07\x64\x65vices\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12 \n\x13\x64\x65vice_memory_bytes\x18\x04 \x01(\x03H\x01\x88\x01\x01\x12\x19\n\x0cmemory_bytes\x18\x05 \x01(\x03H\x02\x88\x01\x01\x42\n\n\x08_devicesB\x16\n\x14_device_memory_bytesB\x0f\n\r_memory_bytes\"\x83\x01\n\x15PlanDeploymentRequest\x12,\n\ndeployment\x18\x01 \x01(\x0b\x32\x18.motorpool.v1.Deployment\x12\x0f\n\x07without\x18\x02 \x03(\t\x12+\n\tadd_nodes\x18\x03 \x03(\x0b\x32\x18.motorpool.v1.AddedNodes\"\x95\x01\n\x05\x43heck\x12%\n\x04kind\x18\x01 \x01(\x0e\x32\x17.motorpool.v1.CheckKind\x12+\n\x07outcome\x18\x02 \x01(\x0e\x32\x1a.motorpool.v1.CheckOutcome\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\'\n\x08refusals\x18\x04 \x03(\x0b\x32\x15.motorpool.v1.Refusal\"\xb3\x01\n\x0fPlannedInstance\x12*\n\tplacement\x18\x01 \x01(\x0b\x32\x17.motorpool.v1.Placement\x12\'\n\x08refusals\x18\x02 \x03(\x0b\x32\x15.motorpool.v1.Refusal\x12+\n\ncandidates\x18\x03 \x03(\x0b\x32\x17.motorpool.v1.Candidate\x12\x0f\n\x07verdict\x18\x04 \x01(\t\x12\r\n\x05\x63ount\x18\x05 \x01(\x05\"\xda\x02\n\x16PlanDeploymentResponse\x12\x0f\n\x07\x62\x61\x63kend\x18\x01 \x01(\t\x12\'\n\x05\x66\x61\x63ts\x18\x02 \x01(\x0b\x32\x18.motorpool.v1.ModelFacts\x12(\n\x08\x65stimate\x18\x03 \x01(\x0b\x32\x16.motorpool.v1.Estimate\x12#\n\x06\x63hecks\x18\x04 \x03(\x0b\x32\x13.motorpool.v1.Check\x12\x30\n\tinstances\x18\x05 \x03(\x0b\x32\x1d.motorpool.v1.PlannedInstance\x12\x10\n\x08\x66indings\x18\x06 \x03(\t\x12-\n\x0bsuggestions\x18\x07 \x03(\x0b\x32\x18.motorpool.v1.Suggestion\x12\x12\n\nnodes_seen\x18\x08 \x01(\x05\x12\x30\n\rdecision_time\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\"\x85\x01\n\x16PlanDeploymentsRequest\x12-\n\x0b\x64\x65ployments\x18\x01 \x03(\x0b\x32\x18.motorpool.v1.Deployment\x12\x0f\n\x07without\x18\x02 \x03(\t\x12+\n\tadd_nodes\x18\x03 \x03(\x0b\x32\x18.motorpool.v1.AddedNodes\"N\n\x17PlanDeploymentsResponse\x12\x33\n\x05plans\x18\x01 \x03(\x0b\x32$.motorpool.v1.PlanDeploymentResponse\"/\n\x1fGetDeploymentCredentialsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"V\n\x15\x44\x65ploymentCredentials\x12\x11\n\tendpoints\x18\x01 \x03(\t\x12\x0f\n\x07\x61pi_key\x18\x02 \x01(\t\x12\x19\n\x11served_model_name\x18\x03 \x01(\t*k\n\tCheckKind\x12\x1a\n\x16\x43HECK_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43HECK_KIND_BACKEND\x10\x01\x12\x14\n\x10\x43HECK_KIND_MODEL\x10\x02\x12\x14\n\x10\x43HECK_KIND_PLACE\x10\x03*|\n\x0c\x43heckOutcome\x12\x1d\n\x19\x43HECK_OUTCOME_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43HECK_OUTCOME_PASSED\x10\x01\x12\x18\n\x14\x43HECK_OUTCOME_FAILED\x10\x02\x12\x19\n\x15\x43HECK_OUTCOME_SKIPPED\x10\x03\x32\xe7\x08\n\x11\x44\x65ploymentService\x12Y\n\x10\x43reateDeployment\x12%.motorpool.v1.CreateDeploymentRequest\x1a\x18.motorpool.v1.Deployment\"\x04\xa8\xd5\x18\x04\x12S\n\rGetDeployment\x12\".motorpool.v1.GetDeploymentRequest\x1a\x18.motorpool.v1.Deployment\"\x04\xa8\xd5\x18\x03\x12\x64\n\x0fListDeployments\x12$.motorpool.v1.ListDeploymentsRequest\x1a%.motorpool.v1.ListDeploymentsResponse\"\x04\xa8\xd5\x18\x03\x12Y\n\x10UpdateDeployment\x12%.motorpool.v1.UpdateDeploymentRequest\x1a\x18.motorpool.v1.Deployment\"\x04\xa8\xd5\x18\x04\x12|\n\x17ListDeploymentRevisions\x12,.motorpool.v1.ListDeploymentRevisionsRequest\x1a-.motorpool.v1.ListDeploymentRevisionsResponse\"\x04\xa8\xd5\x18\x03\x12]\n\x12RollbackDeployment\x12\'.motorpool.v1.RollbackDeploymentRequest\x1a\x18.motorpool.v1.Deployment\"\x04\xa8\xd5\x18\x04\x12Y\n\x10\x44\x65leteDeployment\x12%.motorpool.v1.DeleteDeploymentRequest\x1a\x18.motorpool.v1.Deployment\"\x04\xa8\xd5\x18\x04\x12j\n\x11\x45xplainDeployment\x12&.motorpool.v1.ExplainDeploymentRequest\x1a\'.motorpool.v1.ExplainDeploymentResponse\"\x04\xa8\xd5\x18\x03\x12\x61\n\x0ePlanDeployment\x12#.motorpool.v1.PlanDeploymentRequest\x1a$.motorpool.v1.PlanDeploymentResponse\"\x04\xa8\xd5\x18\x04\x12\x64\n\x0fPlanDeployments\x12$.motorpool.v1.PlanDeploymentsRequest\x1a%.motorpool.v1.PlanDeploymentsResponse\"\x04\xa8\xd5\x18\x04\x12t\n\x18GetDeploymentCredentials\x12-.motorpool.v1.GetDeploymentCredentialsRequest\x1a#.motorpool.v1.DeploymentCredentials\"\x04\xa8\xd5\x18\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,6 +46,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DEPLOYMENTSERVICE'].methods_by_name['ListDeployments']._serialized_options = b'\250\325\030\003'
   _globals['_DEPLOYMENTSERVICE'].methods_by_name['UpdateDeployment']._loaded_options = None
   _globals['_DEPLOYMENTSERVICE'].methods_by_name['UpdateDeployment']._serialized_options = b'\250\325\030\004'
+  _globals['_DEPLOYMENTSERVICE'].methods_by_name['ListDeploymentRevisions']._loaded_options = None
+  _globals['_DEPLOYMENTSERVICE'].methods_by_name['ListDeploymentRevisions']._serialized_options = b'\250\325\030\003'
+  _globals['_DEPLOYMENTSERVICE'].methods_by_name['RollbackDeployment']._loaded_options = None
+  _globals['_DEPLOYMENTSERVICE'].methods_by_name['RollbackDeployment']._serialized_options = b'\250\325\030\004'
   _globals['_DEPLOYMENTSERVICE'].methods_by_name['DeleteDeployment']._loaded_options = None
   _globals['_DEPLOYMENTSERVICE'].methods_by_name['DeleteDeployment']._serialized_options = b'\250\325\030\004'
   _globals['_DEPLOYMENTSERVICE'].methods_by_name['ExplainDeployment']._loaded_options = None
@@ -56,10 +60,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DEPLOYMENTSERVICE'].methods_by_name['PlanDeployments']._serialized_options = b'\250\325\030\004'
   _globals['_DEPLOYMENTSERVICE'].methods_by_name['GetDeploymentCredentials']._loaded_options = None
   _globals['_DEPLOYMENTSERVICE'].methods_by_name['GetDeploymentCredentials']._serialized_options = b'\250\325\030\004'
-  _globals['_CHECKKIND']._serialized_start=2772
-  _globals['_CHECKKIND']._serialized_end=2879
-  _globals['_CHECKOUTCOME']._serialized_start=2881
-  _globals['_CHECKOUTCOME']._serialized_end=3005
+  _globals['_CHECKKIND']._serialized_start=3026
+  _globals['_CHECKKIND']._serialized_end=3133
+  _globals['_CHECKOUTCOME']._serialized_start=3135
+  _globals['_CHECKOUTCOME']._serialized_end=3259
   _globals['_CREATEDEPLOYMENTREQUEST']._serialized_start=263
   _globals['_CREATEDEPLOYMENTREQUEST']._serialized_end=400
   _globals['_GETDEPLOYMENTREQUEST']._serialized_start=402
@@ -70,32 +74,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTDEPLOYMENTSRESPONSE']._serialized_end=624
   _globals['_UPDATEDEPLOYMENTREQUEST']._serialized_start=627
   _globals['_UPDATEDEPLOYMENTREQUEST']._serialized_end=790
-  _globals['_DELETEDEPLOYMENTREQUEST']._serialized_start=792
-  _globals['_DELETEDEPLOYMENTREQUEST']._serialized_end=888
-  _globals['_EXPLAINDEPLOYMENTREQUEST']._serialized_start=890
-  _globals['_EXPLAINDEPLOYMENTREQUEST']._serialized_end=930
-  _globals['_INSTANCEEXPLANATION']._serialized_start=933
-  _globals['_INSTANCEEXPLANATION']._serialized_end=1177
-  _globals['_EXPLAINDEPLOYMENTRESPONSE']._serialized_start=1180
-  _globals['_EXPLAINDEPLOYMENTRESPONSE']._serialized_end=1420
-  _globals['_ADDEDNODES']._serialized_start=1423
-  _globals['_ADDEDNODES']._serialized_end=1600
-  _globals['_PLANDEPLOYMENTREQUEST']._serialized_start=1603
-  _globals['_PLANDEPLOYMENTREQUEST']._serialized_end=1734
-  _globals['_CHECK']._serialized_start=1737
-  _globals['_CHECK']._serialized_end=1886
-  _globals['_PLANNEDINSTANCE']._serialized_start=1889
-  _globals['_PLANNEDINSTANCE']._serialized_end=2068
-  _globals['_PLANDEPLOYMENTRESPONSE']._serialized_start=2071
-  _globals['_PLANDEPLOYMENTRESPONSE']._serialized_end=2417
-  _globals['_PLANDEPLOYMENTSREQUEST']._serialized_start=2420
-  _globals['_PLANDEPLOYMENTSREQUEST']._serialized_end=2553
-  _globals['_PLANDEPLOYMENTSRESPONSE']._serialized_start=2555
-  _globals['_PLANDEPLOYMENTSRESPONSE']._serialized_end=2633
-  _globals['_GETDEPLOYMENTCREDENTIALSREQUEST']._serialized_start=2635
-  _globals['_GETDEPLOYMENTCREDENTIALSREQUEST']._serialized_end=2682
-  _globals['_DEPLOYMENTCREDENTIALS']._serialized_start=2684
-  _globals['_DEPLOYMENTCREDENTIALS']._serialized_end=2770
-  _globals['_DEPLOYMENTSERVICE']._serialized_start=3008
-  _globals['_DEPLOYMENTSERVICE']._serialized_end=3914
+  _globals['_LISTDEPLOYMENTREVISIONSREQUEST']._serialized_start=792
+  _globals['_LISTDEPLOYMENTREVISIONSREQUEST']._serialized_end=838
+  _globals['_LISTDEPLOYMENTREVISIONSRESPONSE']._serialized_start=840
+  _globals['_LISTDEPLOYMENTREVISIONSRESPONSE']._serialized_end=926
+  _globals['_ROLLBACKDEPLOYMENTREQUEST']._serialized_start=928
+  _globals['_ROLLBACKDEPLOYMENTREQUEST']._serialized_end=1044
+  _globals['_DELETEDEPLOYMENTREQUEST']._serialized_start=1046
+  _globals['_DELETEDEPLOYMENTREQUEST']._serialized_end=1142
+  _globals['_EXPLAINDEPLOYMENTREQUEST']._serialized_start=1144
+  _globals['_EXPLAINDEPLOYMENTREQUEST']._serialized_end=1184
+  _globals['_INSTANCEEXPLANATION']._serialized_start=1187
+  _globals['_INSTANCEEXPLANATION']._serialized_end=1431
+  _globals['_EXPLAINDEPLOYMENTRESPONSE']._serialized_start=1434
+  _globals['_EXPLAINDEPLOYMENTRESPONSE']._serialized_end=1674
+  _globals['_ADDEDNODES']._serialized_start=1677
+  _globals['_ADDEDNODES']._serialized_end=1854
+  _globals['_PLANDEPLOYMENTREQUEST']._serialized_start=1857
+  _globals['_PLANDEPLOYMENTREQUEST']._serialized_end=1988
+  _globals['_CHECK']._serialized_start=1991
+  _globals['_CHECK']._serialized_end=2140
+  _globals['_PLANNEDINSTANCE']._serialized_start=2143
+  _globals['_PLANNEDINSTANCE']._serialized_end=2322
+  _globals['_PLANDEPLOYMENTRESPONSE']._serialized_start=2325
+  _globals['_PLANDEPLOYMENTRESPONSE']._serialized_end=2671
+  _globals['_PLANDEPLOYMENTSREQUEST']._serialized_start=2674
+  _globals['_PLANDEPLOYMENTSREQUEST']._serialized_end=2807
+  _globals['_PLANDEPLOYMENTSRESPONSE']._serialized_start=2809
+  _globals['_PLANDEPLOYMENTSRESPONSE']._serialized_end=2887
+  _globals['_GETDEPLOYMENTCREDENTIALSREQUEST']._serialized_start=2889
+  _globals['_GETDEPLOYMENTCREDENTIALSREQUEST']._serialized_end=2936
+  _globals['_DEPLOYMENTCREDENTIALS']._serialized_start=2938
+  _globals['_DEPLOYMENTCREDENTIALS']._serialized_end=3024
+  _globals['_DEPLOYMENTSERVICE']._serialized_start=3262
+  _globals['_DEPLOYMENTSERVICE']._serialized_end=4389
 # @@protoc_insertion_point(module_scope)

@@ -218,6 +218,78 @@ class UpdateDeploymentRequest(google.protobuf.message.Message):
 Global___UpdateDeploymentRequest: typing_extensions.TypeAlias = UpdateDeploymentRequest
 
 @typing.final
+class ListDeploymentRevisionsRequest(google.protobuf.message.Message):
+    """Names a deployment."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """`deployments/{deployment}`."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name"]) -> None: ...
+
+Global___ListDeploymentRevisionsRequest: typing_extensions.TypeAlias = ListDeploymentRevisionsRequest
+
+@typing.final
+class ListDeploymentRevisionsResponse(google.protobuf.message.Message):
+    """The specs of a deployment."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REVISIONS_FIELD_NUMBER: builtins.int
+    @property
+    def revisions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[motorpool.v1.deployment_pb2.DeploymentRevision]:
+        """As they followed each other; the last is the present one, and at most ten are before it."""
+
+    def __init__(
+        self,
+        *,
+        revisions: collections.abc.Iterable[motorpool.v1.deployment_pb2.DeploymentRevision] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["revisions", b"revisions"]) -> None: ...
+
+Global___ListDeploymentRevisionsResponse: typing_extensions.TypeAlias = ListDeploymentRevisionsResponse
+
+@typing.final
+class RollbackDeploymentRequest(google.protobuf.message.Message):
+    """Returns a deployment to a former spec."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    REVISION_FIELD_NUMBER: builtins.int
+    ETAG_FIELD_NUMBER: builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """`deployments/{deployment}`."""
+    revision: builtins.int
+    """Which one; 0 means the one before the present one."""
+    etag: builtins.str
+    """Checked when set."""
+    validate_only: builtins.bool
+    """Check only."""
+    request_id: builtins.str
+    """Same id, same answer, for an hour."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        revision: builtins.int = ...,
+        etag: builtins.str = ...,
+        validate_only: builtins.bool = ...,
+        request_id: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["etag", b"etag", "name", b"name", "request_id", b"request_id", "revision", b"revision", "validate_only", b"validate_only"]) -> None: ...
+
+Global___RollbackDeploymentRequest: typing_extensions.TypeAlias = RollbackDeploymentRequest
+
+@typing.final
 class DeleteDeploymentRequest(google.protobuf.message.Message):
     """Deletes a deployment."""
 

@@ -56,6 +56,16 @@ class DeploymentServiceStub(object):
                 request_serializer=motorpool_dot_v1_dot_deployment__service__pb2.UpdateDeploymentRequest.SerializeToString,
                 response_deserializer=motorpool_dot_v1_dot_deployment__pb2.Deployment.FromString,
                 _registered_method=True)
+        self.ListDeploymentRevisions = channel.unary_unary(
+                '/motorpool.v1.DeploymentService/ListDeploymentRevisions',
+                request_serializer=motorpool_dot_v1_dot_deployment__service__pb2.ListDeploymentRevisionsRequest.SerializeToString,
+                response_deserializer=motorpool_dot_v1_dot_deployment__service__pb2.ListDeploymentRevisionsResponse.FromString,
+                _registered_method=True)
+        self.RollbackDeployment = channel.unary_unary(
+                '/motorpool.v1.DeploymentService/RollbackDeployment',
+                request_serializer=motorpool_dot_v1_dot_deployment__service__pb2.RollbackDeploymentRequest.SerializeToString,
+                response_deserializer=motorpool_dot_v1_dot_deployment__pb2.Deployment.FromString,
+                _registered_method=True)
         self.DeleteDeployment = channel.unary_unary(
                 '/motorpool.v1.DeploymentService/DeleteDeployment',
                 request_serializer=motorpool_dot_v1_dot_deployment__service__pb2.DeleteDeploymentRequest.SerializeToString,
@@ -111,9 +121,26 @@ class DeploymentServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UpdateDeployment(self, request, context):
-        """Changes the spec. A changed number of replicas leaves running instances alone; anything else replaces them.
+        """Changes the spec. A changed number of replicas, or rollout strategy, leaves instances alone; anything else replaces
+        them one at a time. A spec that the deployment had before keeps those of its instances that still stand.
 
         NOT_FOUND; ABORTED ETAG_MISMATCH; INVALID_ARGUMENT FIELD_INVALID, PARAMETER_INVALID, BACKEND_UNKNOWN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDeploymentRevisions(self, request, context):
+        """Gives the present spec and those before it that are kept, the present one last. NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollbackDeployment(self, request, context):
+        """Returns to a former spec, with the present number of replicas and rollout strategy: an update like any other.
+
+        NOT_FOUND, also for a revision that is not kept; FAILED_PRECONDITION NO_FORMER_SPEC; else as UpdateDeployment.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -183,6 +210,16 @@ def add_DeploymentServiceServicer_to_server(servicer, server):
             'UpdateDeployment': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdateDeployment,
                     request_deserializer=motorpool_dot_v1_dot_deployment__service__pb2.UpdateDeploymentRequest.FromString,
+                    response_serializer=motorpool_dot_v1_dot_deployment__pb2.Deployment.SerializeToString,
+            ),
+            'ListDeploymentRevisions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDeploymentRevisions,
+                    request_deserializer=motorpool_dot_v1_dot_deployment__service__pb2.ListDeploymentRevisionsRequest.FromString,
+                    response_serializer=motorpool_dot_v1_dot_deployment__service__pb2.ListDeploymentRevisionsResponse.SerializeToString,
+            ),
+            'RollbackDeployment': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollbackDeployment,
+                    request_deserializer=motorpool_dot_v1_dot_deployment__service__pb2.RollbackDeploymentRequest.FromString,
                     response_serializer=motorpool_dot_v1_dot_deployment__pb2.Deployment.SerializeToString,
             ),
             'DeleteDeployment': grpc.unary_unary_rpc_method_handler(
@@ -319,6 +356,60 @@ class DeploymentService(object):
             target,
             '/motorpool.v1.DeploymentService/UpdateDeployment',
             motorpool_dot_v1_dot_deployment__service__pb2.UpdateDeploymentRequest.SerializeToString,
+            motorpool_dot_v1_dot_deployment__pb2.Deployment.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDeploymentRevisions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/motorpool.v1.DeploymentService/ListDeploymentRevisions',
+            motorpool_dot_v1_dot_deployment__service__pb2.ListDeploymentRevisionsRequest.SerializeToString,
+            motorpool_dot_v1_dot_deployment__service__pb2.ListDeploymentRevisionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollbackDeployment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/motorpool.v1.DeploymentService/RollbackDeployment',
+            motorpool_dot_v1_dot_deployment__service__pb2.RollbackDeploymentRequest.SerializeToString,
             motorpool_dot_v1_dot_deployment__pb2.Deployment.FromString,
             options,
             channel_credentials,

@@ -90,6 +90,38 @@ _DeploymentServiceUpdateDeploymentType = typing_extensions.TypeVar(
     ],
 )
 
+_DeploymentServiceListDeploymentRevisionsType = typing_extensions.TypeVar(
+    '_DeploymentServiceListDeploymentRevisionsType',
+    grpc.UnaryUnaryMultiCallable[
+        motorpool.v1.deployment_service_pb2.ListDeploymentRevisionsRequest,
+        motorpool.v1.deployment_service_pb2.ListDeploymentRevisionsResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        motorpool.v1.deployment_service_pb2.ListDeploymentRevisionsRequest,
+        motorpool.v1.deployment_service_pb2.ListDeploymentRevisionsResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        motorpool.v1.deployment_service_pb2.ListDeploymentRevisionsRequest,
+        motorpool.v1.deployment_service_pb2.ListDeploymentRevisionsResponse,
+    ],
+)
+
+_DeploymentServiceRollbackDeploymentType = typing_extensions.TypeVar(
+    '_DeploymentServiceRollbackDeploymentType',
+    grpc.UnaryUnaryMultiCallable[
+        motorpool.v1.deployment_service_pb2.RollbackDeploymentRequest,
+        motorpool.v1.deployment_pb2.Deployment,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        motorpool.v1.deployment_service_pb2.RollbackDeploymentRequest,
+        motorpool.v1.deployment_pb2.Deployment,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        motorpool.v1.deployment_service_pb2.RollbackDeploymentRequest,
+        motorpool.v1.deployment_pb2.Deployment,
+    ],
+)
+
 _DeploymentServiceDeleteDeploymentType = typing_extensions.TypeVar(
     '_DeploymentServiceDeleteDeploymentType',
     grpc.UnaryUnaryMultiCallable[
@@ -170,7 +202,7 @@ _DeploymentServiceGetDeploymentCredentialsType = typing_extensions.TypeVar(
     ],
 )
 
-class DeploymentServiceStub(typing.Generic[_DeploymentServiceCreateDeploymentType, _DeploymentServiceGetDeploymentType, _DeploymentServiceListDeploymentsType, _DeploymentServiceUpdateDeploymentType, _DeploymentServiceDeleteDeploymentType, _DeploymentServiceExplainDeploymentType, _DeploymentServicePlanDeploymentType, _DeploymentServicePlanDeploymentsType, _DeploymentServiceGetDeploymentCredentialsType]):
+class DeploymentServiceStub(typing.Generic[_DeploymentServiceCreateDeploymentType, _DeploymentServiceGetDeploymentType, _DeploymentServiceListDeploymentsType, _DeploymentServiceUpdateDeploymentType, _DeploymentServiceListDeploymentRevisionsType, _DeploymentServiceRollbackDeploymentType, _DeploymentServiceDeleteDeploymentType, _DeploymentServiceExplainDeploymentType, _DeploymentServicePlanDeploymentType, _DeploymentServicePlanDeploymentsType, _DeploymentServiceGetDeploymentCredentialsType]):
     """Deployments. "Does not fit" is never an error of a call: the deployment stands, and its instances carry refusals."""
 
     @typing.overload
@@ -189,6 +221,14 @@ class DeploymentServiceStub(typing.Generic[_DeploymentServiceCreateDeploymentTyp
         ],
         grpc.UnaryUnaryMultiCallable[
             motorpool.v1.deployment_service_pb2.UpdateDeploymentRequest,
+            motorpool.v1.deployment_pb2.Deployment,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            motorpool.v1.deployment_service_pb2.ListDeploymentRevisionsRequest,
+            motorpool.v1.deployment_service_pb2.ListDeploymentRevisionsResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            motorpool.v1.deployment_service_pb2.RollbackDeploymentRequest,
             motorpool.v1.deployment_pb2.Deployment,
         ],
         grpc.UnaryUnaryMultiCallable[
@@ -232,6 +272,14 @@ class DeploymentServiceStub(typing.Generic[_DeploymentServiceCreateDeploymentTyp
             motorpool.v1.deployment_pb2.Deployment,
         ],
         grpc.aio.UnaryUnaryMultiCallable[
+            motorpool.v1.deployment_service_pb2.ListDeploymentRevisionsRequest,
+            motorpool.v1.deployment_service_pb2.ListDeploymentRevisionsResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            motorpool.v1.deployment_service_pb2.RollbackDeploymentRequest,
+            motorpool.v1.deployment_pb2.Deployment,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
             motorpool.v1.deployment_service_pb2.DeleteDeploymentRequest,
             motorpool.v1.deployment_pb2.Deployment,
         ],
@@ -266,9 +314,19 @@ class DeploymentServiceStub(typing.Generic[_DeploymentServiceCreateDeploymentTyp
     """Gives deployments by name. INVALID_ARGUMENT PAGE_TOKEN_INVALID."""
 
     UpdateDeployment: _DeploymentServiceUpdateDeploymentType
-    """Changes the spec. A changed number of replicas leaves running instances alone; anything else replaces them.
+    """Changes the spec. A changed number of replicas, or rollout strategy, leaves instances alone; anything else replaces
+    them one at a time. A spec that the deployment had before keeps those of its instances that still stand.
 
     NOT_FOUND; ABORTED ETAG_MISMATCH; INVALID_ARGUMENT FIELD_INVALID, PARAMETER_INVALID, BACKEND_UNKNOWN.
+    """
+
+    ListDeploymentRevisions: _DeploymentServiceListDeploymentRevisionsType
+    """Gives the present spec and those before it that are kept, the present one last. NOT_FOUND."""
+
+    RollbackDeployment: _DeploymentServiceRollbackDeploymentType
+    """Returns to a former spec, with the present number of replicas and rollout strategy: an update like any other.
+
+    NOT_FOUND, also for a revision that is not kept; FAILED_PRECONDITION NO_FORMER_SPEC; else as UpdateDeployment.
     """
 
     DeleteDeployment: _DeploymentServiceDeleteDeploymentType
@@ -311,6 +369,14 @@ DeploymentServiceAsyncStub: typing_extensions.TypeAlias = DeploymentServiceStub[
     ],
     grpc.aio.UnaryUnaryMultiCallable[
         motorpool.v1.deployment_service_pb2.UpdateDeploymentRequest,
+        motorpool.v1.deployment_pb2.Deployment,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        motorpool.v1.deployment_service_pb2.ListDeploymentRevisionsRequest,
+        motorpool.v1.deployment_service_pb2.ListDeploymentRevisionsResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        motorpool.v1.deployment_service_pb2.RollbackDeploymentRequest,
         motorpool.v1.deployment_pb2.Deployment,
     ],
     grpc.aio.UnaryUnaryMultiCallable[
@@ -371,9 +437,29 @@ class DeploymentServiceServicer(metaclass=abc.ABCMeta):
         request: motorpool.v1.deployment_service_pb2.UpdateDeploymentRequest,
         context: _ServicerContext,
     ) -> typing.Union[motorpool.v1.deployment_pb2.Deployment, collections.abc.Awaitable[motorpool.v1.deployment_pb2.Deployment]]:
-        """Changes the spec. A changed number of replicas leaves running instances alone; anything else replaces them.
+        """Changes the spec. A changed number of replicas, or rollout strategy, leaves instances alone; anything else replaces
+        them one at a time. A spec that the deployment had before keeps those of its instances that still stand.
 
         NOT_FOUND; ABORTED ETAG_MISMATCH; INVALID_ARGUMENT FIELD_INVALID, PARAMETER_INVALID, BACKEND_UNKNOWN.
+        """
+
+    @abc.abstractmethod
+    def ListDeploymentRevisions(
+        self,
+        request: motorpool.v1.deployment_service_pb2.ListDeploymentRevisionsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[motorpool.v1.deployment_service_pb2.ListDeploymentRevisionsResponse, collections.abc.Awaitable[motorpool.v1.deployment_service_pb2.ListDeploymentRevisionsResponse]]:
+        """Gives the present spec and those before it that are kept, the present one last. NOT_FOUND."""
+
+    @abc.abstractmethod
+    def RollbackDeployment(
+        self,
+        request: motorpool.v1.deployment_service_pb2.RollbackDeploymentRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[motorpool.v1.deployment_pb2.Deployment, collections.abc.Awaitable[motorpool.v1.deployment_pb2.Deployment]]:
+        """Returns to a former spec, with the present number of replicas and rollout strategy: an update like any other.
+
+        NOT_FOUND, also for a revision that is not kept; FAILED_PRECONDITION NO_FORMER_SPEC; else as UpdateDeployment.
         """
 
     @abc.abstractmethod

@@ -114,6 +114,8 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """FAILED_PRECONDITION: deployments use the declared backend; delete them, or move them to another one, first."""
     ERROR_REASON_BACKEND_NOT_DECLARED: _ErrorReason.ValueType  # 45
     """FAILED_PRECONDITION: the backend is reported by plugins, and is not declared: it goes with its plugin."""
+    ERROR_REASON_NO_FORMER_SPEC: _ErrorReason.ValueType  # 46
+    """FAILED_PRECONDITION: the deployment never had another spec."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The stable reasons of failed calls. Every error is a google.rpc.Status with one ErrorInfo whose domain is
@@ -212,4 +214,6 @@ ERROR_REASON_BACKEND_IN_USE: ErrorReason.ValueType  # 44
 """FAILED_PRECONDITION: deployments use the declared backend; delete them, or move them to another one, first."""
 ERROR_REASON_BACKEND_NOT_DECLARED: ErrorReason.ValueType  # 45
 """FAILED_PRECONDITION: the backend is reported by plugins, and is not declared: it goes with its plugin."""
+ERROR_REASON_NO_FORMER_SPEC: ErrorReason.ValueType  # 46
+"""FAILED_PRECONDITION: the deployment never had another spec."""
 Global___ErrorReason: typing_extensions.TypeAlias = ErrorReason

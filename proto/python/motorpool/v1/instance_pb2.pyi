@@ -242,6 +242,7 @@ class Instance(google.protobuf.message.Message):
     ADOPTED_FIELD_NUMBER: builtins.int
     PID_START_TICKS_FIELD_NUMBER: builtins.int
     NEXT_TRY_TIME_FIELD_NUMBER: builtins.int
+    DEPLOYMENT_REVISION_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`instances/{instance}`."""
     uid: builtins.str
@@ -272,6 +273,8 @@ class Instance(google.protobuf.message.Message):
     """Adopted after a restart of the agent, and not started by this one."""
     pid_start_ticks: builtins.int
     """Kernel start ticks of the process since boot (field 22 of /proc/PID/stat); 0 when there is none."""
+    deployment_revision: builtins.int
+    """Number of the spec that it is made of (DeploymentRevision); 0 where that was not kept yet."""
     @property
     def placement(self) -> motorpool.v1.placement_pb2.Placement:
         """Where it runs; absent while pending."""
@@ -335,9 +338,10 @@ class Instance(google.protobuf.message.Message):
         adopted: builtins.bool = ...,
         pid_start_ticks: builtins.int = ...,
         next_try_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        deployment_revision: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_progress_bytes", b"_progress_bytes", "_progress_total_bytes", b"_progress_total_bytes", "create_time", b"create_time", "first_failure", b"first_failure", "last_failure", b"last_failure", "launch", b"launch", "next_try_time", b"next_try_time", "placement", b"placement", "progress_bytes", b"progress_bytes", "progress_total_bytes", b"progress_total_bytes", "start_time", b"start_time", "state_time", b"state_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_progress_bytes", b"_progress_bytes", "_progress_total_bytes", b"_progress_total_bytes", "adopted", b"adopted", "create_time", b"create_time", "deployment", b"deployment", "deployment_generation", b"deployment_generation", "endpoint", b"endpoint", "etag", b"etag", "first_failure", b"first_failure", "generation", b"generation", "last_failure", b"last_failure", "launch", b"launch", "name", b"name", "next_try_time", b"next_try_time", "pid", b"pid", "pid_start_ticks", b"pid_start_ticks", "placement", b"placement", "progress_bytes", b"progress_bytes", "progress_total_bytes", b"progress_total_bytes", "refusals", b"refusals", "restart_count", b"restart_count", "start_time", b"start_time", "state", b"state", "state_message", b"state_message", "state_time", b"state_time", "uid", b"uid"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_progress_bytes", b"_progress_bytes", "_progress_total_bytes", b"_progress_total_bytes", "adopted", b"adopted", "create_time", b"create_time", "deployment", b"deployment", "deployment_generation", b"deployment_generation", "deployment_revision", b"deployment_revision", "endpoint", b"endpoint", "etag", b"etag", "first_failure", b"first_failure", "generation", b"generation", "last_failure", b"last_failure", "launch", b"launch", "name", b"name", "next_try_time", b"next_try_time", "pid", b"pid", "pid_start_ticks", b"pid_start_ticks", "placement", b"placement", "progress_bytes", b"progress_bytes", "progress_total_bytes", b"progress_total_bytes", "refusals", b"refusals", "restart_count", b"restart_count", "start_time", b"start_time", "state", b"state", "state_message", b"state_message", "state_time", b"state_time", "uid", b"uid"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_progress_bytes", b"_progress_bytes"]) -> typing.Literal["progress_bytes"] | None: ...
     @typing.overload
