@@ -9,6 +9,7 @@ from motorpool_sdk.hardware.library import CLibrary, Signature, mapped, text
 from motorpool_sdk.hardware.nodes import drm_nodes, groups_of
 from motorpool_sdk.hardware.pci import PciDevice, numa_node, pci_address, pci_devices, physical_function
 from motorpool_sdk.hardware.sources import CallError, Source, Unavailable, Verdict
+from motorpool_sdk.hardware.table_command import TableCommand, share_of
 from motorpool_sdk.hardware.tables import table
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "PciDevice",
     "Signature",
     "Source",
+    "TableCommand",
     "Unavailable",
     "Verdict",
     "drm_nodes",
@@ -32,6 +34,7 @@ __all__ = [
     "pci_address",
     "pci_devices",
     "physical_function",
+    "share_of",
     "size",
     "table",
     "text",

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from motorpool_cambricon import cnmon
+from motorpool_cambricon.cnmon import Cnmon
 from motorpool_cambricon.records import Card
 from motorpool_sdk import DeviceError, Sample
 
@@ -46,7 +46,7 @@ def test_a_recorded_table_is_read_whole(name: str) -> None:
     assert [
         Card(index=index, pci_address=address, name=called, total_bytes=total * MIB, driver_version=driver)
         for index, (address, *_) in enumerate(rows)
-    ] == cnmon.cards(recorded(name))
+    ] == Cnmon().read(recorded(name))
 
 
 @every_recording
@@ -63,7 +63,7 @@ def test_recorded_figures_are_measurements(name: str) -> None:
             power_watts=float(watts),
         )
         for _, celsius, watts in TABLES[name][3]
-    ] == [cnmon.reading(row) for row in cnmon.rows(recorded(name))]
+    ] == [Cnmon().reading(row) for row in Cnmon().rows(recorded(name))]
 
 
 def test_an_old_release_prints_no_addresses() -> None:
@@ -71,12 +71,12 @@ def test_an_old_release_prints_no_addresses() -> None:
     Release 4 had other columns: each card is an error that says what is missing, and its figures could be read.
     """
     name = "table_mlu370-x4_4.20.11"
-    errors = cnmon.cards(recorded(name))
+    errors = Cnmon().read(recorded(name))
 
     assert ["index 0", "index 1"] == [each.device_id for each in errors if isinstance(each, DeviceError)]
     assert [(0, 32.0, 30.0), (0, 33.0, 25.0)] == [
         (sample.used_bytes, sample.temperature_celsius, sample.power_watts)
-        for sample in (cnmon.reading(row) for row in cnmon.rows(recorded(name)))
+        for sample in (Cnmon().reading(row) for row in Cnmon().rows(recorded(name)))
     ]
 
 
@@ -93,7 +93,7 @@ def test_whatever_is_printed_is_read_or_left(name: str, data: st.DataObject) -> 
     masked = data.draw(st.booleans())
     printed = "\n".join(line[:width].replace("0", "N/A") if masked else line[:width] for line in kept)
 
-    for row in cnmon.rows(printed):
-        sample = cnmon.reading(row)
+    for row in Cnmon().rows(printed):
+        sample = Cnmon().reading(row)
         assert sample.used_bytes is None or sample.used_bytes >= 0
-    cnmon.cards(printed)
+    Cnmon().read(printed)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from motorpool_metax import mx_smi
+from motorpool_metax.mx_smi import MxSmi
 from motorpool_metax.records import Card
 from motorpool_sdk import DeviceError, Sample
 
@@ -63,7 +63,7 @@ def test_a_recorded_table_is_read_whole(name: str) -> None:
             maca_version=maca,
         )
         for index, (address, *_) in enumerate(rows)
-    ] == mx_smi.cards(recorded(name))
+    ] == MxSmi().read(recorded(name))
 
 
 @every_recording
@@ -80,7 +80,7 @@ def test_recorded_figures_are_measurements(name: str) -> None:
             power_watts=float(watts),
         )
         for _, used, celsius, watts in TABLES[name][3]
-    ] == [mx_smi.reading(row) for row in mx_smi.rows(recorded(name))]
+    ] == [MxSmi().reading(row) for row in MxSmi().rows(recorded(name))]
 
 
 def test_half_a_row_loses_its_figures() -> None:
@@ -89,14 +89,14 @@ def test_half_a_row_loses_its_figures() -> None:
     """
     cut = "\n".join(recorded("table_n260_2.2.8").splitlines()[:-1])
 
-    assert [None] == [card.total_bytes for card in mx_smi.cards(cut) if isinstance(card, Card)]
+    assert [None] == [card.total_bytes for card in MxSmi().read(cut) if isinstance(card, Card)]
 
 
 def test_a_row_without_an_address_is_an_error() -> None:
     """
     A card that cannot be told from another one tomorrow is an error that says so.
     """
-    (error,) = mx_smi.cards(recorded("table_n260_2.2.8").replace("0000:01:00.0", "N/A         "))
+    (error,) = MxSmi().read(recorded("table_n260_2.2.8").replace("0000:01:00.0", "N/A         "))
 
     assert isinstance(error, DeviceError)
     assert "prints no PCI address" in error.message
@@ -115,7 +115,7 @@ def test_whatever_is_printed_is_read_or_left(name: str, data: st.DataObject) -> 
     masked = data.draw(st.booleans())
     printed = "\n".join(line[:width].replace("0", "N/A") if masked else line[:width] for line in kept)
 
-    for row in mx_smi.rows(printed):
-        sample = mx_smi.reading(row)
+    for row in MxSmi().rows(printed):
+        sample = MxSmi().reading(row)
         assert sample.used_bytes is None or sample.used_bytes >= 0
-    mx_smi.cards(printed)
+    MxSmi().read(printed)
