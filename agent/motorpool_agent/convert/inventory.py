@@ -106,7 +106,7 @@ def plugin_message(status: PluginStatus) -> v1.PluginStatus:
         kind=status.kind,
         provides=status.provides,
         state=_PLUGIN_STATES[status.state],
-        last_error=line(status.last_error),
+        last_error=line(status.words),
         failures=status.failures,
     )
 

@@ -19,7 +19,10 @@ class PluginState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginStatus:
-    """One plugin of this node. ``failures`` counts crashes and missed deadlines since the agent started."""
+    """One plugin of this node. ``failures`` counts crashes and missed deadlines since the agent started.
+
+    ``deprecation`` says what to do about a plugin that works, and is made for an SDK that will be served no more.
+    """
 
     plugin_id: str
     distribution: str
@@ -29,6 +32,12 @@ class PluginStatus:
     state: PluginState
     last_error: str = ""
     failures: int = 0
+    deprecation: str = ""
+
+    @property
+    def words(self) -> str:
+        """What there is to be said of it, in one paragraph; empty where there is nothing."""
+        return "; ".join(filter(None, (self.last_error, self.deprecation)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -210,7 +210,7 @@ class PluginTable:
             error = f"{manifest.kind} {manifest.provides} is served by {rival} already; block or uninstall one of them"
             self._idle.append(_status(plugin_id, found, PluginState.INCOMPATIBLE, error))
         else:
-            for finding in manifest.findings:
+            for finding in filter(None, (*manifest.findings, manifest.deprecation)):
                 log.warning("manifest of plugin %s: %s", plugin_id, finding)
             self._entries[plugin_id] = self._entry(plugin_id, found, manifest)
 
@@ -327,4 +327,5 @@ def _status(plugin_id: str, found: Found, state: PluginState, last_error: str = 
         state=state,
         last_error=last_error,
         failures=failures,
+        deprecation=manifest.deprecation if manifest else "",
     )

@@ -15,6 +15,9 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from motorpool_sdk.errors import ManifestError
 
 API_VERSION = "0.1"
+# Versions of the contract before it that are served still, the newest first, with what their plugins have to change and
+# until when. Empty today; a version enters here when the next one begins, and leaves when it is served no more.
+DEPRECATED: Mapping[str, str] = {}
 FILE_NAME = "plugin.toml"
 MOST_BYTES = 64 * 1024
 _MOST_ITEMS = 256
@@ -39,7 +42,10 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """What ``plugin.toml`` says. ``findings`` are remarks that stop nothing, such as keys nobody knows."""
+    """What ``plugin.toml`` says. ``findings`` are remarks that stop nothing, such as keys nobody knows.
+
+    ``deprecation`` says what to do where the plugin is made for a version of the SDK that will be served no more.
+    """
 
     kind: Kind
     api: str
@@ -53,6 +59,7 @@ class Manifest:
     reads_env: tuple[str, ...] = ()
     sets_env: tuple[str, ...] = ()
     findings: tuple[str, ...] = ()
+    deprecation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +103,14 @@ def parse(content: bytes, file: str, package: str) -> Manifest:
     except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors.
         raise ManifestError(file, "", f"is not TOML in UTF-8: {_shortened(error)}; correct it") from error
     kind = _kind(table, file)
+    api, deprecation = _api(table, file)
     return Manifest(
         kind=kind,
-        api=_api(table, file),
+        api=api,
         provides=_provides(table, file),
         module=_module(table, file, package),
         findings=_findings(table, kind),
+        deprecation=deprecation,
         **{key: _strings(table, file, key) for key in _LISTS},
     )
 
@@ -114,19 +123,26 @@ def _kind(table: Mapping[str, object], file: str) -> Kind:
         raise ManifestError(file, "kind", f'is {text!r}; say "accelerator" or "backend"') from None
 
 
-def _api(table: Mapping[str, object], file: str) -> str:
+def _api(table: Mapping[str, object], file: str) -> tuple[str, str]:
+    """Return the range that a manifest wants, and what to do where only deprecated versions are in it."""
     text = _string(table, file, "api", 'a range of SDK versions such as ">=0.1,<0.2"')
     try:
-        supported = SpecifierSet(text).contains(API_VERSION, prereleases=True)
+        wanted = SpecifierSet(text)
+        served = next((each for each in (API_VERSION, *DEPRECATED) if wanted.contains(each, prereleases=True)), None)
     except InvalidSpecifier:
         raise ManifestError(file, "api", f'is {text!r}, no range of versions; say for example ">=0.1,<0.2"') from None
-    if not supported:
+    if served is None:
         raise ManifestError(
             file,
             "api",
             f"wants SDK {text}, and this agent has {API_VERSION}; install a release of the plugin made for it",
         )
-    return text
+    if served == API_VERSION:
+        return text, ""
+    return text, (
+        f"it is made for SDK {served}, which is deprecated: {DEPRECATED[served]}; install a release of the plugin made"
+        f" for {API_VERSION}"
+    )
 
 
 def _provides(table: Mapping[str, object], file: str) -> str:

@@ -15,10 +15,14 @@ from pathlib import Path
 import pytest
 
 from motorpool_agent.config import Config
+from motorpool_agent.convert.inventory import plugin_message
 from motorpool_agent.identity.store import Document, Identity, IdentityStore
-from motorpool_agent.main.doctor import Verdict, controller, directories, examine, machine
+from motorpool_agent.inventory import PluginState
+from motorpool_agent.main.doctor import Verdict, controller, directories, examine, hardware, machine
+from motorpool_agent.main.survey import survey
 from motorpool_agent.runtime.ports import ephemeral_overlap
 from motorpool_agent.state.directory import DataDirectoryLock
+from motorpool_sdk import manifest
 from tests.agent.controllers import TestController, serving
 from tests.agent.test_main import joining, run
 from tests.plugins.made_plugins import write_plugin
@@ -272,3 +276,23 @@ async def test_a_check_that_cannot_be_made_is_a_line(config: Config, monkeypatch
 
     assert found["containers"].remedy
     assert {"data directory", "node", "clock", "ports", "containers"} <= set(found)
+
+
+async def test_a_plugin_for_a_deprecated_sdk_is_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    It works, its line says so, and another what its plugin has to change; the agent tells its controller the same.
+    """
+    monkeypatch.setattr(manifest, "API_VERSION", "0.2")
+    monkeypatch.setattr(manifest, "DEPRECATED", {"0.1": "health() is to say reasons from SDK 0.3 on"})
+    monkeypatch.syspath_prepend(tmp_path)
+    write_plugin(tmp_path, "aged", kind="accelerator")
+    config = Config(node_name="alpha", data_dir=tmp_path / "data", cache_dir=tmp_path / "c", allow_plugins=("aged",))
+
+    devices, advice = [each for each in await hardware.plugins(config) if each.check == "accelerator aged"]
+
+    assert (Verdict.OK, Verdict.WARNING) == (devices.verdict, advice.verdict)
+    assert "made for SDK 0.1, which is deprecated: health() is to say reasons from SDK 0.3 on" in advice.summary
+    assert "upgrade made-aged" == advice.remedy
+    (plugin,) = (each for each in (await survey(config)).plugins if each.status.provides == "aged")
+    assert PluginState.READY is plugin.status.state
+    assert advice.summary == plugin_message(plugin.status).last_error

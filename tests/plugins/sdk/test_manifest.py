@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from motorpool_sdk import Kind, ManifestError
+from motorpool_sdk import manifest as manifest_module
 from motorpool_sdk.manifest import MOST_BYTES, parse, read
 
 GOOD = """
@@ -42,6 +43,27 @@ def test_the_package_itself_may_hold_the_hooks() -> None:
     Without a module, the package is the module.
     """
     assert "acme" == parse(b'kind = "backend"\napi = ">=0"\nprovides = "acme"\n', "plugin.toml", "acme").module
+
+
+def test_a_deprecated_sdk_is_told_and_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Of a range with the version of today nothing is said; one with none but a deprecated version is served, and says
+    what to change and until when; what was served once is no more.
+    """
+    monkeypatch.setattr(manifest_module, "API_VERSION", "0.3")
+    monkeypatch.setattr(manifest_module, "DEPRECATED", {"0.2": "sample() has to be async from SDK 0.4 on"})
+    said = {
+        wanted: parse(f'kind = "backend"\napi = "{wanted}"\nprovides = "a"\n'.encode(), "f", "a").deprecation
+        for wanted in (">=0.1", ">=0.2,<0.4", ">=0.2,<0.3")
+    }
+
+    assert ["", ""] == [said[">=0.1"], said[">=0.2,<0.4"]]
+    assert (
+        "it is made for SDK 0.2, which is deprecated: sample() has to be async from SDK 0.4 on; install a release of"
+        " the plugin made for 0.3"
+    ) == said[">=0.2,<0.3"]
+    with pytest.raises(ManifestError, match=r"wants SDK >=0.1,<0.2, and this agent has 0.3"):
+        parse(b'kind = "backend"\napi = ">=0.1,<0.2"\nprovides = "a"\n', "f", "a")
 
 
 def test_an_unknown_key_is_a_finding() -> None:

@@ -12,7 +12,7 @@ from motorpool_sdk.presence import cards_on_the_bus, closed_nodes, present, sign
 
 
 def manifest(**keys: tuple[str, ...]) -> Manifest:
-    return Manifest(kind=Kind.ACCELERATOR, api=">=0.1", provides="acme", module="acme", **keys)
+    return Manifest(kind=Kind.ACCELERATOR, api=">=0.1", provides="acme", module="acme", deprecation="", **keys)
 
 
 @pytest.fixture

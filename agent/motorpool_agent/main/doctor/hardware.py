@@ -48,6 +48,8 @@ def _plugin(plugin: SurveyedPlugin, surveyed: Survey) -> Iterator[Finding]:
         yield _devices(name, plugin, surveyed)
     else:
         yield ok(name, f"{status.distribution} {status.version}")
+    if status.deprecation and plugin.present:
+        yield warning(name, status.deprecation, f"upgrade {status.distribution}")
     for node in plugin.closed_nodes:
         yield problem(name, f"device node {node}", "run the agent as root, or add its user to that group")
 

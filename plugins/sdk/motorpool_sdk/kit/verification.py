@@ -64,6 +64,7 @@ def verify(plugin: str = "", deadline_seconds: float = DEADLINE_SECONDS) -> Iter
             yield Row(plugin=found.entry_point, check="manifest", passed=False, detail=found.error)
             continue
         detail = f"{manifest.kind} {manifest.provides}, for SDK {manifest.api}"
+        detail = "; ".join(filter(None, (detail, manifest.deprecation)))
         yield Row(plugin=found.entry_point, check="manifest", passed=True, detail=detail)
         if wanted := looked_for(manifest):
             seen = signs(manifest)

@@ -117,7 +117,7 @@ class PluginStatus(google.protobuf.message.Message):
     state: Global___PluginState.ValueType
     """What became of it."""
     last_error: builtins.str
-    """The last error, one paragraph; empty when there was none."""
+    """The last error, and what to do where it is made for a deprecated SDK, in one paragraph; empty when there is neither."""
     failures: builtins.int
     """How often its process crashed or missed a deadline since the agent started."""
     def __init__(
