@@ -154,6 +154,7 @@ def profile_message(profile: Profile, installed: Iterable[str]) -> v1.BackendPro
         cpu=profile.cpu,
         runs_declared=profile.runs_declared,
         features=profile.features,
+        closed_options=profile.closed_options,
     )
 
 

@@ -212,6 +212,7 @@ class Profile:
     runs_declared: bool = False
     start_orders: tuple[tuple[str, StartOrder], ...] = ()
     features: tuple[str, ...] = ()
+    closed_options: bool = False
 
     def start_order(self, style: str) -> StartOrder:
         """Return the order in which members of this style are started."""

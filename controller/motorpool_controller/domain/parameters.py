@@ -128,6 +128,18 @@ def unknown(parameters: Iterable[Parameter], backend: str) -> tuple[str, ...]:
     )
 
 
+def refuse_unknown(parameters: Iterable[Parameter], backend: str) -> None:
+    """Raise PARAMETER_INVALID naming every option that a backend has not, which takes no others."""
+    faults = [
+        f"{shown(parameter.option)} is no parameter of {backend}, which takes no others than those that `motorpool "
+        f"backends describe {backend}` shows; leave it out"
+        for parameter in parameters
+        if not parameter.known
+    ]
+    if faults:
+        raise InvalidError("PARAMETER_INVALID", "; ".join(faults), metadata={"field": "spec.parameters"})
+
+
 def _tokens(arguments: Sequence[str], faults: list[str]) -> Iterator[str]:
     if len(arguments) > MAX_ELEMENTS:
         faults.append(f"there are {len(arguments)} parameters, and {MAX_ELEMENTS} is the most; give fewer")

@@ -137,7 +137,12 @@ def _mindie(facts: ModelFacts, profile: Profile, parameters: Sequence[Parameter]
     estimate = mindie.estimate(facts, parameters, extras_of(facts, spec))
     estimate = _with_items(estimate, facts, profile, parameters, spec)
     none = Estimate(provenance="unknown: MindIE runs on devices only", missing=("device",))
-    return Needs(host=none, device=estimate, beside=mindie.memory_of(parameters))
+    return Needs(
+        host=none,
+        device=estimate,
+        beside=mindie.memory_of(parameters),
+        context_length=mindie.sequence_of(facts, parameters),
+    )
 
 
 def _fixed(facts: ModelFacts, _profile: Profile, _parameters: Sequence[Parameter], spec: DeploymentSpec) -> Needs:

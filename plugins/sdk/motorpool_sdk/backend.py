@@ -100,7 +100,8 @@ class Profile:
     ``distributed_styles`` are the ways in which it spans nodes, the preferred one first; none for one node only.
     ``failures`` are ways in which the engine fails that its log shows, the more certain first; the agent knows of those
     that engines have in common.
-    ``features`` are wishes of a deployment that its launches carry out: ``lora``, ``speculative``.
+    ``features`` are wishes of a deployment that its launches carry out: ``lora``, ``speculative``. An engine that is
+    told by files has ``closed_options``: a parameter that is none of them is refused, and not passed on as written.
     """
 
     backend: str
@@ -124,6 +125,7 @@ class Profile:
     runs_declared: bool = False
     failures: tuple[KnownFailure, ...] = ()
     features: tuple[str, ...] = ()
+    closed_options: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

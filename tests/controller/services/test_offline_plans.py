@@ -13,6 +13,7 @@ from motorpool_controller.main import app
 from motorpool_controller.services.known import BUILT_IN
 from motorpool_controller.services.offline_fleets import fleet_of
 from motorpool_llama_cpp.plugin import LlamaCpp
+from motorpool_mindie.plugin import Mindie
 from motorpool_sdk import BackendPlugin
 from motorpool_sglang.plugin import Sglang
 from motorpool_vllm.plugin import Vllm
@@ -21,6 +22,7 @@ EXAMPLES = Path(__file__).resolve().parents[3] / "examples" / "plans"
 FLEET = EXAMPLES / "fleet.json"
 
 
+PLUGINS = [LlamaCpp(), Mindie(), Sglang(), Vllm()]
 BARE = EXAMPLES / "bare-fleet.json"
 
 
@@ -149,7 +151,7 @@ def test_a_profile_of_the_file_comes_before_the_built_in_one(tmp_path: Path) -> 
     assert any(row["reason"] == "BACKEND_MISSING" and row["subject"] == "nodes/npu" for row in found["refusals"])
 
 
-@pytest.mark.parametrize("plugin", [LlamaCpp(), Sglang(), Vllm()], ids=["llama_cpp", "sglang", "vllm"])
+@pytest.mark.parametrize("plugin", PLUGINS, ids=lambda plugin: plugin.profile().backend)
 def test_a_built_in_profile_is_its_plugins(plugin: BackendPlugin, monkeypatch: pytest.MonkeyPatch) -> None:
     """
     All but the versions, which nodes have, is what the plugin tells where no engine is installed.
@@ -158,7 +160,17 @@ def test_a_built_in_profile_is_its_plugins(plugin: BackendPlugin, monkeypatch: p
     own = plugin.profile()
     known = BUILT_IN[own.backend]
 
-    for field in ("backend", "aliases", "rules", "formats", "categories", "cpu", "api_key", "features"):
+    for field in (
+        "backend",
+        "aliases",
+        "rules",
+        "formats",
+        "categories",
+        "cpu",
+        "api_key",
+        "features",
+        "closed_options",
+    ):
         assert getattr(known, field) == getattr(own, field), field
     for field in ("health_path", "metrics_path", "start_timeout_seconds", "stop_grace_seconds", "fraction_option"):
         assert getattr(known, field) == getattr(own, field), field

@@ -48,6 +48,7 @@ def profile_message(profile: Profile) -> v1.BackendProfile:
             style: fields.number(v1.StartOrder, "START_ORDER", order) for style, order in profile.start_orders
         },
         features=profile.features,
+        closed_options=profile.closed_options,
     )
 
 
@@ -82,6 +83,7 @@ def profile_of(message: v1.BackendProfile, field: str = "profile") -> Profile:
         runs_declared=message.runs_declared,
         start_orders=tuple(_start_orders(message.start_orders, f"{field}.start_orders")),
         features=_names(message.features, f"{field}.features"),
+        closed_options=message.closed_options,
         start_timeout_seconds=(
             fields.bounded_seconds_of(message.start_timeout, f"{field}.start_timeout")
             if message.HasField("start_timeout")
