@@ -17,11 +17,15 @@ _OTHERS = "vllm"
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A backend and the full names of the nodes that offer it; the profile is the first one's, or declared."""
+    """A backend and the full names of the nodes that offer it; the profile is the first one's, or declared.
+
+    ``versions`` are those of any of the nodes, the first one's before the others'.
+    """
 
     profile: Profile
     nodes: tuple[str, ...]
     declared: DeclaredBackend | None = None
+    versions: tuple[str, ...] = ()
 
 
 def wanted_backend(spec: DeploymentSpec, facts: ModelFacts | None) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from motorpool_controller.domain import parameters
@@ -12,8 +12,11 @@ from motorpool_controller.domain.errors import InvalidError
 from motorpool_controller.domain.faults import Fault, refuse
 from motorpool_controller.domain.fleet import Profile
 from motorpool_controller.domain.names import shown
-from motorpool_controller.domain.workload import DeploymentSpec, Exposure
+from motorpool_controller.domain.workload import DeploymentSpec, Exposure, Parameter
 from motorpool_controller.estimation.launched import check_overrides
+from motorpool_controller.estimation.needs import needs_of
+from motorpool_controller.scheduling.rules.registry import RULES
+from motorpool_controller.scheduling.rules.wish import Wish
 from motorpool_controller.services.views import offer_of
 
 
@@ -48,7 +51,11 @@ def choose(spec: DeploymentSpec, offers: Mapping[str, Offer]) -> Choice:
     if offer.declared is not None:
         refuse(_declared_faults(spec, offer.declared))
     parsed = parameters.parse(spec.parameters, profile.options)
+    if profile.closed_options:
+        parameters.refuse_unknown(parsed, profile.backend)
     check_overrides(profile.options, parsed)
+    _check_version(spec, offer)
+    _check_sizes(spec, profile, parsed)
     notes = list(parameters.unknown(parsed, profile.backend))
     if offer.declared is not None:
         notes += _declared_notes(spec, offer, offer.declared)
@@ -60,6 +67,32 @@ def choose(spec: DeploymentSpec, offers: Mapping[str, Offer]) -> Choice:
     else:
         notes.append(f"{profile.backend} is chosen by the model; name another backend if you want one")
     return Choice(spec=spec, profile=profile, findings=tuple(notes))
+
+
+def _check_version(spec: DeploymentSpec, offer: Offer) -> None:
+    wanted = spec.backend_version
+    if wanted and offer.versions and wanted not in offer.versions:
+        raise InvalidError(
+            "BACKEND_VERSION_UNKNOWN",
+            f"spec.backend_version: no node offers version {shown(wanted)} of {offer.profile.backend}; there is "
+            f"{', '.join(offer.versions)}: choose one of these, or install it on a node",
+            metadata={"field": "spec.backend_version"},
+        )
+
+
+def _check_sizes(spec: DeploymentSpec, profile: Profile, parsed: Sequence[Parameter]) -> None:
+    """Raise for parameters that cannot go together whatever the model is; what the model rules out, rows tell later."""
+    rule = RULES.get(profile.rules)
+    if rule is None:
+        return
+    needs = needs_of(None, profile, parsed, spec)
+    faults = rule(
+        Wish(spec=spec, facts=None, profile=profile, version=None, parameters=tuple(parsed), needs=needs)
+    ).faults
+    if faults:
+        field = "spec.parameters"
+        message = " ".join(dict.fromkeys(fault.message for fault in faults))
+        raise InvalidError(faults[0].reason, f"{field}: {message}", metadata={"field": field})
 
 
 def _declared_faults(spec: DeploymentSpec, backend: DeclaredBackend) -> Iterator[Fault]:

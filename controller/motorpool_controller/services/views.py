@@ -72,11 +72,16 @@ def reported(rows: Rows) -> dict[str, Offer]:
     """Return the backends that nodes' plugins report, by name."""
     first: dict[str, Profile] = {}
     offering: defaultdict[str, list[str]] = defaultdict(list)
+    versions: defaultdict[str, dict[str, None]] = defaultdict(dict)
     for name, node in sorted(rows.nodes.items()):
         for profile in own_profiles(node, rows.profiles):
             first.setdefault(profile.backend, profile)
             offering[profile.backend].append(name)
-    return {backend: Offer(profile, tuple(offering[backend])) for backend, profile in first.items()}
+            versions[profile.backend] |= dict.fromkeys(version.version for version in profile.versions)
+    return {
+        backend: Offer(profile, tuple(offering[backend]), versions=tuple(versions[backend]))
+        for backend, profile in first.items()
+    }
 
 
 def offer_of(found: Mapping[str, Offer], backend: str) -> Offer | None:
