@@ -155,6 +155,7 @@ def profile_message(profile: Profile, installed: Iterable[str]) -> v1.BackendPro
         runs_declared=profile.runs_declared,
         features=profile.features,
         closed_options=profile.closed_options,
+        most_devices=profile.most_devices,
     )
 
 

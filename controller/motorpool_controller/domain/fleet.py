@@ -213,6 +213,7 @@ class Profile:
     start_orders: tuple[tuple[str, StartOrder], ...] = ()
     features: tuple[str, ...] = ()
     closed_options: bool = False
+    most_devices: int = 0
 
     def start_order(self, style: str) -> StartOrder:
         """Return the order in which members of this style are started."""

@@ -102,6 +102,7 @@ class Profile:
     that engines have in common.
     ``features`` are wishes of a deployment that its launches carry out: ``lora``, ``speculative``. An engine that is
     told by files has ``closed_options``: a parameter that is none of them is refused, and not passed on as written.
+    ``most_devices`` is how many one instance uses at most, 0 for any number.
     """
 
     backend: str
@@ -126,6 +127,7 @@ class Profile:
     failures: tuple[KnownFailure, ...] = ()
     features: tuple[str, ...] = ()
     closed_options: bool = False
+    most_devices: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

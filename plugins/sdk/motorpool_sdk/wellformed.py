@@ -87,8 +87,9 @@ def _profile_faults(profile: Profile, manifest: Manifest) -> Iterator[str]:
         missing = default is None and profile.rules not in _OWN_FRACTION
         if not profile.fraction_option or missing or (default is not None and not 0 < default <= 1):
             yield "memory_model is fraction, and fraction_option or fraction_default (above 0, up to 1) is missing"
-    if not profile.formats and not profile.runs_declared:
-        yield "formats is empty"
+    if not profile.formats and profile.memory_model is not MemoryModel.FIXED:
+        yield "formats is empty, which means any: that is for a backend whose memory_model is fixed"
+    yield from _integer_fault("most_devices", profile.most_devices, most=_MOST_INDEX)
     if not profile.categories and not profile.runs_declared:
         yield "categories is empty"
     yield from _option_faults(profile.options)

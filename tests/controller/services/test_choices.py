@@ -74,3 +74,13 @@ def test_a_version_that_no_node_has_is_refused_with_those_there_are() -> None:
     with pytest.raises(InvalidError, match=r"version “1.0” of vllm; there is 0\.32\.0, 0\.9\.2") as caught:
         choose(replace(spec, backend_version="1.0"), offers)
     assert "spec.backend_version" == caught.value.metadata["field"]
+
+
+def test_more_devices_than_an_engine_uses_are_refused() -> None:
+    """
+    vox-box uses one device: two for an instance are told to be too many, with the number that is right.
+    """
+    error = refused("vox-box", devices_per_instance=2)
+
+    assert "DEVICES_TOO_MANY" == error.reason
+    assert "vox_box uses 1 at most; give devices_per_instance 1" in error.message

@@ -17,12 +17,13 @@ from motorpool_mindie.plugin import Mindie
 from motorpool_sdk import BackendPlugin
 from motorpool_sglang.plugin import Sglang
 from motorpool_vllm.plugin import Vllm
+from motorpool_vox_box.plugin import VoxBox
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples" / "plans"
 FLEET = EXAMPLES / "fleet.json"
 
 
-PLUGINS = [LlamaCpp(), Mindie(), Sglang(), Vllm()]
+PLUGINS = [LlamaCpp(), Mindie(), Sglang(), Vllm(), VoxBox()]
 BARE = EXAMPLES / "bare-fleet.json"
 
 
@@ -170,6 +171,7 @@ def test_a_built_in_profile_is_its_plugins(plugin: BackendPlugin, monkeypatch: p
         "api_key",
         "features",
         "closed_options",
+        "most_devices",
     ):
         assert getattr(known, field) == getattr(own, field), field
     for field in ("health_path", "metrics_path", "start_timeout_seconds", "stop_grace_seconds", "fraction_option"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from motorpool_controller.domain.sizes import GIB
-from motorpool_controller.scheduling.demand import Demand
+from motorpool_controller.scheduling.demand import Demand, Fault
 from motorpool_controller.scheduling.rules.parallel import wanted_devices
 from motorpool_controller.scheduling.rules.wish import Wish
 
@@ -30,7 +30,16 @@ def demand(wish: Wish) -> Demand:
         on_devices=not host_only,
         world=wanted,
         memory=by_hand if by_hand is not None else memory,
+        several=wish.profile.most_devices != 1,
         host=in_host,
         host_wanted=on_host and not spec.devices,
-        faults=differ,
+        faults=(*differ, *_too_many(wish, wanted)),
     )
+
+
+def _too_many(wish: Wish, wanted: int | None) -> tuple[Fault, ...]:
+    most = wish.profile.most_devices
+    if not most or wanted is None or wanted <= most:
+        return ()
+    asked = f"{wanted} devices are wanted for an instance, and {wish.profile.backend} uses {most} at most"
+    return (Fault("DEVICES_TOO_MANY", f"{asked}; give devices_per_instance {most}, or pin so many."),)

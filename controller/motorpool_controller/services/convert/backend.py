@@ -49,6 +49,7 @@ def profile_message(profile: Profile) -> v1.BackendProfile:
         },
         features=profile.features,
         closed_options=profile.closed_options,
+        most_devices=profile.most_devices,
     )
 
 
@@ -84,6 +85,7 @@ def profile_of(message: v1.BackendProfile, field: str = "profile") -> Profile:
         start_orders=tuple(_start_orders(message.start_orders, f"{field}.start_orders")),
         features=_names(message.features, f"{field}.features"),
         closed_options=message.closed_options,
+        most_devices=fields.size(message.most_devices, f"{field}.most_devices"),
         start_timeout_seconds=(
             fields.bounded_seconds_of(message.start_timeout, f"{field}.start_timeout")
             if message.HasField("start_timeout")

@@ -48,6 +48,8 @@ class BackendContract:
     """
 
     package: ClassVar[str]
+    names_models: ClassVar[bool] = True
+    """False for an engine that serves its one model under any name."""
 
     def request(self, version: Version) -> LaunchRequest:
         """Return a request that the plugin must be able to launch."""
@@ -152,7 +154,7 @@ class BackendContract:
             said = [*launch.argv, *launch.env.values(), *(file.text for file in launch.files)]
             for wanted in (
                 str(request.model_path),
-                request.served_model_name,
+                *((request.served_model_name,) if self.names_models else ()),
                 request.listen_address,
                 str(launch.container_port or request.port),
             ):

@@ -349,6 +349,7 @@ class BackendProfile(google.protobuf.message.Message):
     START_ORDERS_FIELD_NUMBER: builtins.int
     FEATURES_FIELD_NUMBER: builtins.int
     CLOSED_OPTIONS_FIELD_NUMBER: builtins.int
+    MOST_DEVICES_FIELD_NUMBER: builtins.int
     backend: builtins.str
     """Name, e.g. "llama_cpp"."""
     memory_model: Global___MemoryModel.ValueType
@@ -371,6 +372,8 @@ class BackendProfile(google.protobuf.message.Message):
     """It runs backends that were declared to the controller, and has no versions of its own."""
     closed_options: builtins.bool
     """It takes no parameters but those of its option table, because it is told by a file: others are refused."""
+    most_devices: builtins.int
+    """The most devices that one instance uses; 0 for any number."""
     @property
     def aliases(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Other names that users may say."""
@@ -440,9 +443,10 @@ class BackendProfile(google.protobuf.message.Message):
         start_orders: collections.abc.Mapping[builtins.str, Global___StartOrder.ValueType] | None = ...,
         features: collections.abc.Iterable[builtins.str] | None = ...,
         closed_options: builtins.bool = ...,
+        most_devices: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_fraction_default", b"_fraction_default", "fraction_default", b"fraction_default", "start_timeout", b"start_timeout", "stop_grace", b"stop_grace"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_fraction_default", b"_fraction_default", "aliases", b"aliases", "api_key", b"api_key", "architectures", b"architectures", "backend", b"backend", "categories", b"categories", "closed_options", b"closed_options", "cpu", b"cpu", "distributed_styles", b"distributed_styles", "features", b"features", "formats", b"formats", "fraction_default", b"fraction_default", "fraction_option", b"fraction_option", "health_path", b"health_path", "memory_model", b"memory_model", "metrics_path", b"metrics_path", "options", b"options", "rules", b"rules", "runs_declared", b"runs_declared", "start_orders", b"start_orders", "start_timeout", b"start_timeout", "stop_grace", b"stop_grace", "versions", b"versions"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_fraction_default", b"_fraction_default", "aliases", b"aliases", "api_key", b"api_key", "architectures", b"architectures", "backend", b"backend", "categories", b"categories", "closed_options", b"closed_options", "cpu", b"cpu", "distributed_styles", b"distributed_styles", "features", b"features", "formats", b"formats", "fraction_default", b"fraction_default", "fraction_option", b"fraction_option", "health_path", b"health_path", "memory_model", b"memory_model", "metrics_path", b"metrics_path", "most_devices", b"most_devices", "options", b"options", "rules", b"rules", "runs_declared", b"runs_declared", "start_orders", b"start_orders", "start_timeout", b"start_timeout", "stop_grace", b"stop_grace", "versions", b"versions"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_fraction_default", b"_fraction_default"]) -> typing.Literal["fraction_default"] | None: ...
 
 Global___BackendProfile: typing_extensions.TypeAlias = BackendProfile

@@ -1,0 +1,1 @@
+"""The vox-box backend."""
