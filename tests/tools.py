@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable
 
-PACKAGES = {"ip": "iproute2", "node": "nodejs", "npm": "npm", "unshare": "util-linux"}
+PACKAGES = {"ip": "iproute2", "node": "nodejs", "npm": "npm", "nsenter": "util-linux", "unshare": "util-linux"}
 
 
 def missing_packages(tools: Iterable[str] = PACKAGES) -> list[str]:

@@ -35,6 +35,12 @@ def wait_for(what: str, probe: Callable[[], T | None], timeout_seconds: float = 
     pytest.fail(f"waited {timeout_seconds:.0f} s for {what}")
 
 
+def _program(name: str) -> str:
+    """Return one of our commands, or one of the machine's."""
+    ours = BIN / name
+    return str(ours) if ours.exists() else name
+
+
 class Process:
     """One of our commands in the background, with its log in a file."""
 
@@ -42,7 +48,7 @@ class Process:
         self.log = log
         with log.open("ab") as file:
             self._popen = subprocess.Popen(
-                [str(BIN / command[0]), *command[1:]], stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=env
+                [_program(command[0]), *command[1:]], stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=env
             )
 
     @property
@@ -72,8 +78,8 @@ class Process:
 class Fleet:
     """One controller and its agents below one folder; ``close`` leaves no process behind."""
 
-    def __init__(self, folder: Path, engines: Path) -> None:
-        self.folder, self.engines = folder, engines
+    def __init__(self, folder: Path, engines: Path, *, host: str = "127.0.0.1") -> None:
+        self.folder, self.engines, self.host = folder, engines, host
         self.public_port, self.agents_port = free_port(), free_port()
         self.controller_dir = folder / "controller"
         self.controller: Process | None = None
@@ -119,7 +125,7 @@ class Fleet:
         if not data_dir.exists():
             data_dir.mkdir()
             (data_dir / "engines").symlink_to(self.engines)
-        return ["--server", f"127.0.0.1:{self.public_port}", "--node-name", node, "--data-dir", str(data_dir)]
+        return ["--server", f"{self.host}:{self.public_port}", "--node-name", node, "--data-dir", str(data_dir)]
 
     def run_options(self, node: str) -> list[str]:
         """Return the options with which a node's agent runs; its ports are apart from other fleets' and nodes'."""
@@ -268,8 +274,8 @@ class Fleet:
     def _controller_options(self) -> list[str]:
         return [
             *("--data-dir", str(self.controller_dir)),
-            *("--listen", f"127.0.0.1:{self.public_port}"),
-            *("--agents-listen", f"127.0.0.1:{self.agents_port}"),
+            *("--listen", f"{self.host}:{self.public_port}"),
+            *("--agents-listen", f"{self.host}:{self.agents_port}"),
         ]
 
 

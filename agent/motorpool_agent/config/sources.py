@@ -42,6 +42,7 @@ class Config:
     block_plugins: tuple[str, ...] = ()
     use_proxy: bool = False
     engine_proxy: bool = False
+    inference_probe_seconds: float = 60.0
     log_level: str = "info"
 
     def token(self) -> str | None:
@@ -73,11 +74,13 @@ _SETTINGS: Mapping[str, Callable[[object], object]] = {
     "block_plugins": values.names,
     "use_proxy": values.boolean,
     "engine_proxy": values.boolean,
+    "inference_probe": values.seconds,
     "log_level": values.log_level,
 }
 _FIELDS = {
     "reserved_memory": "reserved_memory_bytes",
     "reserved_device_memory": "reserved_device_memory_bytes",
+    "inference_probe": "inference_probe_seconds",
 }
 _SECRET = frozenset({"join_token"})
 

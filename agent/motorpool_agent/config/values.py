@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ _UNIT_BYTES = {
     "TiB": 2**40,
 }
 _MAX_BYTES = 2**60
+_MAX_SECONDS = 86_400
 
 
 class NotAllowedError(Exception):
@@ -146,6 +148,17 @@ def size_bytes(value: object) -> int:
         if size <= _MAX_BYTES:
             return size
     raise NotAllowedError("give bytes, or a number with KiB, MiB, GiB or TiB, e.g. 2GiB")
+
+
+def seconds(value: object) -> float:
+    """Return a number of seconds."""
+    try:
+        found = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else math.nan
+    except (ValueError, OverflowError):
+        found = math.nan
+    if 0 <= found <= _MAX_SECONDS:
+        return found
+    raise NotAllowedError("give seconds, from 0 to 86400")
 
 
 def boolean(value: object) -> bool:

@@ -17,6 +17,9 @@ from motorpool_agent.reconcile.assignment import (
     DesiredVersion,
     DeviceClaim,
     ExtendedKvCache,
+    Gang,
+    GangDevice,
+    GangMember,
     LogSubscription,
     ModelSource,
     Parameter,
@@ -29,6 +32,7 @@ DesiredBody = Assignment | Tombstone | ReadModel | LogSubscription
 
 # Ids name folders and files; ports, argv and the like are the supervisor's to judge.
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_LEAST_MEMBERS = 2
 _DEFAULT_LOG_SECONDS = 3600.0
 
 
@@ -74,8 +78,6 @@ def _assignment(message: v1.DesiredObject) -> Assignment:
     for field, value in (("instance", body.instance), ("backend", body.backend)):
         if not value:
             raise BadMessageError(f"object {message.id}: {field} is empty")
-    if body.gang:
-        raise BadMessageError(f"object {message.id}: gang: this agent runs no distributed instances yet")
     claims = [body.claim.memory_bytes, body.memory_limit_bytes, *(device.memory_bytes for device in body.claim.devices)]
     if min(claims) < 0:
         raise BadMessageError(f"object {message.id}: claim: bytes are negative")
@@ -117,6 +119,39 @@ def _assignment(message: v1.DesiredObject) -> Assignment:
         ),
         speculative=_speculative(message.id, body.speculative) if body.HasField("speculative") else None,
         extended_kv_cache=_cache(body.extended_kv_cache) if body.extended_kv_cache.enabled else None,
+        parallelism=dict(body.parallelism),
+        gang=_gang(message.id, body) if body.gang else None,
+    )
+
+
+def _gang(object_id: str, body: v1.Assignment) -> Gang:
+    if [member.rank for member in body.gang] != list(range(len(body.gang))) or len(body.gang) < _LEAST_MEMBERS:
+        raise BadMessageError(f"object {object_id}: gang: its members are not all there, by rank")
+    if not 0 <= body.rank < len(body.gang):
+        raise BadMessageError(f"object {object_id}: rank is {body.rank}; the gang has {len(body.gang)} members")
+    if body.gang_phase not in {v1.GANG_PHASE_RESERVE, v1.GANG_PHASE_RUN}:
+        raise BadMessageError(f"object {object_id}: gang_phase is {body.gang_phase}, which this agent does not know")
+    return Gang(
+        style=body.gang_style,
+        rank=body.rank,
+        run=body.gang_phase == v1.GANG_PHASE_RUN,
+        members=tuple(
+            GangMember(
+                rank=member.rank,
+                node=member.node,
+                address=member.address,
+                devices=tuple(
+                    GangDevice(
+                        device_id=device.device_id,
+                        index=device.index if device.HasField("index") else None,
+                        address=device.address,
+                    )
+                    for device in member.devices
+                ),
+                ports={port.port_name: port.number for port in member.ports},
+            )
+            for member in body.gang
+        ),
     )
 
 

@@ -77,6 +77,7 @@ def instance_message(instance: ObservedInstance) -> v1.ObservedInstance:
         next_try_time=timestamp(instance.next_try_time),
         pid_start_ticks=instance.pid_start_ticks,
         instance=instance.instance,
+        ports=_ports(instance.ports),
     )
 
 
@@ -103,9 +104,13 @@ def _rendered(launch: Rendered | None) -> v1.RenderedLaunch | None:
         argv=launch.argv,
         env=launch.env,
         image=launch.image,
-        ports=[v1.Port(port_name=name, number=number) for name, number in sorted(launch.ports.items())],
+        ports=_ports(launch.ports),
         listen_address=launch.listen_address,
     )
+
+
+def _ports(ports: Mapping[str, int]) -> list[v1.Port]:
+    return [v1.Port(port_name=name, number=number) for name, number in sorted(ports.items())]
 
 
 def _failure(failure: Failure | None) -> v1.Failure | None:

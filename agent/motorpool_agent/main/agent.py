@@ -19,6 +19,7 @@ from motorpool_agent.identity.renewal import Renewal
 from motorpool_agent.identity.store import Identity, IdentityStore
 from motorpool_agent.inventory import PluginTable, facts, measure
 from motorpool_agent.main.notify import notify
+from motorpool_agent.runtime.context import Timings
 from motorpool_agent.runtime.proxies import engine_proxies
 from motorpool_agent.runtime.supervisor import Supervisor
 from motorpool_agent.session.questions import Questions
@@ -93,6 +94,7 @@ async def _live(config: Config) -> None:
         notify=changed.set,
         proxies=engine_proxies(address) if config.engine_proxy else {},
         cluster=document.cluster_id,
+        timings=Timings(inference_period_seconds=config.inference_probe_seconds or None),
     )
     renewal = Renewal(store, identity, use_proxy=config.use_proxy)
     async with contextlib.AsyncExitStack() as closing:

@@ -94,6 +94,10 @@ def run_command(
         bool | None,
         typer.Option("--engine-proxy/--no-engine-proxy", help="Hand the agent's proxies to engines; default: no."),
     ] = None,
+    inference_probe: Annotated[
+        str | None,
+        typer.Option(metavar="SECONDS", help="How often engines over several nodes are asked to compute; 0: never."),
+    ] = None,
     log_level: LogLevel = None,
 ) -> None:
     """Run the agent; enrols first where this machine is no node yet."""
@@ -116,6 +120,7 @@ def run_command(
                 "block_plugins": block_plugin,
                 "use_proxy": use_proxy,
                 "engine_proxy": engine_proxy,
+                "inference_probe": inference_probe,
                 "log_level": log_level,
             },
             file=config,

@@ -89,6 +89,39 @@ class ExtendedKvCache:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GangDevice:
+    """A device of a member, with its index and its own address on the network of accelerators."""
+
+    device_id: str
+    index: int | None = None
+    address: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GangMember:
+    """A member of an instance over several nodes; ``ports`` are what it reserved, none before all have."""
+
+    rank: int
+    node: str
+    address: str
+    devices: tuple[GangDevice, ...] = ()
+    ports: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gang:
+    """An instance over several nodes, as the member of this ``rank`` is told of it.
+
+    Unless it is to ``run`` it only reserves its ports and looks whether all that it needs is there.
+    """
+
+    style: str
+    rank: int
+    members: tuple[GangMember, ...]
+    run: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
     """What to run. ``digest`` is the controller's over the whole; ``api_key`` is secret. Memory is in bytes.
 
@@ -126,6 +159,8 @@ class Assignment:
     adapters: tuple[Adapter, ...] = ()
     speculative: Speculative | None = None
     extended_kv_cache: ExtendedKvCache | None = None
+    parallelism: Mapping[str, int] = field(default_factory=dict)
+    gang: Gang | None = None
 
     @property
     def title(self) -> str:

@@ -28,6 +28,15 @@ class Phase(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Inference:
+    """A request that only an engine which computes answers: ``body``, JSON, posted to ``path``."""
+
+    path: str
+    body: str
+    timeout_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Container:
     """What a container's launch has beside a process's.
 
@@ -35,7 +44,7 @@ class Container:
     ``runtime``, ``device_nodes`` and ``cdi_devices`` are three ways to the same devices; the executor takes the first
     that the host knows. With the nodes go ``device_mounts`` (as ``mounts``), ``renamed_nodes`` (the container's path by
     the host's), ``groups`` and ``capabilities``. ``labels`` name the launch; whose it is, the executor adds. ``port``
-    is where it listens inside, if not as told.
+    is where it listens inside, if not as told; on the ``host_network`` it is told where.
     """
 
     image: str
@@ -51,6 +60,7 @@ class Container:
     capabilities: tuple[str, ...] = ()
     memory_limit_bytes: int | None = None
     port: int | None = None
+    host_network: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +69,9 @@ class LaunchRecord:
 
     ``environment`` is the whole of it, but for what an image brings along; an empty ``working_directory`` is the
     image's. Without a ``probe_path`` a port that accepts is ready; where there is a ``models_path``, too, that has to
-    name ``model``. ``container`` is None for a process.
+    name ``model``; what does not ``serve`` is ready as soon as it lives. ``inference`` is asked once it is, and from
+    time to time. ``held_ports`` are all that are reserved for it, where that is more than ``ports`` names.
+    ``container`` is None for a process.
     """
 
     executor: str
@@ -79,6 +91,9 @@ class LaunchRecord:
     start_timeout_seconds: float = 600.0
     stop_grace_seconds: float = 30.0
     container: Container | None = None
+    serves: bool = True
+    inference: Inference | None = None
+    held_ports: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,6 +55,7 @@ class ObservedInstance:
     """What the agent knows of one assignment's process. Durable facts only: no measurements.
 
     ``next_try_time`` is when it is launched again after a failure; None while it need not be.
+    ``ports`` are those that a member of an instance over several nodes reserved.
     """
 
     assignment_id: str
@@ -73,6 +74,7 @@ class ObservedInstance:
     progress_total_bytes: int | None = None
     adopted: bool = False
     next_try_time: datetime | None = None
+    ports: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

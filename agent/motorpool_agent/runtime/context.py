@@ -14,13 +14,17 @@ from motorpool_agent.state.handles import Handles
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timings:
-    """How long things take that are waited for; ``backoff_scale`` shortens restarts' delays."""
+    """How long things take that are waited for; ``backoff_scale`` shortens restarts' delays.
+
+    Without an ``inference_period_seconds`` engines are not asked to compute while they run.
+    """
 
     backoff_scale: float = 1.0
     well_seconds: float = 60.0
     health_period_seconds: float = 10.0
     stop_retry_seconds: float = 10.0
     look_period_seconds: float = 5.0
+    inference_period_seconds: float | None = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -73,6 +73,16 @@ def not_ready(seconds: float, instance: str, log_tail: Sequence[str], profile: P
     )
 
 
+def not_computing(why: str, instance: str, log_tail: Sequence[str]) -> Failure:
+    """Return the failure of an engine that lives, and does not answer what only one that computes can."""
+    return fault(
+        "INFERENCE_FAILED",
+        f"the engine lives and does not compute any more: {why}; `motorpool logs {instance} --previous` shows what it "
+        "did last",
+        log_tail,
+    )
+
+
 def log_tail(directory: Path, run: int) -> tuple[str, ...]:
     """Return the last lines of a run, each cut to a bearable length."""
     return tuple(line[:_LINE_CHARACTERS] for line in logs.tail(directory, run, TAIL_LINES))

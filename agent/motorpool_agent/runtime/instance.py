@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 from motorpool_agent.reconcile.assignment import Assignment, Tombstone
 from motorpool_agent.reconcile.decide import Known, restart_delay_seconds
 from motorpool_agent.reconcile.handle import Handle, LaunchRecord, Phase
 from motorpool_agent.reconcile.observation import Failure, ObservedInstance, State
-from motorpool_agent.runtime import failures, launching, ports, procfs
+from motorpool_agent.runtime import failures, launching, membership, ports, procfs
 from motorpool_agent.runtime.context import Context
 from motorpool_agent.runtime.errors import LaunchError, PortTakenError, RuntimeFault, StopError
 from motorpool_agent.runtime.executor import Evidence, Exit, Running, Verdict
 from motorpool_agent.runtime.preparing import prepare
 from motorpool_agent.runtime.record import Record
-from motorpool_agent.runtime.watching import NotReady, watch
+from motorpool_agent.runtime.watching import NotComputing, NotReady, watch
 from motorpool_agent.runtime.work import Work, whole
 from motorpool_agent.state.errors import HandleError
 from motorpool_sdk.backend import Profile
 
 log = logging.getLogger(__name__)
 
-_GRACE_SECONDS = 30.0
 _LOOK_SECONDS = 0.02
 _ASK_AGAIN_SECONDS = 1.0
 _ABSENT = (
@@ -41,7 +41,9 @@ class Instance:
         self, context: Context, assignment: Assignment, *, handle: Handle | None = None, unproven: str = ""
     ) -> None:
         self._context = context
+        self._released = asyncio.Event()
         self._assignment = assignment
+        self._take(assignment)
         self._unproven = unproven
         self._removing = False
         self._present = asyncio.Event()
@@ -85,7 +87,7 @@ class Instance:
         if handle is None or self._unproven:
             return
         evidence = await self._context.executor.inspect(self._context.handles.directory(self._id), handle)
-        for port in handle.launch.ports.values():
+        for port in {*handle.launch.ports.values(), *handle.launch.held_ports}:
             self._context.ports.claim(self._id, port)
         # As it was last known where nobody can tell now.
         ready = handle.ready and evidence.verdict in {Verdict.RUNNING, Verdict.UNKNOWN}
@@ -98,7 +100,7 @@ class Instance:
 
     def replace(self, assignment: Assignment) -> None:
         """Stop what runs and launch a higher generation."""
-        self._assignment = assignment
+        self._take(assignment)
         self._present.set()
         self._work.switch(self._replace)
 
@@ -114,8 +116,12 @@ class Instance:
             self._present.clear()
             self._context.notify()
 
-    def keep(self) -> None:
-        """Go on: the controller names it."""
+    def keep(self, assignment: Assignment) -> None:
+        """Go on: the controller names it, and may say that all members of its gang have reserved."""
+        if assignment.generation == self._assignment.generation and assignment.gang and assignment.gang.run:
+            if not self._released.is_set():
+                self._assignment = assignment
+            self._released.set()
         if not self._present.is_set():
             self._present.set()
             self._context.notify()
@@ -123,6 +129,12 @@ class Instance:
     async def close(self) -> None:
         """End the work on it, not it."""
         await self._work.close()
+
+    def _take(self, assignment: Assignment) -> None:
+        self._assignment = assignment
+        self._released.clear()
+        if assignment.gang is None or assignment.gang.run:
+            self._released.set()
 
     @property
     def _id(self) -> str:
@@ -191,8 +203,7 @@ class Instance:
             try:
                 running = await self._launch()
             except PortTakenError as error:
-                self._leave_port(error.message)
-                return None
+                return self._leave_port(error.message)
         handle = self._record.handle
         assert handle is not None  # noqa: S101  # a run has a handle before it is executed
         started = handle.start_time or failures.now()
@@ -204,12 +215,16 @@ class Instance:
             was_ready=handle.ready,
             seconds_since_start=max(0.0, (failures.now() - started).total_seconds()),
             api_key=handle.assignment.api_key,
+            infer=membership.infer(self._assignment, handle.launch),
         )
-        if isinstance(outcome, NotReady):
-            self._record.see(message=f"not ready within {outcome.seconds:g} s; stopping it")
+        if isinstance(outcome, NotReady | NotComputing):
+            why = outcome.why if isinstance(outcome, NotComputing) else f"not ready within {outcome.seconds:g} s"
+            self._record.see(message=f"{why}; stopping it")
             tail = await asyncio.to_thread(failures.log_tail, running.directory, running.run)
-            await self._context.executor.stop(running.directory, handle.launch.stop_grace_seconds)
+            await self._context.executor.stop(running.directory, membership.grace_seconds(handle))
             name = self._assignment.instance
+            if isinstance(outcome, NotComputing):
+                return failures.not_computing(outcome.why, name, tail)
             return await asyncio.to_thread(
                 failures.not_ready, outcome.seconds, name, tail, self._profile, outcome.missing
             )
@@ -217,19 +232,27 @@ class Instance:
         handle = self._record.handle or handle
         address, port = handle.launch.listen_address, handle.launch.ports[launching.PORT_NAME]
         if not handle.ready and not outcome.error and not ports.free(address, port):
-            self._leave_port(f"port {port} was taken by another program")
-            return None
+            return self._leave_port(f"port {port} was taken by another program")
         self._avoid_ports = frozenset()
         if failure.reason == "PORT_TAKEN":
             # Who had it is gone already, or it was another port of the engine's.
             self._leave_port(failure.evidence)
         return failure
 
-    def _leave_port(self, message: str) -> None:
-        """Do not try the last launch's port again until a launch came up."""
+    def _leave_port(self, message: str) -> Failure | None:
+        """Do not try the last launch's port again until a launch came up; where others know it, that is a failure."""
         if self._record.handle is not None:
             self._avoid_ports |= {self._record.handle.launch.ports[launching.PORT_NAME]}
+        if self._assignment.gang is not None:
+            return failures.fault("PORT_TAKEN", f"{message}; all members are to reserve anew")
         log.info("launch goes to another port: %s", message, extra={"instance": self._assignment.instance})
+        return None
+
+    async def _reserved(self, reserved: Mapping[str, int]) -> Assignment:
+        """Report what a member of a gang reserved, and return its assignment once all members have."""
+        self._record.see(state=State.STARTING, message="reserved; waiting for the other members", ports=reserved)
+        await self._released.wait()
+        return self._assignment
 
     async def _launch(self) -> Running:
         assignment, before = self._assignment, self._record.handle
@@ -237,7 +260,9 @@ class Instance:
             directory = self._context.handles.directory(self._id)
         except HandleError as error:
             raise LaunchError(error.reason, str(error), final=True) from error
-        self._record.see(generation=assignment.generation, pid=0, pid_start_ticks=0, start_time=None, adopted=False)
+        self._record.see(
+            generation=assignment.generation, pid=0, pid_start_ticks=0, start_time=None, adopted=False, ports={}
+        )
         record = await prepare(
             self._context,
             assignment,
@@ -245,8 +270,10 @@ class Instance:
             last_port=None if before is None else before.launch.ports.get(launching.PORT_NAME),
             avoid_ports=self._avoid_ports,
             say=self._record.progress,
+            reserved=self._reserved,
         )
         await self._present.wait()
+        assignment = self._assignment
         # Shown before it is executed: what never comes up can be looked at too.
         self._record.see(state=State.STARTING, message="launching", launch=record.rendered)
         handle = Handle(
@@ -288,7 +315,8 @@ class Instance:
         """Record a failure; return the delay before the next try, None if there is none."""
         delay: float | None = None
         message = failure.message
-        if self._assignment.restart_on_error and not final:
+        # Members of a gang start again together, when the controller says so.
+        if self._assignment.restart_on_error and not final and self._assignment.gang is None:
             delay = restart_delay_seconds(self._record.seen.restart_count)
             message += f"; trying again in {delay:g} s" if delay else "; trying again"
             delay *= self._context.timings.backoff_scale
@@ -310,9 +338,10 @@ class Instance:
     async def _replace(self) -> None:
         message = f"making way for generation {self._assignment.generation}"
         self._record.see(state=State.STOPPING, message=message, next_try_time=None)
-        await self._insist(self._stop)
+        await self._insist(partial(self._stop, removal=False))
         self._record.running = None
-        self._avoid_ports = frozenset()
+        if self._assignment.gang is None:
+            self._avoid_ports = frozenset()
         self._record.see(state=State.STARTING, message="", restart_count=0, first_failure=None, last_failure=None)
         await self._live()
 
@@ -335,14 +364,12 @@ class Instance:
                 self._record.see(state=State.QUARANTINED, message=f"it cannot be removed yet: {error}")
                 await asyncio.sleep(self._context.timings.stop_retry_seconds)
 
-    async def _stop(self) -> None:
+    async def _stop(self, *, removal: bool = True) -> None:
         """End all that is ours for certain."""
         directory = self._context.handles.directory(self._id)
         handle = self._record.handle
         if directory.exists() or self._context.executor.holds(directory):
-            await self._context.executor.stop(
-                directory, _GRACE_SECONDS if handle is None else handle.launch.stop_grace_seconds
-            )
+            await self._context.executor.stop(directory, membership.grace_seconds(handle, removal=removal))
 
     async def _clear(self) -> None:
         """End all that is ours for certain, and remove what it left on disk."""

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from motorpool_agent.reconcile.assignment import Assignment
-from motorpool_agent.reconcile.handle import Container, LaunchRecord
+from motorpool_agent.reconcile.handle import Container, Inference, LaunchRecord
 from motorpool_agent.reconcile.observation import Rendered
 from motorpool_agent.runtime.docker import labels
 from motorpool_agent.runtime.docker.mounts import model_mounts
@@ -27,9 +27,10 @@ from motorpool_agent.runtime.modelpaths import (
 from motorpool_agent.runtime.proxies import without_user
 from motorpool_sdk.accelerator import Device, Exposure
 from motorpool_sdk.backend import Definition, Finding, Launch, LaunchRequest, Parameter, Profile, Severity, Version
+from motorpool_sdk.gang import HTTP, Gang, Parallelism
 
 MASK = "***"
-PORT_NAME = "http"
+PORT_NAME = HTTP
 ANY_ADDRESS = "0.0.0.0"  # noqa: S104  # inside a container
 
 # Variables that decide which code is loaded, whatever the engine is. HOME: Python imports from below it.
@@ -134,6 +135,7 @@ def request(
     devices: Sequence[Device] = (),
     image: str = "",
     files_dir: Path = Path("/run/motorpool"),
+    gang: Gang | None = None,
 ) -> LaunchRequest:
     """Return what the backend's plugin is asked. Indexes are told where every device has one: a partition has none."""
     indexes = tuple(device.index for device in devices if device.index is not None)
@@ -171,6 +173,12 @@ def request(
         speculative=speculative_of(assignment),
         extended_kv_cache=kv_cache_of(assignment),
         files_dir=files_dir,
+        gang=gang,
+        parallelism=Parallelism(
+            tensor=assignment.parallelism.get("tp"),
+            pipeline=assignment.parallelism.get("pp"),
+            data=assignment.parallelism.get("dp"),
+        ),
     )
 
 
@@ -254,6 +262,8 @@ def container(
         capabilities=tuple(dict.fromkeys(name for each in exposures for name in each.capabilities)),
         memory_limit_bytes=assignment.memory_limit_bytes,
         port=launch.container_port,
+        # Engines of a gang talk to each other on ports of their own choice, too, and at the addresses they were told.
+        host_network=assignment.gang is not None,
     )
 
 
@@ -263,7 +273,8 @@ def record(
     *,
     directory: Path,
     address: str,
-    port: int,
+    ports: Mapping[str, int],
+    held_ports: tuple[int, ...] = (),
     container: Container | None = None,
     device_env: Mapping[str, str] = MappingProxyType({}),
 ) -> LaunchRecord:
@@ -273,7 +284,7 @@ def record(
     if not (launch.argv or container) or any("\0" in text for text in texts):
         raise LaunchError("LAUNCH_INVALID", f"the plugin of {assignment.title} gave no usable command; report it there")
     probe = launch.readiness
-    if container is not None and probe is None:
+    if container is not None and probe is None and launch.serves:
         raise LaunchError(
             "LAUNCH_INVALID",
             f"the plugin of {assignment.title} gives no path to ask whether it is ready, and a container's port "
@@ -288,7 +299,7 @@ def record(
         argv=launch.argv,
         environment={**own, **shown, **launch.secrets},
         working_directory=str(launch.working_directory or own_directory),
-        ports={PORT_NAME: port},
+        ports=ports,
         listen_address=address,
         rendered=Rendered(
             executor=executor,
@@ -301,7 +312,7 @@ def record(
                 **dict.fromkeys(launch.secrets, MASK),
             },
             image="" if container is None else container.image,
-            ports={PORT_NAME: port},
+            ports=ports,
             listen_address=address,
         ),
         device_ids=tuple(claim.device_id for claim in assignment.devices),
@@ -313,6 +324,23 @@ def record(
         start_timeout_seconds=launch.start_timeout_seconds,
         stop_grace_seconds=launch.stop_grace_seconds,
         container=container,
+        serves=launch.serves,
+        inference=None if launch.inference is None else Inference(**asdict(launch.inference)),
+        held_ports=held_ports,
+    )
+
+
+def image_alone(image: str) -> LaunchRecord:
+    """Return as much of a launch as it takes to fetch its image."""
+    return LaunchRecord(
+        executor="docker",
+        argv=(),
+        environment={},
+        working_directory="",
+        ports={},
+        listen_address="",
+        rendered=Rendered(executor="docker", argv=(), image=image),
+        container=Container(image=image, labels={}),
     )
 
 

@@ -6,6 +6,7 @@ import errno
 import ipaddress
 import logging
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 
 from motorpool_agent.runtime.errors import LaunchError
@@ -56,20 +57,68 @@ class Ports:
         if last in candidates:
             candidates = [last, *(port for port in candidates if port != last)]
         for port in candidates:
-            if port not in self._holders and free(address, port):
+            if self._free(address, port):
                 self._holders[port] = assignment_id
                 return port
-        held = len(set(self._ports) & set(self._holders))
-        raise LaunchError(
-            "NO_FREE_PORT",
-            f"none of the {len(self._ports)} ports {self._ports.start}-{self._ports.stop - 1} is free on {address}: "
-            f"{held} held by instances of this node, the rest by other programs (`ss -ltnp` names them); "
-            "widen the range with --port-range (or MOTORPOOL_PORT_RANGE), or remove an instance",
-        )
+        raise self._none_free(address, 1)
+
+    def reserve_named(
+        self, assignment_id: str, address: str, wanted: Mapping[str, int], *, avoid: frozenset[int]
+    ) -> dict[str, int]:
+        """Return the first of so many free ports in a row for each name; raise ``LaunchError`` if there are none."""
+        self.release(assignment_id)
+        found: dict[str, int] = {}
+        for name, count in wanted.items():
+            for first in self._ports[: len(self._ports) - count + 1]:
+                ports = range(first, first + count)
+                if avoid.isdisjoint(ports) and all(self._free(address, port) for port in ports):
+                    found[name] = first
+                    self._holders |= dict.fromkeys(ports, assignment_id)
+                    break
+            else:
+                self.release(assignment_id)
+                raise self._none_free(address, count)
+        return found
+
+    def reserve_exactly(
+        self, assignment_id: str, address: str, wanted: Mapping[str, int], told: Mapping[str, int]
+    ) -> dict[str, int]:
+        """Reserve the ports that other members were told; raise ``LaunchError`` if one of them is not free any more."""
+        self.release(assignment_id)
+        for name, count in wanted.items():
+            first = told.get(name, 0)
+            for port in range(first, first + count):
+                if not first or not self._free(address, port):
+                    self.release(assignment_id)
+                    raise LaunchError(
+                        "PORT_TAKEN",
+                        f"port {port} of {address}, which the other members know as this one's {name!r}, is held by "
+                        f"{self._holders.get(port, 'another program')} now; all members are to reserve anew",
+                    )
+                self._holders[port] = assignment_id
+        return {name: told[name] for name in wanted}
+
+    def held(self, assignment_id: str) -> tuple[int, ...]:
+        """Return all ports that an assignment holds."""
+        return tuple(sorted(port for port, holder in self._holders.items() if holder == assignment_id))
 
     def release(self, assignment_id: str) -> None:
         """Give back what an assignment holds."""
         self._holders = {port: holder for port, holder in self._holders.items() if holder != assignment_id}
+
+    def _free(self, address: str, port: int) -> bool:
+        return port not in self._holders and free(address, port)
+
+    def _none_free(self, address: str, count: int) -> LaunchError:
+        held = len(set(self._ports) & set(self._holders))
+        wanted = "none" if count == 1 else f"no {count} in a row"
+        return LaunchError(
+            "NO_FREE_PORT",
+            f"{wanted} of the {len(self._ports)} ports {self._ports.start}-{self._ports.stop - 1} is free on "
+            f"{address}: "
+            f"{held} held by instances of this node, the rest by other programs (`ss -ltnp` names them); "
+            "widen the range with --port-range (or MOTORPOOL_PORT_RANGE), or remove an instance",
+        )
 
 
 def free(address: str, port: int) -> bool:

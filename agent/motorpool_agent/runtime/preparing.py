@@ -1,21 +1,23 @@
-"""The way from an assignment to a launch that may be executed: engine, model, port, the plugin's word."""
+"""The way from an assignment to a launch that may be executed: engine, model, ports, the plugin's word."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from dataclasses import replace
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from motorpool_agent.reconcile.assignment import Assignment
+from motorpool_agent.reconcile.assignment import Assignment, Gang
 from motorpool_agent.reconcile.handle import LaunchRecord
 from motorpool_agent.reconcile.observation import State
-from motorpool_agent.runtime import exposing, launchfiles, launching, modelpaths
+from motorpool_agent.runtime import exposing, launchfiles, launching, membership, modelpaths
 from motorpool_agent.runtime.context import Context
 from motorpool_agent.runtime.errors import LaunchError
+from motorpool_agent.runtime.membership import Reserved
 from motorpool_agent.runtime.proxies import beneath
-from motorpool_sdk.accelerator import Device
+from motorpool_sdk.accelerator import Device, Exposure
+from motorpool_sdk.backend import LaunchRequest, Version
 
 _Answer = TypeVar("_Answer")
 
@@ -30,6 +32,20 @@ class Say(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """What a launch rests on: all of it is on this node."""
+
+    path: Path
+    version: Version
+    image: str
+    engine_dir: Path | None
+    devices: tuple[Device, ...]
+    exposures: tuple[Exposure, ...]
+    device_env: Mapping[str, str]
+    files_dir: Path
+
+
 async def prepare(
     context: Context,
     assignment: Assignment,
@@ -38,10 +54,57 @@ async def prepare(
     last_port: int | None,
     avoid_ports: frozenset[int],
     say: Say,
+    reserved: Reserved,
 ) -> LaunchRecord:
-    """Return the launch of an assignment, its port reserved; raise ``LaunchError`` or ``EngineInstallError``."""
+    """Return the launch of an assignment, its ports reserved; raise ``LaunchError`` or ``EngineInstallError``.
+
+    A member of a gang looks whether it could be launched, tells what it ``reserved``, and goes on once all have.
+    """
     launching.deny(assignment)
     assignment = replace(assignment, env=beneath(context.proxies, assignment.env))
+    found = await _look(context, assignment, directory, say)
+    gang = assignment.gang
+    if gang is None:
+        address = context.ports.address(local_only=assignment.local_only)
+        port = context.ports.reserve(assignment.assignment_id, address, last=last_port, avoid=avoid_ports)
+        ports = {launching.PORT_NAME: port}
+        request = _request(context, assignment, found, ports)
+        launching.refuse(await _asked(context.backends.check(assignment.backend, request)))
+    else:
+        if found.image:
+            await context.executor.fetch(
+                launching.image_alone(found.image), lambda *said: say(State.DOWNLOADING, *said)
+            )
+        profile = context.backends.profile(assignment.backend)
+        ports = membership.reserve(context.ports, assignment, gang, profile, avoid=avoid_ports)
+        request = _request(context, assignment, found, ports)
+        launching.refuse(await _asked(context.backends.check(assignment.backend, request)))
+        assignment = replace(assignment, gang=await _complete(reserved, gang, ports))
+        request = _request(context, assignment, found, ports)
+    launch = await _asked(context.backends.launch(assignment.backend, request))
+    launching.agree(assignment, launch, found.image)
+    container = None
+    files = await asyncio.to_thread(launchfiles.write, directory, launch, found.path)
+    if found.image:
+        container = await asyncio.to_thread(
+            launching.container, assignment, launch, found.image, found.path, found.exposures, files
+        )
+    record = launching.record(
+        assignment,
+        launch,
+        directory=directory,
+        address=context.ports.address(local_only=assignment.local_only),
+        ports=ports,
+        held_ports=context.ports.held(assignment.assignment_id),
+        container=container,
+        device_env=found.device_env,
+    )
+    await context.executor.fetch(record, lambda *said: say(State.DOWNLOADING, *said))
+    return record
+
+
+async def _look(context: Context, assignment: Assignment, directory: Path, say: Say) -> _Found:
+    """Return what the launch rests on, installed where that is the agent's to do."""
     # Before the engine: a missing model is told at once, and not after a download.
     path = modelpaths.model_path(assignment)
     # Of the other plugins' code nothing is needed, and it may hang.
@@ -62,43 +125,54 @@ async def prepare(
         say(State.STARTING, "asking the devices' plugin")
         await context.backends.wait_ready()
         devices = exposing.claimed(assignment, context.backends.devices())
-    exposures = [
-        await _asked(context.backends.expose(vendor, ids)) for vendor, ids in exposing.by_vendor(devices).items()
-    ]
-    device_env = exposing.environment(assignment, exposures, in_container=bool(image))
+    exposures = tuple(
+        [await _asked(context.backends.expose(vendor, ids)) for vendor, ids in exposing.by_vendor(devices).items()]
+    )
     say(State.STARTING, "asking the backend's plugin")
-    address = context.ports.address(local_only=assignment.local_only)
-    port = context.ports.reserve(assignment.assignment_id, address, last=last_port, avoid=avoid_ports)
-    request = launching.request(
-        assignment,
+    return _Found(
         path=path,
-        # A container's own loopback is not the machine's; who reaches it is decided where its port is published.
-        address=launching.ANY_ADDRESS if image else address,
-        port=port,
-        engine_dir=engine_dir,
-        executable=version.executable,
+        version=version,
         image=image,
+        engine_dir=engine_dir,
         devices=devices,
+        exposures=exposures,
+        device_env=exposing.environment(assignment, exposures, in_container=bool(image)),
         files_dir=launchfiles.folder_of(directory),
     )
-    launching.refuse(await _asked(context.backends.check(assignment.backend, request)))
-    launch = await _asked(context.backends.launch(assignment.backend, request))
-    launching.agree(assignment, launch, image)
-    container = None
-    files = await asyncio.to_thread(launchfiles.write, directory, launch, path)
-    if image:
-        container = await asyncio.to_thread(launching.container, assignment, launch, image, path, exposures, files)
-    record = launching.record(
+
+
+def _request(context: Context, assignment: Assignment, found: _Found, ports: Mapping[str, int]) -> LaunchRequest:
+    gang = assignment.gang
+    return launching.request(
         assignment,
-        launch,
-        directory=directory,
-        address=address,
-        port=port,
-        container=container,
-        device_env=device_env,
+        path=found.path,
+        # A container's own loopback is not the machine's; who reaches it is decided where its port is published. On
+        # the host's network it listens as a process does.
+        address=(
+            launching.ANY_ADDRESS
+            if found.image and gang is None
+            else context.ports.address(local_only=assignment.local_only)
+        ),
+        port=ports[launching.PORT_NAME],
+        engine_dir=found.engine_dir,
+        executable=found.version.executable,
+        image=found.image,
+        devices=found.devices,
+        files_dir=found.files_dir,
+        gang=None if gang is None else membership.told(gang, ports),
     )
-    await context.executor.fetch(record, lambda *said: say(State.DOWNLOADING, *said))
-    return record
+
+
+async def _complete(reserved: Reserved, gang: Gang, ports: Mapping[str, int]) -> Gang:
+    """Return the gang with everybody's ports, once all members have reserved theirs."""
+    told = (await reserved(ports)).gang or gang
+    known = told.members[gang.rank].ports
+    if known != ports:
+        raise LaunchError(
+            "PORTS_DIFFER",
+            f"other members know this one's ports as {known}, and it reserved {ports}; all members are to reserve anew",
+        )
+    return told
 
 
 async def _asked(answer: Awaitable[_Answer]) -> _Answer:

@@ -110,7 +110,7 @@ class Supervisor:
             elif action is Action.QUARANTINE:
                 instance.leave()
             else:
-                instance.keep()
+                instance.keep(desired.assignments[assignment_id])
 
     def observed(self) -> Mapping[str, ObservedInstance]:
         """Return what is known of each assignment, by its id."""

@@ -1,4 +1,4 @@
-"""Following one run: ready or not in time, well for a while, no longer answering, ended."""
+"""Following one run: ready or not in time, well for a while, no longer answering or computing, ended."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from motorpool_agent.runtime.ports import probe_address
 from motorpool_agent.runtime.probe import Readiness, ready, serves
 
 _UNHEALTHY_AFTER = 3
+_NOT_COMPUTING_AFTER = 3
+_ASK_AGAIN_SECONDS = 5.0
 
 
 class Watcher(Protocol):
@@ -42,6 +44,17 @@ class NotReady:
     missing: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class NotComputing:
+    """It answers and lives, and does not compute any more."""
+
+    why: str
+
+
+Asked = Callable[[], Awaitable[Readiness]]
+"""Asks an engine whether it is well, or to compute."""
+
+
 async def watch(
     record: LaunchRecord,
     ended: Awaitable[Exit],
@@ -51,16 +64,20 @@ async def watch(
     was_ready: bool,
     seconds_since_start: float,
     api_key: str = "",
-) -> Exit | NotReady:
-    """Follow a run to its end, or to the end of its time to start."""
+    infer: Asked | None = None,
+) -> Exit | NotReady | NotComputing:
+    """Follow a run to its end, to the end of its time to start, or until it does not compute any more."""
     end = asyncio.ensure_future(ended)
     address, port = probe_address(record.listen_address), record.ports[PORT_NAME]
 
     async def is_well() -> Readiness:
+        if not record.serves:
+            return Readiness(True)
         return await ready(address, port, record.probe_path, record.probe_timeout_seconds)
 
     async def is_ready() -> Readiness:
-        return await serves(address, port, record, api_key)
+        served = await serves(address, port, record, api_key) if record.serves else Readiness(True)
+        return await infer() if served.ready and infer is not None else served
 
     try:
         if not was_ready:
@@ -68,7 +85,7 @@ async def watch(
             if not last.ready:
                 return end.result() if end.done() else NotReady(record.start_timeout_seconds, last.missing)
             await watcher.became_ready()
-        return await _while_running(end, is_well, watcher, timings)
+        return await _while_running(end, is_well, watcher, timings, infer)
     finally:
         end.cancel()
         await asyncio.gather(end, return_exceptions=True)
@@ -104,8 +121,39 @@ async def _answered(end: asyncio.Future[Exit], question: Callable[[], Awaitable[
 
 
 async def _while_running(
-    end: asyncio.Future[Exit], is_well: Callable[[], Awaitable[Readiness]], watcher: Watcher, timings: Timings
-) -> Exit:
+    end: asyncio.Future[Exit],
+    is_well: Asked,
+    watcher: Watcher,
+    timings: Timings,
+    infer: Asked | None,
+) -> Exit | NotComputing:
+    computing = asyncio.ensure_future(_computes(infer, timings.inference_period_seconds))
+    both: set[asyncio.Future[Any]] = {end, computing}
+    health = asyncio.ensure_future(_while_healthy(end, is_well, watcher, timings))
+    try:
+        await asyncio.wait({*both, health}, return_when=asyncio.FIRST_COMPLETED)
+        if end.done() or not computing.done():
+            return await health
+        return computing.result()
+    finally:
+        for task in (computing, health):
+            task.cancel()
+        await asyncio.gather(computing, health, return_exceptions=True)
+
+
+async def _computes(infer: Asked | None, period_seconds: float | None) -> NotComputing:
+    """Ask again and again; return once it failed so often in a row that it is not merely busy."""
+    failed = 0
+    while infer is not None and period_seconds is not None:
+        await asyncio.sleep(period_seconds if not failed else min(period_seconds, _ASK_AGAIN_SECONDS))
+        answer = await infer()
+        failed = 0 if answer.ready else failed + 1
+        if failed == _NOT_COMPUTING_AFTER:
+            return NotComputing(answer.missing)
+    return await asyncio.Future()
+
+
+async def _while_healthy(end: asyncio.Future[Exit], is_well: Asked, watcher: Watcher, timings: Timings) -> Exit:
     loop = asyncio.get_running_loop()
     well_at: float | None = loop.time() + timings.well_seconds
     probe_at = loop.time() + timings.health_period_seconds

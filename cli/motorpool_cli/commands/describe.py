@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Annotated
 
 import grpc
@@ -158,7 +158,8 @@ def _print_instance(instance: v1.Instance) -> None:
             ("Image", launch.image),
             ("Command", " ".join(text.quoted(word) for word in launch.argv)),
             ("Environment", " ".join(f"{key}={value}" for key, value in sorted(launch.env.items()))),
-            ("Ports", ", ".join(f"{port.port_name} {port.number}" for port in launch.ports)),
+            ("Ports", _ports(launch.ports)),
+            *(("Member", _member(member)) for member in instance.members),
             ("Revision", str(instance.deployment_revision) if instance.deployment_revision else ""),
             ("Restarts", str(instance.restart_count) if instance.restart_count else ""),
             ("Next try", text.clock(instance.next_try_time) if instance.HasField("next_try_time") else ""),
@@ -167,6 +168,21 @@ def _print_instance(instance: v1.Instance) -> None:
             ("See", f"motorpool explain {text.bare(instance.deployment)}" if instance.refusals else ""),
         )
     )
+
+
+def _ports(ports: Iterable[v1.Port]) -> str:
+    return ", ".join(f"{port.port_name} {port.number}" for port in ports)
+
+
+def _member(member: v1.InstanceMember) -> str:
+    """Return one node's part of an instance: what it does, its process and ports, and its command where it differs."""
+    state = text.word(v1.InstanceState, member.state)
+    facts = [f"pid {member.pid}"] if member.pid else []
+    facts += [f"ports {_ports(member.ports)}"] if member.ports else []
+    why = f": {member.state_message}" if member.state_message else ""
+    line = f"{member.node} (rank {member.rank}): {state}{why}" + (f" ({'; '.join(facts)})" if facts else "")
+    command = " ".join(text.quoted(word) for word in member.launch.argv)
+    return f"{line}\n| {command}" if command and member.rank else line
 
 
 def _claimed_devices(instance: v1.Instance) -> str:

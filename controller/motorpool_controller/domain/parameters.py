@@ -18,7 +18,7 @@ from motorpool_controller.domain.limits import relation_faults, value_fault
 from motorpool_controller.domain.names import shown
 from motorpool_controller.domain.workload import Parameter
 
-STATED = ("context_length", "parallel", "gpu_layers")
+STATED = ("context_length", "parallel", "gpu_layers", "nodes")
 """Meanings whose values the assignment states itself; the user's parameters for them are not sent a second time."""
 
 MAX_DEPTH = 16

@@ -74,7 +74,10 @@ class Member:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
-    """Where an instance runs, and what the placement decided for its launch."""
+    """Where an instance runs, and what the placement decided for its launch.
+
+    ``style`` is how it spans nodes, empty on one; ``parallelism`` has sizes ("tp", "pp") that no parameter says.
+    """
 
     members: tuple[Member, ...]
     framework: str
@@ -87,6 +90,8 @@ class Placement:
     parallel: int | None = None
     memory_fraction: float | None = None
     tensor_split: tuple[float, ...] = ()
+    style: str = ""
+    parallelism: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from motorpool_controller.domain.declarations import Definition
+from motorpool_controller.domain.fleet import StartOrder
 from motorpool_controller.domain.placement import Claim, Estimate, Placement, Refusal
 from motorpool_formats.facts import ModelFacts
 
@@ -215,6 +216,33 @@ class Parameter:
     known: bool = True
 
 
+class GangPhase(StrEnum):
+    """How far a member of a distributed instance is told to go: all reserve before any runs."""
+
+    RESERVE = "reserve"
+    RUN = "run"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GangDevice:
+    """A device of a member, with its index and its own address on the network of accelerators."""
+
+    device_id: str
+    index: int | None = None
+    address: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GangMember:
+    """A member as every other one is told of it; ``ports`` are what it reserved."""
+
+    rank: int
+    node: str
+    address: str
+    devices: tuple[GangDevice, ...] = ()
+    ports: Mapping[str, int] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
     """What to run; made when the instance is placed, and the same ever after.
@@ -222,7 +250,8 @@ class Assignment:
     No later change of spec, profile, declaration or facts reaches an instance that stands. ``backend`` is the one whose
     plugin is asked, ``definition`` what it is to run where that was declared. ``api_key`` is secret, and empty where
     the backend checks none. Values that scheduling took from parameters stand in their own fields, and not in
-    ``parameters``.
+    ``parameters``. Of an instance over several nodes this is the leader's; what members are told is made of it and of
+    the instance's ``gang`` (``reconcile.gangs.member_assignment``).
     """
 
     assignment_id: str
@@ -254,6 +283,54 @@ class Assignment:
     lora_adapters: tuple[LoraAdapter, ...] = ()
     speculative: Speculative | None = None
     extended_kv_cache: ExtendedKvCache | None = None
+    parallelism: Mapping[str, int] = field(default_factory=dict)
+    rank: int = 0
+    gang: tuple[GangMember, ...] = ()
+    gang_style: str = ""
+    gang_phase: GangPhase | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberRun:
+    """What one member of a distributed instance is told, and what its agent last said of it in this generation.
+
+    ``ports`` are those that it reserved; none while it has not.
+    """
+
+    node: str
+    rank: int
+    told: GangPhase = GangPhase.RESERVE
+    state: InstanceState = InstanceState.SCHEDULED
+    message: str = ""
+    ports: Mapping[str, int] = field(default_factory=dict)
+    launch: RenderedLaunch | None = None
+    pid: int = 0
+    pid_start_ticks: int = 0
+    start_time: datetime | None = None
+    failure: Failure | None = None
+    adopted: bool = False
+    progress_bytes: int | None = None
+    progress_total_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gang:
+    """The members of a distributed instance, by rank, and the order in which they start.
+
+    After a failure nothing is started before ``retry_time``; ``halted``: nor after it. ``running_time`` is since when
+    all of them run.
+    """
+
+    members: tuple[MemberRun, ...]
+    order: StartOrder = StartOrder.TOGETHER
+    retry_time: datetime | None = None
+    halted: bool = False
+    running_time: datetime | None = None
+
+    @property
+    def reserving(self) -> bool:
+        """Whether some member is not told to run yet."""
+        return any(member.told is GangPhase.RESERVE for member in self.members)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,7 +340,8 @@ class Instance:
     ``template_generation`` is its deployment's when it was made, 0 where that was not kept yet. It stays until its node
     has reported that nothing of it is left. ``stop_time`` is when its node was told to stop it, ``stop_reason`` says
     why; before, from ``drain_time`` on, callers of one that served go elsewhere. A pending instance has no placement
-    and at least one refusal; a placed one has its ``assignment``.
+    and at least one refusal; a placed one has its ``assignment``, and over several nodes
+    a ``gang``: its state then is that of all members together.
     """
 
     name: str
@@ -294,6 +372,7 @@ class Instance:
     progress_total_bytes: int | None = None
     assignment: Assignment | None = None
     template_generation: int = 0
+    gang: Gang | None = None
     revision: int = 0
 
     @property

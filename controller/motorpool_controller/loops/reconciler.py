@@ -169,6 +169,7 @@ class Reconciler:
             agenda=self._agenda,
             changes=changes,
             gone=self._gone(tx),
+            gone_on={node: uids for node in tx.nodes if (uids := self._live.gone(node))},
             settings=self._settings.reconcile,
         )
 

@@ -137,4 +137,7 @@ def _both(one: Touched, other: Touched) -> Touched:
 
 
 def _at_rest(instance: Instance) -> bool:
+    gang = instance.gang
+    if gang is not None and (gang.reserving or instance.restart_count):
+        return False
     return instance.placement is not None and instance.stop_time is None and instance.state in _AT_REST

@@ -30,11 +30,12 @@ def _schedule_due(draft: Draft, instance: Instance, seconds: float) -> None:
     if due > draft.now:
         draft.wake(due)
         return
-    node = _node(instance)
+    waiting = [member.node for member in instance.gang.members if not member.ports] if instance.gang else []
+    node, what = (waiting[0], "reserved what it needs") if waiting else (_node(instance), "begun to run it")
     failed = moved(
         instance,
         InstanceState.ERROR,
-        f"{node} has not begun to run it within {seconds:.0f} s; it is still told to. Look at the log of its agent.",
+        f"{node} has not {what} within {seconds:.0f} s; it is still told to. Look at the log of its agent.",
         draft.now,
     )
     draft.put(failed)

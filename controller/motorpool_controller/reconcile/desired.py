@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from motorpool_controller.domain.workload import Assignment, Instance, InstanceState, Parameter
+from motorpool_controller.reconcile.gangs import member_assignment
 from motorpool_controller.reconcile.world import World
 
 __all__ = ["Assignment", "DesiredOfNode", "Parameter", "Tombstone", "desired_of"]
@@ -32,7 +33,9 @@ def desired_of(node: str, world: World) -> DesiredOfNode:
     placed = sorted(_on(node, world), key=lambda instance: instance.uid)
     return DesiredOfNode(
         assignments=tuple(
-            instance.assignment for instance in placed if instance.stop_time is None and instance.assignment is not None
+            assignment
+            for instance in placed
+            if instance.stop_time is None and (assignment := member_assignment(instance, node)) is not None
         ),
         tombstones=tuple(
             Tombstone(assignment_id=instance.uid, generation=instance.generation, message=instance.stop_reason)

@@ -10,6 +10,7 @@ from motorpool_controller.domain.event import Severity
 from motorpool_controller.domain.fleet import Node, NodeState
 from motorpool_controller.domain.workload import Instance, InstanceState
 from motorpool_controller.reconcile.draft import Draft
+from motorpool_controller.reconcile.gangs import lose
 from motorpool_controller.reconcile.moves import moved
 from motorpool_controller.reconcile.world import Settings
 
@@ -48,9 +49,10 @@ def settle_instances(draft: Draft) -> None:
             if instance.state is InstanceState.UNREACHABLE and instance.stop_time is not None:
                 draft.put(moved(instance, InstanceState.STOPPING, instance.stop_reason, draft.now))
             continue
-        if instance.state is not InstanceState.UNREACHABLE:
-            message = f"{node.name} is not heard from."
-            draft.put(moved(instance, InstanceState.UNREACHABLE, message, draft.now))
+        if instance.state is not InstanceState.UNREACHABLE or instance.gang is not None:
+            missed = lose(instance, frozenset(lost), f"{node.name} is not heard from.", draft.now)
+            if missed != instance:
+                draft.put(missed)
         if instance.stop_time is None and node.name not in held:
             _replace_in_time(draft, draft.instances[instance.name], node)
 

@@ -7,7 +7,8 @@ from datetime import datetime
 
 from motorpool_controller.domain.event import Severity
 from motorpool_controller.domain.fleet import Node, NodeState
-from motorpool_controller.domain.workload import Exposure, Instance, InstanceState, RenderedLaunch
+from motorpool_controller.domain.workload import Exposure, Instance, InstanceState
+from motorpool_controller.reconcile.gangs import observe_member
 from motorpool_controller.reconcile.moves import may_move, moved
 from motorpool_controller.reconcile.world import Notice, Report
 
@@ -25,6 +26,9 @@ def observe(instance: Instance, report: Report, node: Node, now: datetime) -> In
     vague = report.generation == 0 and report.state in {InstanceState.QUARANTINED, InstanceState.ERROR}
     if report.generation != instance.generation and not vague:
         return instance
+    if instance.gang is not None:
+        seen = observe_member(instance, instance.gang, report, node.name, now)
+        return _served(instance, seen, node.address)
     launch = report.launch or instance.launch
     seen = replace(
         instance,
@@ -42,9 +46,16 @@ def observe(instance: Instance, report: Report, node: Node, now: datetime) -> In
     )
     if may_move(seen, report.state) and not instance.leaves:
         seen = moved(seen, report.state, report.message, now)
-    running = seen.state is InstanceState.RUNNING
-    seen = replace(seen, endpoint=_endpoint(instance, node, launch) if running else "")
-    return instance if seen == instance else seen
+    return _served(instance, seen, node.address)
+
+
+def _served(before: Instance, after: Instance, address: str) -> Instance:
+    """Return what became of an instance, with where it serves; the very same object where nothing did."""
+    if after.assignment is not None and after.assignment.gang:
+        address = after.assignment.gang[0].address
+    running = after.state is InstanceState.RUNNING
+    after = replace(after, endpoint=_endpoint(after, address) if running else "")
+    return before if after == before else after
 
 
 def happened(before: Instance, after: Instance) -> Notice | None:
@@ -69,10 +80,10 @@ def happened(before: Instance, after: Instance) -> Notice | None:
     return None
 
 
-def _endpoint(instance: Instance, node: Node, launch: RenderedLaunch | None) -> str:
-    port = None if launch is None else launch.ports.get(HTTP)
+def _endpoint(instance: Instance, address: str) -> str:
+    port = None if instance.launch is None else instance.launch.ports.get(HTTP)
     local = instance.assignment is not None and instance.assignment.exposure is Exposure.LOCAL
-    address = "127.0.0.1" if local else node.address
+    address = "127.0.0.1" if local else address
     if port is None or not address:
         return ""
     return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"

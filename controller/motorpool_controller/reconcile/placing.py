@@ -14,6 +14,7 @@ from motorpool_controller.domain.placement import Placement
 from motorpool_controller.domain.workload import Assignment, Deployment, DeploymentSpec, Instance, InstanceState
 from motorpool_controller.reconcile.agenda import Tried
 from motorpool_controller.reconcile.draft import Draft
+from motorpool_controller.reconcile.gangs import gang_members, new_gang
 from motorpool_controller.reconcile.hub_models import hub_verdict, on_hub
 from motorpool_controller.scheduling.refusals import unchanged
 from motorpool_controller.scheduling.scheduler import Verdict, schedule
@@ -83,9 +84,9 @@ def _hub_verdicts(draft: Draft, snapshot: Snapshot, requests: Sequence[Request])
 
 
 def _place(draft: Draft, instance: Instance, verdict: Verdict, placement: Placement) -> None:
-    node = placement.members[0].node
+    nodes = [member.node for member in placement.members]
     deployment = draft.deployments[instance.deployment]
-    message = f"{node} was told to run it."
+    message = f"{nodes[0]} was told to run it." if len(nodes) == 1 else f"{' and '.join(nodes)} were told to reserve."
     draft.put(
         replace(
             instance,
@@ -95,6 +96,7 @@ def _place(draft: Draft, instance: Instance, verdict: Verdict, placement: Placem
             placement=placement,
             refusals=(),
             assignment=_assignment(draft, instance, deployment, verdict, placement),
+            gang=new_gang(placement, verdict.start_order),
         )
     )
     draft.event(Severity.INFO, "INSTANCE_PLACED", instance.name, f"{instance.name} was placed. {verdict.sentence}")
@@ -166,6 +168,9 @@ def _assignment(
         lora_adapters=spec.lora_adapters,
         speculative=spec.speculative,
         extended_kv_cache=spec.extended_kv_cache,
+        parallelism=placement.parallelism,
+        gang=gang_members(placement, draft.nodes),
+        gang_style=placement.style,
     )
 
 
@@ -180,5 +185,6 @@ def _stated(placement: Placement) -> tuple[str, ...]:
         "context_length": placement.context_length,
         "parallel": placement.parallel,
         "gpu_layers": placement.offloaded_layers,
+        "nodes": len(placement.members),
     }
     return tuple(meaning for meaning in STATED if stated[meaning] is not None)

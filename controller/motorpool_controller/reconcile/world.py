@@ -50,7 +50,8 @@ class World:
     hold. ``connected`` names the nodes with a session now. ``lease_end`` is when a node counts as lost: its last
     heartbeat plus the lease; after a start of the controller every node, whatever its state, has one full lease more.
     A node without an entry is left as it is. ``gone`` holds the uids of instances whose node acknowledged the tombstone
-    and reports nothing of them. ``agenda`` is what the decision before left, and ``changes`` what changed
+    and reports nothing of them, all of their nodes if they span several; ``gone_on`` has the same by node.
+    ``agenda`` is what the decision before left, and ``changes`` what changed
     since; where that is None, everything may have.
     """
 
@@ -66,6 +67,7 @@ class World:
     peaks: Mapping[str, Peak] = field(default_factory=dict)
     declared: Mapping[str, DeclaredBackend] = field(default_factory=dict)
     gone: frozenset[str] = frozenset()
+    gone_on: Mapping[str, frozenset[str]] = field(default_factory=dict)
     agenda: Agenda = field(default_factory=Agenda, compare=False)
     changes: Changes | None = None
     settings: Settings = field(default_factory=Settings)
@@ -133,3 +135,4 @@ class Report:
     progress_bytes: int | None = None
     progress_total_bytes: int | None = None
     adopted: bool = False
+    ports: Mapping[str, int] = field(default_factory=dict)

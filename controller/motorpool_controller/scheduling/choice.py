@@ -12,6 +12,7 @@ from motorpool_controller.scheduling.banks import Numbers
 from motorpool_controller.scheduling.columns import Codes
 from motorpool_controller.scheduling.scorers import LOCALITY, MOST, Scorer, scorer
 from motorpool_controller.scheduling.selectors.batches import Batch, HostBatch
+from motorpool_controller.scheduling.selectors.several_hosts import HostGang
 from motorpool_controller.scheduling.selectors.several_nodes import Gang
 from motorpool_controller.scheduling.selectors.supply import Fleet
 from motorpool_controller.scheduling.terms import Terms
@@ -37,17 +38,17 @@ class _Ranked:
     """Placements of one kind as they are taken off, best first: ``keys`` order them by score, then by name."""
 
     keys: Numbers
-    batch: Batch | HostBatch | Gang
+    batch: Batch | HostBatch | Gang | HostGang
     devices: Numbers | None = None
     taken: dict[int, set[int]] = field(default_factory=dict)
 
 
 def chosen(
-    fleet: Fleet, batches: Sequence[Batch], gangs: Sequence[Gang], hosts: Sequence[HostBatch], keep: int
+    fleet: Fleet, batches: Sequence[Batch], gangs: Sequence[Gang | HostGang], hosts: Sequence[HostBatch], keep: int
 ) -> Chosen:
     """Return the best ``keep`` placements."""
     led = [(batch.slots, batch.nodes) for batch in batches] + [(batch.slots, None) for batch in hosts]
-    led += [(np.array([leader.bank.slots[column]]), None) for gang in gangs for leader, column, _ in gang.parts[:1]]
+    led += [(gang.slots[:1], None) for gang in gangs]
     if not led:
         return Chosen()
     judge = scorer(fleet.columns, fleet.request, led)
@@ -87,13 +88,12 @@ def _of_batch(batch: Batch, judge: Scorer, local: Numbers | None, rank: Codes) -
     return _Ranked(keys, batch, None if devices is None else _with_files(devices, batch.slots, local))
 
 
-def _of_gang(gang: Gang, judge: Scorer, local: Numbers | None, rank: Codes) -> _Ranked:
-    leader, column, _ = gang.parts[0]
+def _of_gang(gang: Gang | HostGang, judge: Scorer, local: Numbers | None, rank: Codes) -> _Ranked:
+    slots = gang.slots
     score = judge.placement(gang.placement())
     if local is not None:
-        members = np.array([supply.bank.slots[at] for supply, at, _ in gang.parts])
-        score = (score + LOCALITY * float(local[members].mean())) * MOST / (MOST + LOCALITY)
-    return _Ranked(np.array([round(score * 1000) * _RANKS - float(rank[leader.bank.slots[column]])]), gang)
+        score = (score + LOCALITY * float(local[slots].mean())) * MOST / (MOST + LOCALITY)
+    return _Ranked(np.array([round(score * 1000) * _RANKS - float(rank[slots[0]])]), gang)
 
 
 def _with_files(scores: Numbers, slots: Codes, local: Numbers | None) -> Numbers:
@@ -134,7 +134,7 @@ def _take(fleet: Fleet, ranked: Sequence[_Ranked]) -> tuple[Placement, Terms] | 
     (placement, rows), number = min(found, key=lambda each: _ids(each[0][0])) if len(found) > 1 else found[0]
     each, column = ranked[number], columns[number]
     each.keys[column] = _next(each, column, rows, score - best / _RANKS)
-    terms = each.batch.terms if isinstance(each.batch, HostBatch | Gang) else each.batch.supply.terms
+    terms = each.batch.supply.terms if isinstance(each.batch, Batch) else each.batch.terms
     return placement, terms
 
 
@@ -144,7 +144,7 @@ def _ids(placement: Placement) -> tuple[str, ...]:
 
 def _at(fleet: Fleet, each: _Ranked, column: int, score: int) -> tuple[Placement, list[int]]:
     batch, points = each.batch, score / 1000
-    if isinstance(batch, Gang):
+    if isinstance(batch, Gang | HostGang):
         return batch.placement(points), []
     if isinstance(batch, HostBatch):
         return batch.placement(fleet.columns.name_at(int(batch.slots[column])), points), []

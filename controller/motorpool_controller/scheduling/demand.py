@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from motorpool_controller.estimation.offload import Offload
@@ -44,14 +44,16 @@ class Demand:
     size of tensor parallelism if the user gave any parallel size; None has the devices of a node be one tensor group,
     whose size all ``divisors`` must be divisible by, and ``kv_heads`` divisible by or a divisor of. ``group`` devices
     serve one request together (tensor times pipeline): a node holds whole groups, or a group whole nodes.
-    ``groups_local`` is how many groups a node has to have, if the user said.
+    ``groups_local`` is how many groups a node has to have, and ``nodes`` how many nodes it is to span, if the user
+    said.
 
     Across nodes: ``style`` is how (empty: it cannot), ``single`` whether one node can have only one such instance,
     ``powers`` whether a node takes 1, 2, 4, 8 … devices, ``networked`` whether devices need an address of their own.
 
     ``memory`` bytes of each node's host memory go with it, and ``memory_ratio`` times what it claims of the devices
     there. ``host`` is what it needs of host memory if it runs without a device, as it
-    may if ``host_wanted``; None where it is unknown.
+    may if ``host_wanted``; None where it is unknown. Of several nodes each needs ``host_fixed`` of that whole, and its
+    part of the rest.
 
     Where layers lie on devices, ``offload`` answers for any number of ``layers``: ``all_layers`` and ``some_layers``
     tell what is allowed, ``layers_wanted`` how many have to be there, ``ratios`` how the user divides them.
@@ -67,6 +69,7 @@ class Demand:
     tensor: int | None = None
     group: int = 1
     groups_local: int | None = None
+    nodes: int | None = None
     divisors: tuple[Divisor, ...] = ()
     kv_heads: tuple[int, ...] = ()
     several: bool = True
@@ -80,6 +83,7 @@ class Demand:
     memory_ratio: float = 0.0
     host: int | None = None
     host_wanted: bool = False
+    host_fixed: int = 0
     layers: int | None = None
     offload: Offload | None = None
     layers_wanted: int | None = None
@@ -93,10 +97,36 @@ class Demand:
         """Return the host memory of a node on whose devices so many bytes are claimed."""
         return (self.memory or 0) + int(self.memory_ratio * claimed)
 
+    @property
+    def spans(self) -> bool:
+        """Whether the user wants it on more than one node."""
+        return self.nodes is not None and self.nodes > 1
+
+    def host_each(self, nodes: int) -> int:
+        """Return the host memory of each of so many nodes on whose processors it runs."""
+        host = self.host or 0
+        return -(-(host - self.host_fixed) // nodes) + self.host_fixed
+
     def each_of(self, count: int) -> int:
         """Return what each of so many devices takes where no fraction is: its part of the need, rounded up (A6)."""
         need = self.need or 0
         return need if self.replicated else -(-need // count)
+
+    def parallelism(self, devices: Sequence[int]) -> dict[str, int]:
+        """Return the sizes for so many devices on each node; none where the user says them (A4, B14.8).
+
+        The devices of a node are a tensor group, nodes the stages of a pipeline. Nodes with different numbers of
+        devices are one pipeline of all.
+        """
+        if self.tensor is not None or self.replicated or self.offload is not None:
+            return {}
+        if not any(devices):  # on processors: one rank a node
+            sizes = {"tp": len(devices)}
+        elif len(set(devices)) == 1:
+            sizes = {"tp": devices[0], "pp": len(devices)}
+        else:
+            sizes = {"pp": sum(devices)}
+        return {name: size for name, size in sizes.items() if size > 1}
 
     def distributed_needed(self, width: int) -> bool:
         """Return whether nodes of so many devices cannot give what is wanted one by one."""

@@ -28,7 +28,14 @@ from motorpool_controller.scheduling.refusals import (
 from motorpool_controller.scheduling.selectors.one_node import counts_of
 from motorpool_controller.scheduling.selectors.several_nodes import busy_nodes
 from motorpool_controller.scheduling.selectors.supply import Fleet, Supply
-from motorpool_controller.scheduling.shortages import hint, nodes_short, partitions_alone, several_short, too_small
+from motorpool_controller.scheduling.shortages import (
+    hint,
+    hosts_short,
+    nodes_short,
+    partitions_alone,
+    several_short,
+    too_small,
+)
 from motorpool_controller.scheduling.snapshot import Snapshot
 from motorpool_controller.scheduling.terms import CPU, Terms
 
@@ -43,12 +50,12 @@ def refusals(fleet: Fleet, snapshot: Snapshot, *, fits: bool) -> tuple[Refusal, 
     for number, terms in enumerate(fleet.eligibility.terms):
         nodes = np.flatnonzero(fleet.eligibility.on(number))
         _of_terms(fleet, terms, nodes, kinds)
-    supplies = list(fleet.supplies())
+    supplies = [supply for supply in fleet.supplies() if not supply.demand.spans]
     for supply in supplies:
         _one_device(fleet, supply, kinds)
         _several_devices(fleet, supply, kinds)
     _pins(fleet, kinds)
-    for row in () if fits else nodes_short(fleet):
+    for row in () if fits else (*nodes_short(fleet), *hosts_short(fleet)):
         kinds.add(row)
     _host_memory(fleet, kinds)
     return kinds.folded() or (() if fits else (_nothing(fleet),))
@@ -199,7 +206,8 @@ def _pins(fleet: Fleet, kinds: Kinds) -> None:
 
 def _host_memory(fleet: Fleet, kinds: Kinds) -> None:
     for _, terms, slots in fleet.host_slots():
-        needed = terms.demand.host
+        demand = terms.demand
+        needed = demand.host_each(demand.nodes or 1) if demand.spans and demand.host is not None else demand.host
         if needed is None:
             provenance = terms.needs.host.provenance
             if not terms.demand.on_devices:

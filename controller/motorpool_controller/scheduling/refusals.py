@@ -17,6 +17,7 @@ SAME_WITHIN_SHARE = 0.05
 HOST_MEMORY = "host memory"
 DEVICE_MEMORY = "device memory"
 DEVICES = "devices"
+NODES = "nodes"
 
 
 def memory_unknown(subject: str, resource: str, needed: int | None, room: Room) -> Refusal:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from motorpool_controller.domain.fleet import Option
+from motorpool_controller.domain.fleet import Option, StartOrder
 from motorpool_controller.domain.placement import Candidate, Estimate, Placement, Refusal
 from motorpool_controller.domain.workload import Parameter
 from motorpool_controller.scheduling.choice import Chosen, chosen
@@ -18,6 +18,7 @@ from motorpool_controller.scheduling.selectors.layers import all_layers, some_la
 from motorpool_controller.scheduling.selectors.one_node import on_one_device, on_several_devices
 from motorpool_controller.scheduling.selectors.overcommit import overcommitted
 from motorpool_controller.scheduling.selectors.rpc import by_rpc
+from motorpool_controller.scheduling.selectors.several_hosts import on_several_hosts
 from motorpool_controller.scheduling.selectors.several_nodes import on_several_nodes
 from motorpool_controller.scheduling.selectors.supply import Fleet
 from motorpool_controller.scheduling.snapshot import Request, Snapshot
@@ -33,8 +34,9 @@ class Verdict:
     """What became of one request. ``refusals`` are folded; of a placed request there are some in ``explain`` only.
 
     ``candidates`` are the best, best first: the choice and the runner-up, in ``explain`` twenty; ``places`` is how many
-    there are. ``parameters``, ``options``, ``facts`` and ``api_key`` (whether the backend checks one) are those of the
-    chosen node; ``estimate`` is that of the chosen place, or of the first that was looked at.
+    there are. ``parameters``, ``options``, ``facts``, ``api_key`` (whether the backend checks one) and
+    ``start_order`` (of several nodes) are those of the chosen node; ``estimate`` is that of the chosen place, or of the
+    first that was looked at.
     """
 
     request: Request
@@ -47,6 +49,7 @@ class Verdict:
     parameters: tuple[Parameter, ...] = ()
     options: tuple[Option, ...] = ()
     api_key: bool = False
+    start_order: StartOrder = StartOrder.TOGETHER
 
     @property
     def sentence(self) -> str:
@@ -160,6 +163,9 @@ def _decided(fleet: Fleet, snapshot: Snapshot, keep: int, *, rows: bool | None) 
         parameters=() if terms is None else terms.parameters,
         options=() if terms is None else terms.profile.options,
         api_key=terms is not None and terms.profile.api_key,
+        start_order=(
+            StartOrder.TOGETHER if terms is None or placement is None else terms.profile.start_order(placement.style)
+        ),
     )
 
 
@@ -173,7 +179,7 @@ def _host_alone(fleet: Fleet) -> bool:
 
 def _best(fleet: Fleet, keep: int) -> Chosen:
     """Return the best placements of the first strategy that has any (B6.4, B9.3)."""
-    supplies = list(fleet.supplies())
+    supplies = [supply for supply in fleet.supplies() if not supply.demand.spans]
     batches: Sequence[Batch] = on_one_device(fleet, supplies) or [
         *on_several_devices(fleet, supplies),
         *all_layers(fleet, supplies),
@@ -186,6 +192,8 @@ def _best(fleet: Fleet, keep: int) -> Chosen:
         return chosen(fleet, parts, [], [], keep)
     if hosts := in_host_memory(fleet):
         return chosen(fleet, [], [], hosts, keep)
+    if spread := on_several_hosts(fleet):
+        return chosen(fleet, [], spread, [], keep)
     beyond = overcommitted(fleet)
     return Chosen() if beyond is None else Chosen(candidates=(beyond[0],), terms=(beyond[1],), places=1)
 

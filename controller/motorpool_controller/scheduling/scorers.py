@@ -81,6 +81,8 @@ class Spread:
             counts = self._tally.devices.get(shape)
             own = 0.0 if counts is None else float(counts[row, column])
             quiet.append(1 / (1 + own + 0.2 * (float(self._columns.banks[shape].busy[row, column]) - own)))
+        if not quiet:
+            return MOST * node
         return MOST * (0.85 * node + 0.15 * (sum(quiet) / len(quiet)))
 
 
@@ -121,6 +123,8 @@ class Binpack:
         seat = self._columns.seats[node]
         host = int(self._columns.host[seat.slot])
         filled = MOST * claim.memory_bytes / host if host > 0 else 0.0
+        if not claim.devices:
+            return filled
         most = 0.0
         for part in claim.devices:
             shape, row, _ = seat.cells[part.device_id]

@@ -12,8 +12,9 @@ from motorpool_controller.domain.sizes import in_words
 from motorpool_controller.scheduling.banks import Bank, Mask, Seat
 from motorpool_controller.scheduling.columns import Codes
 from motorpool_controller.scheduling.demand import Demand
-from motorpool_controller.scheduling.refusals import DEVICE_MEMORY, DEVICES
+from motorpool_controller.scheduling.refusals import DEVICE_MEMORY, DEVICES, NODES
 from motorpool_controller.scheduling.selectors.rpc import MOST_SERVERS, most_by_rpc
+from motorpool_controller.scheduling.selectors.several_hosts import wanted_hosts
 from motorpool_controller.scheduling.selectors.several_nodes import best_combination
 from motorpool_controller.scheduling.selectors.supply import Fleet, Supply
 from motorpool_controller.scheduling.terms import Terms
@@ -121,6 +122,27 @@ def nodes_short(fleet: Fleet) -> Iterator[Refusal]:
             message=(
                 f"Several nodes together{wanted} do not hold it: the best combination is {shown or 'none'}"
                 f" with {count} devices each{figures}. Nodes take part with as many devices each, all with enough left."
+            ),
+        )
+
+
+def hosts_short(fleet: Fleet) -> Iterator[Refusal]:
+    """Yield, for each of the terms, why not as many nodes as asked for hold their parts in host memory."""
+    for terms, slots, needed in wanted_hosts(fleet):
+        nodes = terms.demand.nodes or 1
+        there = int((fleet.columns.host[slots] >= needed).sum())
+        if there >= nodes:
+            continue
+        yield Refusal(
+            stage="memory",
+            reason="NODES_FEW",
+            subject=fleet.request.deployment,
+            resource=NODES,
+            needed=nodes,
+            available=there,
+            message=(
+                f"{nodes} nodes are wanted (--nnodes), each with {in_words(needed)} of host memory left, and {there} of"
+                f" the {len(slots)} that may run it have as much; ask for fewer, or free some."
             ),
         )
 

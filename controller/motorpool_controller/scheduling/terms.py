@@ -49,6 +49,7 @@ class Terms:
     ) -> Placement:
         """Return the placement with these claims on these nodes, the first of which leads."""
         demand = self.demand
+        spans = len(claims) > 1
         return Placement(
             members=tuple(Member(node=node, claim=claim, rank=rank) for rank, (node, claim) in enumerate(claims)),
             framework=framework,
@@ -59,4 +60,6 @@ class Terms:
             context_length=self.needs.context_length,
             parallel=self.needs.parallel,
             memory_fraction=fraction,
+            style=demand.style if spans else "",
+            parallelism=demand.parallelism([len(claim.devices) for _, claim in claims]),
         )

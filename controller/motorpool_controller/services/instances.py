@@ -73,6 +73,7 @@ class InstanceService(v1.InstanceServiceServicer):
                 tail_lines=tail_lines,
                 follow=request.follow,
                 previous=request.previous,
+                rank=request.rank,
             )
         ) as batches:
             async for batch in batches:

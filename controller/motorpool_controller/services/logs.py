@@ -18,15 +18,24 @@ _FOLLOW_SECONDS = 24 * 3_600.0
 
 
 async def lines(
-    live: Live, instance: Instance, *, tail_lines: int, follow: bool, previous: bool
+    live: Live, instance: Instance, *, tail_lines: int, follow: bool, previous: bool, rank: int = 0
 ) -> AsyncGenerator[tuple[str, ...]]:
-    """Give the lines of an instance's log as its agent sends them, until it ends or the caller leaves."""
+    """Give the lines of an instance's log as its agent sends them, until it ends or the caller leaves.
+
+    Of an instance over several nodes each member has one; ``rank`` says whose.
+    """
     if instance.placement is None:
         raise NotFoundError(
             "NOT_FOUND",
             f"{instance.name} has no log: it is not placed yet; `motorpool explain {instance.deployment}` says why",
         )
-    node = instance.placement.members[0].node
+    node = next((member.node for member in instance.placement.members if member.rank == rank), None)
+    if node is None:
+        raise NotFoundError(
+            "NOT_FOUND",
+            f"{instance.name} has no member of rank {rank}, but {len(instance.placement.members)} from 0 on; "
+            f"`motorpool describe {instance.name}` lists them",
+        )
     if not live.is_connected(node):
         raise UnavailableError(
             "NODE_UNREACHABLE",

@@ -299,7 +299,6 @@ class Launch:
     leaves ``image`` empty, and is not launched. ``files`` are for engines that are told by files.
 
     ``serves`` is False for a member of a gang that listens for no requests: it is ready as long as its process lives.
-    ``shared_memory_bytes`` is the size of a container's /dev/shm, where its processes want more than the usual 64 MiB.
     """
 
     argv: tuple[str, ...]
@@ -311,7 +310,6 @@ class Launch:
     readiness: Probe | None = None
     inference: InferenceProbe | None = None
     serves: bool = True
-    shared_memory_bytes: int | None = None
     container_port: int | None = None
     start_timeout_seconds: float = 600.0
     stop_grace_seconds: float = 30.0

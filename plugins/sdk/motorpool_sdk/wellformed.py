@@ -176,7 +176,6 @@ def _launch_faults(launch: Launch, manifest: Manifest, api_key: str, definition:
     yield from _env_faults("secrets", launch.secrets, {*manifest.sets_env, *defined})
     if launch.container_port is not None and not (launch.image and 0 < launch.container_port <= _MOST_PORT):
         yield f"container_port is {launch.container_port}; it is from 1 to {_MOST_PORT}, and for images"
-    yield from _integer_fault("shared_memory_bytes", launch.shared_memory_bytes, least=1)
     if not launch.serves and (launch.readiness or launch.inference):
         yield "it serves nothing, and has a probe"
     if launch.inference is not None:

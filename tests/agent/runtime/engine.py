@@ -42,6 +42,8 @@ def main() -> None:
             if path == [b"/say"]:
                 print("said", flush=True)
             status = "503 Loading" if "never-ready" in options else "200 OK"
+            if path == [b"/infer"] and os.path.exists(options.get("broken", "")):  # noqa: PTH110  # -I -S: it starts fast
+                status = "500 Broken"
             body = f'{{"data":[{{"id":"{options["models"]}"}}]}}' if path == [b"/v1/models"] else ""
             head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
             connection.sendall((head + body).encode())

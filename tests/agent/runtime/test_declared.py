@@ -94,7 +94,7 @@ def test_secrets_among_arguments_are_not_shown(tmp_path: Path) -> None:
         argv=("/opt/echo", "--hub=hf_0123456789", "correct horse", "--tokens=8", "plain name"), env=definition.env
     )
 
-    record = launching.record(wish, launch, directory=tmp_path, address="127.0.0.1", port=8080)
+    record = launching.record(wish, launch, directory=tmp_path, address="127.0.0.1", ports={"http": 8080})
 
     assert ("/opt/echo", "--hub=***", "***", "--tokens=8", "plain name") == record.rendered.argv
     assert launch.argv == record.argv
@@ -112,6 +112,6 @@ def test_a_deployments_variable_wins(tmp_path: Path) -> None:
     wish = declared(tmp_path, env={"GREETING": "hi"})
     launch = Launch(argv=("/opt/echo",), env={"GREETING": "hello", "OTHER": "1"})
 
-    record = launching.record(wish, launch, directory=tmp_path, address="127.0.0.1", port=8080)
+    record = launching.record(wish, launch, directory=tmp_path, address="127.0.0.1", ports={"http": 8080})
 
     assert ("hi", "1") == (record.environment["GREETING"], record.environment["OTHER"])

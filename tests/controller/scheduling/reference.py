@@ -80,6 +80,7 @@ class Reference:
             self.several_nodes,
             self.some_layers,
             self.host_memory,
+            self.several_hosts,
         ):
             found = list(strategy())
             if found:
@@ -161,7 +162,7 @@ class Reference:
     def one_device(self) -> Iterator[Place]:
         """B6.5, B9.4, B10."""
         for name, demand in self._asking():
-            if demand.world not in {None, 1} or demand.ratios or demand.layers_wanted is not None:
+            if demand.world not in {None, 1} or demand.ratios or demand.layers_wanted is not None or demand.spans:
                 continue
             for framework, devices in self.groups(name):
                 for device, left in devices:
@@ -177,7 +178,7 @@ class Reference:
         for name, demand in self._asking():
             if demand.offload is not None and demand.all_layers:
                 found += [(len(place.parts[0][2]), True, place) for place in self._divided(name, demand.offload.layers)]
-            if not demand.several:
+            if not demand.several or demand.spans:
                 continue
             for framework, devices in self.groups(name):
                 for share, suitable in self._at_one_fraction(demand, framework, devices):
@@ -338,9 +339,32 @@ class Reference:
         for name, (passing, demand) in self.offers.items():
             if demand.faults or not demand.host_wanted or demand.host is None or "cpu" not in passing.versions:
                 continue
+            if demand.spans:
+                continue
             left = self.left(passing.node, None)
             if passing.profile is not None and passing.profile.cpu and left is not None and left >= demand.host:
                 yield Place("cpu", None, ((name, demand.host, ()),))
+
+    def several_hosts(self) -> Iterator[Place]:
+        """As many nodes as asked for, each with its part of what is shared and the whole of what is not (A6, A7)."""
+        groups: dict[tuple[object, ...], list[tuple[tuple[object, ...], str, int]]] = {}
+        for name, (passing, demand) in self.offers.items():
+            if demand.faults or not demand.host_wanted or demand.host is None or "cpu" not in passing.versions:
+                continue
+            if not demand.spans or not demand.style or passing.profile is None or not passing.profile.cpu:
+                continue
+            assert demand.nodes is not None
+            each = ceil((demand.host - demand.host_fixed) / demand.nodes) + demand.host_fixed
+            left = self.left(passing.node, None)
+            if left is None or left < each or (demand.single and self._has_gang(name)):
+                continue
+            order = (*self._preference(name, left), name)
+            groups.setdefault(self._terms(name), []).append((order, name, each))
+        for terms, able in groups.items():
+            demand = next(self.offers[name][1] for name in self.offers if self._terms(name) == terms)
+            if len(able) >= (demand.nodes or 0):
+                chosen = sorted(able)[: demand.nodes]
+                yield Place("cpu", None, tuple((name, each, ()) for _, name, each in chosen))
 
     def _gang(self, framework: str, alike: list[tuple[str, Demand]]) -> Place | None:
         demand = alike[0][1]
@@ -365,13 +389,22 @@ class Reference:
             counts = [count for count in counts if not demand.powers or count in {1, 2, 4, 8, 16}]
             if demand.world is not None:
                 counts = [count for count in counts if demand.world % count == 0 and demand.world > count]
+            if demand.nodes is not None:
+                counts = [c for c in counts if demand.nodes > 1 and demand.world in {None, c * demand.nodes}]
             for count in [each for each in counts if each % tensor == 0] + [each for each in counts if each % tensor]:
                 numbers = [demand.world // count] if demand.world else range(2, len(suitable) + 1)
+                if demand.nodes is not None:
+                    numbers = [demand.nodes]
                 for number in numbers:
                     parts = self._members(demand, share, suitable, count, number)
                     if parts is not None:
                         return Place(framework, share or None, tuple(parts))
-            if self.request.spec.devices and demand.world is not None and demand.tensor in {None, 1}:
+            if (
+                self.request.spec.devices
+                and demand.world is not None
+                and demand.tensor in {None, 1}
+                and demand.nodes is None
+            ):
                 parts = self._uneven(demand, share, suitable)
                 if parts is not None:
                     return Place(framework, share or None, tuple(parts))
@@ -554,7 +587,8 @@ class Reference:
             host = self.left(node, None)
             filled = 100 * memory / host if host else 0.0
             if not claims:
-                return filled
+                scores.append(filled)
+                continue
             devices = {device.device_id: device for device in node.devices}
             most = max(100 * size / (self.left(node, devices[device_id]) or 1) for device_id, size in claims)
             scores.append((filled + 2 * most) / 3)

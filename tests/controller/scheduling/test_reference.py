@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from motorpool_controller.domain.fleet import (
+    BackendVersion,
     Device,
     DeviceUsage,
     Executor,
@@ -27,7 +28,16 @@ from motorpool_controller.scheduling.columns import Columns
 from motorpool_controller.scheduling.scheduler import _plan, explain, schedule
 from motorpool_controller.scheduling.snapshot import Reading, Request, Snapshot
 from tests.controller.fleets import NOW, PATH, device, placed
-from tests.controller.scheduling.accelerators import LLAMA_70B, QWEN3_32B, VENDORS, fleet, machine, wish
+from tests.controller.scheduling.accelerators import (
+    BACKENDS,
+    LLAMA_70B,
+    QWEN3_32B,
+    VENDORS,
+    backend,
+    fleet,
+    machine,
+    wish,
+)
 from tests.controller.scheduling.reference import Reference, as_place
 
 # They take seconds; but what fails is made small first, for up to five minutes, and a time-out would hide what it was.
@@ -44,6 +54,12 @@ PROCESS = Executor(executor="process", works=True)
 EXECUTORS = st.sampled_from(
     [(), (PROCESS, Executor(executor="docker", works=True))]
     + [(PROCESS, Executor(executor="docker", works=False, message=words)) for words in ("it is off", "it hangs")]
+)
+ON_PROCESSORS = backend(
+    "vllm",
+    cpu=True,
+    versions=(BackendVersion(version="1.0", frameworks=("cpu", *VENDORS)),),
+    distributed_styles=("mp",),
 )
 MODELS = st.sampled_from([("vllm", 0.9), ("sglang", 0.8), ("mindie", 0.8), ("generic_fraction", 0.9), ("fixed", 0.0)])
 
@@ -154,7 +170,8 @@ def fleets(draw: st.DrawFn) -> Snapshot:
         categories=draw(st.sampled_from([("llm",), ("llm",), ("llm",), ("embedding",), ("image",)])),
         architectures=("BertModel",),
     )
-    return fleet(*every, facts=facts, instances=instances, measured=measured)
+    backends = {**BACKENDS, "vllm": ON_PROCESSORS} if draw(st.booleans()) else BACKENDS
+    return fleet(*every, facts=facts, instances=instances, measured=measured, backends=backends)
 
 
 def _gang(of: list[Node], backend: str) -> Instance:
@@ -176,6 +193,8 @@ def wishes(draw: st.DrawFn, fleet_of: Snapshot) -> Request:
         for option in ("--tensor-parallel-size", "--pipeline-parallel-size", "--data-parallel-size"):
             if draw(st.integers(0, 4)) == 4:
                 parameters += [option, str(draw(st.sampled_from([1, 2, 2, 3, 4, 8])))]
+    if backend == "vllm" and draw(st.integers(0, 3)) == 3:
+        parameters += ["--nnodes", str(draw(st.sampled_from([1, 2, 2, 3])))]
     if backend == "vllm" and draw(RARELY):
         parameters += ["--gpu-memory-utilization", str(draw(st.sampled_from([0.3, 0.5, 1, 0])))]
     everything = [f"{node.name}/devices/{card.device_id}" for node in fleet_of.nodes.values() for card in node.devices]

@@ -177,6 +177,9 @@ def test_a_built_in_profile_is_its_plugins(plugin: BackendPlugin, monkeypatch: p
     for field in ("health_path", "metrics_path", "start_timeout_seconds", "stop_grace_seconds", "fraction_option"):
         assert getattr(known, field) == getattr(own, field), field
     assert list(known.distributed_styles) == [style.style for style in own.distributed_styles]
+    assert [known.start_order(style.style).value for style in own.distributed_styles] == [
+        style.start_order.value for style in own.distributed_styles
+    ]
     assert known.fraction_default == own.fraction_default
     assert known.memory_model.value == own.memory_model.value
     assert [asdict(option) for option in known.options] == [asdict(option) for option in own.options]

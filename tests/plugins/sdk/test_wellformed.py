@@ -87,7 +87,6 @@ def test_a_style_names_each_port_once(styles: tuple[DistributedStyle, ...], word
         (Launch(argv=("acme",), serves=False, readiness=Probe(path="/health")), "serves nothing"),
         (Launch(argv=("acme",), inference=InferenceProbe(path="v1", body="{}")), "inference.path"),
         (Launch(argv=("acme",), inference=InferenceProbe(path="/v1", body="{")), "not JSON"),
-        (Launch(argv=("acme",), shared_memory_bytes=0), "shared_memory_bytes"),
     ],
 )
 def test_a_launch_that_serves_nothing_is_asked_nothing(launch: Launch, word: str) -> None:

@@ -32,12 +32,17 @@ def creation(
     record: LaunchRecord, container: Container, labels: Mapping[str, str], abilities: Abilities
 ) -> dict[str, Any]:
     """Return the body; raise ``LaunchError`` if the claimed devices cannot be handed to a container here."""
-    ports = {
-        f"{container.port or port}/tcp": [{"HostIp": record.listen_address, "HostPort": str(port)}]
-        for port in record.ports.values()
-    }
-    host = {
-        "NetworkMode": "bridge",
+    # On the host's network nothing is published: what listens there is reached as it is.
+    ports = (
+        {}
+        if container.host_network
+        else {
+            f"{container.port or port}/tcp": [{"HostIp": record.listen_address, "HostPort": str(port)}]
+            for port in record.ports.values()
+        }
+    )
+    host: dict[str, Any] = {
+        "NetworkMode": "host" if container.host_network else "bridge",
         "PortBindings": ports,
         # Restarts are ours: a container that comes back by itself would be nobody's.
         "RestartPolicy": {"Name": "no"},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from motorpool_controller.domain.sizes import GIB
 from motorpool_controller.scheduling.demand import Demand, Fault, Share
 from motorpool_controller.scheduling.rules import fixed
@@ -38,6 +40,7 @@ SIZES = {
     "data-parallel-size": ("data-parallel-size", "dp"),
 }
 LOCAL = ("data-parallel-size-local", "dpl")
+NODES = ("nnodes", "n")
 ONE_A_NODE = frozenset({"ray"})
 """Distributed styles of which a node can have one instance: Ray's head and workers take fixed ports (A15)."""
 
@@ -47,8 +50,8 @@ def demand(wish: Wish) -> Demand:
     if wish.flag("omni") or set(wish.categories) & {"image", "text_to_speech"}:
         return fixed.demand(wish)
     sizes = {name: wish.integer(*names) for name, names in SIZES.items()}
-    local = wish.integer(*LOCAL)
-    faults = not_positive({**sizes, "data-parallel-size-local": local})
+    local, nodes = wish.integer(*LOCAL), wish.integer(*NODES)
+    faults = not_positive({**sizes, "data-parallel-size-local": local, "nnodes": nodes})
     hybrid = wish.flag("data-parallel-hybrid-lb")
     if hybrid:  # each node is its own group of replicas: what counts is what one node has
         sizes["data-parallel-size"] = local
@@ -60,6 +63,7 @@ def demand(wish: Wish) -> Demand:
     kv_heads = () if wish.facts is None else counts(wish.facts.kv_heads)
     style = _style(wish)
     memory, ratio = wish.memory
+    host = _in_host(wish)
     return Demand(
         need=wish.needs.device.upper,
         provenance=wish.needs.device.provenance,
@@ -69,19 +73,22 @@ def demand(wish: Wish) -> Demand:
         tensor=tensor,
         group=given["tensor-parallel-size"] * given["pipeline-parallel-size"] * given["prefill-context-parallel-size"],
         groups_local=None if hybrid else local,
+        nodes=nodes,
         divisors=numbers,
         kv_heads=kv_heads,
         style=style,
         single=style in ONE_A_NODE,
         memory=memory,
         memory_ratio=ratio,
-        host=_in_host(wish),
+        host=host,
+        host_fixed=_host_fixed(wish, host),
         host_wanted=_host_wanted(wish),
         faults=(
             *faults,
             *differ,
             *tensor_faults(tensor, numbers, kv_heads, "tensor-parallel-size"),
             *_local_faults(sizes["data-parallel-size"], local, style),
+            *_nodes_faults(wish, nodes, world),
         ),
     )
 
@@ -100,6 +107,31 @@ def _in_host(wish: Wish) -> int | None:
     """Return the host memory of an instance on processors: as given by hand, else the estimate and the least cache."""
     estimate = wish.needs.host
     return estimate.upper if estimate.by_hand or estimate.upper is None else estimate.upper + HOST_CACHE
+
+
+def _host_fixed(wish: Wish, host: int | None) -> int:
+    """Return what each of several nodes needs whole: all where it was given by hand, else engine and least cache."""
+    estimate = wish.needs.host
+    if host is None or estimate.by_hand:
+        return host or 0
+    return min((estimate.runtime or 0) + HOST_CACHE, host)
+
+
+def _nodes_faults(wish: Wish, nodes: int | None, world: int | None) -> Iterator[Fault]:
+    if nodes is None or nodes < 2:
+        return
+    if not wish.distributed:
+        why = (
+            "the deployment may not span nodes (distributed is off)"
+            if wish.profile.distributed_styles
+            else f"{wish.profile.backend} does not span nodes here"
+        )
+        yield Fault("NODES_UNAVAILABLE", f"--nnodes is {nodes}, and {why}; leave one of them out.")
+    if world is not None and world % nodes:
+        yield Fault(
+            "NODES_INDIVISIBLE",
+            f"--nnodes is {nodes}, which does not divide the {world} ranks of the parallel sizes; choose others.",
+        )
 
 
 def _host_wanted(wish: Wish) -> bool:

@@ -11,7 +11,7 @@ def in_host_memory(fleet: Fleet) -> list[HostBatch]:
     batches = []
     for _, terms, slots in fleet.host_slots():
         needed = terms.demand.host
-        if needed is None:
+        if needed is None or terms.demand.spans:
             continue
         roomy = slots[fleet.columns.host[slots] >= max(needed, 1)]
         if len(roomy):

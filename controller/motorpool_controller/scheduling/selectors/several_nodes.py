@@ -10,6 +10,7 @@ import numpy as np
 from motorpool_controller.domain.placement import Claim, DeviceClaim, Placement
 from motorpool_controller.domain.workload import Strategy
 from motorpool_controller.scheduling.banks import Bank, Mask, Shape
+from motorpool_controller.scheduling.columns import Codes
 from motorpool_controller.scheduling.demand import Demand
 from motorpool_controller.scheduling.selectors.batches import Batch
 from motorpool_controller.scheduling.selectors.supply import Fleet, Supply, fractions, sizes_of
@@ -27,6 +28,11 @@ class Gang:
     fraction: float
     parts: tuple[tuple[Supply, int, tuple[int, ...]], ...]
     each: int
+
+    @property
+    def slots(self) -> Codes:
+        """Slots of the nodes."""
+        return np.array([supply.bank.slots[column] for supply, column, _ in self.parts])
 
     def placement(self, score: float = 0.0) -> Placement:
         """Return the placement."""
@@ -74,12 +80,15 @@ def on_several_nodes(fleet: Fleet) -> list[Gang]:
 
 def local_counts(demand: Demand, widest: int) -> list[int]:
     """Return how many devices each node may give: whole tensor groups before parts of them, many before few."""
+    if demand.nodes == 1:
+        return []
     counts = [
         count
         for count in range(widest, 0, -1)
         if (demand.world is None or (demand.world % count == 0 and demand.world > count))
         and not (demand.powers and count & (count - 1))
         and not demand.fits_node(count)
+        and (demand.nodes is None or demand.world is None or demand.world == count * demand.nodes)
     ]
     tensor = demand.tensor or 1
     return sorted(counts, key=lambda count: (count % tensor != 0, -count))
@@ -95,7 +104,8 @@ def _gang(fleet: Fleet, number: int, terms: Terms, banks: Sequence[Bank]) -> Gan
             gang = _of_count(fleet, terms, supplies, fraction, count)
             if gang is not None:
                 return gang
-        if supplies and fleet.pinned and demand.world is not None and demand.tensor in {None, 1}:
+        uneven = demand.tensor in {None, 1} and demand.nodes is None
+        if supplies and fleet.pinned and demand.world is not None and uneven:
             gang = _uneven(fleet, terms, supplies, fraction, demand.world)
             if gang is not None:
                 return gang
@@ -145,6 +155,8 @@ def _of_count(fleet: Fleet, terms: Terms, supplies: Sequence[Supply], fraction: 
     need = demand.need or 0
     if demand.world is not None:
         sizes = [demand.world // count]
+    elif demand.nodes is not None:
+        sizes = [demand.nodes]
     else:
         sizes = [0] if fraction else _sizes(supplies, demand, count)
     for size in sizes:

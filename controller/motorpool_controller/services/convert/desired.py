@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from google.protobuf.message import Message
 
 from motorpool import v1
-from motorpool_controller.domain.workload import Assignment
+from motorpool_controller.domain.workload import Assignment, GangMember
 from motorpool_controller.reconcile.desired import Tombstone
 from motorpool_controller.services.convert import fields
 from motorpool_controller.services.convert.declaration import definition_message
 from motorpool_controller.services.convert.facts import facts_message
+from motorpool_controller.services.convert.instance import port_messages
 from motorpool_controller.services.convert.model import source_message
 from motorpool_controller.services.convert.placement import claim_message
 from motorpool_controller.services.convert.spec import cache_message, lora_message, speculative_message
@@ -74,6 +75,29 @@ def assignment_message(assignment: Assignment) -> v1.Assignment:
         extended_kv_cache=(
             None if assignment.extended_kv_cache is None else cache_message(assignment.extended_kv_cache)
         ),
+        parallelism=assignment.parallelism,
+        rank=assignment.rank,
+        gang=[_member_message(member) for member in assignment.gang],
+        gang_style=assignment.gang_style,
+        gang_phase=(
+            v1.GANG_PHASE_UNSPECIFIED
+            if assignment.gang_phase is None
+            else fields.number(v1.GangPhase, "GANG_PHASE", assignment.gang_phase)
+        ),
+    )
+
+
+def _member_message(member: GangMember) -> v1.GangMember:
+    return v1.GangMember(
+        rank=member.rank,
+        node=member.node,
+        address=member.address,
+        device_ids=[device.device_id for device in member.devices],
+        devices=[
+            v1.GangDevice(device_id=device.device_id, index=device.index, address=device.address)
+            for device in member.devices
+        ],
+        ports=port_messages(member.ports),
     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from motorpool import v1
-from motorpool_controller.domain.workload import Failure, Instance, InstanceState, RenderedLaunch
+from motorpool_controller.domain.workload import Failure, Instance, InstanceState, MemberRun, RenderedLaunch
 from motorpool_controller.reconcile.world import Report
 from motorpool_controller.services.convert import fields
 from motorpool_controller.services.convert.node import etag
@@ -50,6 +52,7 @@ def instance_message(instance: Instance) -> v1.Instance:
         pid_start_ticks=instance.pid_start_ticks,
         deployment_revision=instance.template_generation,
         next_try_time=None if instance.next_try_time is None else fields.timestamp(instance.next_try_time),
+        members=[] if instance.gang is None else [_member_message(member) for member in instance.gang.members],
     )
 
 
@@ -92,7 +95,27 @@ def report_of(message: v1.ObservedInstance, field: str = "instance") -> Report:
             if message.HasField("next_try_time")
             else None
         ),
+        ports=_ports_of(message.ports, f"{field}.ports"),
     )
+
+
+def _member_message(member: MemberRun) -> v1.InstanceMember:
+    return v1.InstanceMember(
+        node=member.node,
+        rank=member.rank,
+        state=fields.number(v1.InstanceState, "INSTANCE_STATE", member.state),
+        state_message=member.message,
+        ports=port_messages(member.ports),
+        launch=None if member.launch is None else _launch_message(member.launch),
+        pid=member.pid,
+        start_time=fields.timestamp(member.start_time),
+        adopted=member.adopted,
+    )
+
+
+def port_messages(ports: Mapping[str, int]) -> list[v1.Port]:
+    """Return named ports as messages."""
+    return [v1.Port(port_name=name, number=number) for name, number in ports.items()]
 
 
 def _failure_message(failure: Failure) -> v1.Failure:
@@ -127,7 +150,7 @@ def _launch_message(launch: RenderedLaunch) -> v1.RenderedLaunch:
         argv=launch.argv,
         env=launch.env,
         image=launch.image,
-        ports=[v1.Port(port_name=name, number=number) for name, number in launch.ports.items()],
+        ports=port_messages(launch.ports),
         listen_address=launch.listen_address,
     )
 
@@ -138,12 +161,16 @@ def _launch_of(message: v1.RenderedLaunch, field: str) -> RenderedLaunch:
         argv=tuple(message.argv),
         env={name: message.env[name] for name in sorted(message.env)},
         image=fields.word(message.image, f"{field}.image"),
-        ports={
-            fields.name(port.port_name, f"{field}.ports"): _port(port.number, f"{field}.ports")
-            for port in sorted(message.ports, key=lambda port: port.port_name)
-        },
+        ports=_ports_of(message.ports, f"{field}.ports"),
         listen_address=fields.word(message.listen_address, f"{field}.listen_address"),
     )
+
+
+def _ports_of(ports: Iterable[v1.Port], field: str) -> dict[str, int]:
+    return {
+        fields.name(port.port_name, field): _port(port.number, field)
+        for port in sorted(ports, key=lambda port: port.port_name)
+    }
 
 
 def _port(number: int, field: str) -> int:

@@ -34,6 +34,8 @@ def placement_message(placement: Placement) -> v1.Placement:
         parallel=placement.parallel,
         memory_fraction=placement.memory_fraction,
         tensor_split=placement.tensor_split,
+        style=placement.style,
+        parallelism=placement.parallelism,
     )
 
 

@@ -59,9 +59,8 @@ OPTIONS = (
     _owned("hf-token"),
     _owned("download-dir"),
     _owned("device-ids"),
-    # Several nodes: agents start no gangs yet.
+    # Several nodes: who is which, and where they meet.
     _owned("headless", kind=_FLAG),
-    _owned("nnodes", "n", kind=_INTEGER),
     _owned("node-rank", "r", kind=_INTEGER),
     _owned("master-addr"),
     _owned("master-port", kind=_INTEGER),
@@ -97,6 +96,8 @@ OPTIONS = (
     _integer("decode-context-parallel-size", "dcp"),
     _integer("data-parallel-size", "dp", meaning="data_parallel"),
     _integer("data-parallel-size-local", "dpl"),
+    # How many nodes it is to span; the launch says how many it does.
+    _integer("nnodes", "n", meaning="nodes"),
     *_strings("distributed-executor-backend"),
     Option(name="enable-expert-parallel", aliases=("ep",), kind=_FLAG),
     Option(name="data-parallel-hybrid-lb", aliases=("dph",), kind=_FLAG),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from motorpool_sdk import (
     BackendPlugin,
     Finding,
+    InferenceProbe,
     Launch,
     LaunchRequest,
     MemoryModel,
@@ -16,7 +18,9 @@ from motorpool_sdk import (
     Version,
     hookimpl,
 )
+from motorpool_vllm import gangs
 from motorpool_vllm.failures import FAILURES
+from motorpool_vllm.gangs import MP
 from motorpool_vllm.installation import CPU, find
 from motorpool_vllm.options import OPTIONS
 from motorpool_vllm.releases import findings, release_of
@@ -50,7 +54,6 @@ _MODELS_PATH = "/v1/models"
 _START_TIMEOUT_SECONDS = 1800.0
 # It leaves 1.7 s after TERM (0.32.0, CPU), requests under way aside.
 _STOP_GRACE_SECONDS = 30.0
-_PARALLEL = frozenset({"tensor_parallel", "pipeline_parallel", "data_parallel"})
 _POOLING = frozenset({"embedding", "reranker"})
 # https://docs.vllm.ai/en/v0.10.1.1/models/pooling_models.html ; before it was --task, which 0.32.0 has no more.
 _FIRST_WITH_RUNNER = (0, 10, 1)
@@ -80,6 +83,7 @@ class Vllm:
             fraction_default=0.9,
             formats=("safetensors", "pytorch"),
             categories=("llm", "embedding", "reranker", "speech_to_text"),
+            distributed_styles=(MP,),
             options=OPTIONS,
             health_path=_HEALTH_PATH,
             metrics_path="/metrics",
@@ -98,13 +102,16 @@ class Vllm:
         """Return how to launch ``request``."""
         # An image's own entrypoint differs by vendor and release (a shell, the module, the command): ours is said.
         command = request.command or ("vllm", "serve")
+        serves = request.gang is None or request.gang.leads
         return Launch(
             argv=(*(() if request.image else _program(request)), str(request.model_path), *_arguments(request)),
-            env={**_QUIET, **_cache(request)},
+            env={**_QUIET, **_cache(request), **_collectives(request)},
             image=request.image,
             entrypoint=command if request.image else (),
             secrets={"VLLM_API_KEY": request.api_key} if request.api_key else {},
-            readiness=Probe(path=_HEALTH_PATH, models_path=_MODELS_PATH),
+            readiness=Probe(path=_HEALTH_PATH, models_path=_MODELS_PATH) if serves else None,
+            inference=_inference(request) if serves else None,
+            serves=serves,
             start_timeout_seconds=_START_TIMEOUT_SECONDS,
             stop_grace_seconds=_STOP_GRACE_SECONDS,
         )
@@ -170,10 +177,16 @@ def _arguments(request: LaunchRequest) -> Iterator[str]:
         yield from ("--runner", "pooling")
     if request.trust_remote_code and not _says(request, "trust-remote-code"):
         yield "--trust-remote-code"
+    if request.gang is not None:
+        data_parallel = int(_value(request, "data_parallel") or request.parallelism.data or 1)
+        executor_said = _says(request, "distributed-executor-backend")
+        yield from gangs.arguments(request.gang, data_parallel, executor_said=executor_said)
     for parameter in request.parameters:
         option = _BY_NAME.get(parameter.option) if parameter.known else None
         if request.framework == CPU and option is not None and option.meaning == "memory_fraction":
             continue
+        if option is not None and option.meaning == "nodes":
+            continue  # the placement says how many there are
         yield _written(parameter.option)
         yield from parameter.values
 
@@ -186,22 +199,44 @@ def _pools(request: LaunchRequest) -> bool:
 
 
 def _on_devices(request: LaunchRequest) -> Iterator[str]:
-    if request.framework == CPU:
-        return
-    if request.memory_fraction and _value(request, "memory_fraction") is None:
+    decided = request.parallelism
+    if request.framework != CPU and request.memory_fraction and _value(request, "memory_fraction") is None:
         yield from ("--gpu-memory-utilization", f"{request.memory_fraction:g}")
-    if len(request.device_ids) > 1 and not any(_value(request, meaning) for meaning in _PARALLEL):
-        yield from ("--tensor-parallel-size", str(len(request.device_ids)))
+    if decided.tensor is not None:
+        yield from ("--tensor-parallel-size", str(decided.tensor))
+    if decided.pipeline is not None:
+        yield from ("--pipeline-parallel-size", str(decided.pipeline))
+
+
+def _collectives(request: LaunchRequest) -> Mapping[str, str]:
+    return {} if request.gang is None else gangs.environment(request.gang, request.framework)
+
+
+def _inference(request: LaunchRequest) -> InferenceProbe | None:
+    """Return the least that a model of its kind computes; of speech nothing is asked, as that takes a recording."""
+    model, categories = request.served_model_name, set(request.categories)
+    if "embedding" in categories:
+        return InferenceProbe(path="/v1/embeddings", body=json.dumps({"model": model, "input": "1"}))
+    if "reranker" in categories:
+        return InferenceProbe(path="/score", body=json.dumps({"model": model, "text_1": "1", "text_2": "1"}))
+    if categories and "llm" not in categories:
+        return None
+    asked = {"model": model, "prompt": "1", "max_tokens": 1, "temperature": 0}
+    return InferenceProbe(path="/v1/completions", body=json.dumps(asked))
 
 
 def _cache(request: LaunchRequest) -> dict[str, str]:
     """Return how large the key/value cache of each process is, on processors; its own default is half a node's memory.
 
+    Processes share what is claimed of their node.
+
     Whole GiB: the variable takes no others.
     """
     if request.framework != CPU or _says(request, "kv-cache-memory-bytes"):
         return {}
-    processes = max(int(_value(request, "tensor_parallel") or 1), 1)
+    stages = int(_value(request, "tensor_parallel") or 1) * int(_value(request, "pipeline_parallel") or 1)
+    nodes = 1 if request.gang is None else len(request.gang.members)
+    processes = max(stages // nodes, 1)
     return {"VLLM_CPU_KVCACHE_SPACE": str(max(request.memory_bytes // (_CACHE_SHARE * _GIB * processes), 1))}
 
 

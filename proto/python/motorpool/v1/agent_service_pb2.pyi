@@ -259,6 +259,7 @@ class ObservedInstance(google.protobuf.message.Message):
     PID_START_TICKS_FIELD_NUMBER: builtins.int
     INSTANCE_FIELD_NUMBER: builtins.int
     NEXT_TRY_TIME_FIELD_NUMBER: builtins.int
+    PORTS_FIELD_NUMBER: builtins.int
     assignment_id: builtins.str
     """The assignment's id, which is the instance's uid."""
     generation: builtins.int
@@ -301,6 +302,10 @@ class ObservedInstance(google.protobuf.message.Message):
     def next_try_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When it is launched again after a failure; absent while it need not be."""
 
+    @property
+    def ports(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[motorpool.v1.instance_pb2.Port]:
+        """Ports that a member of a distributed instance reserved, the first of each name; empty while it has not."""
+
     def __init__(
         self,
         *,
@@ -320,9 +325,10 @@ class ObservedInstance(google.protobuf.message.Message):
         pid_start_ticks: builtins.int = ...,
         instance: builtins.str = ...,
         next_try_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        ports: collections.abc.Iterable[motorpool.v1.instance_pb2.Port] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_progress_bytes", b"_progress_bytes", "_progress_total_bytes", b"_progress_total_bytes", "first_failure", b"first_failure", "last_failure", b"last_failure", "launch", b"launch", "next_try_time", b"next_try_time", "progress_bytes", b"progress_bytes", "progress_total_bytes", b"progress_total_bytes", "start_time", b"start_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_progress_bytes", b"_progress_bytes", "_progress_total_bytes", b"_progress_total_bytes", "adopted", b"adopted", "assignment_id", b"assignment_id", "first_failure", b"first_failure", "generation", b"generation", "instance", b"instance", "last_failure", b"last_failure", "launch", b"launch", "message", b"message", "next_try_time", b"next_try_time", "pid", b"pid", "pid_start_ticks", b"pid_start_ticks", "progress_bytes", b"progress_bytes", "progress_total_bytes", b"progress_total_bytes", "restart_count", b"restart_count", "start_time", b"start_time", "state", b"state"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_progress_bytes", b"_progress_bytes", "_progress_total_bytes", b"_progress_total_bytes", "adopted", b"adopted", "assignment_id", b"assignment_id", "first_failure", b"first_failure", "generation", b"generation", "instance", b"instance", "last_failure", b"last_failure", "launch", b"launch", "message", b"message", "next_try_time", b"next_try_time", "pid", b"pid", "pid_start_ticks", b"pid_start_ticks", "ports", b"ports", "progress_bytes", b"progress_bytes", "progress_total_bytes", b"progress_total_bytes", "restart_count", b"restart_count", "start_time", b"start_time", "state", b"state"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_progress_bytes", b"_progress_bytes"]) -> typing.Literal["progress_bytes"] | None: ...
     @typing.overload

@@ -25,11 +25,12 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from motorpool.v1 import deployment_pb2 as motorpool_dot_v1_dot_deployment__pb2
+from motorpool.v1 import instance_pb2 as motorpool_dot_v1_dot_instance__pb2
 from motorpool.v1 import model_pb2 as motorpool_dot_v1_dot_model__pb2
 from motorpool.v1 import placement_pb2 as motorpool_dot_v1_dot_placement__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dmotorpool/v1/assignment.proto\x12\x0cmotorpool.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dmotorpool/v1/deployment.proto\x1a\x18motorpool/v1/model.proto\x1a\x1cmotorpool/v1/placement.proto\":\n\tParameter\x12\x0e\n\x06option\x18\x01 \x01(\t\x12\x0e\n\x06values\x18\x02 \x03(\t\x12\r\n\x05known\x18\x03 \x01(\x08\"?\n\nGangMember\x12\x0c\n\x04rank\x18\x01 \x01(\x05\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x12\n\ndevice_ids\x18\x03 \x03(\t\"\x87\x03\n\x11\x42\x61\x63kendDefinition\x12\x0f\n\x07\x62\x61\x63kend\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07\x63ommand\x18\x03 \x03(\t\x12\r\n\x05image\x18\x04 \x01(\t\x12\x12\n\nentrypoint\x18\x05 \x03(\t\x12\x35\n\x03\x65nv\x18\x06 \x03(\x0b\x32(.motorpool.v1.BackendDefinition.EnvEntry\x12\x13\n\x0b\x61pi_key_env\x18\x07 \x01(\t\x12\x13\n\x0bhealth_path\x18\x08 \x01(\t\x12\x1b\n\x0e\x63ontainer_port\x18\t \x01(\x05H\x00\x88\x01\x01\x12\x30\n\rstart_timeout\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\nstop_grace\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x1a*\n\x08\x45nvEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x11\n\x0f_container_port\"\xb4\t\n\nAssignment\x12\x15\n\rassignment_id\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x10\n\x08instance\x18\x03 \x01(\t\x12\x12\n\ndeployment\x18\x04 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x05 \x01(\t\x12\x17\n\x0f\x62\x61\x63kend_version\x18\x06 \x01(\t\x12\x11\n\tframework\x18\x07 \x01(\t\x12(\n\x05model\x18\x08 \x01(\x0b\x32\x19.motorpool.v1.ModelSource\x12\'\n\x05\x66\x61\x63ts\x18\t \x01(\x0b\x32\x18.motorpool.v1.ModelFacts\x12\x19\n\x11served_model_name\x18\n \x01(\t\x12+\n\nparameters\x18\x0b \x03(\x0b\x32\x17.motorpool.v1.Parameter\x12.\n\x03\x65nv\x18\x0c \x03(\x0b\x32!.motorpool.v1.Assignment.EnvEntry\x12\"\n\x05\x63laim\x18\r \x01(\x0b\x32\x13.motorpool.v1.Claim\x12\x1d\n\x10offloaded_layers\x18\x0e \x01(\x05H\x00\x88\x01\x01\x12\x14\n\x0ctensor_split\x18\x0f \x03(\x01\x12\x1c\n\x0fmemory_fraction\x18\x10 \x01(\x01H\x01\x88\x01\x01\x12(\n\x08\x65xposure\x18\x11 \x01(\x0e\x32\x16.motorpool.v1.Exposure\x12\x0f\n\x07\x61pi_key\x18\x12 \x01(\t\x12\x1b\n\x0e\x63ontext_length\x18\x13 \x01(\x05H\x02\x88\x01\x01\x12\x15\n\x08parallel\x18\x14 \x01(\x05H\x03\x88\x01\x01\x12\x18\n\x10restart_on_error\x18\x15 \x01(\x08\x12\x19\n\x11trust_remote_code\x18\x16 \x01(\x08\x12\r\n\x05image\x18\x17 \x01(\t\x12\x0f\n\x07\x63ommand\x18\x18 \x03(\t\x12&\n\x04gang\x18\x19 \x03(\x0b\x32\x18.motorpool.v1.GangMember\x12\x0c\n\x04rank\x18\x1a \x01(\x05\x12>\n\x0bparallelism\x18\x1b \x03(\x0b\x32).motorpool.v1.Assignment.ParallelismEntry\x12\x30\n\rlora_adapters\x18\x1c \x03(\x0b\x32\x19.motorpool.v1.LoraAdapter\x12\x36\n\x0bspeculative\x18\x1d \x01(\x0b\x32!.motorpool.v1.SpeculativeDecoding\x12\x1a\n\x12memory_limit_bytes\x18\x1e \x01(\x03\x12\x33\n\ndefinition\x18\x1f \x01(\x0b\x32\x1f.motorpool.v1.BackendDefinition\x12\x38\n\x11\x65xtended_kv_cache\x18( \x01(\x0b\x32\x1d.motorpool.v1.ExtendedKvCache\x1a*\n\x08\x45nvEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x32\n\x10ParallelismEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01\x42\x13\n\x11_offloaded_layersB\x12\n\x10_memory_fractionB\x11\n\x0f_context_lengthB\x0b\n\t_parallel\"G\n\tTombstone\x12\x15\n\rassignment_id\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x0f\n\x07message\x18\x03 \x01(\t\"\x87\x01\n\x05Query\x12\x10\n\x08query_id\x18\x01 \x01(\t\x12,\n\x08\x64\x65\x61\x64line\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\nread_model\x18\x03 \x01(\x0b\x32\x1c.motorpool.v1.ReadModelQueryH\x00\x42\n\n\x08question\"$\n\x0eReadModelQuery\x12\x12\n\nlocal_path\x18\x01 \x01(\t\"u\n\x0bQueryAnswer\x12\x10\n\x08query_id\x18\x01 \x01(\t\x12\x14\n\x0c\x65rror_reason\x18\x02 \x01(\t\x12\x15\n\rerror_message\x18\x03 \x01(\t\x12\'\n\x05\x66\x61\x63ts\x18\x04 \x01(\x0b\x32\x18.motorpool.v1.ModelFacts\"\xa3\x01\n\x0fLogSubscription\x12\x17\n\x0fsubscription_id\x18\x01 \x01(\t\x12\x15\n\rassignment_id\x18\x02 \x01(\t\x12\x12\n\ntail_lines\x18\x03 \x01(\x05\x12\x0e\n\x06\x66ollow\x18\x04 \x01(\x08\x12\x10\n\x08previous\x18\x05 \x01(\x08\x12*\n\x07timeout\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Durationb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dmotorpool/v1/assignment.proto\x12\x0cmotorpool.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dmotorpool/v1/deployment.proto\x1a\x1bmotorpool/v1/instance.proto\x1a\x18motorpool/v1/model.proto\x1a\x1cmotorpool/v1/placement.proto\":\n\tParameter\x12\x0e\n\x06option\x18\x01 \x01(\t\x12\x0e\n\x06values\x18\x02 \x03(\t\x12\r\n\x05known\x18\x03 \x01(\x08\"N\n\nGangDevice\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x12\n\x05index\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\tB\x08\n\x06_index\"\x9b\x01\n\nGangMember\x12\x0c\n\x04rank\x18\x01 \x01(\x05\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x12\n\ndevice_ids\x18\x03 \x03(\t\x12\x0c\n\x04node\x18\x04 \x01(\t\x12)\n\x07\x64\x65vices\x18\x05 \x03(\x0b\x32\x18.motorpool.v1.GangDevice\x12!\n\x05ports\x18\x06 \x03(\x0b\x32\x12.motorpool.v1.Port\"\x87\x03\n\x11\x42\x61\x63kendDefinition\x12\x0f\n\x07\x62\x61\x63kend\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07\x63ommand\x18\x03 \x03(\t\x12\r\n\x05image\x18\x04 \x01(\t\x12\x12\n\nentrypoint\x18\x05 \x03(\t\x12\x35\n\x03\x65nv\x18\x06 \x03(\x0b\x32(.motorpool.v1.BackendDefinition.EnvEntry\x12\x13\n\x0b\x61pi_key_env\x18\x07 \x01(\t\x12\x13\n\x0bhealth_path\x18\x08 \x01(\t\x12\x1b\n\x0e\x63ontainer_port\x18\t \x01(\x05H\x00\x88\x01\x01\x12\x30\n\rstart_timeout\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\nstop_grace\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x1a*\n\x08\x45nvEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x11\n\x0f_container_port\"\xf5\t\n\nAssignment\x12\x15\n\rassignment_id\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x10\n\x08instance\x18\x03 \x01(\t\x12\x12\n\ndeployment\x18\x04 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x05 \x01(\t\x12\x17\n\x0f\x62\x61\x63kend_version\x18\x06 \x01(\t\x12\x11\n\tframework\x18\x07 \x01(\t\x12(\n\x05model\x18\x08 \x01(\x0b\x32\x19.motorpool.v1.ModelSource\x12\'\n\x05\x66\x61\x63ts\x18\t \x01(\x0b\x32\x18.motorpool.v1.ModelFacts\x12\x19\n\x11served_model_name\x18\n \x01(\t\x12+\n\nparameters\x18\x0b \x03(\x0b\x32\x17.motorpool.v1.Parameter\x12.\n\x03\x65nv\x18\x0c \x03(\x0b\x32!.motorpool.v1.Assignment.EnvEntry\x12\"\n\x05\x63laim\x18\r \x01(\x0b\x32\x13.motorpool.v1.Claim\x12\x1d\n\x10offloaded_layers\x18\x0e \x01(\x05H\x00\x88\x01\x01\x12\x14\n\x0ctensor_split\x18\x0f \x03(\x01\x12\x1c\n\x0fmemory_fraction\x18\x10 \x01(\x01H\x01\x88\x01\x01\x12(\n\x08\x65xposure\x18\x11 \x01(\x0e\x32\x16.motorpool.v1.Exposure\x12\x0f\n\x07\x61pi_key\x18\x12 \x01(\t\x12\x1b\n\x0e\x63ontext_length\x18\x13 \x01(\x05H\x02\x88\x01\x01\x12\x15\n\x08parallel\x18\x14 \x01(\x05H\x03\x88\x01\x01\x12\x18\n\x10restart_on_error\x18\x15 \x01(\x08\x12\x19\n\x11trust_remote_code\x18\x16 \x01(\x08\x12\r\n\x05image\x18\x17 \x01(\t\x12\x0f\n\x07\x63ommand\x18\x18 \x03(\t\x12&\n\x04gang\x18\x19 \x03(\x0b\x32\x18.motorpool.v1.GangMember\x12\x0c\n\x04rank\x18\x1a \x01(\x05\x12>\n\x0bparallelism\x18\x1b \x03(\x0b\x32).motorpool.v1.Assignment.ParallelismEntry\x12\x30\n\rlora_adapters\x18\x1c \x03(\x0b\x32\x19.motorpool.v1.LoraAdapter\x12\x36\n\x0bspeculative\x18\x1d \x01(\x0b\x32!.motorpool.v1.SpeculativeDecoding\x12\x1a\n\x12memory_limit_bytes\x18\x1e \x01(\x03\x12\x33\n\ndefinition\x18\x1f \x01(\x0b\x32\x1f.motorpool.v1.BackendDefinition\x12\x38\n\x11\x65xtended_kv_cache\x18( \x01(\x0b\x32\x1d.motorpool.v1.ExtendedKvCache\x12\x12\n\ngang_style\x18  \x01(\t\x12+\n\ngang_phase\x18! \x01(\x0e\x32\x17.motorpool.v1.GangPhase\x1a*\n\x08\x45nvEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x32\n\x10ParallelismEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01\x42\x13\n\x11_offloaded_layersB\x12\n\x10_memory_fractionB\x11\n\x0f_context_lengthB\x0b\n\t_parallel\"G\n\tTombstone\x12\x15\n\rassignment_id\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x0f\n\x07message\x18\x03 \x01(\t\"\x87\x01\n\x05Query\x12\x10\n\x08query_id\x18\x01 \x01(\t\x12,\n\x08\x64\x65\x61\x64line\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\nread_model\x18\x03 \x01(\x0b\x32\x1c.motorpool.v1.ReadModelQueryH\x00\x42\n\n\x08question\"$\n\x0eReadModelQuery\x12\x12\n\nlocal_path\x18\x01 \x01(\t\"u\n\x0bQueryAnswer\x12\x10\n\x08query_id\x18\x01 \x01(\t\x12\x14\n\x0c\x65rror_reason\x18\x02 \x01(\t\x12\x15\n\rerror_message\x18\x03 \x01(\t\x12\'\n\x05\x66\x61\x63ts\x18\x04 \x01(\x0b\x32\x18.motorpool.v1.ModelFacts\"\xa3\x01\n\x0fLogSubscription\x12\x17\n\x0fsubscription_id\x18\x01 \x01(\t\x12\x15\n\rassignment_id\x18\x02 \x01(\t\x12\x12\n\ntail_lines\x18\x03 \x01(\x05\x12\x0e\n\x06\x66ollow\x18\x04 \x01(\x08\x12\x10\n\x08previous\x18\x05 \x01(\x08\x12*\n\x07timeout\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration*S\n\tGangPhase\x12\x1a\n\x16GANG_PHASE_UNSPECIFIED\x10\x00\x12\x16\n\x12GANG_PHASE_RESERVE\x10\x01\x12\x12\n\x0eGANG_PHASE_RUN\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,28 +43,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ASSIGNMENT_ENVENTRY']._serialized_options = b'8\001'
   _globals['_ASSIGNMENT_PARALLELISMENTRY']._loaded_options = None
   _globals['_ASSIGNMENT_PARALLELISMENTRY']._serialized_options = b'8\001'
-  _globals['_PARAMETER']._serialized_start=199
-  _globals['_PARAMETER']._serialized_end=257
-  _globals['_GANGMEMBER']._serialized_start=259
-  _globals['_GANGMEMBER']._serialized_end=322
-  _globals['_BACKENDDEFINITION']._serialized_start=325
-  _globals['_BACKENDDEFINITION']._serialized_end=716
-  _globals['_BACKENDDEFINITION_ENVENTRY']._serialized_start=655
-  _globals['_BACKENDDEFINITION_ENVENTRY']._serialized_end=697
-  _globals['_ASSIGNMENT']._serialized_start=719
-  _globals['_ASSIGNMENT']._serialized_end=1923
-  _globals['_ASSIGNMENT_ENVENTRY']._serialized_start=655
-  _globals['_ASSIGNMENT_ENVENTRY']._serialized_end=697
-  _globals['_ASSIGNMENT_PARALLELISMENTRY']._serialized_start=1800
-  _globals['_ASSIGNMENT_PARALLELISMENTRY']._serialized_end=1850
-  _globals['_TOMBSTONE']._serialized_start=1925
-  _globals['_TOMBSTONE']._serialized_end=1996
-  _globals['_QUERY']._serialized_start=1999
-  _globals['_QUERY']._serialized_end=2134
-  _globals['_READMODELQUERY']._serialized_start=2136
-  _globals['_READMODELQUERY']._serialized_end=2172
-  _globals['_QUERYANSWER']._serialized_start=2174
-  _globals['_QUERYANSWER']._serialized_end=2291
-  _globals['_LOGSUBSCRIPTION']._serialized_start=2294
-  _globals['_LOGSUBSCRIPTION']._serialized_end=2457
+  _globals['_GANGPHASE']._serialized_start=2726
+  _globals['_GANGPHASE']._serialized_end=2809
+  _globals['_PARAMETER']._serialized_start=228
+  _globals['_PARAMETER']._serialized_end=286
+  _globals['_GANGDEVICE']._serialized_start=288
+  _globals['_GANGDEVICE']._serialized_end=366
+  _globals['_GANGMEMBER']._serialized_start=369
+  _globals['_GANGMEMBER']._serialized_end=524
+  _globals['_BACKENDDEFINITION']._serialized_start=527
+  _globals['_BACKENDDEFINITION']._serialized_end=918
+  _globals['_BACKENDDEFINITION_ENVENTRY']._serialized_start=857
+  _globals['_BACKENDDEFINITION_ENVENTRY']._serialized_end=899
+  _globals['_ASSIGNMENT']._serialized_start=921
+  _globals['_ASSIGNMENT']._serialized_end=2190
+  _globals['_ASSIGNMENT_ENVENTRY']._serialized_start=857
+  _globals['_ASSIGNMENT_ENVENTRY']._serialized_end=899
+  _globals['_ASSIGNMENT_PARALLELISMENTRY']._serialized_start=2067
+  _globals['_ASSIGNMENT_PARALLELISMENTRY']._serialized_end=2117
+  _globals['_TOMBSTONE']._serialized_start=2192
+  _globals['_TOMBSTONE']._serialized_end=2263
+  _globals['_QUERY']._serialized_start=2266
+  _globals['_QUERY']._serialized_end=2401
+  _globals['_READMODELQUERY']._serialized_start=2403
+  _globals['_READMODELQUERY']._serialized_end=2439
+  _globals['_QUERYANSWER']._serialized_start=2441
+  _globals['_QUERYANSWER']._serialized_end=2558
+  _globals['_LOGSUBSCRIPTION']._serialized_start=2561
+  _globals['_LOGSUBSCRIPTION']._serialized_end=2724
 # @@protoc_insertion_point(module_scope)

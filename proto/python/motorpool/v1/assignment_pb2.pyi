@@ -8,9 +8,11 @@ import collections.abc
 import google.protobuf.descriptor
 import google.protobuf.duration_pb2
 import google.protobuf.internal.containers
+import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import google.protobuf.timestamp_pb2
 import motorpool.v1.deployment_pb2
+import motorpool.v1.instance_pb2
 import motorpool.v1.model_pb2
 import motorpool.v1.placement_pb2
 import sys
@@ -22,6 +24,32 @@ else:
     import typing_extensions
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
+
+class _GangPhase:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _GangPhaseEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_GangPhase.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    GANG_PHASE_UNSPECIFIED: _GangPhase.ValueType  # 0
+    """The instance is alone."""
+    GANG_PHASE_RESERVE: _GangPhase.ValueType  # 1
+    """Reserve ports, look whether model, backend and network interface are there, and report; start nothing."""
+    GANG_PHASE_RUN: _GangPhase.ValueType  # 2
+    """Run, with the ports that all members reserved."""
+
+class GangPhase(_GangPhase, metaclass=_GangPhaseEnumTypeWrapper):
+    """How far a member of a distributed instance is to go. All or nothing: members are told to run once each of them has
+    reserved its ports and found all that it needs.
+    """
+
+GANG_PHASE_UNSPECIFIED: GangPhase.ValueType  # 0
+"""The instance is alone."""
+GANG_PHASE_RESERVE: GangPhase.ValueType  # 1
+"""Reserve ports, look whether model, backend and network interface are there, and report; start nothing."""
+GANG_PHASE_RUN: GangPhase.ValueType  # 2
+"""Run, with the ports that all members reserved."""
+Global___GangPhase: typing_extensions.TypeAlias = GangPhase
 
 @typing.final
 class Parameter(google.protobuf.message.Message):
@@ -52,6 +80,34 @@ class Parameter(google.protobuf.message.Message):
 Global___Parameter: typing_extensions.TypeAlias = Parameter
 
 @typing.final
+class GangDevice(google.protobuf.message.Message):
+    """A device of a member."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DEVICE_ID_FIELD_NUMBER: builtins.int
+    INDEX_FIELD_NUMBER: builtins.int
+    ADDRESS_FIELD_NUMBER: builtins.int
+    device_id: builtins.str
+    """Id of the device."""
+    index: builtins.int
+    """Index as its vendor counts it; absent for a partition."""
+    address: builtins.str
+    """Its own address on the network of accelerators; empty where it has none."""
+    def __init__(
+        self,
+        *,
+        device_id: builtins.str = ...,
+        index: builtins.int | None = ...,
+        address: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_index", b"_index", "index", b"index"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_index", b"_index", "address", b"address", "device_id", b"device_id", "index", b"index"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_index", b"_index"]) -> typing.Literal["index"] | None: ...
+
+Global___GangDevice: typing_extensions.TypeAlias = GangDevice
+
+@typing.final
 class GangMember(google.protobuf.message.Message):
     """A member of a distributed instance."""
 
@@ -60,13 +116,26 @@ class GangMember(google.protobuf.message.Message):
     RANK_FIELD_NUMBER: builtins.int
     ADDRESS_FIELD_NUMBER: builtins.int
     DEVICE_IDS_FIELD_NUMBER: builtins.int
+    NODE_FIELD_NUMBER: builtins.int
+    DEVICES_FIELD_NUMBER: builtins.int
+    PORTS_FIELD_NUMBER: builtins.int
     rank: builtins.int
     """Rank; 0 leads."""
     address: builtins.str
     """Its node's address."""
+    node: builtins.str
+    """`nodes/{node}`."""
     @property
     def device_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Device ids there."""
+        """Device ids there; those of `devices`."""
+
+    @property
+    def devices(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___GangDevice]:
+        """Its devices, in the order of its claim."""
+
+    @property
+    def ports(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[motorpool.v1.instance_pb2.Port]:
+        """Ports that it reserved, the first of each name; empty while it has not."""
 
     def __init__(
         self,
@@ -74,8 +143,11 @@ class GangMember(google.protobuf.message.Message):
         rank: builtins.int = ...,
         address: builtins.str = ...,
         device_ids: collections.abc.Iterable[builtins.str] | None = ...,
+        node: builtins.str = ...,
+        devices: collections.abc.Iterable[Global___GangDevice] | None = ...,
+        ports: collections.abc.Iterable[motorpool.v1.instance_pb2.Port] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["address", b"address", "device_ids", b"device_ids", "rank", b"rank"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["address", b"address", "device_ids", b"device_ids", "devices", b"devices", "node", b"node", "ports", b"ports", "rank", b"rank"]) -> None: ...
 
 Global___GangMember: typing_extensions.TypeAlias = GangMember
 
@@ -237,6 +309,8 @@ class Assignment(google.protobuf.message.Message):
     MEMORY_LIMIT_BYTES_FIELD_NUMBER: builtins.int
     DEFINITION_FIELD_NUMBER: builtins.int
     EXTENDED_KV_CACHE_FIELD_NUMBER: builtins.int
+    GANG_STYLE_FIELD_NUMBER: builtins.int
+    GANG_PHASE_FIELD_NUMBER: builtins.int
     assignment_id: builtins.str
     """The instance's uid."""
     generation: builtins.int
@@ -277,6 +351,10 @@ class Assignment(google.protobuf.message.Message):
     """Host memory that it is held to, where its executor can; 0 for no limit. An estimate is no limit: only a claim that
     the deployment states is.
     """
+    gang_style: builtins.str
+    """How it spans nodes: one of the profile's distributed styles; empty when it is alone."""
+    gang_phase: Global___GangPhase.ValueType
+    """How far this member is to go. RUN is never taken back within a generation."""
     @property
     def model(self) -> motorpool.v1.model_pb2.ModelSource:
         """Where the model comes from."""
@@ -307,7 +385,7 @@ class Assignment(google.protobuf.message.Message):
 
     @property
     def gang(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___GangMember]:
-        """The members of a distributed instance; empty when it is alone."""
+        """The members of a distributed instance, by rank; empty when it is alone."""
 
     @property
     def parallelism(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.int]:
@@ -364,9 +442,11 @@ class Assignment(google.protobuf.message.Message):
         memory_limit_bytes: builtins.int = ...,
         definition: Global___BackendDefinition | None = ...,
         extended_kv_cache: motorpool.v1.deployment_pb2.ExtendedKvCache | None = ...,
+        gang_style: builtins.str = ...,
+        gang_phase: Global___GangPhase.ValueType = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_context_length", b"_context_length", "_memory_fraction", b"_memory_fraction", "_offloaded_layers", b"_offloaded_layers", "_parallel", b"_parallel", "claim", b"claim", "context_length", b"context_length", "definition", b"definition", "extended_kv_cache", b"extended_kv_cache", "facts", b"facts", "memory_fraction", b"memory_fraction", "model", b"model", "offloaded_layers", b"offloaded_layers", "parallel", b"parallel", "speculative", b"speculative"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_context_length", b"_context_length", "_memory_fraction", b"_memory_fraction", "_offloaded_layers", b"_offloaded_layers", "_parallel", b"_parallel", "api_key", b"api_key", "assignment_id", b"assignment_id", "backend", b"backend", "backend_version", b"backend_version", "claim", b"claim", "command", b"command", "context_length", b"context_length", "definition", b"definition", "deployment", b"deployment", "env", b"env", "exposure", b"exposure", "extended_kv_cache", b"extended_kv_cache", "facts", b"facts", "framework", b"framework", "gang", b"gang", "generation", b"generation", "image", b"image", "instance", b"instance", "lora_adapters", b"lora_adapters", "memory_fraction", b"memory_fraction", "memory_limit_bytes", b"memory_limit_bytes", "model", b"model", "offloaded_layers", b"offloaded_layers", "parallel", b"parallel", "parallelism", b"parallelism", "parameters", b"parameters", "rank", b"rank", "restart_on_error", b"restart_on_error", "served_model_name", b"served_model_name", "speculative", b"speculative", "tensor_split", b"tensor_split", "trust_remote_code", b"trust_remote_code"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_context_length", b"_context_length", "_memory_fraction", b"_memory_fraction", "_offloaded_layers", b"_offloaded_layers", "_parallel", b"_parallel", "api_key", b"api_key", "assignment_id", b"assignment_id", "backend", b"backend", "backend_version", b"backend_version", "claim", b"claim", "command", b"command", "context_length", b"context_length", "definition", b"definition", "deployment", b"deployment", "env", b"env", "exposure", b"exposure", "extended_kv_cache", b"extended_kv_cache", "facts", b"facts", "framework", b"framework", "gang", b"gang", "gang_phase", b"gang_phase", "gang_style", b"gang_style", "generation", b"generation", "image", b"image", "instance", b"instance", "lora_adapters", b"lora_adapters", "memory_fraction", b"memory_fraction", "memory_limit_bytes", b"memory_limit_bytes", "model", b"model", "offloaded_layers", b"offloaded_layers", "parallel", b"parallel", "parallelism", b"parallelism", "parameters", b"parameters", "rank", b"rank", "restart_on_error", b"restart_on_error", "served_model_name", b"served_model_name", "speculative", b"speculative", "tensor_split", b"tensor_split", "trust_remote_code", b"trust_remote_code"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_context_length", b"_context_length"]) -> typing.Literal["context_length"] | None: ...
     @typing.overload

@@ -213,6 +213,63 @@ class RenderedLaunch(google.protobuf.message.Message):
 Global___RenderedLaunch: typing_extensions.TypeAlias = RenderedLaunch
 
 @typing.final
+class InstanceMember(google.protobuf.message.Message):
+    """What one node's part of a distributed instance is doing."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: builtins.int
+    RANK_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    STATE_MESSAGE_FIELD_NUMBER: builtins.int
+    PORTS_FIELD_NUMBER: builtins.int
+    LAUNCH_FIELD_NUMBER: builtins.int
+    PID_FIELD_NUMBER: builtins.int
+    START_TIME_FIELD_NUMBER: builtins.int
+    ADOPTED_FIELD_NUMBER: builtins.int
+    node: builtins.str
+    """`nodes/{node}`."""
+    rank: builtins.int
+    """Rank; 0 leads."""
+    state: Global___InstanceState.ValueType
+    """What it is doing. STARTING without ports while it looks whether all that it needs is there."""
+    state_message: builtins.str
+    """Why, in words."""
+    pid: builtins.int
+    """Process id on its node; 0 when there is none."""
+    adopted: builtins.bool
+    """Adopted after a restart of its agent."""
+    @property
+    def ports(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Port]:
+        """Ports that it reserved, the first of each name."""
+
+    @property
+    def launch(self) -> Global___RenderedLaunch:
+        """The launch command, reported before it is executed."""
+
+    @property
+    def start_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When the process started."""
+
+    def __init__(
+        self,
+        *,
+        node: builtins.str = ...,
+        rank: builtins.int = ...,
+        state: Global___InstanceState.ValueType = ...,
+        state_message: builtins.str = ...,
+        ports: collections.abc.Iterable[Global___Port] | None = ...,
+        launch: Global___RenderedLaunch | None = ...,
+        pid: builtins.int = ...,
+        start_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        adopted: builtins.bool = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["launch", b"launch", "start_time", b"start_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["adopted", b"adopted", "launch", b"launch", "node", b"node", "pid", b"pid", "ports", b"ports", "rank", b"rank", "start_time", b"start_time", "state", b"state", "state_message", b"state_message"]) -> None: ...
+
+Global___InstanceMember: typing_extensions.TypeAlias = InstanceMember
+
+@typing.final
 class Instance(google.protobuf.message.Message):
     """One running copy of a deployment's model."""
 
@@ -243,6 +300,7 @@ class Instance(google.protobuf.message.Message):
     PID_START_TICKS_FIELD_NUMBER: builtins.int
     NEXT_TRY_TIME_FIELD_NUMBER: builtins.int
     DEPLOYMENT_REVISION_FIELD_NUMBER: builtins.int
+    MEMBERS_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`instances/{instance}`."""
     uid: builtins.str
@@ -311,6 +369,10 @@ class Instance(google.protobuf.message.Message):
     def next_try_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When it is launched again after a failure; absent while it need not be."""
 
+    @property
+    def members(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___InstanceMember]:
+        """The members of a distributed instance, by rank; empty when it is alone. `launch` and `pid` are the leader's."""
+
     def __init__(
         self,
         *,
@@ -339,9 +401,10 @@ class Instance(google.protobuf.message.Message):
         pid_start_ticks: builtins.int = ...,
         next_try_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         deployment_revision: builtins.int = ...,
+        members: collections.abc.Iterable[Global___InstanceMember] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_progress_bytes", b"_progress_bytes", "_progress_total_bytes", b"_progress_total_bytes", "create_time", b"create_time", "first_failure", b"first_failure", "last_failure", b"last_failure", "launch", b"launch", "next_try_time", b"next_try_time", "placement", b"placement", "progress_bytes", b"progress_bytes", "progress_total_bytes", b"progress_total_bytes", "start_time", b"start_time", "state_time", b"state_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_progress_bytes", b"_progress_bytes", "_progress_total_bytes", b"_progress_total_bytes", "adopted", b"adopted", "create_time", b"create_time", "deployment", b"deployment", "deployment_generation", b"deployment_generation", "deployment_revision", b"deployment_revision", "endpoint", b"endpoint", "etag", b"etag", "first_failure", b"first_failure", "generation", b"generation", "last_failure", b"last_failure", "launch", b"launch", "name", b"name", "next_try_time", b"next_try_time", "pid", b"pid", "pid_start_ticks", b"pid_start_ticks", "placement", b"placement", "progress_bytes", b"progress_bytes", "progress_total_bytes", b"progress_total_bytes", "refusals", b"refusals", "restart_count", b"restart_count", "start_time", b"start_time", "state", b"state", "state_message", b"state_message", "state_time", b"state_time", "uid", b"uid"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_progress_bytes", b"_progress_bytes", "_progress_total_bytes", b"_progress_total_bytes", "adopted", b"adopted", "create_time", b"create_time", "deployment", b"deployment", "deployment_generation", b"deployment_generation", "deployment_revision", b"deployment_revision", "endpoint", b"endpoint", "etag", b"etag", "first_failure", b"first_failure", "generation", b"generation", "last_failure", b"last_failure", "launch", b"launch", "members", b"members", "name", b"name", "next_try_time", b"next_try_time", "pid", b"pid", "pid_start_ticks", b"pid_start_ticks", "placement", b"placement", "progress_bytes", b"progress_bytes", "progress_total_bytes", b"progress_total_bytes", "refusals", b"refusals", "restart_count", b"restart_count", "start_time", b"start_time", "state", b"state", "state_message", b"state_message", "state_time", b"state_time", "uid", b"uid"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_progress_bytes", b"_progress_bytes"]) -> typing.Literal["progress_bytes"] | None: ...
     @typing.overload

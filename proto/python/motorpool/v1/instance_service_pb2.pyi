@@ -105,6 +105,7 @@ class StreamInstanceLogsRequest(google.protobuf.message.Message):
     TAIL_LINES_FIELD_NUMBER: builtins.int
     FOLLOW_FIELD_NUMBER: builtins.int
     PREVIOUS_FIELD_NUMBER: builtins.int
+    RANK_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`instances/{instance}`."""
     tail_lines: builtins.int
@@ -113,6 +114,8 @@ class StreamInstanceLogsRequest(google.protobuf.message.Message):
     """Go on with new lines."""
     previous: builtins.bool
     """The run before the last restart."""
+    rank: builtins.int
+    """Rank of the member whose log it is; 0 leads."""
     def __init__(
         self,
         *,
@@ -120,9 +123,10 @@ class StreamInstanceLogsRequest(google.protobuf.message.Message):
         tail_lines: builtins.int | None = ...,
         follow: builtins.bool = ...,
         previous: builtins.bool = ...,
+        rank: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_tail_lines", b"_tail_lines", "tail_lines", b"tail_lines"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_tail_lines", b"_tail_lines", "follow", b"follow", "name", b"name", "previous", b"previous", "tail_lines", b"tail_lines"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_tail_lines", b"_tail_lines", "follow", b"follow", "name", b"name", "previous", b"previous", "rank", b"rank", "tail_lines", b"tail_lines"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_tail_lines", b"_tail_lines"]) -> typing.Literal["tail_lines"] | None: ...
 
 Global___StreamInstanceLogsRequest: typing_extensions.TypeAlias = StreamInstanceLogsRequest

@@ -261,6 +261,22 @@ class Placement(google.protobuf.message.Message):
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    @typing.final
+    class ParallelismEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.int
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.int = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
     MEMBERS_FIELD_NUMBER: builtins.int
     FRAMEWORK_FIELD_NUMBER: builtins.int
     BACKEND_VERSION_FIELD_NUMBER: builtins.int
@@ -272,6 +288,8 @@ class Placement(google.protobuf.message.Message):
     PARALLEL_FIELD_NUMBER: builtins.int
     MEMORY_FRACTION_FIELD_NUMBER: builtins.int
     TENSOR_SPLIT_FIELD_NUMBER: builtins.int
+    STYLE_FIELD_NUMBER: builtins.int
+    PARALLELISM_FIELD_NUMBER: builtins.int
     framework: builtins.str
     """Framework it runs on: "cpu", "cuda", …"""
     backend_version: builtins.str
@@ -290,6 +308,8 @@ class Placement(google.protobuf.message.Message):
     """Requests at a time that it was placed and is launched with; absent where the backend decides."""
     memory_fraction: builtins.float
     """Fraction of each device that it takes, 0 to 1; absent where it takes what it needs."""
+    style: builtins.str
+    """How it spans nodes: one of the profile's distributed styles; empty on one node."""
     @property
     def members(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___PlacementMember]:
         """The nodes; the first one leads."""
@@ -298,6 +318,12 @@ class Placement(google.protobuf.message.Message):
     def tensor_split(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
         """How the layers are divided among the devices, in their order: layers on each; empty where nothing is divided. Of
         several nodes the followers' devices come before the leader's, as the engine orders them.
+        """
+
+    @property
+    def parallelism(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.int]:
+        """Tensor and pipeline parallel sizes that the placement decided ("tp", "pp"); empty where the user's parameters say
+        them, or there is one device.
         """
 
     def __init__(
@@ -314,9 +340,11 @@ class Placement(google.protobuf.message.Message):
         parallel: builtins.int | None = ...,
         memory_fraction: builtins.float | None = ...,
         tensor_split: collections.abc.Iterable[builtins.float] | None = ...,
+        style: builtins.str = ...,
+        parallelism: collections.abc.Mapping[builtins.str, builtins.int] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_context_length", b"_context_length", "_memory_fraction", b"_memory_fraction", "_offloaded_layers", b"_offloaded_layers", "_parallel", b"_parallel", "context_length", b"context_length", "memory_fraction", b"memory_fraction", "offloaded_layers", b"offloaded_layers", "parallel", b"parallel"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_context_length", b"_context_length", "_memory_fraction", b"_memory_fraction", "_offloaded_layers", b"_offloaded_layers", "_parallel", b"_parallel", "backend", b"backend", "backend_version", b"backend_version", "context_length", b"context_length", "framework", b"framework", "members", b"members", "memory_fraction", b"memory_fraction", "offloaded_layers", b"offloaded_layers", "overcommitted", b"overcommitted", "parallel", b"parallel", "score", b"score", "tensor_split", b"tensor_split"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_context_length", b"_context_length", "_memory_fraction", b"_memory_fraction", "_offloaded_layers", b"_offloaded_layers", "_parallel", b"_parallel", "backend", b"backend", "backend_version", b"backend_version", "context_length", b"context_length", "framework", b"framework", "members", b"members", "memory_fraction", b"memory_fraction", "offloaded_layers", b"offloaded_layers", "overcommitted", b"overcommitted", "parallel", b"parallel", "parallelism", b"parallelism", "score", b"score", "style", b"style", "tensor_split", b"tensor_split"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_context_length", b"_context_length"]) -> typing.Literal["context_length"] | None: ...
     @typing.overload

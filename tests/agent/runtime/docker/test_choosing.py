@@ -76,7 +76,9 @@ def test_record_of_a_container(tmp_path: Path) -> None:
     )
     launch = replace(LAUNCH, entrypoint=("/serve",), secrets={"KEY": "s3cret"})
     container = launching.container(wish, launch, "engine:1", tmp_path / "model.gguf", [exposure])
-    record = launching.record(wish, launch, directory=tmp_path / "a1", address="127.0.0.1", port=1, container=container)
+    record = launching.record(
+        wish, launch, directory=tmp_path / "a1", address="127.0.0.1", ports={"http": 1}, container=container
+    )
 
     assert ("docker", "engine:1", ("/serve", "--port", "1")) == (
         record.executor,
@@ -109,5 +111,10 @@ def test_container_without_a_health_path(tmp_path: Path) -> None:
 
     with pytest.raises(LaunchError, match="no path to ask"):
         launching.record(
-            assignment(tmp_path), launch, directory=tmp_path, address="127.0.0.1", port=1, container=container
+            assignment(tmp_path),
+            launch,
+            directory=tmp_path,
+            address="127.0.0.1",
+            ports={"http": 1},
+            container=container,
         )

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from motorpool_sdk import LaunchRequest, Parameter
+from motorpool_sdk import Gang, GangDevice, GangMember, LaunchRequest, Parallelism, Parameter
 
 ONE = LaunchRequest(
     backend_version="0.32.0",
@@ -23,7 +23,12 @@ ONE = LaunchRequest(
     cpu_count=16,
     categories=("llm",),
 )
-SEVERAL = replace(ONE, device_ids=("GPU-a", "GPU-b", "GPU-c", "GPU-d"), device_indexes=(0, 1, 2, 3))
+SEVERAL = replace(
+    ONE,
+    device_ids=("GPU-a", "GPU-b", "GPU-c", "GPU-d"),
+    device_indexes=(0, 1, 2, 3),
+    parallelism=Parallelism(tensor=4),
+)
 CONTAINER = replace(ONE, executable="", image="vllm/vllm-openai:v0.32.0", listen_address="0.0.0.0")
 CPU = replace(
     ONE,
@@ -35,6 +40,48 @@ CPU = replace(
     memory_fraction=None,
     memory_bytes=21 * 2**30,
 )
+
+MEMBERS = tuple(
+    GangMember(
+        rank=rank,
+        node=f"nodes/{node}",
+        address=f"10.7.0.{rank + 1}",
+        devices=tuple(GangDevice(device_id=f"GPU-{rank}-{index}", index=index) for index in range(4)),
+        ports={"http": 24000, **({} if rank else {"master": 24001, "dp_rpc": 24002})},
+    )
+    for rank, node in enumerate("ab")
+)
+TWO_NODES = replace(SEVERAL, parallelism=Parallelism(tensor=4, pipeline=2))
+PARALLEL = Parameter(option="tensor-parallel-size", values=("2",))
+GANGS: Mapping[str, LaunchRequest] = {
+    "two-nodes": TWO_NODES,
+    "two-nodes-container": replace(TWO_NODES, executable="", image="vllm/vllm-openai:v0.32.0"),
+    "two-nodes-cann": replace(
+        TWO_NODES,
+        backend_version="0.23.0-ascend",
+        framework="cann",
+        executable="",
+        image="quay.io/ascend/vllm-ascend:v0.23.0",
+    ),
+    "two-nodes-cpu": replace(CPU, parameters=(PARALLEL, Parameter(option="nnodes", values=("2",)))),
+    "two-nodes-data-parallel": replace(
+        SEVERAL,
+        parallelism=Parallelism(),
+        parameters=(
+            Parameter(option="tensor-parallel-size", values=("4",)),
+            Parameter(option="data-parallel-size", values=("2",)),
+            Parameter(option="distributed-executor-backend", values=("mp",)),
+        ),
+    ),
+    "two-nodes-embedding": replace(TWO_NODES, categories=("embedding",), memory_fraction=None, context_length=None),
+}
+
+
+def member(request: LaunchRequest, rank: int) -> LaunchRequest:
+    """The same as one member of two nodes is asked."""
+    gang = Gang(style="mp", rank=rank, members=MEMBERS, interface="eth1")
+    return replace(request, gang=gang, listen_address=gang.own.address, port=gang.own.ports["http"])
+
 
 GOLDEN: Mapping[str, LaunchRequest] = {
     "one-device": ONE,
@@ -61,7 +108,9 @@ GOLDEN: Mapping[str, LaunchRequest] = {
             Parameter(option="no-enable-prefix-caching"),
             Parameter(option="kv-cache-dtype", values=("fp8",)),
         ),
+        parallelism=Parallelism(),
     ),
+    **{f"{name}-rank-{rank}": member(request, rank) for name, request in GANGS.items() for rank in (0, 1)},
     # The same command for every vendor: what differs is what vLLM was built for, and the image.
     "rocm": replace(
         SEVERAL, backend_version="0.32.0-rocm", framework="rocm", executable="", image="vllm/vllm-openai-rocm:v0.32.0"

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from motorpool_sdk import LaunchRequest, Parameter, Severity
+from motorpool_sdk import LaunchRequest, Parallelism, Parameter, Severity
 from motorpool_vllm.plugin import Vllm
 from tests.plugins.backends.vllm.conftest import InstallVllm
 from tests.plugins.backends.vllm.requests import CONTAINER, CPU, ONE, SEVERAL
@@ -48,15 +48,15 @@ def test_an_installed_release_takes_the_place_of_its_image(install_vllm: Install
     assert ["0.32.0", "0.32.0-rocm", "0.23.0-ascend"] == [each.version for each in Vllm().profile().versions]
 
 
-def test_no_instance_spans_nodes_yet() -> None:
+def test_it_spans_nodes_by_its_own_launcher() -> None:
     """
-    Without gangs there is no distributed style, and what would make one is Motorpool's.
+    Who is which, and where they meet, is Motorpool's to say; how many nodes there are is the user's wish.
     """
     profile = Vllm().profile()
 
-    assert () == profile.distributed_styles
+    assert ["mp"] == [style.style for style in profile.distributed_styles]
     owned = {option.name for option in profile.options if option.system_owned}
-    assert {"nnodes", "node-rank", "master-addr", "headless", "data-parallel-address"} <= owned
+    assert {"node-rank", "master-addr", "headless", "data-parallel-address"} <= owned
 
 
 @pytest.mark.parametrize(
@@ -106,9 +106,9 @@ def test_unsafe_releases_are_named(version: str, unsafe: bool) -> None:
 @pytest.mark.parametrize("option", ["tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size"])
 def test_the_users_parallel_sizes_win(option: str) -> None:
     """
-    Where the user gave a parallel size, none is derived from the number of devices.
+    Where the user gave a parallel size, the placement decided none, and none is derived from the number of devices.
     """
-    arguments = argv(SEVERAL, Parameter(option=option, values=("4",)))
+    arguments = argv(replace(SEVERAL, parallelism=Parallelism()), Parameter(option=option, values=("4",)))
 
     assert (f"--{option}", "4") == arguments[-2:]
     assert 1 == sum("parallel" in argument for argument in arguments)
