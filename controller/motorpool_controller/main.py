@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from motorpool_controller import backup_commands
 from motorpool_controller.options import Advertise, AgentsListen, ConfigFile, DataDir, Listen, faults, settings_of
 from motorpool_controller.token_commands import tokens_app
 
@@ -22,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(tokens_app, name="token")
+backup_commands.add_to(app)
 
 
 def main() -> None:

@@ -93,6 +93,14 @@ async def _serve(settings: Settings) -> None:
                 deciding = tasks.create_task(_decide(Reconciler(store, live, catalog, settings)), name="reconciler")
                 fenced = tasks.create_task(store.wait_fenced(), name="fence")
                 stopping = tasks.create_task(stop.wait(), name="signals")
+                if store.view.restoration is not None:
+                    log.info(
+                        "restored from a backup",
+                        extra={
+                            "backup_time": store.view.restoration.backup_time,
+                            "restore_time": store.view.restoration.restore_time,
+                        },
+                    )
                 log.info(
                     "controller ready",
                     extra={

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from contextvars import ContextVar
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 import grpc
@@ -17,14 +17,16 @@ from motorpool_controller.domain.errors import (
     ForbiddenError,
     UnauthenticatedError,
 )
-from motorpool_controller.security.authority import agent_identity
+from motorpool_controller.security.authority import AgentIdentity, agent_identity
 from motorpool_controller.security.tokens import read_token
 from motorpool_controller.services import status
 from motorpool_controller.services.roles import Role, role_of
+from motorpool_controller.store.restoration import Restoration
 from motorpool_controller.store.store import Store
 
 Context = grpc.aio.ServicerContext[Any, Any]
 _RENEW = "/motorpool.v1.AgentService/Renew"
+_SECOND = timedelta(seconds=1)
 _ENROL = "enrol the machine again with a join token (`motorpool-controller token join`)"
 
 
@@ -110,7 +112,7 @@ class CertificateAuthenticator:
                 "CERTIFICATE_REVOKED",
                 f"node {identity.node_uid} is not one of cluster {view.cluster_id}, or was deleted; {_ENROL}",
             )
-        if identity.serial not in node.certificate_serials:
+        if identity.serial not in node.certificate_serials and not _forgotten(identity, view.restoration):
             raise UnauthenticatedError(
                 "CERTIFICATE_REVOKED",
                 f"certificate {identity.serial} of {node.name} was replaced by a later enrolment; {_ENROL}",
@@ -129,6 +131,15 @@ class CertificateAuthenticator:
                 "call Renew, then open a new session",
             )
         return Caller(role=Role.AGENT, node=node.name, node_uid=node.uid, certificate_serial=identity.serial)
+
+
+def _forgotten(identity: AgentIdentity, restored: Restoration | None) -> bool:
+    """Return whether a certificate may be one that was given after the backup from which the store was restored.
+
+    It is signed by our authority for a node that we know. Had it been revoked meanwhile, that is forgotten, too.
+    """
+    # A certificate's times are whole seconds.
+    return restored is not None and restored.backup_time - _SECOND <= identity.issue_time <= restored.restore_time
 
 
 class Guard(grpc.aio.ServerInterceptor):

@@ -18,8 +18,8 @@ from motorpool_controller.store.errors import StoreError
 from motorpool_controller.store.store import utc_now
 from motorpool_controller.store.tokens import TokenTable
 
-# The database is moved last: where it lies, there is a cluster.
-_FILES = ("ca-key.pem", "ca.pem", "client.toml", "controller.db")
+FILES = ("ca-key.pem", "ca.pem", "client.toml", "controller.db")
+"""What a cluster is made of. The database is moved last: where it lies, there is a cluster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +44,11 @@ def initialise_data_dir(settings: Settings) -> NewCluster:
             _make(settings, staging)
             staging.rename(complete)
         # From here on a crash is made good by the next `init`.
-        for name in _FILES:
+        for name in FILES:
             if (complete / name).exists():
                 (complete / name).rename(directory / name)
         complete.rmdir()
-        _sync(directory)
+        sync_folder(directory)
     except OSError as error:
         raise StoreError(
             f"{directory} cannot be used: {error.strerror or error}; make it writable for this user, or give another "
@@ -63,7 +63,7 @@ def initialise_data_dir(settings: Settings) -> NewCluster:
 
 
 def _refuse_leftovers(directory: Path) -> None:
-    found = [name for name in _FILES if (directory / name).exists()]
+    found = [name for name in FILES if (directory / name).exists()]
     if "controller.db" in found:
         raise StoreError(
             f"{directory} holds a cluster already, and nothing of it was changed; start it with `motorpool-controller "
@@ -115,7 +115,8 @@ def _server(settings: Settings) -> str:
     return str(type(settings.listen)(host, settings.listen.port))
 
 
-def _sync(directory: Path) -> None:
+def sync_folder(directory: Path) -> None:
+    """Have a folder's entries on disk."""
     if os.name == "posix":
         descriptor = os.open(directory, os.O_RDONLY)
         try:

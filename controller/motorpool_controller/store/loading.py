@@ -17,6 +17,7 @@ from motorpool_controller.store.codec import decode, microseconds, time_of
 from motorpool_controller.store.database import cluster_id, write
 from motorpool_controller.store.pending import Change
 from motorpool_controller.store.requests import KEPT
+from motorpool_controller.store.restoration import restoration
 from motorpool_controller.store.rows import StoredAnswer
 from motorpool_controller.store.view import View
 
@@ -31,6 +32,7 @@ def take_over(engine: Engine, now: datetime) -> View:
         )
         meta = connection.execute(select(schema.meta)).one()
         view = View(meta.cluster_id, meta.controller_epoch, meta.revision, meta.changes_since)
+        view.restoration = restoration(connection)
         view.fill(
             nodes=[decode(body, Node) for _, body in _bodies(connection, schema.nodes)],
             deployments=[decode(body, Deployment) for _, body in _bodies(connection, schema.deployments)],

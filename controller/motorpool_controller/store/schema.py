@@ -45,6 +45,9 @@ meta = Table(
     Column("revision", BigInteger, nullable=False),
     # Changes up to this revision are no longer kept.
     Column("changes_since", BigInteger, nullable=False),
+    # When it was restored, and when the backup was made: all that happened between is forgotten. Empty if it never was.
+    Column("backup_time_microseconds", BigInteger, nullable=True),
+    Column("restore_time_microseconds", BigInteger, nullable=True),
     CheckConstraint("id = 1", name="one_row"),
 )
 

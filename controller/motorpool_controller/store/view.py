@@ -14,6 +14,7 @@ from motorpool_controller.domain.groups import Groups
 from motorpool_controller.domain.peak import Peak
 from motorpool_controller.domain.workload import Deployment, Instance
 from motorpool_controller.store.pending import Change, Pending
+from motorpool_controller.store.restoration import Restoration
 from motorpool_controller.store.rows import StoredAnswer
 
 V = TypeVar("V")
@@ -32,6 +33,8 @@ class View:
         self.controller_epoch = controller_epoch
         self.revision = revision
         self.changes_since = changes_since
+        self.restoration: Restoration | None = None
+        """The last time that the store was restored from a backup."""
         self._nodes: dict[str, Node] = {}
         self._deployments: dict[str, Deployment] = {}
         self._instances: dict[str, Instance] = {}

@@ -92,7 +92,7 @@ def test_crash_at_any_point_is_made_good_by_the_next_init(
         patch.setattr(Path, "rename", killing(Path.rename))
         patch.setattr(initialization, "write_new", killing(write_new))
         patch.setattr(initialization, "make_database", killing(make_database))
-        patch.setattr(initialization, "_sync", killing(initialization._sync))
+        patch.setattr(initialization, "sync_folder", killing(initialization.sync_folder))
         try:
             initialise_data_dir(settings)
         except Killed:

@@ -1,0 +1,69 @@
+"""A controller that goes on from yesterday's backup removes nothing, and its agents follow it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from motorpool import v1
+from tests.e2e.chat import Questioner
+from tests.e2e.fleet import Fleet, wait_for
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+
+@pytest.mark.promise("P3")
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("way", ["restored", "copied back"])
+def test_what_began_after_the_backup_runs_on(fleet: Fleet, tiny_model: Path, tmp_path: Path, way: str) -> None:
+    """
+    Of two models one began after the backup: both answer throughout, as the same processes, whether the backup was
+    restored or its database was merely put back; the agent follows, and the one that is not known is told of.
+    """
+    fleet.start_agent()
+    fleet.deploy("old", tiny_model)
+    old = fleet.wait_state("old", v1.INSTANCE_STATE_RUNNING)
+    data, file = fleet.folder / "controller", tmp_path / "cluster.backup"
+    fleet.command("motorpool-controller", "backup", str(file), "--data-dir", str(data))
+    fleet.deploy("new", tiny_model)
+    new = fleet.wait_state("new", v1.INSTANCE_STATE_RUNNING)
+
+    with Questioner(fleet.credentials("old")) as asking_old, Questioner(fleet.credentials("new")) as asking_new:
+        assert fleet.controller is not None
+        fleet.controller.terminate()
+        if way == "restored":
+            told = fleet.command(
+                "motorpool-controller", "restore", str(file), "--replace", "--data-dir", str(data)
+            ).stdout
+            assert "1 nodes, 1 deployments, 1 instances" in told
+        else:
+            _put_back(file, data, tmp_path)
+        fleet.start_controller()
+        fleet.wait_ready()
+        events = wait_for("the agent's report", lambda: _unknown(fleet))
+        after = fleet.wait_state("old", v1.INSTANCE_STATE_RUNNING)
+        asking_old.wait_for_more(10, "after the restoration")
+        asking_new.wait_for_more(10, "after the restoration")
+        # It follows what the controller says from now on.
+        fleet.deploy("next", tiny_model)
+        fleet.wait_state("next", v1.INSTANCE_STATE_RUNNING)
+
+    assert [] == asking_old.failures + asking_new.failures
+    assert (old.pid, old.pid_start_ticks) == (after.pid, after.pid_start_ticks)
+    assert 0 == after.restart_count
+    assert str(new.pid) in events
+    assert [] == fleet.instances("new")
+
+
+def _put_back(file: Path, data: Path, folder: Path) -> None:
+    shutil.unpack_archive(file, folder / "unpacked", "gztar")
+    for name in ("controller.db-wal", "controller.db-shm"):
+        (data / name).unlink(missing_ok=True)
+    shutil.copyfile(folder / "unpacked" / "controller.db", data / "controller.db")
+
+
+def _unknown(fleet: Fleet) -> str | None:
+    said = fleet.command("motorpool", "events").stdout
+    return said if "ASSIGNMENT_UNKNOWN" in said else None
