@@ -211,3 +211,36 @@ def _containers(fleet: Fleet, docker: DockerEngine, *, running: bool = True) -> 
     """
     found = docker.containers(fleet.folder / "a")
     return [one["Id"] for one in found if one["State"]["Running"] or not running]
+
+
+def test_a_container_that_takes_more_than_it_claims_is_told(fleet: Fleet, tiny_model: Path, image: str) -> None:
+    """
+    llama.cpp whose context needs more host memory than was claimed is killed by the kernel; deploy says so, and where.
+    """
+    fleet.start_agent()
+    arguments = ("--", "--ctx-size", "1000000", "--parallel", "1", "--no-warmup")
+    done = fleet.command(
+        *("motorpool", "deploy", "tiny", "--model", str(tiny_model), "--image", image, "--memory", "64MiB", "--wait"),
+        *arguments,
+        check=False,
+    )
+
+    assert 1 == done.returncode
+    assert "at its limit of 64 MiB of host memory; claim more with --memory" in done.stderr
+    assert "[OUT_OF_MEMORY]" in done.stderr
+
+
+def test_an_image_that_cannot_be_had_is_told(fleet: Fleet, tiny_model: Path) -> None:
+    """
+    An image of a registry that is not there is named, with the engine's own word and how to bring it.
+    """
+    fleet.start_agent()
+    nowhere = "127.0.0.1:9/nobody/engine:1"
+    done = fleet.command(
+        *("motorpool", "deploy", "tiny", "--model", str(tiny_model), "--image", nowhere, "--wait"), check=False
+    )
+
+    assert 1 == done.returncode
+    assert "[IMAGE_PULL_FAILED]" in done.stderr
+    assert f"{nowhere} could not be pulled: " in done.stderr
+    assert f"`docker pull {nowhere}` on the node shows the same" in done.stderr

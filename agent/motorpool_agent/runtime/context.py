@@ -17,6 +17,8 @@ class Timings:
     """How long things take that are waited for; ``backoff_scale`` shortens restarts' delays.
 
     Without an ``inference_period_seconds`` engines are not asked to compute while they run.
+    ``stalled_seconds`` without progress end the preparation of a launch: a download that says nothing, a plugin that
+    is never ready.
     """
 
     backoff_scale: float = 1.0
@@ -25,6 +27,7 @@ class Timings:
     stop_retry_seconds: float = 10.0
     look_period_seconds: float = 5.0
     inference_period_seconds: float | None = 60.0
+    stalled_seconds: float = 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

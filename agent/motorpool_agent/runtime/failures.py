@@ -113,7 +113,7 @@ def _not_executed(error: str) -> str:
 def _out_of_memory(limit_bytes: int | None) -> str:
     if limit_bytes is not None:
         return (
-            f"the kernel killed the engine at its limit of {limit_bytes / 2**30:.3g} GiB of host memory; claim more "
+            f"the kernel killed the engine at its limit of {limit_bytes / 2**20:,.0f} MiB of host memory; claim more "
             "with --memory, or deploy with less context or fewer parallel requests"
         )
     return (

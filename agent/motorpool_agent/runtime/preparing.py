@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from motorpool_agent.reconcile.assignment import Assignment, Gang
 from motorpool_agent.reconcile.handle import LaunchRecord
@@ -15,21 +15,12 @@ from motorpool_agent.runtime import exposing, launchfiles, launching, membership
 from motorpool_agent.runtime.context import Context
 from motorpool_agent.runtime.errors import LaunchError
 from motorpool_agent.runtime.membership import Reserved
+from motorpool_agent.runtime.patience import Say, unless_stalled
 from motorpool_agent.runtime.proxies import beneath
 from motorpool_sdk.accelerator import Device, Exposure
 from motorpool_sdk.backend import LaunchRequest, Version
 
 _Answer = TypeVar("_Answer")
-
-
-class Say(Protocol):
-    """Is told what is being done, and how far that came where somebody counts."""
-
-    def __call__(
-        self, state: State, message: str, done_bytes: int | None = None, total_bytes: int | None = None, /
-    ) -> None:
-        """Take note."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +53,12 @@ async def prepare(
     """
     launching.deny(assignment)
     assignment = replace(assignment, env=beneath(context.proxies, assignment.env))
-    found = await _look(context, assignment, directory, say)
+    found = await unless_stalled(
+        lambda heard: _look(context, assignment, directory, heard),
+        say,
+        context.timings.stalled_seconds,
+        before=f"waiting for the plugin of {assignment.title}",
+    )
     gang = assignment.gang
     if gang is None:
         address = context.ports.address(local_only=assignment.local_only)

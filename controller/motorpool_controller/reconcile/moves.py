@@ -3,7 +3,7 @@
 state        ends by                               at the latest                  then
 PENDING      a placement; its rows say why not     never: the wish stands         SCHEDULED
 SCHEDULED    the agent's first report              scheduled_deadline             ERROR, and still wanted
-DOWNLOADING  the agent's report                    the agent's own deadline       STARTING or ERROR
+DOWNLOADING  the agent's report                    an hour without progress       STARTING or ERROR
 STARTING     the agent's report                    the profile's start time       RUNNING or ERROR
 RUNNING      a failure, a stop, a lost node        (lasts)
 ERROR        the agent's next try                  (lasts, if not restarted)      STARTING

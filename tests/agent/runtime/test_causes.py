@@ -95,7 +95,7 @@ def test_what_the_kernel_saw_wins_over_the_log() -> None:
     failure = failures.ended(exit_, "instances/a1", ["CUDA out of memory"], None, 3 * 2**29)
 
     assert ("OUT_OF_MEMORY", "") == (failure.reason, failure.evidence)
-    assert "at its limit of 1.5 GiB" in failure.message
+    assert "at its limit of 1,536 MiB" in failure.message
     assert "--memory" in failure.message
 
 

@@ -119,6 +119,25 @@ async def test_start_has_a_deadline(supervisor: Supervisor, tmp_path: Path) -> N
     assert procfs.read(pid) is None
 
 
+async def test_preparing_without_progress_has_a_deadline(
+    make: Callable[..., Supervisor], tmp_path: Path, backends: ServerBackends
+) -> None:
+    """
+    A launch that waits for a plugin which is never ready fails, says for what it waited, and is tried again.
+    """
+    backends.ready.clear()
+    supervisor = make(timings=Timings(backoff_scale=0.01, stalled_seconds=0.2))
+    await supervisor.adopt()
+    supervisor.apply(desired(assignment(tmp_path)))
+    await until(lambda: supervisor.observed()["a1"].last_failure)
+    failure = _failure(supervisor.observed()["a1"])
+    backends.ready.set()
+
+    assert failure.reason == "PREPARATION_STALLED"
+    assert "no further for 0.2 s (waiting for the plugin of server)" in failure.message
+    assert (await until_state(supervisor, State.RUNNING)).first_failure == failure
+
+
 async def test_engine_that_names_its_model_is_ready(supervisor: Supervisor, tmp_path: Path) -> None:
     """
     An engine whose list of models names the one that it is to serve runs.

@@ -14,6 +14,7 @@ FAILURES = (
             "vllm serve: error: unrecognized arguments: {why}",
             "error: unrecognized arguments: {why}",
             "vllm serve: error: {why}",
+            "vllm: error: {why}",
         ),
         message="vLLM does not take its arguments ({why})",
         hint="correct or leave them out; `vllm serve --help=all` lists those of this node's version",
@@ -71,6 +72,12 @@ FAILURES = (
         ),
         message="this version of vLLM does not run the model's architecture",
         hint="deploy a newer version or image of vLLM, another backend, or another model",
+    ),
+    KnownFailure(
+        reason="MODEL_NOT_FOUND",
+        patterns=("Repo id must be in the form 'repo_name' or 'namespace/repo_name': '{path}'",),
+        message="the model's folder {path} is not there, or has no config.json",
+        hint="copy the whole repository to the node, or correct the deployment's path",
     ),
     KnownFailure(
         reason="PARALLEL_INDIVISIBLE",

@@ -43,6 +43,7 @@ class TestDocker(ExecutorContract):
         assert seen.last_failure is not None
 
         assert ("OUT_OF_MEMORY", True) == (seen.last_failure.reason, seen.last_failure.out_of_memory)
+        assert "at its limit of 64 MiB of host memory; claim more with --memory" in seen.last_failure.message
 
     def engines(self, data_dir: Path, assignment_id: str = "a1") -> Mapping[str, int]:
         """Return running containers."""
