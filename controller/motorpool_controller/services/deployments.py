@@ -62,9 +62,10 @@ class DeploymentService(v1.DeploymentServiceServicer):
         def change(tx: Transaction) -> v1.Deployment:
             before = tx.deployments.get(name)
             if before is not None:
-                going = " and is being deleted; try again when it is gone" if before.delete_time else ""
+                going = " and is being deleted; try again when it is gone"
+                stands = "; choose another name, or change it with `motorpool update`"
                 raise AlreadyExistsError(
-                    "ALREADY_EXISTS", f"{name} exists already{going or '; choose another name, or update it'}"
+                    "ALREADY_EXISTS", f"{name} exists already{going if before.delete_time else stands}"
                 )
             choice = _chosen(tx, spec)
             deployment = tx.deployments.put(
