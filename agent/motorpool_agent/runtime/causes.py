@@ -34,7 +34,14 @@ def _device_memory(profile: Profile | None) -> KnownFailure:
         patterns=(
             *("CUDA out of memory", "CUDA error: out of memory", "cudaMalloc failed: out of memory"),
             *("cudaErrorMemoryAllocation", "HIP out of memory", "hipErrorOutOfMemory", "HIP error: out of memory"),
-            *("NPU out of memory", "EL0004: ", "XPU out of memory", "MUSA out of memory", "MLU out of memory"),
+            *(
+                "NPU out of memory",
+                "EL0004: ",
+                "(EL0004)",
+                "XPU out of memory",
+                "MUSA out of memory",
+                "MLU out of memory",
+            ),
             *("OutOfDeviceMemory", "torch.OutOfMemoryError", "RESOURCE_EXHAUSTED: Out of memory"),
         ),
         message="the engine needed more memory than its device has",
