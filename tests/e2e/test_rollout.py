@@ -117,6 +117,27 @@ def test_a_bad_change_is_held_up_while_the_old_ones_answer(fleet: Fleet, tiny_mo
     wait_for("the failed one to be gone", lambda: len(fleet.instances("chat")) == 2)
 
 
+def test_without_room_the_old_one_serves_until_it_may_go(fleet: Fleet, tiny_model: Path) -> None:
+    """
+    Where a node has no room for two, a change waits and says so; told to replace, it goes through.
+    """
+    fleet.start_agent()
+    node = fleet.nodes.GetNode(v1.GetNodeRequest(name="nodes/a"))
+    claim = str(int(node.usage.memory_available_bytes * 0.6))
+    deploy = ("motorpool", "deploy", "chat", "--model", str(tiny_model), "--memory", claim, "--wait", "--", "-c", "512")
+    fleet.command(*deploy)
+    stuck = fleet.command("motorpool", "update", "chat", "--wait", "--", "-c", "1024", check=False)
+    answer = ask(fleet.credentials("chat"))
+    done = fleet.command("motorpool", "update", "chat", "--replace", "--wait")
+
+    assert 1 == stuck.returncode
+    assert "[ROLLOUT_NO_ROOM]" in stuck.stderr
+    assert "`motorpool update chat --replace`" in stuck.stderr
+    assert answer
+    assert "is rolled out: 1 ready of revision 2" in done.stdout
+    assert {"1024"} == contexts(fleet)
+
+
 def test_a_crash_loop_shows_its_next_try(fleet: Fleet, tiny_model: Path) -> None:
     """
     An instance that fails again and again says why, and when it is tried next.

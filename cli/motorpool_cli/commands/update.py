@@ -41,6 +41,13 @@ def update(
     image: Annotated[str | None, typer.Option(help="Image to run the engine in; an empty one runs a process.")] = None,
     env: Annotated[list[str] | None, typer.Option("--env", "-e", help="KEY=VALUE to set for the engine.")] = None,
     unset_env: Annotated[list[str] | None, typer.Option(help="KEY to set no more.")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option("--node-label", help="KEY=VALUE a node must carry, instead of those before.")
+    ] = None,
+    device: Annotated[
+        list[str] | None, typer.Option(help="Pin to nodes/NODE/devices/DEVICE, instead of those before.")
+    ] = None,
+    strategy: Annotated[wish.StrategyName | None, typer.Option(help="Away from other instances, or close.")] = None,
     served_name: Annotated[str | None, typer.Option(help="The `model` field of requests.")] = None,
     memory: Annotated[
         str | None, typer.Option(help="Host memory to claim, e.g. 6GiB; an empty one is estimated.")
@@ -83,6 +90,15 @@ def update(
         if env or unset_env:
             spec.env.update(_environment(before.spec, env, unset_env))
             paths.append("env")
+        if label:
+            spec.node_selector.match_labels.update(wish.pairs("--node-label", label))
+            paths.append("node_selector")
+        if device:
+            spec.device_selector.devices.extend(device)
+            paths.append("device_selector.devices")
+        if strategy is not None:
+            spec.placement_strategy = wish.STRATEGIES[strategy]
+            paths.append("placement_strategy")
         for option, field, size in (
             ("--memory", "memory_bytes", memory),
             ("--device-memory", "device_memory_bytes", device_memory),

@@ -46,7 +46,7 @@ Strategy = Annotated[StrategyName, typer.Option(help="Away from other instances,
 Memory = Annotated[str, typer.Option(help="Host memory to claim instead of the estimate, e.g. 6GiB.")]
 DeviceMemory = Annotated[str, typer.Option(help="Device memory to claim instead of the estimate, e.g. 8GiB.")]
 
-_STRATEGIES = {
+STRATEGIES = {
     StrategyName.SPREAD: v1.PLACEMENT_STRATEGY_SPREAD,
     StrategyName.BINPACK: v1.PLACEMENT_STRATEGY_BINPACK,
 }
@@ -82,7 +82,7 @@ def spec(
         categories=categories or [],
         parameters=parameters or [],
         env=pairs("--env", env),
-        placement_strategy=_STRATEGIES[strategy],
+        placement_strategy=STRATEGIES[strategy],
         node_selector=v1.NodeSelector(match_labels=pairs("--node-label", labels)),
     )
     if devices:

@@ -61,7 +61,10 @@ def revised(deployment: Deployment, spec: DeploymentSpec, now: datetime) -> Depl
         return deployment
     generation = deployment.generation + 1
     if same_instances(spec, deployment.spec):
-        return replace(deployment, spec=spec, generation=generation)
+        rollout = deployment.rollout
+        if rollout is not None and rollout.state is RolloutState.NO_ROOM:  # there may be some now, or another way
+            rollout = Rollout(state=RolloutState.PROGRESSING, state_time=now)
+        return replace(deployment, spec=spec, generation=generation, rollout=rollout)
     before = history(deployment)
     again = next((each for each in before if same_instances(each.spec, spec)), None)
     same_model = spec.model == deployment.spec.model

@@ -49,6 +49,26 @@ def test_only_what_is_given_is_changed(controller: Controller, motorpool: Motorp
     assert v1.ROLLOUT_STRATEGY_REPLACE == request.deployment.spec.rollout_strategy
 
 
+def test_where_it_may_run(controller: Controller, motorpool: Motorpool) -> None:
+    """
+    Labels and devices replace those there were, all at once.
+    """
+    fill(controller)
+
+    motorpool(
+        *("update", "smollm2", "--node-label", "rack=2", "--device", "nodes/rack1/devices/GPU-5a1f"),
+        *("--strategy", "binpack"),
+    )
+
+    request = sent(controller)
+    assert ["spec.node_selector", "spec.device_selector.devices", "spec.placement_strategy"] == list(
+        request.update_mask.paths
+    )
+    assert {"rack": "2"} == dict(request.deployment.spec.node_selector.match_labels)
+    assert ["nodes/rack1/devices/GPU-5a1f"] == list(request.deployment.spec.device_selector.devices)
+    assert v1.PLACEMENT_STRATEGY_BINPACK == request.deployment.spec.placement_strategy
+
+
 def test_variables_are_set_and_unset_one_by_one(controller: Controller, motorpool: Motorpool) -> None:
     """
     A variable that is not named stays as it is.

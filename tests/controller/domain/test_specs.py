@@ -8,7 +8,15 @@ import pytest
 from motorpool_controller.domain.errors import InvalidError, NotFoundError, PreconditionError
 from motorpool_controller.domain.rollouts import restored
 from motorpool_controller.domain.specs import check_spec, revised
-from motorpool_controller.domain.workload import LoraAdapter, ModelSource, RolloutStrategy, SourceKind, Speculative
+from motorpool_controller.domain.workload import (
+    LoraAdapter,
+    ModelSource,
+    Rollout,
+    RolloutState,
+    RolloutStrategy,
+    SourceKind,
+    Speculative,
+)
 from tests.controller.fleets import NOW, SMOLLM2, deployment, spec
 
 LOCAL = SourceKind.LOCAL_PATH
@@ -146,6 +154,17 @@ def test_the_strategy_of_rollouts_leaves_instances_be() -> None:
     made = revised(deployment(), spec(rollout_strategy=RolloutStrategy.REPLACE), NOW)
 
     assert (2, 1, None) == (made.generation, made.template_generation, made.rollout)
+
+
+def test_a_rollout_without_room_is_looked_at_anew() -> None:
+    """
+    When the strategy changes, what was said of room before holds no more.
+    """
+    made = revised(deployment(), spec(parameters=("-c", "4096")), NOW)
+    stuck = replace(made, rollout=Rollout(state=RolloutState.NO_ROOM, state_time=NOW, message="No room."))
+    after = revised(stuck, replace(stuck.spec, rollout_strategy=RolloutStrategy.REPLACE), NOW)
+
+    assert Rollout(state=RolloutState.PROGRESSING, state_time=NOW) == after.rollout
 
 
 def test_restoring_keeps_the_number_of_instances() -> None:
