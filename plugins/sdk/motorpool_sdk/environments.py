@@ -27,11 +27,12 @@ for name in sys.argv[1:]:
         pass
 print(json.dumps(found))
 """
-# What the local part of torch's version names: "2.9.0+cu129", "2.9.0+rocm6.4", "2.13.0+cpu". Without one, as the
-# package index has it, it is CUDA's.
-_LOCAL = {"cpu": "cpu", "rocm": "rocm", "cu": "cuda", "musa": "musa", "metax": "maca", "corex": "corex"} | {
-    "das": "dtk",
-    "dtk": "dtk",
+# What the local part of a version names: "0.32.0+cpu", torch's "2.9.0+cu129" and "2.9.0+rocm6.4", Hygon's
+# "0.9.2+das.opt1.dtk2504", "0.8.3+corex.4.3.0". Without one, as the package index has it, it is CUDA's.
+_LOCAL = {"cpu": "cpu", "dtk": "dtk", "das": "dtk", "corex": "corex", "maca": "maca", "metax": "maca"} | {
+    "musa": "musa",
+    "rocm": "rocm",
+    "cu": "cuda",
 }
 
 
@@ -41,18 +42,28 @@ class EnvironmentFault(Exception):  # noqa: N818  # what went wrong, not that so
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """An engine that is installed here: its command, and the versions of the packages that were asked for."""
+    """An engine that is installed here: its command, its package, and the versions of all that was asked for."""
 
     path: str
+    package: str
     versions: Mapping[str, str]
 
+    @property
+    def version(self) -> str:
+        """The version that its package tells."""
+        return self.versions[self.package]
+
     def framework(self, platforms: Mapping[str, str]) -> str:
-        """Return what it was built for: as a vendor's package of ``platforms`` says, else as torch does."""
+        """Return what it was built for: by a vendor's package of ``platforms``, else its own version, or torch's."""
         for name, framework in platforms.items():
             if name in self.versions:
                 return framework
-        local = self.versions.get("torch", "").partition("+")[2].lower()
-        return next((each for word, each in _LOCAL.items() if re.search(rf"(^|[^a-z]){word}", local)), "cuda")
+        for name in (self.package, "torch"):
+            local = self.versions.get(name, "").partition("+")[2].lower()
+            for word, framework in _LOCAL.items():
+                if re.search(rf"(^|[^a-z]){word}", local):
+                    return framework
+        return "cuda"
 
 
 def find_installed(
@@ -105,7 +116,7 @@ def _asked(path: str, package: str, beside: Sequence[str]) -> Installed:
         raise ValueError(
             f"the Python of {command} has no package {package}, but {sorted(versions) or 'none of its parts'}"
         )
-    return Installed(path=str(command), versions=versions)
+    return Installed(path=str(command), package=package, versions=versions)
 
 
 def _interpreter(command: Path) -> tuple[str, ...]:

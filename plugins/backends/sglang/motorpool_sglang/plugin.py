@@ -129,13 +129,13 @@ def _versions() -> Iterator[Version]:
     found = find_installed("sglang", package="sglang", setting=SETTING, beside=tuple(_PLATFORMS))
     if found is not None:
         yield Version(
-            version=found.versions["sglang"],
+            version=found.version,
             frameworks=(found.framework(_PLATFORMS),),
             executors=("process", "docker"),
             executable=found.path,
         )
     for image in IMAGES:
-        if found is None or image.version != found.versions["sglang"]:
+        if found is None or image.version != found.version:
             yield image
 
 

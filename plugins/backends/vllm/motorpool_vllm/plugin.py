@@ -21,7 +21,7 @@ from motorpool_sdk import (
 from motorpool_vllm import gangs
 from motorpool_vllm.failures import FAILURES
 from motorpool_vllm.gangs import MP
-from motorpool_vllm.installation import CPU, find
+from motorpool_vllm.installation import CPU, PLATFORMS, find
 from motorpool_vllm.options import OPTIONS
 from motorpool_vllm.releases import findings, release_of
 
@@ -127,7 +127,7 @@ def _versions() -> Iterator[Version]:
     if found := find():
         yield Version(
             version=found.version,
-            frameworks=(found.framework,),
+            frameworks=(found.framework(PLATFORMS),),
             executors=("process", "docker"),
             executable=found.path,
         )

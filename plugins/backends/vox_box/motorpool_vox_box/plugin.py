@@ -106,14 +106,14 @@ def _versions() -> Iterator[Version]:
     if found is not None:
         built_for = found.framework({})
         yield Version(
-            version=found.versions["vox-box"],
+            version=found.version,
             # A build for devices runs on processors, too.
             frameworks=tuple(dict.fromkeys((built_for, CPU))),
             executors=("process", "docker"),
             executable=found.path,
         )
     for image in IMAGES:
-        if found is None or image.version != found.versions["vox-box"]:
+        if found is None or image.version != found.version:
             yield image
 
 

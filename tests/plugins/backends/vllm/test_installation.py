@@ -5,8 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from motorpool_vllm.installation import Installation, InstallationError, find, framework_of
+from motorpool_sdk.environments import EnvironmentFault, Installed
+from motorpool_vllm.installation import PLATFORMS, find
 from tests.plugins.backends.vllm.conftest import InstallVllm
+
+
+def told(found: Installed | None) -> tuple[str, str, str] | None:
+    """Command, version and framework of what was found."""
+    return None if found is None else (found.path, found.version, found.framework(PLATFORMS))
 
 
 def test_without_vllm_there_is_none() -> None:
@@ -22,7 +28,7 @@ def test_the_command_on_path_is_found(install_vllm: InstallVllm) -> None:
     """
     path = install_vllm(vllm="0.32.0+cpu", torch="2.13.0+cpu")
 
-    assert Installation(path=str(path), version="0.32.0+cpu", framework="cpu") == find()
+    assert (str(path), "0.32.0+cpu", "cpu") == told(find())
 
 
 @pytest.mark.parametrize("named", ["elsewhere", "elsewhere/bin/vllm"])
@@ -37,7 +43,7 @@ def test_the_operator_names_an_environment_or_its_command(
 
     found = find({**os.environ, "MOTORPOOL_VLLM": str(tmp_path / named)})
 
-    assert Installation(path=str(path), version="0.32.0", framework="rocm") == found
+    assert (str(path), "0.32.0", "rocm") == told(found)
 
 
 def test_a_command_by_a_link_is_its_environments(install_vllm: InstallVllm, tmp_path: Path) -> None:
@@ -47,7 +53,7 @@ def test_a_command_by_a_link_is_its_environments(install_vllm: InstallVllm, tmp_
     path = install_vllm("elsewhere", vllm="0.32.0", torch="2.13.0")
     (tmp_path / "bin" / "vllm").symlink_to(path)
 
-    assert Installation(path=str(path), version="0.32.0", framework="cuda") == find()
+    assert (str(path), "0.32.0", "cuda") == told(find())
 
 
 def test_a_command_whose_python_lies_elsewhere(install_vllm: InstallVllm, tmp_path: Path) -> None:
@@ -59,12 +65,12 @@ def test_a_command_whose_python_lies_elsewhere(install_vllm: InstallVllm, tmp_pa
     moved.write_text(f"#!/bin/sh {path.with_name('python')}\n")
     moved.chmod(0o755)
 
-    assert Installation(path=str(moved), version="0.32.0", framework="cuda") == find()
+    assert (str(moved), "0.32.0", "cuda") == told(find())
 
 
 @pytest.mark.parametrize(
     ("named", "message"),
-    [("missing", "is no program here"), ("empty", "no vLLM is installed there"), ("binary", "no interpreter")],
+    [("missing", "is no program here"), ("empty", "no vllm is installed there"), ("binary", "no interpreter")],
 )
 def test_a_named_vllm_that_is_none_is_a_fault(
     install_vllm: InstallVllm, tmp_path: Path, named: str, message: str
@@ -79,7 +85,7 @@ def test_a_named_vllm_that_is_none_is_a_fault(
     binary.chmod(0o755)
     name = binary if named == "binary" else tmp_path / named / "bin" / "vllm"
 
-    with pytest.raises(InstallationError, match=message):
+    with pytest.raises(EnvironmentFault, match=message):
         find({**os.environ, "MOTORPOOL_VLLM": str(name)})
 
 
@@ -110,4 +116,4 @@ def test_the_framework_is_read_off_versions(versions: dict[str, str], framework:
     """
     A vendor's platform package says most, then the local part of vLLM's version, then torch's.
     """
-    assert framework == framework_of(versions)
+    assert framework == Installed(path="", package="vllm", versions=versions).framework(PLATFORMS)
