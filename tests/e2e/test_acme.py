@@ -179,16 +179,19 @@ def test_a_strangers_card_takes_part(cards: Cards) -> None:
     """
     A wheel that Motorpool has never seen, installed with pip, passes `motorpool-sdk verify` and shows in `devices`.
     """
-    cards.environment.install(acme_project(cards.folder))
+    project = acme_project(cards.folder)
+    cards.environment.install(project)
     cards.acme(2**30)
 
-    verified = run(cards.environment.python, "-m", "motorpool_sdk.kit", "verify", "acme")
+    scenarios = ("--scenarios", project / "tests" / "test_scenarios.py")
+    verified = run(cards.environment.python, "-m", "motorpool_sdk.kit", "verify", "acme", *scenarios)
     cards.fleet.start_agent()
     cards.wait_used("ACME-1", 2**30)
     shown = cards.fleet.command("motorpool", "devices").stdout
     plugins = cards.fleet.command("motorpool", "plugins").stdout
 
     assert "1: ACME-1 Acme-One 32.0 GiB" in verified
+    assert "acme                  ok      scenario: so many cards 16" in verified
     assert ["a", "ACME-1", "acme", "Acme-One", "0", "HEALTHY", "32", "GiB"] == shown.splitlines()[1].split()[:8]
     assert "motorpool-acme 1.0" in plugins
     cards.acme(3 * 2**30)

@@ -42,11 +42,23 @@ class Usage:
     celsius: int | None
 
 
-def cards() -> list[Card]:
-    """Return the cards; raises OSError where the driver does not answer."""
-    count = load().acme_count()
-    _check(count, "acme_count")
-    return [_card(number) for number in range(count)]
+def count() -> int:
+    """Return how many cards there are; raises OSError where the driver does not answer."""
+    number: int = load().acme_count()
+    _check(number, "acme_count")
+    return number
+
+
+def card(number: int) -> Card:
+    """Return a card; raises OSError where the driver does not tell."""
+    filled = _Card()
+    _check(load().acme_card(number, ctypes.byref(filled)), f"acme_card({number})")
+    return Card(
+        number=number,
+        uuid=filled.uuid.decode("ascii", "replace"),
+        product=filled.product.decode("utf-8", "replace"),
+        memory_bytes=_known(filled.memory_bytes),
+    )
 
 
 def usage(number: int) -> Usage:
@@ -57,17 +69,6 @@ def usage(number: int) -> Usage:
         used_bytes=_known(filled.used_bytes),
         busy_percent=_known(filled.busy_percent),
         celsius=_known(filled.celsius),
-    )
-
-
-def _card(number: int) -> Card:
-    filled = _Card()
-    _check(load().acme_card(number, ctypes.byref(filled)), f"acme_card({number})")
-    return Card(
-        number=number,
-        uuid=filled.uuid.decode("ascii", "replace"),
-        product=filled.product.decode("utf-8", "replace"),
-        memory_bytes=_known(filled.memory_bytes),
     )
 
 

@@ -28,10 +28,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     new.add_argument("--into", type=Path, default=Path(), metavar="FOLDER", help="where its folder is made; here")
     check = commands.add_parser("verify", help="ask installed plugins on this machine what an agent asks")
     check.add_argument("plugin", nargs="?", default="", help="entry point, distribution, vendor or backend; else all")
+    check.add_argument(
+        "--scenarios",
+        type=Path,
+        metavar="FILE",
+        help="Python whose MADE makes up the vendor (motorpool_sdk.testing.vendor): every vendor's scenarios too",
+    )
     options = parser.parse_args(arguments)
     if options.command == "new":
         sys.exit(_new(Kind(options.kind), options.name, options.into))
-    sys.exit(_verify(options.plugin))
+    if options.scenarios is not None and not (options.plugin and options.scenarios.is_file()):
+        check.error(f"--scenarios {options.scenarios} is for one plugin: name it, and a file that there is")
+    sys.exit(_verify(options.plugin, options.scenarios))
 
 
 def _new(kind: Kind, name: str, into: Path) -> int:
@@ -46,9 +54,9 @@ def _new(kind: Kind, name: str, into: Path) -> int:
     return OK
 
 
-def _verify(plugin: str) -> int:
+def _verify(plugin: str, scenarios: Path | None) -> int:
     rows: list[Row] = []
-    for row in verify(plugin):
+    for row in verify(plugin, scenarios=scenarios):
         if not rows:
             _print(Row(plugin="PLUGIN", check="CHECK", passed=True, detail=""), "RESULT")
         same = next((each.check for each in rows if (each.plugin, each.detail) == (row.plugin, row.detail)), "")

@@ -1,4 +1,4 @@
-"""The checks of one plugin: ``python -m motorpool_sdk.kit.checks PACKAGE KIND FD``, a line of JSON for each at FD.
+"""The checks of one plugin: ``python -m motorpool_sdk.kit.checks PACKAGE KIND``, a line of JSON for each at ``TELLS``.
 
 Run by ``verification``: a plugin that crashes takes this process along, and nothing else.
 """
@@ -16,7 +16,7 @@ import msgspec
 
 from motorpool_sdk.accelerator import AcceleratorPlugin, Device, DeviceError
 from motorpool_sdk.backend import BackendPlugin
-from motorpool_sdk.kit.verification import Outcome
+from motorpool_sdk.kit.verification import TELLS, Outcome
 from motorpool_sdk.loading import load_accelerator, load_backend
 from motorpool_sdk.manifest import Kind
 from motorpool_sdk.testing import AcceleratorContract, BackendContract, installed_manifest
@@ -129,4 +129,4 @@ def _say(descriptor: int, outcome: Outcome) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Kind(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], Kind(sys.argv[2]), int(os.environ[TELLS]))

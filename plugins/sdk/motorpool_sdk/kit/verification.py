@@ -12,6 +12,8 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -23,6 +25,10 @@ from motorpool_sdk.presence import looked_for, signs
 
 # What an agent waits for a list of devices, and then some for the import.
 DEADLINE_SECONDS = 30.0
+# A library is compiled, and calls that hang are waited for.
+SCENARIO_SECONDS = 90.0
+# What a process of scenarios is told: the author's file, the package, and where to tell how each ended.
+SCENARIOS, PACKAGE, TELLS = "MOTORPOOL_SDK_SCENARIOS", "MOTORPOOL_SDK_PACKAGE", "MOTORPOOL_SDK_TELLS"
 # Of the environment an agent passes these on, and what the manifest's reads_env names.
 PASSED_ON = (
     *("HOME", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH"),
@@ -53,8 +59,14 @@ class Outcome(msgspec.Struct):
     detail: str = ""
 
 
-def verify(plugin: str = "", deadline_seconds: float = DEADLINE_SECONDS) -> Iterator[Row]:
-    """Yield a row for every check of the installed plugins, or of those called ``plugin``, as they are done."""
+def verify(
+    plugin: str = "", deadline_seconds: float = DEADLINE_SECONDS, scenarios: Path | None = None
+) -> Iterator[Row]:
+    """Yield a row for every check of the installed plugins, or of those called ``plugin``, as they are done.
+
+    ``scenarios`` is a file whose ``MADE`` makes up that plugin's vendor: then what every vendor's plugin must stand is
+    asked of it too, on a machine without the hardware as well.
+    """
     for found in discover():
         manifest = found.manifest
         names = {found.entry_point, found.distribution, found.package, manifest.provides if manifest else ""}
@@ -66,6 +78,9 @@ def verify(plugin: str = "", deadline_seconds: float = DEADLINE_SECONDS) -> Iter
         detail = f"{manifest.kind} {manifest.provides}, for SDK {manifest.api}"
         detail = "; ".join(filter(None, (detail, manifest.deprecation)))
         yield Row(plugin=found.entry_point, check="manifest", passed=True, detail=detail)
+        if scenarios is not None:
+            for outcome in _stood(found, scenarios):
+                yield _row(found, outcome)
         if wanted := looked_for(manifest):
             seen = signs(manifest)
             none = f"not in this machine, so that an agent does not start the plugin: no {', no '.join(wanted)}"
@@ -73,19 +88,34 @@ def verify(plugin: str = "", deadline_seconds: float = DEADLINE_SECONDS) -> Iter
             yield Row(plugin=found.entry_point, check="hardware", passed=True, detail=detail)
             if not seen:
                 continue
-        for outcome in _outcomes(found, manifest, deadline_seconds):
-            yield Row(
-                plugin=found.entry_point,
-                check=outcome.check,
-                passed=bool(outcome.passed),
-                detail=outcome.detail,
-            )
+        checks = ("motorpool_sdk.kit.checks", found.package, manifest.kind)
+        for outcome in _outcomes(_Asked(*checks, env=_environment(manifest)), "import", deadline_seconds):
+            yield _row(found, outcome)
 
 
-def _outcomes(found: Found, manifest: Manifest, deadline_seconds: float) -> Iterator[Outcome]:
+def _row(found: Found, outcome: Outcome) -> Row:
+    return Row(plugin=found.entry_point, check=outcome.check, passed=bool(outcome.passed), detail=outcome.detail)
+
+
+def _stood(found: Found, scenarios: Path) -> Iterator[Outcome]:
+    """Yield how each scenario ended."""
+    if find_spec("pytest") is None:
+        detail = "pytest runs them, and is not installed here; pip install 'motorpool-sdk[testing]'"
+        yield Outcome(check="scenarios", passed=False, detail=detail)
+        return
+    # No settings of a folder above, and nothing left behind.
+    alone = ("-c", os.devnull, "--rootdir", os.sep, "--noconftest", "-p", "no:cacheprovider", "-W", "ignore", "-q")
+    asked = _Asked(
+        *("pytest", *alone, "-p", "motorpool_sdk.kit.telling", "--pyargs", "motorpool_sdk.kit.scenario_tests"),
+        env={**os.environ, SCENARIOS: str(scenarios.absolute()), PACKAGE: found.package},
+    )
+    yield from _outcomes(asked, "scenarios", SCENARIO_SECONDS)
+
+
+def _outcomes(asked: _Asked, first: str, deadline_seconds: float) -> Iterator[Outcome]:
     """Yield the checks' outcomes; a process that ends before its last check leaves one for the check it was at."""
-    with _Asked(found, manifest) as asked:
-        at, ended = "import", ""
+    with asked:
+        at, ended = first, ""
         try:
             for outcome in asked.outcomes(deadline_seconds):
                 at = outcome.check
@@ -99,20 +129,23 @@ def _outcomes(found: Found, manifest: Manifest, deadline_seconds: float) -> Iter
 
 
 class _Asked:
-    """A process with the plugin, its outcomes, and the last of what the plugin prints."""
+    """A process that runs a module on the plugin, its outcomes, and the last of what the plugin prints.
 
-    def __init__(self, found: Found, manifest: Manifest) -> None:
+    Its environment says where outcomes are told.
+    """
+
+    def __init__(self, module: str, *arguments: str, env: Mapping[str, str]) -> None:
         self._outcomes, theirs = os.pipe()
         self._printed, their_output = os.pipe()
         self._tail = b""
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "motorpool_sdk.kit.checks", found.package, manifest.kind, str(theirs)],
+                [sys.executable, "-P", "-m", module, *arguments],
                 pass_fds=[theirs],
                 stdin=subprocess.DEVNULL,
                 stdout=their_output,
                 stderr=their_output,
-                env=_environment(manifest),
+                env={**env, TELLS: str(theirs)},
                 start_new_session=True,  # helpers that it starts end with it
             )
         finally:

@@ -130,6 +130,8 @@ class Scenarios:
     @pytest.mark.promise("P5")
     def test_absurd_figures(self, library: ShownLibrary, start: StartVendor, figure: str) -> None:
         """A figure that cannot be is unknown, and costs no other."""
+        if figure not in self.vendor.absurd:
+            pytest.skip(f"{self.vendor.name} tells no {figure}")
         library.show(self.vendor.cards(1))
         plugin = start(library.folder)
         device_id = self.vendor.device_id(0)
