@@ -118,6 +118,7 @@ def _assignment(message: v1.DesiredObject) -> Assignment:
             Adapter(name=each.adapter, source=_source(message.id, each.source)) for each in body.lora_adapters
         ),
         speculative=_speculative(message.id, body.speculative) if body.HasField("speculative") else None,
+        packages=tuple(body.packages),
         extended_kv_cache=_cache(body.extended_kv_cache) if body.extended_kv_cache.enabled else None,
         parallelism=dict(body.parallelism),
         gang=_gang(message.id, body) if body.gang else None,

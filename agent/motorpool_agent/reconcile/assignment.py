@@ -161,6 +161,7 @@ class Assignment:
     extended_kv_cache: ExtendedKvCache | None = None
     parallelism: Mapping[str, int] = field(default_factory=dict)
     gang: Gang | None = None
+    packages: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:

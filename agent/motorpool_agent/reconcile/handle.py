@@ -44,7 +44,8 @@ class Container:
     ``runtime``, ``device_nodes`` and ``cdi_devices`` are three ways to the same devices; the executor takes the first
     that the host knows. With the nodes go ``device_mounts`` (as ``mounts``), ``renamed_nodes`` (the container's path by
     the host's), ``groups`` and ``capabilities``. ``labels`` name the launch; whose it is, the executor adds. ``port``
-    is where it listens inside, if not as told; on the ``host_network`` it is told where.
+    is where it listens inside, if not as told; on the ``host_network`` it is told where. ``packages`` are
+    installed before what it runs.
     """
 
     image: str
@@ -61,6 +62,7 @@ class Container:
     memory_limit_bytes: int | None = None
     port: int | None = None
     host_network: bool = False
+    packages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -264,6 +264,7 @@ def container(
         port=launch.container_port,
         # Engines of a gang talk to each other on ports of their own choice, too, and at the addresses they were told.
         host_network=assignment.gang is not None,
+        packages=assignment.packages,
     )
 
 

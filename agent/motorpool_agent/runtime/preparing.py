@@ -13,6 +13,7 @@ from motorpool_agent.reconcile.handle import LaunchRecord
 from motorpool_agent.reconcile.observation import State
 from motorpool_agent.runtime import exposing, launchfiles, launching, membership, modelpaths
 from motorpool_agent.runtime.context import Context
+from motorpool_agent.runtime.docker import packages
 from motorpool_agent.runtime.errors import LaunchError
 from motorpool_agent.runtime.membership import Reserved
 from motorpool_agent.runtime.patience import Say, unless_stalled
@@ -80,6 +81,8 @@ async def prepare(
     launch = await _asked(context.backends.launch(assignment.backend, request))
     launching.agree(assignment, launch, found.image)
     container = None
+    if assignment.packages:
+        launch = packages.added(assignment, launch)
     files = await asyncio.to_thread(launchfiles.write, directory, launch, found.path)
     if found.image:
         container = await asyncio.to_thread(

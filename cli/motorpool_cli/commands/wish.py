@@ -32,6 +32,10 @@ BackendVersion = Annotated[str, typer.Option(help="Version of the backend; the n
 Image = Annotated[
     str | None, typer.Option(help="Run the engine in a container of this image, with Docker; else as a process.")
 ]
+Packages = Annotated[
+    list[str] | None,
+    typer.Option("--package", help="NAME==VERSION to install with pip in the image before it runs; may be repeated."),
+]
 Categories = Annotated[
     list[str] | None,
     typer.Option(
@@ -59,6 +63,7 @@ def spec(
     backend: str,
     backend_version: str,
     image: str | None,
+    packages: list[str] | None = None,
     categories: list[str] | None,
     replicas: int,
     env: list[str] | None,
@@ -79,6 +84,7 @@ def spec(
         backend=backend,
         backend_version=backend_version,
         image=image or "",
+        packages=packages or [],
         categories=categories or [],
         parameters=parameters or [],
         env=pairs("--env", env),

@@ -13,6 +13,7 @@ from motorpool_controller.domain.errors import InvalidError
 from motorpool_controller.domain.faults import Fault, refuse
 from motorpool_controller.domain.images import image_fault
 from motorpool_controller.domain.names import device_of, shown
+from motorpool_controller.domain.packages import package_faults
 from motorpool_controller.domain.parameters import MAX_ELEMENT_CHARACTERS, MAX_ELEMENTS
 from motorpool_controller.domain.rollouts import MOST_FORMER, history, same_instances
 from motorpool_controller.domain.workload import (
@@ -213,6 +214,7 @@ def _check_arguments(spec: DeploymentSpec) -> Iterator[Fault]:
             yield field, f"{len(arguments)} elements, and {MAX_ELEMENTS} is the most"
         elif any("\0" in argument or len(argument) > MAX_ELEMENT_CHARACTERS for argument in arguments):
             yield field, f"an element holds a NUL character or more than {MAX_ELEMENT_CHARACTERS} characters"
+    yield from package_faults(spec.packages, "spec.packages")
     speculative = spec.speculative
     if speculative is not None and not _WORD.fullmatch(speculative.algorithm):
         yield "spec.speculative.algorithm", f"{shown(speculative.algorithm)} is none; e.g. eagle3, mtp or ngram"

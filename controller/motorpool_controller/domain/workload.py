@@ -112,6 +112,7 @@ class DeploymentSpec:
     lora_adapters: tuple[LoraAdapter, ...] = ()
     trust_remote_code: bool = False
     served_model_name: str = ""
+    packages: tuple[str, ...] = ()
     rollout_strategy: RolloutStrategy = RolloutStrategy.SURGE
 
 
@@ -283,6 +284,7 @@ class Assignment:
     lora_adapters: tuple[LoraAdapter, ...] = ()
     speculative: Speculative | None = None
     extended_kv_cache: ExtendedKvCache | None = None
+    packages: tuple[str, ...] = ()
     parallelism: Mapping[str, int] = field(default_factory=dict)
     rank: int = 0
     gang: tuple[GangMember, ...] = ()

@@ -165,6 +165,7 @@ def _assignment(
         image=spec.image,
         command=spec.command,
         definition=None if declared is None else definition_of(declared, placement.backend_version),
+        packages=spec.packages,
         lora_adapters=spec.lora_adapters,
         speculative=spec.speculative,
         extended_kv_cache=spec.extended_kv_cache,

@@ -18,6 +18,7 @@ from motorpool_agent.runtime.docker.daemon import Daemon, address
 from motorpool_agent.runtime.docker.errors import RefusedError, UnreachableError
 from motorpool_agent.runtime.docker.glance import glance
 from motorpool_agent.runtime.docker.labels import ASSIGNMENT, Owner, run_of
+from motorpool_agent.runtime.docker.packages import installing
 from motorpool_agent.runtime.docker.threads import threaded
 from motorpool_agent.runtime.errors import LaunchError, PortTakenError, StopError
 from motorpool_agent.runtime.executor import Evidence, Exit, Progress, Running, Verdict
@@ -64,8 +65,9 @@ class DockerExecutor:
             # What an earlier start did not come to the end of: there is never a second one.
             await self._clear(directory, 0.0)
             abilities = await self._containers.abilities()
+            wrapped, container = await installing(self._daemon, record, container)
             body = creation(
-                record,
+                wrapped,
                 container,
                 self._owner.labels(assignment_id, run, container.labels),
                 abilities,

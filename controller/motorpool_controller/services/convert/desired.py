@@ -70,6 +70,7 @@ def assignment_message(assignment: Assignment) -> v1.Assignment:
         image=assignment.image,
         command=assignment.command,
         definition=None if assignment.definition is None else definition_message(assignment.definition),
+        packages=assignment.packages,
         lora_adapters=[lora_message(adapter) for adapter in assignment.lora_adapters],
         speculative=None if assignment.speculative is None else speculative_message(assignment.speculative),
         extended_kv_cache=(

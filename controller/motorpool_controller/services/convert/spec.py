@@ -53,6 +53,7 @@ def spec_message(spec: DeploymentSpec) -> v1.DeploymentSpec:
         lora_adapters=[lora_message(adapter) for adapter in spec.lora_adapters],
         trust_remote_code=spec.trust_remote_code,
         served_model_name=spec.served_model_name,
+        packages=spec.packages,
         rollout_strategy=fields.number(v1.RolloutStrategy, "ROLLOUT_STRATEGY", spec.rollout_strategy),
     )
 
@@ -112,6 +113,7 @@ def spec_of(message: v1.DeploymentSpec, field: str = "spec") -> DeploymentSpec:
         ),
         trust_remote_code=message.trust_remote_code,
         served_model_name=message.served_model_name,
+        packages=tuple(message.packages),
         rollout_strategy=(
             fields.member(
                 v1.RolloutStrategy,

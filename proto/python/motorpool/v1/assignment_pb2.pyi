@@ -309,6 +309,7 @@ class Assignment(google.protobuf.message.Message):
     MEMORY_LIMIT_BYTES_FIELD_NUMBER: builtins.int
     DEFINITION_FIELD_NUMBER: builtins.int
     EXTENDED_KV_CACHE_FIELD_NUMBER: builtins.int
+    PACKAGES_FIELD_NUMBER: builtins.int
     GANG_STYLE_FIELD_NUMBER: builtins.int
     GANG_PHASE_FIELD_NUMBER: builtins.int
     assignment_id: builtins.str
@@ -407,6 +408,10 @@ class Assignment(google.protobuf.message.Message):
     def extended_kv_cache(self) -> motorpool.v1.deployment_pb2.ExtendedKvCache:
         """A key/value cache that overflows into the host memory of the claim; absent for none."""
 
+    @property
+    def packages(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Python packages that are installed in the image before what it runs."""
+
     def __init__(
         self,
         *,
@@ -442,11 +447,12 @@ class Assignment(google.protobuf.message.Message):
         memory_limit_bytes: builtins.int = ...,
         definition: Global___BackendDefinition | None = ...,
         extended_kv_cache: motorpool.v1.deployment_pb2.ExtendedKvCache | None = ...,
+        packages: collections.abc.Iterable[builtins.str] | None = ...,
         gang_style: builtins.str = ...,
         gang_phase: Global___GangPhase.ValueType = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_context_length", b"_context_length", "_memory_fraction", b"_memory_fraction", "_offloaded_layers", b"_offloaded_layers", "_parallel", b"_parallel", "claim", b"claim", "context_length", b"context_length", "definition", b"definition", "extended_kv_cache", b"extended_kv_cache", "facts", b"facts", "memory_fraction", b"memory_fraction", "model", b"model", "offloaded_layers", b"offloaded_layers", "parallel", b"parallel", "speculative", b"speculative"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_context_length", b"_context_length", "_memory_fraction", b"_memory_fraction", "_offloaded_layers", b"_offloaded_layers", "_parallel", b"_parallel", "api_key", b"api_key", "assignment_id", b"assignment_id", "backend", b"backend", "backend_version", b"backend_version", "claim", b"claim", "command", b"command", "context_length", b"context_length", "definition", b"definition", "deployment", b"deployment", "env", b"env", "exposure", b"exposure", "extended_kv_cache", b"extended_kv_cache", "facts", b"facts", "framework", b"framework", "gang", b"gang", "gang_phase", b"gang_phase", "gang_style", b"gang_style", "generation", b"generation", "image", b"image", "instance", b"instance", "lora_adapters", b"lora_adapters", "memory_fraction", b"memory_fraction", "memory_limit_bytes", b"memory_limit_bytes", "model", b"model", "offloaded_layers", b"offloaded_layers", "parallel", b"parallel", "parallelism", b"parallelism", "parameters", b"parameters", "rank", b"rank", "restart_on_error", b"restart_on_error", "served_model_name", b"served_model_name", "speculative", b"speculative", "tensor_split", b"tensor_split", "trust_remote_code", b"trust_remote_code"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_context_length", b"_context_length", "_memory_fraction", b"_memory_fraction", "_offloaded_layers", b"_offloaded_layers", "_parallel", b"_parallel", "api_key", b"api_key", "assignment_id", b"assignment_id", "backend", b"backend", "backend_version", b"backend_version", "claim", b"claim", "command", b"command", "context_length", b"context_length", "definition", b"definition", "deployment", b"deployment", "env", b"env", "exposure", b"exposure", "extended_kv_cache", b"extended_kv_cache", "facts", b"facts", "framework", b"framework", "gang", b"gang", "gang_phase", b"gang_phase", "gang_style", b"gang_style", "generation", b"generation", "image", b"image", "instance", b"instance", "lora_adapters", b"lora_adapters", "memory_fraction", b"memory_fraction", "memory_limit_bytes", b"memory_limit_bytes", "model", b"model", "offloaded_layers", b"offloaded_layers", "packages", b"packages", "parallel", b"parallel", "parallelism", b"parallelism", "parameters", b"parameters", "rank", b"rank", "restart_on_error", b"restart_on_error", "served_model_name", b"served_model_name", "speculative", b"speculative", "tensor_split", b"tensor_split", "trust_remote_code", b"trust_remote_code"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_context_length", b"_context_length"]) -> typing.Literal["context_length"] | None: ...
     @typing.overload
