@@ -1,6 +1,6 @@
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NoReturn
@@ -11,6 +11,7 @@ from hypothesis import settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
 from tests.docker_engine import DockerEngine
+from tests.e2e import vllm_engine
 from tests.tools import missing_packages
 
 # Two test processes share two cores with the servers they start: time is no property of the code there.
@@ -22,12 +23,17 @@ if settings.get_current_profile_name() != "ci":
     settings.load_profile("motorpool")
 
 NOBODY = 65534
+ENGINES: Mapping[str, Callable[[], str]] = {"vllm": vllm_engine.missing}
+"""Why tests with an engine cannot run here, by its name; empty where they can."""
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """
-    Skip a test whose tools this machine does not have; fail it in CI, which is to have them all.
+    Skip a test whose engine or tools this machine does not have; fail it in CI, which is to have them all.
     """
+    for name in (name for mark in item.iter_markers("engine") for name in mark.args):
+        if reason := ENGINES[name]():
+            cannot_run_here(reason)
     tools = [tool for mark in item.iter_markers("needs") for tool in mark.args]
     if packages := missing_packages(tools):
         cannot_run_here(f"{' and '.join(tools)} wanted; on Debian and Ubuntu: apt-get install {' '.join(packages)}")

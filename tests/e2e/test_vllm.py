@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from math import prod
 from pathlib import Path
 
 import httpx
@@ -14,12 +15,12 @@ from motorpool_sdk import OptionKind
 from motorpool_vllm.options import OPTIONS
 from motorpool_vllm.plugin import Vllm
 from tests.e2e.chat import ask
-from tests.e2e.fleet import Fleet
-from tests.e2e.vllm_engine import COMMAND, FOLDER, PYTHON, VERSION, needs_vllm
+from tests.e2e.fleet import Fleet, engines_below
+from tests.e2e.vllm_engine import COMMAND, FOLDER, PYTHON, VERSION
 from tests.models.tiny_llama import make_tiny_llama
 from tests.plugins.backends.vllm.requests import GOLDEN
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, needs_vllm]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.engine("vllm")]
 
 _PARSER = """
 import json, sys
@@ -67,10 +68,10 @@ def test_vllms_own_parser_takes_every_launch(parser: dict[str, dict[str, dict[st
         )
         assert request.context_length in {None, read["max_model_len"]}, name
         assert request.memory_fraction in {None, read["gpu_memory_utilization"]}, name
-        assert max(len(request.device_ids), 1) in {
-            int(str(read["tensor_parallel_size"])) * int(str(read["pipeline_parallel_size"])),
-            1,
-        }, name
+        sizes = [int(str(read[f"{kind}_parallel_size"])) for kind in ("tensor", "pipeline", "data")]
+        nodes = 1 if request.gang is None else len(request.gang.members)
+        assert max(len(request.device_ids) * nodes, 1) in {prod(sizes), 1}, name
+        assert (nodes, request.gang is not None and not request.gang.leads) == (read["nnodes"], read["headless"]), name
     assert "pooling" == parser["parsed"]["embedding"]["runner"]
 
 
@@ -122,3 +123,28 @@ def test_a_model_is_served(fleet: Fleet, tmp_path: Path, monkeypatch: pytest.Mon
     assert VERSION in fleet.command("motorpool", "describe", "deployments/tiny").stdout
 
     fleet.delete("tiny")
+
+
+@pytest.mark.timeout(400)
+def test_two_processes_of_one_node_share_a_model(fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    With `--tensor-parallel-size 2` on processors one node runs both halves, alone, and answers.
+    """
+    model = tmp_path / "models" / "tiny-llama"
+    make_tiny_llama(model)
+    monkeypatch.setenv("MOTORPOOL_VLLM", str(FOLDER))
+    fleet.start_agent("a")
+
+    fleet.command(
+        *("motorpool", "deploy", "halves", "--backend", "vllm", "--model", str(model)),
+        *("--", "--tensor-parallel-size", "2", "--max-model-len", "512", "--enforce-eager", "--dtype", "float32"),
+    )
+    instance = fleet.wait_state("halves", v1.INSTANCE_STATE_RUNNING, timeout_seconds=300)
+
+    assert not instance.members
+    assert "--nnodes" not in instance.launch.argv
+    assert ask(fleet.credentials("halves"), tokens=8)
+    workers = [each for each in engines_below(fleet.folder) if "Worker" in " ".join(each.cmdline())]
+    assert 2 == len(workers), workers
+
+    fleet.delete("halves")

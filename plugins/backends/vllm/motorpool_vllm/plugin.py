@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 
 from motorpool_sdk import (
     BackendPlugin,
@@ -105,7 +106,7 @@ class Vllm:
         serves = request.gang is None or request.gang.leads
         return Launch(
             argv=(*(() if request.image else _program(request)), str(request.model_path), *_arguments(request)),
-            env={**_QUIET, **_cache(request), **_collectives(request)},
+            env={**_QUIET, **_cache(request), **_threads(request), **_collectives(request)},
             image=request.image,
             entrypoint=command if request.image else (),
             secrets={"VLLM_API_KEY": request.api_key} if request.api_key else {},
@@ -234,10 +235,29 @@ def _cache(request: LaunchRequest) -> dict[str, str]:
     """
     if request.framework != CPU or _says(request, "kv-cache-memory-bytes"):
         return {}
-    stages = int(_value(request, "tensor_parallel") or 1) * int(_value(request, "pipeline_parallel") or 1)
-    nodes = 1 if request.gang is None else len(request.gang.members)
-    processes = max(stages // nodes, 1)
+    processes = _processes(request)
     return {"VLLM_CPU_KVCACHE_SPACE": str(max(request.memory_bytes // (_CACHE_SHARE * _GIB * processes), 1))}
+
+
+def _threads(request: LaunchRequest) -> dict[str, str]:
+    """Return which processors each of several processes has: vLLM gives each a NUMA node, and refuses to share one."""
+    processes, cpus = _processes(request), request.cpus
+    if request.framework != CPU or processes == 1:
+        return {}
+    if len(cpus) < processes:
+        return {"VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+    ends = [len(cpus) * number // processes for number in range(processes + 1)]
+    parts = [",".join(map(str, cpus[first:last])) for first, last in pairwise(ends)]
+    return {"VLLM_CPU_OMP_THREADS_BIND": "|".join(parts)}
+
+
+def _processes(request: LaunchRequest) -> int:
+    """Return how many processes share the model's tensors and layers on this node."""
+    decided = request.parallelism
+    tensor = int(_value(request, "tensor_parallel") or decided.tensor or 1)
+    pipeline = int(_value(request, "pipeline_parallel") or decided.pipeline or 1)
+    nodes = 1 if request.gang is None else len(request.gang.members)
+    return max(tensor * pipeline // nodes, 1)
 
 
 def _value(request: LaunchRequest, meaning: str) -> str | None:

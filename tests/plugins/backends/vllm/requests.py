@@ -21,6 +21,7 @@ ONE = LaunchRequest(
     memory_fraction=0.9,
     context_length=8192,
     cpu_count=16,
+    cpus=tuple(range(16)),
     categories=("llm",),
 )
 SEVERAL = replace(
