@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
@@ -16,7 +17,16 @@ from motorpool_agent.convert.facts import facts_message, facts_of
 from motorpool_agent.convert.inventory import device_message, profile_message, usage_message
 from motorpool_agent.convert.observed import digest_of, digest_over, instance_message, line
 from motorpool_agent.inventory import HostUsage, PluginUsage
-from motorpool_agent.reconcile.assignment import Assignment, Definition, DeviceClaim, LogSubscription, Parameter
+from motorpool_agent.reconcile.assignment import (
+    Assignment,
+    Definition,
+    DeviceClaim,
+    Gang,
+    GangDevice,
+    GangMember,
+    LogSubscription,
+    Parameter,
+)
 from motorpool_agent.reconcile.observation import Failure, ObservedInstance, Rendered, State
 from motorpool_formats import ModelFacts
 from motorpool_sdk.accelerator import Device, Sample
@@ -91,6 +101,69 @@ def test_a_definition_arrives_whole() -> None:
         stop_grace_seconds=7.0,
     )
     assert (None, "echo", plain.backend) == (plain.definition, body.title, plain.title)
+
+
+GANG = (
+    v1.GangMember(rank=0, node="nodes/a", address="10.7.0.1", ports=[v1.Port(port_name="http", number=24000)]),
+    v1.GangMember(
+        rank=1,
+        node="nodes/b",
+        address="10.7.0.2",
+        devices=[v1.GangDevice(device_id="G", index=0, address="10.8.0.2"), v1.GangDevice(device_id="M")],
+    ),
+)
+
+
+def test_a_gang_arrives_whole() -> None:
+    """
+    A member hears of all others, in which phase it is, and which sizes were decided; alone, there is no gang.
+    """
+    message = assignment(
+        gang=GANG, rank=1, gang_style="mp", gang_phase=v1.GANG_PHASE_RUN, parallelism={"tp": 2, "pp": 2}
+    )
+
+    body, plain = body_of(message), body_of(assignment())
+
+    assert isinstance(body, Assignment)
+    assert isinstance(plain, Assignment)
+    assert {"tp": 2, "pp": 2} == body.parallelism
+    assert (
+        Gang(
+            style="mp",
+            rank=1,
+            run=True,
+            members=(
+                GangMember(rank=0, node="nodes/a", address="10.7.0.1", ports={"http": 24000}),
+                GangMember(
+                    rank=1,
+                    node="nodes/b",
+                    address="10.7.0.2",
+                    devices=(GangDevice(device_id="G", index=0, address="10.8.0.2"), GangDevice(device_id="M")),
+                ),
+            ),
+        )
+        == body.gang
+    )
+    assert (None, {}) == (plain.gang, plain.parallelism)
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"gang": GANG[:1]}, "not all there"),
+        ({"gang": GANG[::-1]}, "not all there"),
+        ({"rank": 2}, "rank is 2"),
+        ({"gang_phase": v1.GANG_PHASE_UNSPECIFIED}, "gang_phase"),
+    ],
+)
+def test_half_a_gang_is_refused(changes: dict[str, Any], word: str) -> None:
+    """
+    Members that are missing or out of order, a rank that nobody has, a phase that is not known.
+    """
+    message = assignment(**{"gang": GANG, "gang_style": "mp", "gang_phase": v1.GANG_PHASE_RESERVE, **changes})
+
+    with pytest.raises(BadMessageError, match=word):
+        body_of(message)
 
 
 def test_claims_of_devices_arrive() -> None:

@@ -105,3 +105,28 @@ def test_listening_everywhere_is_said(address: str, warned: bool, caplog: pytest
     assert warned == (address in caplog.text)
     assert ports.address(local_only=False) == ("0.0.0.0" if warned else address)
     assert ports.address(local_only=True) == "127.0.0.1"
+
+
+def test_named_ports_are_in_a_row(wide: range) -> None:
+    """
+    Each name gets its own, several in a row where it wants as many; an assignment that asks anew gives back the others.
+    """
+    ports = Ports(wide, "127.0.0.1")
+    with socket.create_server(("127.0.0.1", wide.start + 1)):
+        found = ports.reserve_named("a", "127.0.0.1", {"http": 1, "queue": 2}, avoid=NONE)
+    assert {"http": wide.start, "queue": wide.start + 2} == found
+    assert (wide.start, wide.start + 2, wide.start + 3) == ports.held("a")
+
+    ports.reserve_named("a", "127.0.0.1", {"http": 1}, avoid=frozenset({wide.start}))
+    assert (wide.start + 1,) == ports.held("a")
+
+
+def test_all_named_ports_or_none(wide: range) -> None:
+    """
+    Where one name gets nothing, nothing is held.
+    """
+    ports = Ports(wide, "127.0.0.1")
+    with pytest.raises(LaunchError, match="no 4 in a row"):
+        ports.reserve_named("a", "127.0.0.1", {"http": 1, "queue": 4}, avoid=NONE)
+
+    assert () == ports.held("a")

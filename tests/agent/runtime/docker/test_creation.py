@@ -55,6 +55,20 @@ def test_an_engine_with_a_port_of_its_own() -> None:
     assert {"8080/tcp": {}} == body["ExposedPorts"]
 
 
+def test_a_member_of_a_gang_is_on_the_hosts_network() -> None:
+    """
+    Its engine listens where it was told, and on ports of its own choice; nothing is published.
+    """
+    container = Container(image="engine:1", labels={}, host_network=True)
+    body = creation(_record(container), container, {}, Abilities())
+
+    assert ("host", {}, {}) == (
+        body["HostConfig"]["NetworkMode"],
+        body["HostConfig"]["PortBindings"],
+        body["ExposedPorts"],
+    )
+
+
 def test_no_limit_without_a_claim() -> None:
     """
     An estimate limits nothing.
