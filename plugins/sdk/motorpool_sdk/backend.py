@@ -280,12 +280,13 @@ class InferenceProbe:
     """The least request that only an engine which computes answers: POST ``body``, JSON, to ``path``, and status 200.
 
     The agent adds the API key. It asks the leader of a gang before it counts as running, and again from time to time:
-    an engine's health says nothing of the members that it depends on.
+    an engine's health says nothing of the members that it depends on. Three that fail in a row end it:
+    ``timeout_seconds`` is longer than a busy engine lets a request wait.
     """
 
     path: str
     body: str
-    timeout_seconds: float = 60.0
+    timeout_seconds: float = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -150,6 +150,13 @@ def _findings(request: LaunchRequest) -> Iterator[Finding]:
     if fraction is not None and not 0 < _number(fraction) <= 1:
         message = f"--gpu-memory-utilization is {fraction}; it is above 0, up to 1"
         yield Finding(severity=Severity.ERROR, reason="PARAMETER_INVALID", message=message)
+    executor = _given(request, "distributed-executor-backend")
+    if request.gang is not None and executor not in {None, "mp"}:
+        message = (
+            f"--distributed-executor-backend is {executor}, and this vLLM spans nodes by its own launcher (mp) here; "
+            "leave it out"
+        )
+        yield Finding(severity=Severity.ERROR, reason="PARAMETER_INVALID", message=message)
     if fraction is not None and request.framework == CPU:
         message = "--gpu-memory-utilization is left out: this instance was placed on the processors"
         yield Finding(severity=Severity.WARNING, reason="PARAMETER_IGNORED", message=message)
@@ -267,6 +274,12 @@ def _value(request: LaunchRequest, meaning: str) -> str | None:
         if option is not None and option.meaning == meaning and parameter.values:
             return parameter.values[0]
     return None
+
+
+def _given(request: LaunchRequest, name: str) -> str | None:
+    """Return the value that the user's parameters give to this option."""
+    found = (each for each in request.parameters if each.known and each.option == name and each.values)
+    return next((each.values[0] for each in found), None)
 
 
 def _says(request: LaunchRequest, name: str) -> bool:

@@ -7,7 +7,7 @@ import pytest
 from motorpool_sdk import LaunchRequest, Parallelism, Parameter, Severity
 from motorpool_vllm.plugin import Vllm
 from tests.plugins.backends.vllm.conftest import InstallVllm
-from tests.plugins.backends.vllm.requests import CONTAINER, CPU, ONE, SEVERAL
+from tests.plugins.backends.vllm.requests import CONTAINER, CPU, ONE, SEVERAL, TWO_NODES, member
 
 
 def argv(request: LaunchRequest, *parameters: Parameter) -> tuple[str, ...]:
@@ -146,3 +146,32 @@ def test_a_version_that_is_gone_is_named() -> None:
     """
     with pytest.raises(LookupError, match=r"vllm 0\.32\.0 is not installed on this node"):
         argv(replace(ONE, executable=""))
+
+
+@pytest.mark.parametrize(("executor", "errors"), [("ray", 1), ("mp", 0)])
+def test_over_nodes_only_its_own_launcher(executor: str, errors: int) -> None:
+    """
+    An executor that the members were not placed for is refused while they reserve, before anything is started.
+    """
+    request = member(TWO_NODES, 0)
+    given = replace(request, parameters=(Parameter(option="distributed-executor-backend", values=(executor,)),))
+
+    found = [each for each in Vllm().check(given) if each.severity is Severity.ERROR]
+
+    assert errors == len(found), found
+    assert all("leave it out" in each.message for each in found)
+
+
+@pytest.mark.parametrize(
+    ("cpus", "size", "expected"),
+    [((0, 1), "2", "0|1"), ((4, 5, 6), "2", "4|5,6"), ((3,), "2", "nobind"), ((0, 1), "1", None)],
+)
+def test_processes_of_a_node_have_processors_of_their_own(
+    cpus: tuple[int, ...], size: str, expected: str | None
+) -> None:
+    """
+    Each gets a part of those that the agent may use, or none is bound where there are not enough.
+    """
+    request = replace(CPU, cpus=cpus, parameters=(Parameter(option="tensor-parallel-size", values=(size,)),))
+
+    assert expected == Vllm().launch(request).env.get("VLLM_CPU_OMP_THREADS_BIND")
