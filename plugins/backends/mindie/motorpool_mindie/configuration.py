@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from motorpool_mindie.options import Section
+from motorpool_mindie.options import PARALLEL, Section
 from motorpool_mindie.parameters import Parameters, parameters_of, sequence_of
 from motorpool_sdk import Gang, LaunchFile, LaunchRequest
 
@@ -121,6 +121,7 @@ def _deployment(request: LaunchRequest, parameters: Parameters, count: int) -> d
         "npuMemSize": -1,
         "backendType": "atb",
         "trustRemoteCode": request.trust_remote_code,
+        **_sizes(request, parameters),
         **parameters.section(Section.MODEL),
     }
     sequence = sequence_of(request, parameters)
@@ -177,6 +178,14 @@ def _schedule(request: LaunchRequest, parameters: Parameters) -> dict[str, objec
     if parameters.says("enable-prefix-caching"):
         schedule["enablePrefixCache"] = True
     return schedule
+
+
+def _sizes(request: LaunchRequest, parameters: Parameters) -> dict[str, object]:
+    """Return what the placement decided over nodes; on one, all devices are a tensor group by themselves."""
+    if request.gang is None or any(parameters.says(name) for name in PARALLEL):
+        return {}
+    sizes = {"pp": request.parallelism.pipeline, "tp": request.parallelism.tensor}
+    return {key: size for key, size in sizes.items() if size is not None}
 
 
 def _plan(parameters: Parameters) -> dict[str, object]:

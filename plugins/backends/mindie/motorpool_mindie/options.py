@@ -166,6 +166,10 @@ _OWNED = (
 )
 """What Motorpool decides, by the names that users of other backends may try."""
 
+PARALLEL = tuple(
+    f"{name}-parallel-size"
+    for name in ("pipeline", "data", "context", "tensor", "sequence", "moe-expert", "moe-tensor")
+)
 SETTINGS: Mapping[str, Setting] = {setting.option.name: setting for setting in _settings()}
 OPTIONS = (
     *(Option(name=name, system_owned=True) for name in _OWNED),

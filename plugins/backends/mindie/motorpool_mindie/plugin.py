@@ -72,6 +72,7 @@ class Mindie:
             fraction_option="npu-memory-fraction",
             formats=("safetensors", "pytorch"),
             categories=("llm",),
+            distributed_styles=(RANK_TABLE,),
             options=OPTIONS,
             closed_options=True,
             features=("lora",),

@@ -108,7 +108,8 @@ def _parallel(request: LaunchRequest) -> Iterator[str]:
     # Groups of data parallel attention lie within the tensor parallel one.
     own = ("tp-size", "pp-size") if says(request, "enable-dp-attention") else ("tp-size", "pp-size", "dp-size")
     if not says(request, *own):
-        decided = sizes.tensor or len(request.device_ids)
+        # Nodes with different numbers of devices are one pipeline, without a tensor group.
+        decided = sizes.tensor or (1 if gang is not None else len(request.device_ids))
         for option, size in (("--tp-size", decided), ("--pp-size", sizes.pipeline), ("--dp-size", sizes.data)):
             if size is not None and size > 1:
                 yield from (option, str(size))

@@ -80,6 +80,7 @@ class Sglang:
             fraction_option="mem-fraction-static",
             formats=("safetensors", "diffusers"),
             categories=("llm", "embedding", "reranker", "image"),
+            distributed_styles=(NNODES,),
             options=OPTIONS,
             health_path=_HEALTH_PATH,
             metrics_path="/metrics",

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from motorpool_mindie.plugin import VERSIONS
-from motorpool_sdk import Adapter, Gang, GangDevice, GangMember, LaunchRequest, Parameter
+from motorpool_sdk import Adapter, Gang, GangDevice, GangMember, LaunchRequest, Parallelism, Parameter
 
 
 def given(name: str, *values: str) -> Parameter:
@@ -48,6 +48,7 @@ LEADER = replace(
     SEVERAL,
     listen_address="10.7.0.1",
     gang=Gang(style="rank_table", rank=0, members=MEMBERS, interface="bond0"),
+    parallelism=Parallelism(tensor=4, pipeline=2),
 )
 FOLLOWER = replace(
     LEADER,

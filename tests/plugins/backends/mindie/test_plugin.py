@@ -211,3 +211,16 @@ def test_a_device_without_an_address_is_named() -> None:
     (message,) = refused(replace(LEADER, gang=replace(LEADER.gang, members=(first, lacking))))
 
     assert "npu-b2 of nodes/b has no address of its own" in message
+
+
+def test_nodes_are_a_pipeline_of_tensor_groups_unless_the_user_says_otherwise() -> None:
+    """
+    Over two nodes of four devices the placement's sizes are written; the user's take their place whole.
+    """
+
+    def sizes(*parameters: Parameter) -> dict[str, object]:
+        model = text_of(launched(LEADER, *parameters), CONFIGURATION)["BackendConfig"]["ModelDeployConfig"]
+        return {key: value for key, value in model["ModelConfig"][0].items() if key in {"pp", "tp", "dp"}}
+
+    assert {"pp": 2, "tp": 4} == sizes()
+    assert {"tp": 8} == sizes(given("tensor-parallel-size", "8"))

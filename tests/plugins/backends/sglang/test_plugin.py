@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from motorpool_sdk import Adapter, LaunchRequest, Parameter, Severity, Speculative
+from motorpool_sdk import Adapter, LaunchRequest, Parallelism, Parameter, Severity, Speculative
 from motorpool_sglang.plugin import Sglang
 from tests.plugins.backends.sglang.requests import CACHE, CONTAINER, FOLLOWER, LEADER, ONE, PICTURES, SEVERAL
 
@@ -155,3 +155,13 @@ def test_members_of_a_gang_meet_at_the_leaders_port() -> None:
     assert [True, False] == [launch.serves for launch in launches]
     assert [True, False] == [launch.inference is not None for launch in launches]
     assert ["bond0", "eth1"] == [launch.env["NCCL_SOCKET_IFNAME"] for launch in launches]
+
+
+def test_uneven_nodes_are_one_pipeline() -> None:
+    """
+    Where nodes have different numbers of devices the placement counts stages alone, and no tensor group is made up.
+    """
+    arguments = argv(replace(LEADER, parallelism=Parallelism(pipeline=6)))
+
+    assert ("--pp-size", "6") == arguments[arguments.index("--pp-size") :][:2]
+    assert "--tp-size" not in arguments
