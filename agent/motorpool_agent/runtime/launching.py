@@ -14,7 +14,7 @@ from motorpool_agent.reconcile.assignment import Assignment
 from motorpool_agent.reconcile.handle import Container, Inference, LaunchRecord
 from motorpool_agent.reconcile.observation import Rendered
 from motorpool_agent.runtime.docker import labels
-from motorpool_agent.runtime.docker.mounts import model_mounts
+from motorpool_agent.runtime.docker.mounts import model_mounts, with_files
 from motorpool_agent.runtime.errors import LaunchError
 from motorpool_agent.runtime.family import MARKER
 from motorpool_agent.runtime.modelpaths import (
@@ -252,8 +252,7 @@ def container(
             labels.DIGEST: assignment.digest,
         },
         entrypoint=launch.entrypoint,
-        # In order of their targets, so that a file lies on the folder that it is in.
-        mounts=dict(sorted({**model_mounts(path, companion_paths(assignment, path)), **files}.items())),
+        mounts=with_files(model_mounts(path, companion_paths(assignment, path)), files),
         device_nodes=tuple(node for each in exposures for node in each.device_nodes),
         runtime=next((each.container_runtime for each in exposures if each.container_runtime), ""),
         cdi_devices=tuple(device for each in exposures for device in each.cdi_devices),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 _SHARD = re.compile(r"(?P<stem>.+)-\d{5}-of-(?P<count>\d{5})(?P<suffix>\.[A-Za-z]+)")
@@ -28,6 +28,31 @@ def model_mounts(path: Path, beside: Sequence[Path] = ()) -> dict[str, str]:
     # A folder within a mounted one is there already.
     roots = [one for one in wanted if not any(other in one.parents for other in wanted)]
     return {str(one): str(one) for one in sorted(roots)}
+
+
+def with_files(mounts: Mapping[str, str], files: Mapping[str, str]) -> dict[str, str]:
+    """Return the mounts with files of a launch's own among them, in order of their targets: what lies on what.
+
+    A file can lie on one that is there. For one that the model lacks there is no place in a folder that may not be
+    written: that folder's entries are mounted in its stead.
+    """
+    together = dict(mounts)
+    for target in files:
+        folder = Path(target).parent
+        root = next((each for each in (folder, *folder.parents) if str(each) in together), None)
+        if root is not None and root.is_dir() and not Path(target).exists():
+            del together[str(root)]
+            together |= {str(entry): str(entry) for entry in _opened(root, folder)}
+    return dict(sorted({**together, **files}.items()))
+
+
+def _opened(root: Path, folder: Path) -> Iterator[Path]:
+    """Yield the entries of a folder, and of those in it on the way to another."""
+    for entry in root.iterdir():
+        if entry == folder or entry in folder.parents:
+            yield from _opened(entry, folder)
+        else:
+            yield entry
 
 
 def _files(path: Path) -> Iterator[Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from motorpool_agent.runtime.docker.mounts import model_mounts
+from motorpool_agent.runtime.docker.mounts import model_mounts, with_files
 
 
 def test_folder_of_a_file(tmp_path: Path) -> None:
@@ -70,3 +70,25 @@ def test_files_beside_the_model_are_seen_where_they_lie(tmp_path: Path) -> None:
     folders = {str(file.parent): str(file.parent) for file in (model, projector)}
     assert folders == model_mounts(model, (projector,))
     assert {str(model.parent): str(model.parent)} == model_mounts(model)
+
+
+def test_a_file_that_the_model_lacks_opens_its_folder(tmp_path: Path) -> None:
+    """
+    A folder that may not be written has no place for one: its entries are mounted, whatever lies above it is not.
+    """
+    model = tmp_path / "models" / "qwen"
+    (model / "more").mkdir(parents=True)
+    (tmp_path / "models" / "other").touch()
+    (model / "config.json").touch()
+    own = {str(tmp_path / "models"): str(tmp_path / "models")}
+
+    there = with_files(own, {str(model / "config.json"): "/a"})
+    missing = with_files(own, {str(model / "generation_config.json"): "/a", "/opt/conf.json": "/b"})
+
+    assert {**own, str(model / "config.json"): "/a"} == there
+    assert {
+        **{str(path): str(path) for path in (model / "config.json", model / "more", tmp_path / "models" / "other")},
+        str(model / "generation_config.json"): "/a",
+        "/opt/conf.json": "/b",
+    } == missing
+    assert sorted(missing) == list(missing)
