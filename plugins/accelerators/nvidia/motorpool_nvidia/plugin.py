@@ -66,7 +66,13 @@ class Nvidia:
 
     def expose(self, device_ids: Sequence[str]) -> Exposure:
         """Return how to hand these over and no others: by UUID, which no renumbering in between can change."""
+        self.fingerprint()
+        divided = {device.partition_of for device in self._seen.values()}
         for device_id in device_ids:
+            if device_id in divided:
+                raise LookupError(
+                    f"{device_id} cannot be handed over: it is divided by MIG; its partitions are, not the whole"
+                )
             if device_id in self._stranded:
                 raise LookupError(f"{device_id} cannot be handed over: {self._stranded[device_id]}")
             fault = self._sources.find(device_id)

@@ -171,6 +171,28 @@ class Scenarios:
         assert before == plugin.devices()
         assert self.vendor.figures(2) == figures(plugin)
 
+    @pytest.mark.promise("P2")
+    def test_a_divided_card(self, library: ShownLibrary, start: StartVendor) -> None:
+        """Its parts are devices that name it; neither it nor two of them are handed over, and undivided it is whole."""
+        if (divided := self.vendor.divided) is None:
+            pytest.skip(f"{self.vendor.name} tells no partitions by its library")
+        library.show(self.vendor.card(0, *divided.lines, used=100) + self.vendor.card(1, used=101))
+        plugin = start(library.folder)
+        whole, other = self.vendor.device_id(0), self.vendor.device_id(1)
+        found = figures(plugin)
+        parents = {key: device.partition_of for key, device in plugin.devices().items()}
+
+        assert {whole: "", other: "", **dict.fromkeys(divided.parts, whole)} == parents
+        assert divided.parts == {key: found[key] for key in divided.parts}
+        for refused in ([whole], [whole, other], list(divided.parts)):
+            with pytest.raises(PluginRaisedError):
+                plugin.expose(refused)
+        plugin.expose([other])
+
+        library.show(self.vendor.cards(2))
+        assert self.vendor.figures(2) == figures(plugin)
+        plugin.expose([whole])
+
 
 class CommandScenarios(Scenarios):
     """What a plugin must stand whose vendor has a command beside the library."""

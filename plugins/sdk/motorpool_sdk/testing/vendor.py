@@ -78,6 +78,14 @@ class Recorded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Divided:
+    """A card that is divided: what is written on the first card, and total and used bytes of its parts by their ids."""
+
+    lines: tuple[str, ...]
+    parts: Mapping[str, tuple[int | None, int | None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MadeVendor:
     """A vendor's made-up library in C, ``source``. ``total`` and what cards use are in its own unit of so many bytes.
 
@@ -85,7 +93,8 @@ class MadeVendor:
     ``newer`` are functions (and defines) that an old release is without, ``needed`` those that nothing works without.
     ``refusal`` is a line on which the library refuses, and what the plugin then says; ``unreadable`` makes a card one
     that cannot be named; ``untold`` leaves none of its figures told; ``absurd`` makes one figure nonsense.
-    ``hangs`` are functions that it needs for opening the library, looking at cards, and measuring them.
+    ``hangs`` are functions that it needs for opening the library, looking at cards, and measuring them. ``divided`` is
+    for a vendor whose cards can be divided into partitions.
     """
 
     name: str
@@ -108,6 +117,7 @@ class MadeVendor:
     newer: tuple[str, ...] = ()
     newer_defines: tuple[str, ...] = ()
     recorded: Recorded | None = None
+    divided: Divided | None = None
 
     def cards(self, count: int, used: int = 100) -> str:
         """That many healthy cards, each of which uses one unit more than the one before."""

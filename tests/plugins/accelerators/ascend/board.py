@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from motorpool_sdk.testing.vendor import MadeVendor, Recorded, Table, Written, without_lines
+from motorpool_sdk.testing.vendor import Divided, MadeVendor, Recorded, Table, Written, without_lines
 
 CHIP = """
 chip {card} {chip}
@@ -96,6 +96,10 @@ MADE = MadeVendor(
         "looking": "dcmi_get_device_hbm_info",
         "measuring": "dcmi_get_device_utilization_rate",
     },
+    divided=Divided(
+        lines=("vdev 164 vir10_3c_32g 32768 0", "vdev 165 vir05_1c_16g 16384 1"),
+        parts={f"{address(0)}-vnpu164": (2**35, 0), f"{address(0)}-vnpu165": (2**34, None)},
+    ),
     recorded=Recorded(
         name="npu-smi",
         prints={

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from motorpool_sdk.testing.vendor import MadeVendor, Recorded, Table, Written, without_lines
+from motorpool_sdk.testing.vendor import Divided, MadeVendor, Recorded, Table, Written, without_lines
 
 CARD = """
 card {index}
@@ -91,6 +91,10 @@ MADE = MadeVendor(
         "looking": "cndevGetPCIeInfoV2",
         "measuring": "cndevGetDeviceUtilizationInfo",
     },
+    divided=Divided(
+        lines=("mim B0 2m.16gb 1 16384 700 41 /dev/cap1", "mim C0 4m.32gb 3 32768 0 0 /dev/cap3"),
+        parts={"MLU-B0": (2**34, 700 * 2**20), "MLU-C0": (2**35, 0)},
+    ),
     recorded=Recorded(
         name="cnmon",
         prints={"": TABLE},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from motorpool_sdk.testing.vendor import MadeVendor, Recorded, Table, Written, without_lines
+from motorpool_sdk.testing.vendor import Divided, MadeVendor, Recorded, Table, Written, without_lines
 
 CARD = """
 card {bdf}
@@ -83,6 +83,10 @@ MADE = MadeVendor(
         "memory_bytes": "total -1",
     },
     hangs={"opening": "mxSmlInit", "looking": "mxSmlGetDeviceInfo", "measuring": "mxSmlGetDeviceIpUsage"},
+    divided=Divided(
+        lines=("sgpu 0 16384 25 17179869184 1234567 3712", "sgpu 3 32768 50 34359738368 0 0"),
+        parts={f"{address(0)}-sgpu0": (2**34, 1234567), f"{address(0)}-sgpu3": (2**35, 0)},
+    ),
     recorded=Recorded(
         name="mx-smi",
         prints={"": TABLE},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from motorpool_sdk.testing.machine import FakeLibrary, PluginChild, PluginRaisedError, compile_library
-from motorpool_sdk.testing.vendor import MadeVendor
+from motorpool_sdk.testing.vendor import Divided, MadeVendor
 from tests.plugins.accelerators.nvidia.smi import RECORDED
 
 __all__ = ["FIRST", "SECOND", "FakeNvml", "NvidiaProcess", "PluginRaisedError", "card", "compile_nvml", "two_cards"]
@@ -96,5 +96,12 @@ MADE = MadeVendor(
         "looking": "nvmlDeviceGetPciInfo_v3",
         "measuring": "nvmlDeviceGetUtilizationRates",
     },
+    divided=Divided(
+        lines=(
+            *("mig 1", "partition MIG-a", "total 9984", "used 7", "gpu_instance 1"),
+            *("partition MIG-b", "total 20096", "used 0", "gpu_instance 2"),
+        ),
+        parts={"MIG-a": (9984 * 2**20, 7 * 2**20), "MIG-b": (20096 * 2**20, 0)},
+    ),
     recorded=RECORDED,
 )
