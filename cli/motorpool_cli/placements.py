@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from motorpool import v1
 from motorpool_cli import text
 
+_SIZES = {"tp": "tensor parallel", "pp": "pipeline parallel", "dp": "data parallel"}
+
 
 def where(placement: v1.Placement) -> str:
     """Return each node with its devices and what is claimed of them, the leader first."""
@@ -26,6 +28,11 @@ def decided(placement: v1.Placement) -> str:
         parts.append(f"{placement.context_length:,} tokens of context")
     if placement.HasField("parallel"):
         parts.append(f"{placement.parallel} at a time")
+    if placement.style:
+        parts.append(f"over {len(placement.members)} nodes by {placement.style}")
+    parts += [
+        f"{words} {placement.parallelism[size]}" for size, words in _SIZES.items() if size in placement.parallelism
+    ]
     if placement.overcommitted:
         parts.append("more than was free, as was allowed")
     return ", ".join(parts)

@@ -152,6 +152,24 @@ def instance(
     )
 
 
+def pair() -> v1.Instance:
+    """An instance on two nodes, of which the second is gone."""
+    made = instance(v1.INSTANCE_STATE_ERROR, name="smollm2-pair1")
+    made.placement.members.add(node="nodes/rack2", rank=1, claim=v1.Claim(memory_bytes=GIB))
+    made.placement.style = "mp"
+    leader = v1.InstanceMember(node="nodes/rack1", state=v1.INSTANCE_STATE_RUNNING, pid=4711, launch=made.launch)
+    follower = v1.InstanceMember(
+        node="nodes/rack2",
+        rank=1,
+        state=v1.INSTANCE_STATE_ERROR,
+        state_message="the engine was ended by signal 9",
+        ports=[v1.Port(port_name="http", number=40010)],
+        launch=v1.RenderedLaunch(argv=["llama-server", "--headless"]),
+    )
+    made.members.extend([leader, follower])
+    return made
+
+
 TOO_LARGE = v1.Refusal(
     stage="memory",
     reason="MEMORY_SHORT",

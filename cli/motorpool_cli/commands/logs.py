@@ -38,9 +38,9 @@ def logs(
     ] = "",
 ) -> None:
     """Print an instance's log."""
-    if node and rank is not None:
-        raise CommandError(Exit.USAGE, "FIELD_INVALID", "--node and --rank both name a member: give one of them.")
     with client(Format.TABLE) as connected:
+        if node and rank is not None:
+            raise CommandError(Exit.USAGE, "FIELD_INVALID", "--node and --rank both name a member: give one of them.")
         instance = _instance(connected, name)
         request = v1.StreamInstanceLogsRequest(
             name=instance,

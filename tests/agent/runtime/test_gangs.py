@@ -117,6 +117,18 @@ async def test_a_member_reserves_and_starts_nothing(
     assert not list(data_dir.glob("instances/*/handle.json"))
 
 
+async def test_a_tombstone_ends_the_waiting(supervisor: Supervisor, tmp_path: Path) -> None:
+    """
+    What only reserved is gone at once, and so are its ports.
+    """
+    supervisor.apply(desired(member(tmp_path)))
+    await reserved(supervisor)
+    supervisor.apply(desired(tombstones=[tombstone()]))
+    await until_gone(supervisor)
+
+    assert () == supervisor._context.ports.held("a1")  # what nobody else is given
+
+
 async def test_members_hear_of_each_other(supervisor: Supervisor, tmp_path: Path, backends: GangBackends) -> None:
     """
     The plugin is told every member with its ports and devices, this node's interface, and the sizes that were decided.

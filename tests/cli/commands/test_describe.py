@@ -4,7 +4,7 @@ import pytest
 
 from motorpool import v1
 from tests.cli.controller import Controller
-from tests.cli.fleet import CRASH, GIB, NOON, TOO_LARGE, deployment, fill, instance
+from tests.cli.fleet import CRASH, GIB, NOON, TOO_LARGE, deployment, fill, instance, pair
 from tests.cli.motorpool import Motorpool
 
 
@@ -155,3 +155,20 @@ def test_nothing_of_that_name(motorpool: Motorpool) -> None:
 
     assert 5 == result.exit_code
     assert "No deployment, instance or node is called nobody; `motorpool deployments`" in result.stderr
+
+
+def test_members_of_an_instance_on_two_nodes(controller: Controller, motorpool: Motorpool) -> None:
+    """
+    Each member says what it does, with its process and ports; a follower's command differs, and is told.
+    """
+    controller.put(pair())
+
+    output = motorpool("describe", "smollm2-pair1").stdout
+
+    for words in (
+        "Decided      over 2 nodes by mp",
+        "nodes/rack1 (rank 0): running (pid 4711)",
+        "nodes/rack2 (rank 1): error: the engine was ended by signal 9 (ports http 40010)",
+        "| llama-server --headless",
+    ):
+        assert words.lower() in output.lower(), output

@@ -3,7 +3,7 @@ from google.rpc import code_pb2
 
 from motorpool import v1
 from tests.cli.controller import Controller
-from tests.cli.fleet import fill, instance
+from tests.cli.fleet import fill, instance, pair
 from tests.cli.motorpool import Motorpool
 
 
@@ -65,3 +65,38 @@ def test_a_node_out_of_reach(controller: Controller, motorpool: Motorpool) -> No
 
     assert 1 == result.exit_code
     assert "error: nodes/rack1 has no session now. [NODE_UNREACHABLE]\n" == result.stderr
+
+
+@pytest.mark.parametrize(("option", "rank"), [((), 0), (("--rank", "1"), 1), (("--node", "rack2"), 1)])
+def test_a_members_log(controller: Controller, motorpool: Motorpool, option: tuple[str, ...], rank: int) -> None:
+    """
+    Over several nodes each member has a log: the leader's, or that of a rank or node.
+    """
+    controller.put(pair())
+    controller.logs["instances/smollm2-pair1"] = ["said"]
+
+    assert 0 == motorpool("logs", "smollm2-pair1", *option).exit_code
+
+    (request,) = (each for each in controller.requests if isinstance(each, v1.StreamInstanceLogsRequest))
+    assert rank == request.rank
+
+
+@pytest.mark.parametrize(
+    ("options", "exit_code", "words"),
+    [
+        (("--node", "rack9"), 5, "has no part on rack9"),
+        (("--node", "rack2", "--rank", "1"), 2, "give one of them"),
+    ],
+)
+def test_a_member_that_is_none(
+    controller: Controller, motorpool: Motorpool, options: tuple[str, ...], exit_code: int, words: str
+) -> None:
+    """
+    A node without a part is told with those that have one; two ways to name a member are one too many.
+    """
+    controller.put(pair())
+
+    result = motorpool("logs", "smollm2-pair1", *options)
+
+    assert exit_code == result.exit_code
+    assert words in result.stderr

@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from motorpool_controller.domain.fleet import NodeState, StartOrder
 from motorpool_controller.domain.placement import Claim, DeviceClaim, Member, Placement
@@ -15,6 +17,7 @@ from motorpool_controller.domain.sizes import GIB
 from motorpool_controller.domain.workload import (
     Assignment,
     Failure,
+    Gang,
     GangPhase,
     Instance,
     InstanceState,
@@ -337,3 +340,72 @@ def test_a_gang_is_the_same_after_it_was_stored() -> None:
     instance = started().instances[NAME]
 
     assert instance == decode(encode(instance), Instance)
+
+
+def back(before: World, name: str) -> World:
+    nodes = {**before.nodes, name: NODES[name]}
+    leases = {**before.lease_end, name: NOW + timedelta(days=1)}
+    return replace(before, nodes=nodes, connected=before.connected | {name}, lease_end=leases)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[tuple[str, str, InstanceState, bool]]:
+    """What may come in any order: reports of this generation and of the one before, nodes lost and back, time."""
+    kinds = st.sampled_from(["report"] * 6 + ["lost", "back", "wait"])
+    states = st.sampled_from([S.STARTING, S.STARTING, S.RUNNING, S.ERROR, S.DOWNLOADING])
+    return draw(st.lists(st.tuples(kinds, st.sampled_from("ab"), states, st.booleans()), max_size=30))
+
+
+@pytest.mark.promise("P3")
+@given(histories(), st.sampled_from(StartOrder), st.booleans())
+def test_whatever_comes_in_whatever_order_it_is_all_or_nothing(
+    history: list[tuple[str, str, InstanceState, bool]], order: StartOrder, restart: bool
+) -> None:
+    """
+    Nobody runs before all have reserved, RUN is never taken back, and a generation ends by a member's failure alone.
+    """
+    state, now = of(pair(order=order, restart=restart)), NOW
+    for kind, name, reported, late in history:
+        before = state
+        instance = before.instances[NAME]
+        if kind == "lost":
+            state = lost(before, f"nodes/{name}")
+        elif kind == "back":
+            state = back(before, f"nodes/{name}")
+        elif kind == "wait":
+            now += timedelta(seconds=30)
+        else:
+            generation = instance.generation - late
+            report = Report(
+                assignment_id=instance.uid,
+                generation=generation,
+                state=reported,
+                message="as it says",
+                ports=PORTS[name],
+                pid=7,
+                start_time=NOW if reported is S.RUNNING else None,
+                last_failure=FAILURE if reported is S.ERROR else None,
+            )
+            after = observe(instance, report, before.nodes[f"nodes/{name}"], now)
+            state = replace(before, instances={NAME: after})
+        could_fail = state.instances[NAME].gang
+        state, _ = decided(state, now)
+        if NAME not in state.instances or state.instances[NAME].stop_time is not None:
+            return  # replaced, as a node was away for too long
+        _hold(before.instances[NAME], state.instances[NAME], could_fail)
+
+
+def _hold(before: Instance, after: Instance, reported: Gang | None) -> None:
+    assert before.gang is not None
+    assert after.gang is not None
+    assert reported is not None
+    states = [member.state for member in reported.members]
+    told = [member.told for member in after.gang.members]
+    assert after.generation - before.generation == int(S.ERROR in states and S.UNREACHABLE not in states)
+    if GangPhase.RUN in told:
+        assert all(member.ports for member in after.gang.members)
+    if after.generation == before.generation:
+        kept = zip(before.gang.members, after.gang.members, strict=True)
+        assert all(new.told is GangPhase.RUN for old, new in kept if old.told is GangPhase.RUN)
+    running = {member.state for member in after.gang.members} == {S.RUNNING}
+    assert (after.state is S.RUNNING) == running

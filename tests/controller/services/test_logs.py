@@ -172,3 +172,12 @@ async def test_another_nodes_subscription(cluster: Cluster, agent: Agent) -> Non
 
     assert "NOT_FOUND" == reason(failed.value)
     lines.cancel()
+
+
+async def test_a_rank_that_nobody_has(cluster: Cluster, agent: Agent) -> None:
+    """
+    An instance on one node has rank 0 alone; another one is not found.
+    """
+    _, name = await placed(cluster, agent)
+
+    assert "NOT_FOUND" == await failure(read(cluster, name, rank=1))
