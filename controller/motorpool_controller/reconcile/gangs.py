@@ -33,6 +33,7 @@ _S = InstanceState
 DELAY_SECONDS = (10.0, 300.0)
 WELL_SECONDS = 60.0
 """What ran for so long is restarted as if it had never failed."""
+_ANOTHER = "its agent lost the process that the others had joined, and started another one, which cannot join them"
 
 
 def new_gang(placement: Placement, order: StartOrder) -> Gang | None:
@@ -92,8 +93,20 @@ def observe_member(instance: Instance, gang: Gang, report: Report, node: str, no
         progress_bytes=report.progress_bytes,
         progress_total_bytes=report.progress_total_bytes,
     )
+    if _is_another(own, seen):
+        seen = replace(seen, state=_S.ERROR, message=_ANOTHER, failure=_replaced(now))
     members = tuple(seen if member is own else member for member in gang.members)
     return together(replace(instance, gang=replace(gang, members=members)), now)
+
+
+def _is_another(own: MemberRun, seen: MemberRun) -> bool:
+    """Return whether a member has another process than the one that the others have joined."""
+    before, after = (own.pid, own.pid_start_ticks), (seen.pid, seen.pid_start_ticks)
+    return all(before) and all(after) and before != after
+
+
+def _replaced(now: datetime) -> Failure:
+    return Failure(time=now, reason="MEMBER_REPLACED", message=_ANOTHER)
 
 
 def together(instance: Instance, now: datetime) -> Instance:

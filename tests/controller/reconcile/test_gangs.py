@@ -227,6 +227,19 @@ def test_reports_of_the_generation_before_change_nothing() -> None:
     assert observe(instance, late, NODES["nodes/a"], NOW) is instance
 
 
+def test_another_process_in_a_members_place_is_a_failure() -> None:
+    """
+    An agent whose data was lost starts its member afresh; the others never hear of it, so all begin again.
+    """
+    joined = seen(started(), "b", S.RUNNING, ports=PORTS["b"], pid=7, pid_start_ticks=70, start_time=NOW)
+    afresh = seen(joined, "b", S.STARTING, ports=PORTS["b"], pid=8, pid_start_ticks=80, start_time=NOW)
+    after, _ = decided(afresh)
+
+    assert 2 == after.instances[NAME].generation
+    assert after.instances[NAME].last_failure is not None
+    assert "MEMBER_REPLACED" == getattr(after.instances[NAME].last_failure, "reason", "")
+
+
 def test_restarts_back_off_and_are_forgotten_when_it_runs_well() -> None:
     """
     At once, then after ten seconds, then twenty; after a minute of running it counts from the beginning.
