@@ -247,13 +247,15 @@ def delay_seconds(restarts: int) -> float:
 
 
 def _turn(gang: Gang) -> frozenset[int]:
-    """Return the ranks that may run now: all, or those that come first until they have a process."""
+    """Return the ranks that may run now: all, or those that come first until they live, or followers are ready."""
     ranks = frozenset(member.rank for member in gang.members)
     if gang.order is StartOrder.TOGETHER:
         return ranks
-    first = frozenset({0}) if gang.order is StartOrder.LEADER_FIRST else ranks - {0}
-    started = all(member.start_time is not None for member in gang.members if member.rank in first)
-    return ranks if started else first
+    leader, *followers = gang.members
+    if gang.order is StartOrder.LEADER_FIRST:
+        return ranks if leader.start_time is not None else frozenset({leader.rank})
+    ready = all(member.state is _S.RUNNING for member in followers)
+    return ranks if ready else ranks - {leader.rank}
 
 
 def _combined(instance: Instance, gang: Gang) -> tuple[InstanceState, str]:

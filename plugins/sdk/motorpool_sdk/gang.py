@@ -11,9 +11,10 @@ HTTP = "http"
 
 
 class StartOrder(StrEnum):
-    """Which members are started before which: a member counts as started when its process lives.
+    """Which members are started before which.
 
-    ``leader_first``: the followers once the leader has been; ``followers_first``: the leader once all of them have.
+    ``leader_first``: the followers once the leader's process lives; ``followers_first``: the leader once all of them
+    are ready.
     """
 
     TOGETHER = "together"

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from motorpool_llama_cpp import launcher
+from motorpool_llama_cpp import launcher, rpc
 from motorpool_llama_cpp.failures import FAILURES
 from motorpool_llama_cpp.options import OPTIONS
-from motorpool_llama_cpp.programs import device_names, find
+from motorpool_llama_cpp.programs import Program, device_names, find
 from motorpool_sdk import (
     BackendPlugin,
     Environment,
     Finding,
+    InferenceProbe,
     Launch,
     LaunchRequest,
     MemoryModel,
@@ -43,10 +45,12 @@ class LlamaCpp:
 
     def profile(self) -> Profile:
         """Return what the controller schedules llama.cpp with here."""
+        program = find()
         return Profile(
             backend="llama_cpp",
             aliases=("llama.cpp", "llama-cpp", "llama-box", "llama_box"),
-            versions=tuple(_versions()),
+            versions=tuple(_versions(program)),
+            distributed_styles=rpc.styles(program),
             memory_model=MemoryModel.LAYERS,
             rules="gguf",
             formats=("gguf",),
@@ -67,6 +71,15 @@ class LlamaCpp:
 
     def launch(self, request: LaunchRequest) -> Launch:
         """Return how to launch ``request``."""
+        gang = request.gang
+        if gang is not None and not gang.leads:
+            # It serves no requests, and is ready when its port accepts: the leader connects to it at its start.
+            devices = ",".join(device_names(request.framework, len(request.device_ids)))
+            return Launch(
+                argv=tuple(rpc.serving(gang, request.executable, devices)),
+                start_timeout_seconds=_START_TIMEOUT_SECONDS,
+                stop_grace_seconds=_STOP_GRACE_SECONDS,
+            )
         return Launch(
             # An image brings the program: its entrypoint is llama-server, or takes the same arguments.
             argv=(*(() if request.image else _program(request)), *_arguments(request)),
@@ -74,6 +87,7 @@ class LlamaCpp:
             entrypoint=request.command if request.image else (),
             secrets={"LLAMA_API_KEY": request.api_key} if request.api_key else {},
             readiness=Probe(path=_HEALTH_PATH, models_path=_MODELS_PATH),
+            inference=None if gang is None else _inference(request),
             start_timeout_seconds=_START_TIMEOUT_SECONDS,
             stop_grace_seconds=_STOP_GRACE_SECONDS,
         )
@@ -85,8 +99,8 @@ def motorpool_register_backends(register: Callable[[BackendPlugin], None]) -> No
     register(LlamaCpp())
 
 
-def _versions() -> Iterator[Version]:
-    if program := find():
+def _versions(program: Program | None) -> Iterator[Version]:
+    if program is not None:
         yield Version(version=program.version, executable=program.path, frameworks=program.frameworks)
     yield Version(
         version=LAUNCHER_VERSION,
@@ -99,7 +113,20 @@ def _versions() -> Iterator[Version]:
     )
 
 
+def _inference(request: LaunchRequest) -> InferenceProbe:
+    """Return the least that it computes: one token, or one embedding of a model that does nothing else."""
+    if request.categories and _POOLING.keys() >= set(request.categories):
+        return InferenceProbe(path="/v1/embeddings", body=json.dumps({"input": "1"}))
+    return InferenceProbe(path="/v1/completions", body=json.dumps({"prompt": "1", "max_tokens": 1}))
+
+
 def _findings(request: LaunchRequest) -> Iterator[Finding]:
+    if request.gang is not None and (request.image or not request.executable):
+        message = (
+            f"llama_cpp {request.backend_version} does not span nodes: that takes a llama-server of the node with "
+            f"{rpc.SERVER} beside it; deploy with --no-distributed, or with such a version"
+        )
+        yield Finding(severity=Severity.ERROR, reason="STYLE_UNKNOWN", message=message)
     for parameter in request.parameters:
         option = _BY_NAME.get(parameter.option) if parameter.known else None
         if option is not None and option.system_owned:
@@ -189,7 +216,10 @@ def _offloading(request: LaunchRequest) -> Iterator[str]:
             yield from ("--device", "none")
         yield from ("--n-gpu-layers", "0")
         return
-    if request.device_ids and not _launched(request):
+    if request.gang is not None:
+        # Servers' devices come first, then its own: all that it sees, as the tensor split has them.
+        yield from ("--rpc", rpc.servers(request.gang))
+    elif request.device_ids and not _launched(request):
         # It sees the claimed devices and no others; without their names it would run on processors if it saw none.
         yield from ("--device", ",".join(device_names(request.framework, len(request.device_ids))))
     if request.offloaded_layers is not None and not _meant(request, "gpu_layers"):

@@ -97,21 +97,21 @@ class _StartOrderEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enu
     START_ORDER_TOGETHER: _StartOrder.ValueType  # 1
     """All at once."""
     START_ORDER_LEADER_FIRST: _StartOrder.ValueType  # 2
-    """The followers once the leader has been."""
+    """The followers once the leader's process lives."""
     START_ORDER_FOLLOWERS_FIRST: _StartOrder.ValueType  # 3
-    """The leader once all followers have been."""
+    """The leader once all followers are ready."""
 
 class StartOrder(_StartOrder, metaclass=_StartOrderEnumTypeWrapper):
-    """Which members of a distributed instance are started before which. A member counts as started when its process lives."""
+    """Which members of a distributed instance are started before which."""
 
 START_ORDER_UNSPECIFIED: StartOrder.ValueType  # 0
 """All at once."""
 START_ORDER_TOGETHER: StartOrder.ValueType  # 1
 """All at once."""
 START_ORDER_LEADER_FIRST: StartOrder.ValueType  # 2
-"""The followers once the leader has been."""
+"""The followers once the leader's process lives."""
 START_ORDER_FOLLOWERS_FIRST: StartOrder.ValueType  # 3
-"""The leader once all followers have been."""
+"""The leader once all followers are ready."""
 Global___StartOrder: typing_extensions.TypeAlias = StartOrder
 
 @typing.final

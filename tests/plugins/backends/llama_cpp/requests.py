@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from motorpool_llama_cpp.plugin import LAUNCHER_VERSION
-from motorpool_sdk import LaunchRequest, Parameter
+from motorpool_sdk import Gang, GangDevice, GangMember, LaunchRequest, Parameter
 
 LAUNCHER = LaunchRequest(
     backend_version=LAUNCHER_VERSION,
@@ -42,7 +42,28 @@ SEVERAL = replace(
 )
 CONTAINER = replace(ONE, executable="", image="ghcr.io/ggml-org/llama.cpp:server-cuda", listen_address="0.0.0.0")
 
+MEMBERS = tuple(
+    GangMember(
+        rank=rank,
+        node=f"nodes/{node}",
+        address=address,
+        devices=tuple(GangDevice(device_id=f"GPU-{node}{index}", index=index) for index in range(2)),
+        ports={"http": 24000 + rank},
+    )
+    for rank, (node, address) in enumerate((("a", "10.7.0.1"), ("b", "10.7.0.2"), ("c", "fd00::3")))
+)
+
+
+def member(rank: int) -> LaunchRequest:
+    """What one of three nodes is asked, whose devices hold a model together."""
+    gang = Gang(style="rpc", rank=rank, members=MEMBERS, interface="eth1")
+    split = (14.0, 13.0, 14.0, 13.0, 14.0, 13.0)
+    return replace(SEVERAL, gang=gang, listen_address=gang.own.address, port=gang.own.ports["http"], tensor_split=split)
+
+
 GOLDEN: Mapping[str, LaunchRequest] = {
+    "three-nodes-leader": member(0),
+    "three-nodes-server": member(1),
     "launcher": LAUNCHER,
     "cpu": PROGRAM,
     "one-device": ONE,
