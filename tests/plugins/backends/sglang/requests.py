@@ -124,5 +124,7 @@ GOLDEN: Mapping[str, LaunchRequest] = {
     "cann-two-nodes-follower": replace(
         ASCEND, listen_address=FOLLOWER.listen_address, gang=FOLLOWER.gang, parallelism=FOLLOWER.parallelism
     ),
+    "dtk": replace(SEVERAL, backend_version="0.5.10", framework="dtk"),
+    "maca": replace(ONE, backend_version="0.5.11", framework="maca"),
     "musa": replace(ONE, backend_version="0.5.9", framework="musa"),
 }
