@@ -171,10 +171,11 @@ def test_a_broken_library_costs_its_own_figures(fleet: Fleet, cards: Cards, tiny
     def failed() -> v1.PluginStatus | None:
         (node,) = fleet.nodes.ListNodes(v1.ListNodesRequest(), timeout=10).nodes
         nvidia = next(plugin for plugin in node.plugins if plugin.provides == "nvidia")
-        return nvidia if nvidia.failures else None
+        return nvidia if said in nvidia.last_error else None
 
+    said = "SIGSEGV" if fault == "segfault" else "libnvidia-ml.so.1 did not answer within 2 s"
     status = wait_for("the plugin to fail", failed)
-    assert ("SIGSEGV" if fault == "segfault" else "did not answer sample within") in status.last_error
+    assert (fault == "segfault") == bool(status.failures)  # a call that hangs is left behind, its process goes on
 
     fleet.deploy("tiny", tiny_model)
     running = fleet.wait_state("tiny", v1.INSTANCE_STATE_RUNNING)
