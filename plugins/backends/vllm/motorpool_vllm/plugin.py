@@ -183,6 +183,10 @@ def _arguments(request: LaunchRequest) -> Iterator[str]:
     if _pools(request) and not _says(request, "runner"):
         # Classes such as Qwen3ForCausalLM generate, if nobody says what the model is for.
         yield from ("--runner", "pooling")
+    cache = request.extended_kv_cache
+    if cache is not None and request.framework != CPU and not _says(request, "kv-offloading-size"):
+        # In GiB, of all ranks of this node together: what was claimed. https://docs.vllm.ai/en/stable/cli/serve/
+        yield from ("--kv-offloading-size", f"{cache.memory_bytes / _GIB:g}")
     if request.trust_remote_code and not _says(request, "trust-remote-code"):
         yield "--trust-remote-code"
     if request.gang is not None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from motorpool_sdk import Gang, GangDevice, GangMember, LaunchRequest, Parallelism, Parameter
+from motorpool_sdk import ExtendedKvCache, Gang, GangDevice, GangMember, LaunchRequest, Parallelism, Parameter
 
 ONE = LaunchRequest(
     backend_version="0.32.0",
@@ -87,6 +87,7 @@ def member(request: LaunchRequest, rank: int) -> LaunchRequest:
 GOLDEN: Mapping[str, LaunchRequest] = {
     "one-device": ONE,
     "several-devices": SEVERAL,
+    "host-cache": replace(SEVERAL, extended_kv_cache=ExtendedKvCache(memory_bytes=80 * 2**30)),
     "cpu": CPU,
     "cpu-parallel": replace(CPU, parameters=(Parameter(option="tensor-parallel-size", values=("2",)),)),
     "container": CONTAINER,
