@@ -27,6 +27,15 @@ class Network:
     namespaces: dict[str, str]
     addresses: dict[str, str]
 
+    @contextlib.contextmanager
+    def cut_off(self, node: str) -> Iterator[None]:
+        """A time in which nobody reaches a node, nor it anybody."""
+        _ip("-n", self.namespaces[node], "link", "set", "cable0", "down")
+        try:
+            yield
+        finally:
+            _ip("-n", self.namespaces[node], "link", "set", "cable0", "up")
+
 
 @contextlib.contextmanager
 def network(*nodes: str) -> Iterator[Network]:

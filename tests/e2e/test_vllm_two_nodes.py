@@ -91,7 +91,8 @@ def test_a_model_on_two_nodes_outlives_our_processes_and_loses_a_member_as_a_who
     fleet: NetworkFleet, model: Path
 ) -> None:
     """
-    It answers; agent and controller are killed and adopt it; a member is killed, and all of it fails and comes back.
+    It answers; agent and controller are killed and adopt it; a node is cut off and returns, and nothing was stopped; a
+    member is killed, and all of it fails and comes back.
     """
     deploy(fleet, model)
     first = runs(fleet, 1)
@@ -119,6 +120,12 @@ def test_a_model_on_two_nodes_outlives_our_processes_and_loses_a_member_as_a_who
     adopted = runs(fleet, 1)
     assert processes(first) == processes(adopted)
     wait_for("the member to be adopted", lambda: runs(fleet, 1).members[1].adopted)
+    assert answer == ask(fleet.credentials("pair"), tokens=8)
+
+    with fleet.network.cut_off("b"):
+        away = fleet.wait_state("pair", v1.INSTANCE_STATE_UNREACHABLE, timeout_seconds=120)
+        assert "nodes/b" in away.state_message
+    assert processes(adopted) == processes(runs(fleet, 1))
     assert answer == ask(fleet.credentials("pair"), tokens=8)
 
     os.kill(adopted.members[1].pid, signal.SIGKILL)
