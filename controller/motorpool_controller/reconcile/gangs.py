@@ -236,6 +236,10 @@ def _release(draft: Draft, instance: Instance, gang: Gang) -> None:
     if members == gang.members:
         return
     released = replace(instance, gang=replace(gang, members=members))
+    if all(member.state is _S.RUNNING for member in members):
+        # A store that was restored is told that they run before it has told them to.
+        draft.put(replace(released, next_try_time=None))
+        return
     starting = moved(released, _S.STARTING, "all members have reserved; starting", draft.now)
     draft.put(replace(starting, next_try_time=None))
 

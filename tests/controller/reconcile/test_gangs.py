@@ -362,6 +362,30 @@ def back(before: World, name: str) -> World:
     return replace(before, nodes=nodes, connected=before.connected | {name}, lease_end=leases)
 
 
+def test_members_that_run_already_are_taken_as_they_are() -> None:
+    """
+    A controller whose store is of a moment before is told that all members run: it tells them to, and they serve.
+    """
+    state = of(pair())
+    for name in "ab":
+        report = Report(
+            assignment_id=state.instances[NAME].uid,
+            generation=state.instances[NAME].generation,
+            state=S.RUNNING,
+            message="",
+            ports=PORTS[name],
+            pid=7,
+            start_time=NOW,
+        )
+        seen = observe(state.instances[NAME], report, state.nodes[f"nodes/{name}"], NOW)
+        state, _ = decided(replace(state, instances={NAME: seen}), NOW)
+
+    instance = state.instances[NAME]
+    assert instance.gang is not None
+    assert instance.state is S.RUNNING
+    assert {member.told for member in instance.gang.members} == {GangPhase.RUN}
+
+
 @st.composite
 def histories(draw: st.DrawFn) -> list[tuple[str, str, InstanceState, bool]]:
     """What may come in any order: reports of this generation and of the one before, nodes lost and back, time."""

@@ -340,6 +340,7 @@ def test_more_nodes_never_make_a_fitting_request_unfit(case: tuple[Snapshot, Req
     facts = next(iter(snapshot.readings.values()))
     larger = replace(
         larger,
+        profiles=snapshot.profiles,
         instances=snapshot.instances,
         usage={**larger.usage, **snapshot.usage},
         readings=dict.fromkeys(larger.readings, facts),
