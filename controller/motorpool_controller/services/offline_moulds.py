@@ -45,7 +45,8 @@ class NodeMould:
 
     def __init__(self, node: Node) -> None:
         self._devices = node.devices
-        self._node = _rest(node, "name", "uid", "enrollment_id", "devices")
+        self._node = _rest(node, "name", "uid", "enrollment_id", "devices", "cordoned_devices")
+        self._cordoned = [device.device_id in node.cordoned_devices for device in node.devices]
         self._each = [_rest(device, *_OF_DEVICE) for device in node.devices]
 
     def cast(self, document: dict[str, Any]) -> Node:
@@ -59,7 +60,14 @@ class NodeMould:
                 Device(device_id=device_id, pci_address=address, **rest)
                 for (device_id, address), rest in zip(names, self._each, strict=True)
             )
-        return Node(name=name, uid=name, enrollment_id=name, devices=devices, **self._node)
+        return Node(
+            name=name,
+            uid=name,
+            enrollment_id=name,
+            devices=devices,
+            cordoned_devices=tuple(each for (each, _), shut in zip(names, self._cordoned, strict=True) if shut),
+            **self._node,
+        )
 
 
 def _rest(row: Node | Device, *names: str) -> dict[str, Any]:

@@ -258,6 +258,7 @@ def test_names_of_like_nodes_are_their_own(tmp_path: Path) -> None:
     like, other = fleet["nodes"][0], fleet["nodes"][-1]
     for number, device in enumerate(like["devices"]):
         device["pci_address"] = f"0000:{number:02x}:00.0"
+    like["devices"][2]["cordoned"] = True
     claim = {"memory_bytes": "5", "devices": [{"device_id": "GPU-0", "memory_bytes": "7"}]}
     standing = {"name": "instances/i", "uid": "u", "placement": {"members": [{"node": like["name"], "claim": claim}]}}
     racks = [_renamed(like, number) for number in range(3)]
@@ -276,6 +277,7 @@ def test_names_of_like_nodes_are_their_own(tmp_path: Path) -> None:
         for each in instances
     ]
     assert len({instance.name for instance in whole.instances.values()}) == 3
+    assert [whole.nodes[each["name"]].cordoned_devices for each in racks] == [(f"GPU-2-{n}",) for n in range(3)]
     broken = _renamed(like, 4)
     broken["devices"][1]["device_id"] = "a/b"
     with pytest.raises(InvalidError, match=r"nodes\[3\]\.devices\[1\]\.device_id: .* cannot have a slash"):
