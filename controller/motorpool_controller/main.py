@@ -6,13 +6,14 @@ What a command needs is loaded when it is called: a plan on file wants no server
 from __future__ import annotations
 
 import shlex
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from motorpool_controller import backup_commands
-from motorpool_controller.options import Advertise, AgentsListen, ConfigFile, DataDir, Listen, faults, settings_of
+from motorpool_controller.options import Advertise, AgentsListen, ConfigFile, DataDir, Exit, Listen, faults, settings_of
 from motorpool_controller.token_commands import tokens_app
 
 app = typer.Typer(
@@ -95,15 +96,28 @@ def inspect(
 
 
 @app.command()
-def plan(
+def plan(  # options
     fleet: Annotated[Path, typer.Option(help="JSON with nodes, backends and instances.")],
-    deployment: Annotated[Path, typer.Option(help="JSON of a deployment, with its model's facts.")],
-    output: Annotated[str, typer.Option("--output", "-o", help="text or json.")] = "text",
+    deployment: Annotated[
+        list[Path],
+        typer.Option(help="JSON of a deployment, with its model's facts; may be repeated. - reads one from each line."),
+    ],
+    output: Annotated[str, typer.Option("--output", "-o", help="text or json; a line each of several.")] = "text",
     places: Annotated[int, typer.Option(help="So many places of the first instance are told; 0 means all.")] = 20,
     skip: Annotated[int, typer.Option(help="After so many of the best.")] = 0,
+    keep: Annotated[bool, typer.Option("--keep", help="What was placed stands for the deployments after it.")] = False,
 ) -> None:
-    """Say where a deployment would go in a fleet on file, and why not elsewhere; without a server or a network."""
-    from motorpool_controller.services.offline_plans import plan_of_files  # noqa: PLC0415
+    """Say where a deployment would go in a fleet on file, and why not elsewhere; without a server or a network.
 
+    The fleet is read once: with `--deployment -` each deployment written to standard input is answered at once.
+    """
+    from motorpool_controller.services.offline_plans import Wishes, answers  # noqa: PLC0415
+
+    wishes = Wishes(deployments=deployment, output=output, places=places, skip=skip, keep=keep)
+    wrong = False
     with faults():
-        typer.echo(plan_of_files(fleet, deployment, output, places=places, skip=skip))
+        for answer in answers(fleet, wishes, sys.stdin):
+            typer.echo(answer.text, err=answer.wrong and output == "text")
+            wrong |= answer.wrong
+    if wrong:
+        raise typer.Exit(Exit.FAILED)

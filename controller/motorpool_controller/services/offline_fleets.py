@@ -33,6 +33,9 @@ from motorpool_controller.services.offline_moulds import (
     mould_of_node,
 )
 
+_BUILT_IN = "built-in/"
+"""Digests of built-in profiles begin so."""
+
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 _M = TypeVar("_M", bound=Message)
@@ -42,16 +45,22 @@ def read_document(file: Path) -> dict[str, object]:
     """Return the object of a file of JSON."""
     try:
         text = file.read_bytes()
+    except OSError as error:
+        raise InvalidError("FILE_UNREADABLE", f"{file}: {error.strerror}; name a file of JSON") from error
+    return document_of(text, str(file))
+
+
+def document_of(text: bytes, where: str) -> dict[str, object]:
+    """Return the object of a text of JSON."""
+    try:
         try:
             document = msgspec.json.decode(text)
         except (msgspec.DecodeError, RecursionError):
             document = json.loads(text)  # tells the line
-    except OSError as error:
-        raise InvalidError("FILE_UNREADABLE", f"{file}: {error.strerror}; name a file of JSON") from error
     except (ValueError, RecursionError) as error:
-        raise InvalidError("FILE_INVALID", f"{file} is no JSON: {error}") from error
+        raise InvalidError("FILE_INVALID", f"{where} is no JSON: {error}") from error
     if not isinstance(document, dict):
-        raise InvalidError("FILE_INVALID", f"{file} holds no object; see examples/plans")
+        raise InvalidError("FILE_INVALID", f"{where} holds no object; see examples/plans")
     return document
 
 
@@ -63,14 +72,14 @@ def message_of(document: Any, message: _M, where: str) -> _M:
         raise InvalidError("FILE_INVALID", f"{where}: {error}; see examples/plans") from error
 
 
-def fleet_of(document: dict[str, object], where: str, version: str) -> Snapshot:
-    """Return the fleet of a document; built-in profiles have the version that is asked for."""
+def fleet_of(document: dict[str, object], where: str) -> Snapshot:
+    """Return the fleet of a document."""
     for key in document:
         if key not in {"nodes", "backends", "instances"}:
             raise InvalidError("FILE_INVALID", f"{where}: {shown(key)} is none of nodes, backends, instances")
     read = _Nodes(where)
     nodes = {node.name: node for node in map(read.node, _list(document, "nodes", where))}
-    profiles, offered = _offered(document, where, version, nodes)
+    profiles, offered = _offered(document, where, nodes)
     stand = _Instances(where)
     instances = list(map(stand.instance, _list(document, "instances", where)))
     held = _held(instances)
@@ -82,8 +91,18 @@ def fleet_of(document: dict[str, object], where: str, version: str) -> Snapshot:
     )
 
 
+def of_version(fleet: Snapshot, version: str) -> Snapshot:
+    """Return a fleet whose built-in profiles, which know of no version, have the one that is asked for."""
+    asked = {
+        digest: _of_version(BUILT_IN[digest.removeprefix(_BUILT_IN)], version)
+        for digest in fleet.profiles
+        if digest.startswith(_BUILT_IN)
+    }
+    return replace(fleet, profiles={**fleet.profiles, **asked})
+
+
 def _offered(
-    document: dict[str, object], where: str, version: str, nodes: Iterable[str]
+    document: dict[str, object], where: str, nodes: Iterable[str]
 ) -> tuple[dict[str, Profile], dict[str, dict[str, str]]]:
     """Return the profiles by digest, and which each node offers by name of the backend."""
     profiles: dict[str, Profile] = {}
@@ -100,9 +119,9 @@ def _offered(
     named = {profile.backend for profile in profiles.values()}
     for name, known in BUILT_IN.items():
         if name not in named:
-            profiles[f"built-in/{name}"] = _of_version(known, version)
+            profiles[_BUILT_IN + name] = known
             for offers in offered.values():
-                offers[name] = f"built-in/{name}"
+                offers[name] = _BUILT_IN + name
     return profiles, offered
 
 
@@ -185,7 +204,7 @@ def _list(document: dict[str, object], key: str, where: str) -> list[object]:
 
 
 def _of_version(profile: Profile, version: str) -> Profile:
-    """Return a built-in profile with the version that is asked for: which ones there are is not what it knows."""
+    """Return a built-in profile with a version."""
     if version in {"", *(each.version for each in profile.versions)}:
         return profile
     return replace(profile, versions=tuple(replace(each, version=version) for each in profile.versions))

@@ -24,6 +24,7 @@ from motorpool_controller.services.convert.placement import (
 class OfflinePlan:
     """What would become of each instance, the first with all its places, and what would make all fit."""
 
+    deployment: str
     verdicts: tuple[Verdict, ...]
     suggestions: tuple[Suggestion, ...] = ()
 
@@ -51,15 +52,21 @@ def plan_text(planned: OfflinePlan, skip: int = 0) -> str:
     return "\n".join(lines)
 
 
-def plan_json(planned: OfflinePlan, skip: int = 0) -> str:
+def plan_json(planned: OfflinePlan, skip: int = 0, *, in_a_line: bool = False) -> str:
     """Return a plan for programs: by instance its placement, its places with their scores, and its refusals."""
     document = {
+        "deployment": planned.deployment,
         "instances": [
             _instance_json(verdict, 0 if number else skip) for number, verdict in enumerate(planned.verdicts)
         ],
         "suggestions": [_json(suggestion_message(each)) for each in planned.suggestions],
     }
-    return json.dumps(document, indent=2)
+    return json.dumps(document, indent=None if in_a_line else 2)
+
+
+def fault_json(reason: str, message: str) -> str:
+    """Return what is wrong with a deployment for programs, in a line."""
+    return json.dumps({"error": {"reason": reason, "message": message}})
 
 
 def _instance_json(verdict: Verdict, skip: int) -> dict[str, object]:

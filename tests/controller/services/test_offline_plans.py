@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from motorpool_controller.domain.errors import InvalidError
 from motorpool_controller.main import app
@@ -225,6 +225,100 @@ def test_what_is_wrong_with_a_file_is_told(tmp_path: Path, text: str, words: str
     assert "Traceback" not in result.output
 
 
+def series(lines: list[str], *options: str, fleet: Path = FLEET) -> Result:
+    """What the command says of deployments that are written to it, a line each."""
+    arguments = ["plan", "--fleet", str(fleet), "--deployment", "-", *options]
+    return CliRunner().invoke(app, arguments, input="".join(f"{line}\n" for line in lines))
+
+
+def in_a_line(deployment: str, **changes: Any) -> str:
+    """An example as one line."""
+    return json.dumps({**json.loads((EXAMPLES / deployment).read_text()), **changes})
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_deployments_on_lines_are_planned_as_they_are_alone(order: int) -> None:
+    """
+    Nothing of a deployment is left to the next one, neither its model nor the version that it asked for.
+    """
+    examples = ["one-device.json", "several-devices.json", "several-nodes.json", "nowhere.json"][::order]
+    asking = json.loads((EXAMPLES / "gguf.json").read_text())
+    asking["spec"]["backend_version"] = "b9999"
+    lines = [*map(in_a_line, examples), json.dumps(asking), in_a_line("gguf.json")]
+
+    for fleet in (FLEET, BARE):
+        result = series(lines, "--output", "json", fleet=fleet)
+        assert result.exit_code == 0, result.output
+        told = [json.loads(line) for line in result.stdout.splitlines()]
+
+        alone = [planned(example, fleet) for example in examples]
+        assert [each["instances"] for each in told[: len(examples)]] == alone
+        assert told[-1]["instances"] == planned("gguf.json", fleet)
+        assert told[-2]["instances"][0]["placement"]["backend_version"] == "b9999"
+        assert told[-1]["instances"][0]["placement"]["backend_version"] != "b9999"
+
+
+def test_what_was_placed_stands_for_the_deployments_after_it() -> None:
+    """
+    Sixteen devices are free, and each deployment takes two: with --keep the ninth finds none, without it they are free.
+    """
+    lines = [in_a_line("one-device.json", name=f"deployments/d{number}") for number in range(9)]
+
+    kept = [json.loads(line) for line in series(lines, "--keep", "-o", "json").stdout.splitlines()]
+    apart = [json.loads(line) for line in series(lines, "-o", "json").stdout.splitlines()]
+
+    assert [each["deployment"] for each in kept] == [f"deployments/d{number}" for number in range(9)]
+    assert [each["instances"][0]["places"] for each in kept] == [16, 14, 12, 10, 8, 6, 4, 2, 0]
+    taken_devices = [place for each in kept[:8] for instance in each["instances"] for place in _chosen(instance)]
+    assert len(set(taken_devices)) == len(taken_devices) == 16
+    assert kept[8]["instances"][0]["refusals"]
+    assert [each["instances"][0]["places"] for each in apart] == [16] * 9
+
+
+def test_a_line_that_is_wrong_is_told_and_the_next_one_is_planned() -> None:
+    """
+    Each line has its answer, in its place; that one was wrong shows in the exit code. Empty lines are passed over.
+    """
+    lines = ["{", "", "[]", '{"spec": {"replcas": 1}}', in_a_line("one-device.json"), in_a_line("one-device.json")]
+
+    asked = series(lines, "--keep", "-o", "json")
+    read = series(lines, "--keep")
+
+    told = [json.loads(line) for line in asked.stdout.splitlines()]
+    assert asked.exit_code == read.exit_code == 1
+    assert [each.get("error", {}).get("reason") for each in told] == [*["FILE_INVALID"] * 3, None, "FIELD_INVALID"]
+    assert [each["error"]["message"].split(":")[0].split(" is")[0] for each in told if "error" in each] == [
+        *("line 1", "line 3 holds no object; see examples/plans", "line 4", "line 6")
+    ]
+    assert "stands already" in told[-1]["error"]["message"]
+    assert "stands already" in read.stderr
+    assert "chosen" in read.stdout
+
+
+def test_several_files_are_planned_with_the_fleet_read_once() -> None:
+    """
+    Files and lines may be mixed; each answer says whose it is. A second standard input is refused.
+    """
+    files = ["--deployment", str(EXAMPLES / "several-devices.json")]
+    mixed = series([in_a_line("one-device.json")], *files)
+    twice = series([], "--deployment", "-")
+
+    assert [line for line in mixed.stdout.splitlines() if line.startswith("deployments/")] == [
+        f"deployments/{json.loads((EXAMPLES / name).read_text())['name'].removeprefix('deployments/')}"
+        for name in ("one-device.json", "several-devices.json")
+    ]
+    assert twice.exit_code == 1
+    assert "one standard input" in twice.stderr
+
+
+def _chosen(instance: dict[str, Any]) -> list[tuple[str, str]]:
+    return [
+        (member["node"], claim["device_id"])
+        for member in instance["placement"]["members"]
+        for claim in member["claim"]["devices"]
+    ]
+
+
 def test_like_nodes_and_instances_are_their_own(tmp_path: Path) -> None:
     """
     What differs in names alone is read once, and each keeps its name, its use and its place; a name may be missing.
@@ -265,23 +359,22 @@ def test_names_of_like_nodes_are_their_own(tmp_path: Path) -> None:
     nodes = [*racks, other, _renamed(other, 9), {**_renamed(like, 10), "name": "nodes/é ü"}]
     instances = [_renamed(standing, number) for number in range(3)]
 
-    whole = fleet_of({"nodes": nodes, "instances": instances}, "fleet", "")
-    alone = [fleet_of({"nodes": [node]}, "fleet", "") for node in nodes]
+    whole = fleet_of({"nodes": nodes, "instances": instances}, "fleet")
+    alone = [fleet_of({"nodes": [node]}, "fleet") for node in nodes]
 
     assert whole.nodes == {name: node for each in alone for name, node in each.nodes.items()}
     assert len({device.device_id for name in racks for device in whole.nodes[name["name"]].devices}) == 3 * len(
         like["devices"]
     )
     assert list(whole.instances.values()) == [
-        next(iter(fleet_of({"nodes": nodes, "instances": [each]}, "fleet", "").instances.values()))
-        for each in instances
+        next(iter(fleet_of({"nodes": nodes, "instances": [each]}, "fleet").instances.values())) for each in instances
     ]
     assert len({instance.name for instance in whole.instances.values()}) == 3
     assert [whole.nodes[each["name"]].cordoned_devices for each in racks] == [(f"GPU-2-{n}",) for n in range(3)]
     broken = _renamed(like, 4)
     broken["devices"][1]["device_id"] = "a/b"
     with pytest.raises(InvalidError, match=r"nodes\[3\]\.devices\[1\]\.device_id: .* cannot have a slash"):
-        fleet_of({"nodes": [*racks, broken]}, "fleet", "")
+        fleet_of({"nodes": [*racks, broken]}, "fleet")
 
 
 def _renamed(document: dict[str, Any], number: int) -> dict[str, Any]:
