@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import grpc
 
@@ -21,6 +21,18 @@ def follow(
 
     A controller that goes away is waited for, and the watch goes on where it was.
     """
+    asked = v1.WatchRequest(kinds=["deployments", "instances"], deployment=name)
+    return follow_from(connected, asked, lambda: _present(connected, name), timeout_seconds, note)
+
+
+def follow_from(
+    connected: Client,
+    asked: v1.WatchRequest,
+    present: Callable[[], Iterable[v1.WatchResponse]],
+    timeout_seconds: float,
+    note: Callable[[str], None],
+) -> Iterator[v1.WatchResponse]:
+    """Give what ``present`` gives, then every change after it of what is asked; ``follow`` says the rest."""
     deadline = time.monotonic() + timeout_seconds
     token, delay_seconds = "", _FIRST_DELAY_SECONDS
     while True:
@@ -30,9 +42,9 @@ def follow(
                 listed = connected.deployments.ListDeployments(
                     v1.ListDeploymentsRequest(page_size=1), timeout=min(TIMEOUT_SECONDS, _left(deadline))
                 )
-                yield from _present(connected, name)
+                yield from present()
                 token = listed.resume_token
-            request = v1.WatchRequest(kinds=["deployments", "instances"], deployment=name, resume_token=token)
+            request = v1.WatchRequest(kinds=asked.kinds, deployment=asked.deployment, resume_token=token)
             for change in connected.watch.Watch(request, timeout=_left(deadline)):
                 token, delay_seconds = change.resume_token or token, _FIRST_DELAY_SECONDS
                 yield change

@@ -26,6 +26,7 @@ from motorpool_cli.commands import (
     fleet,
     login,
     logs,
+    maintenance,
     models,
     plan,
     rollout,
@@ -146,7 +147,7 @@ def keep_options(
 
 
 for _noun in (
-    *(login, cluster, fleet, backends, models, plan, deploy, update, rollout, scale),
+    *(login, cluster, fleet, backends, maintenance, models, plan, deploy, update, rollout, scale),
     *(workloads, delete, describe, explain, logs, events, tokens),
 ):
     _noun.add_to(app)

@@ -21,6 +21,7 @@ from tests.cli.authority import Authority
 T = TypeVar("T")
 
 TOKEN = "mpt_admin_4f2a9c"  # made up
+ACTOR = "nightly (tokens/t1)"
 API_KEY = "sk-made-up-77aa"
 ROLES = {TOKEN: v1.ROLE_ADMIN, "mpt_reader_1": v1.ROLE_READER}
 
@@ -51,6 +52,7 @@ class Controller:
         self.revisions: dict[str, v1.ListDeploymentRevisionsResponse] = {}
         self.plan = v1.PlanDeploymentResponse()
         self.logs: dict[str, list[str]] = {}
+        self.drain = v1.Drain()
         self.inspections: Iterable[v1.InspectModelResponse] = []
         self.requests: list[Message] = []
         self.page_size = 1000
@@ -95,6 +97,7 @@ class Controller:
                 self._log.append(v1.WatchResponse(instance=item))
             else:
                 self.nodes[item.name] = item
+                self._log.append(v1.WatchResponse(node=item))
             self._changed.notify_all()
 
     def remove(self, name: str) -> None:
@@ -227,6 +230,31 @@ class _Nodes(_Servicer, v1.NodeServiceServicer):
         self.of.requests.append(request)
         node = self.get(self.of.nodes, request.node.name, context)
         node.cordoned = request.node.cordoned
+        return node
+
+    def CordonNode(self, request: v1.CordonNodeRequest, context: grpc.ServicerContext) -> v1.Node:
+        self.of.requests.append(request)
+        return self._cordoned(request.name, v1.Cordon(reason=request.reason, actor=ACTOR), context)
+
+    def UncordonNode(self, request: v1.UncordonNodeRequest, context: grpc.ServicerContext) -> v1.Node:
+        self.of.requests.append(request)
+        node = self._cordoned(request.name, v1.Cordon(), context)
+        place = next((each for each in node.devices if each.name == request.name), node)
+        place.ClearField("cordon")
+        place.cordoned = False
+        return node
+
+    def DrainNode(self, request: v1.DrainNodeRequest, context: grpc.ServicerContext) -> v1.Node:
+        self.of.requests.append(request)
+        drain = v1.Drain(reason=request.reason, actor=ACTOR, state=v1.DRAIN_STATE_DRAINING)
+        drain.MergeFrom(self.of.drain)
+        return self._cordoned(request.name, v1.Cordon(reason=request.reason, actor=ACTOR, drain=drain), context)
+
+    def _cordoned(self, name: str, cordon: v1.Cordon, context: grpc.ServicerContext) -> v1.Node:
+        node = self.get(self.of.nodes, name.partition("/devices/")[0], context)
+        place = next((each for each in node.devices if each.name == name), node)
+        place.cordoned = True
+        place.cordon.CopyFrom(cordon)
         return node
 
     def DeleteNode(self, request: v1.DeleteNodeRequest, context: grpc.ServicerContext) -> empty_pb2.Empty:
@@ -389,6 +417,18 @@ class _Instances(_Servicer, v1.InstanceServiceServicer):
         found = (each for each in self.of.instances.values() if request.deployment in {"", each.deployment})
         instances, token = self.page(found, request.page_token)
         return v1.ListInstancesResponse(instances=instances, next_page_token=token)
+
+    def DrainInstance(self, request: v1.DrainInstanceRequest, context: grpc.ServicerContext) -> v1.Instance:
+        self.of.requests.append(request)
+        instance = self.get(self.of.instances, request.name, context)
+        instance.drain.CopyFrom(v1.Drain(reason=request.reason, actor=ACTOR, state=v1.DRAIN_STATE_DRAINING))
+        return instance
+
+    def UndrainInstance(self, request: v1.UndrainInstanceRequest, context: grpc.ServicerContext) -> v1.Instance:
+        self.of.requests.append(request)
+        instance = self.get(self.of.instances, request.name, context)
+        instance.ClearField("drain")
+        return instance
 
     def StreamInstanceLogs(
         self, request: v1.StreamInstanceLogsRequest, context: grpc.ServicerContext

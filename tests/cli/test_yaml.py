@@ -27,6 +27,7 @@ LINES = {
     "deployments": (),
     "describe": ("smollm2",),
     "devices": (),
+    "drain": ("rack1",),
     "endpoint": ("smollm2",),
     "events": (),
     "explain": ("smollm2",),

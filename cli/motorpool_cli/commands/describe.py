@@ -9,7 +9,7 @@ import grpc
 import typer
 
 from motorpool import v1
-from motorpool_cli import estimates, placements, sources, text
+from motorpool_cli import estimates, maintenance, placements, sources, text
 from motorpool_cli.client import TIMEOUT_SECONDS, Client
 from motorpool_cli.commands import workloads
 from motorpool_cli.commands.events import print_events
@@ -147,6 +147,7 @@ def _print_instance(instance: v1.Instance) -> None:
             ("Instance", text.bare(instance.name)),
             ("State", text.word(v1.InstanceState, instance.state)),
             ("Message", instance.state_message),
+            ("Drain", maintenance.replaced(instance.drain) if instance.HasField("drain") else ""),
             ("Node", ", ".join(text.bare(member.node) for member in instance.placement.members)),
             ("Backend", _backend(instance.placement) if instance.placement.members else ""),
             ("Claim", workloads.claim(instance)),
@@ -213,8 +214,15 @@ def _print_node(node: v1.Node) -> None:
     print_facts(
         (
             ("Node", text.bare(node.name)),
-            ("State", text.word(v1.NodeState, node.state) + (" (cordoned)" if node.cordoned else "")),
+            ("State", maintenance.state(node)),
             ("Message", node.state_message),
+            *(maintenance.facts("the node", node.cordon) if node.cordoned else ()),
+            *(
+                fact
+                for device in node.devices
+                if device.cordoned
+                for fact in maintenance.facts(device.device_id, device.cordon)
+            ),
             ("Address", node.address),
             ("Machine", f"{node.host.hostname}: {node.host.os}/{node.host.architecture}, {node.host.kernel}"),
             ("Processors", str(node.host.cpu_count) if node.host.cpu_count else ""),

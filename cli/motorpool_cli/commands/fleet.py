@@ -1,20 +1,14 @@
-"""nodes, devices, plugins, cordon, uncordon: what there is to run on."""
+"""nodes, devices, plugins: what there is to run on."""
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
-from google.protobuf.field_mask_pb2 import FieldMask
 
 from motorpool import v1
-from motorpool_cli import text
-from motorpool_cli.client import TIMEOUT_SECONDS
-from motorpool_cli.context import Output, client, complete_node
+from motorpool_cli import maintenance, text
+from motorpool_cli.context import Output, client
 from motorpool_cli.lists import list_devices, list_nodes
-from motorpool_cli.output import Format, plain, print_document, print_table, say
-
-Node = Annotated[str, typer.Argument(help="Name of the node.", autocompletion=complete_node)]
+from motorpool_cli.output import Format, plain, print_document, print_table
 
 
 def add_to(app: typer.Typer) -> None:
@@ -23,8 +17,6 @@ def add_to(app: typer.Typer) -> None:
     app.command("workers", hidden=True)(nodes)
     app.command("devices")(devices)
     app.command("plugins")(plugins)
-    app.command("cordon")(cordon)
-    app.command("uncordon")(uncordon)
 
 
 def nodes(output: Output = Format.TABLE) -> None:
@@ -47,11 +39,12 @@ def nodes(output: Output = Format.TABLE) -> None:
             "DEVICES",
             "AGENT",
             "AGE",
+            "MAINTENANCE",
         ),
         (
             (
                 text.bare(node.name),
-                text.word(v1.NodeState, node.state) + (" (cordoned)" if node.cordoned else ""),
+                maintenance.state(node),
                 node.address or text.UNKNOWN,
                 "/".join(word for word in (node.host.os, node.host.architecture) if word),
                 str(node.host.cpu_count) if node.host.cpu_count else text.UNKNOWN,
@@ -61,6 +54,7 @@ def nodes(output: Output = Format.TABLE) -> None:
                 str(len(node.devices)),
                 node.agent_version or text.UNKNOWN,
                 text.age(node.create_time),
+                maintenance.why(node.cordon) if node.cordoned else "",
             )
             for node in found
         ),
@@ -89,6 +83,7 @@ def devices(output: Output = Format.TABLE) -> None:
             "USED",
             "BUSY",
             "TEMP",
+            "MAINTENANCE",
         ),
         (_device_row(status) for status in found),
         empty="No devices. `motorpool plugins` shows whether a vendor's plugin is there and answers; "
@@ -104,12 +99,13 @@ def _device_row(status: v1.DeviceStatus) -> tuple[str, ...]:
         device.vendor,
         device.product,
         str(device.index) if device.HasField("index") else text.UNKNOWN,
-        text.word(v1.Health, device.health),
+        text.word(v1.Health, device.health) + maintenance.suffix(device.cordon if device.cordoned else None),
         text.size(device.memory.total_bytes if device.memory.HasField("total_bytes") else None),
         text.size(status.claimed_bytes),
         text.size(usage.used_bytes if usage.HasField("used_bytes") else None),
         text.ratio(usage.utilization_ratio if usage.HasField("utilization_ratio") else None),
         f"{usage.temperature_celsius:.0f} °C" if usage.HasField("temperature_celsius") else text.UNKNOWN,
+        maintenance.why(device.cordon) if device.cordoned else "",
     )
 
 
@@ -140,26 +136,3 @@ def plugins(output: Output = Format.TABLE) -> None:
         empty="No plugins. Install some with pip beside motorpool-agent, e.g. motorpool-llama-cpp, "
         "and restart the agent.",
     )
-
-
-def cordon(node: Node, output: Output = Format.TABLE) -> None:
-    """Place nothing new on a node; what runs there goes on."""
-    _set_cordoned(node, output, cordoned=True)
-
-
-def uncordon(node: Node, output: Output = Format.TABLE) -> None:
-    """Let a node take work again."""
-    _set_cordoned(node, output, cordoned=False)
-
-
-def _set_cordoned(node: str, output: Format, *, cordoned: bool) -> None:
-    request = v1.UpdateNodeRequest(
-        node=v1.Node(name=text.full("nodes", node), cordoned=cordoned),
-        update_mask=FieldMask(paths=["cordoned"]),
-    )
-    with client(output) as connected:
-        changed = connected.nodes.UpdateNode(request, timeout=TIMEOUT_SECONDS)
-    if output is not Format.TABLE:
-        print_document(plain(changed), output)
-    else:
-        say(f"{changed.name} {'is cordoned: it takes nothing new' if cordoned else 'takes work again'}")

@@ -221,12 +221,38 @@ class Profile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Drain:
+    """Instances are moved away since ``time``, of which there were ``total`` then; none is left at ``complete_time``.
+
+    Those that have no place elsewhere stay until ``deadline_time``, for ever where that is None.
+    """
+
+    time: datetime
+    reason: str = ""
+    actor: str = ""
+    deadline_time: datetime | None = None
+    total: int = 0
+    complete_time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cordon:
+    """Nothing new is placed there: since when, who said so and why; and what becomes of what is there."""
+
+    time: datetime
+    reason: str = ""
+    actor: str = ""
+    drain: Drain | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """A machine with an agent. ``name`` is full (``nodes/a``); ``labels`` are the agent's, overlaid by an operator's.
 
     ``refused`` is why its agent refused the last desired state, empty where it took it; such a node takes nothing new.
     ``profiles`` maps a backend's name to the digest of its profile, which is stored once. ``executors`` are none where
-    the agent is too old to tell of them.
+    the agent is too old to tell of them. ``cordons`` say who cordoned the node (key "") and its devices (their ids),
+    and why; for those that an earlier controller was told of, or a file tells, there is none (see ``maintenance``).
     """
 
     name: str
@@ -244,6 +270,7 @@ class Node:
     agent_version: str = ""
     cordoned: bool = False
     cordoned_devices: tuple[str, ...] = ()
+    cordons: Mapping[str, Cordon] = field(default_factory=dict)
     devices: tuple[Device, ...] = ()
     plugins: tuple[Plugin, ...] = ()
     profiles: Mapping[str, str] = field(default_factory=dict)

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from motorpool_controller.domain.declarations import Definition
-from motorpool_controller.domain.fleet import StartOrder
+from motorpool_controller.domain.fleet import Drain, StartOrder
 from motorpool_controller.domain.placement import Claim, Estimate, Placement, Refusal
 from motorpool_formats.facts import ModelFacts
 
@@ -343,7 +343,7 @@ class Instance:
     has reported that nothing of it is left. ``stop_time`` is when its node was told to stop it, ``stop_reason`` says
     why; before, from ``drain_time`` on, callers of one that served go elsewhere. A pending instance has no placement
     and at least one refusal; a placed one has its ``assignment``, and over several nodes
-    a ``gang``: its state then is that of all members together.
+    a ``gang``: its state then is that of all members together. ``drain`` is set where an operator has it replaced.
     """
 
     name: str
@@ -375,6 +375,7 @@ class Instance:
     assignment: Assignment | None = None
     template_generation: int = 0
     gang: Gang | None = None
+    drain: Drain | None = None
     revision: int = 0
 
     @property

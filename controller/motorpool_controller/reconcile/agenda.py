@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from motorpool_controller.domain.fleet import Node
 from motorpool_controller.domain.groups import Groups
+from motorpool_controller.domain.maintenance import is_drained
 from motorpool_controller.domain.workload import DeploymentSpec, Instance, InstanceState
 from motorpool_controller.scheduling.columns import Columns
 from motorpool_controller.scheduling.snapshot import Snapshot, Touched
@@ -54,6 +56,8 @@ class Agenda:
         self.tried: dict[str, Tried] = {}
         self.tried_without: dict[str, Tried] = {}
         """Requests that fitted nowhere even had an instance been gone; ``questions`` then names it."""
+        self.draining: set[str] = set()
+        """Nodes from which something is moved away, themselves or their devices."""
         self._rows: dict[str, Instance] = {}
         self._moving: set[str] = set()
         self._owed: Touched | None = None
@@ -90,6 +94,17 @@ class Agenda:
             for request in self.groups.of_deployment(name):
                 self.tried.pop(request, None)
         return {*changes.rows.instances, *self._moving}, concerned
+
+    def look_at_nodes(self, changes: Changes | None, nodes: Mapping[str, Node]) -> None:
+        """Take nodes that changed."""
+        if changes is None:
+            self.draining.clear()
+        for name in nodes if changes is None else changes.rows.nodes:
+            node = nodes.get(name)
+            if node is not None and node.cordons and is_drained(node):
+                self.draining.add(name)
+            else:
+                self.draining.discard(name)
 
     def take(self, name: str, instance: Instance | None) -> None:
         """Take an instance as it now is; None if it is gone."""
@@ -140,4 +155,5 @@ def _at_rest(instance: Instance) -> bool:
     gang = instance.gang
     if gang is not None and (gang.reserving or instance.restart_count):
         return False
-    return instance.placement is not None and instance.stop_time is None and instance.state in _AT_REST
+    told = instance.stop_time is not None or instance.drain is not None
+    return instance.placement is not None and not told and instance.state in _AT_REST

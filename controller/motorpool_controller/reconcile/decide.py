@@ -9,6 +9,7 @@ from motorpool_controller.domain.event import Severity
 from motorpool_controller.domain.workload import Instance
 from motorpool_controller.reconcile.deadlines import settle_deadlines
 from motorpool_controller.reconcile.draft import Draft
+from motorpool_controller.reconcile.drains import settle_drains
 from motorpool_controller.reconcile.gangs import release_gone, settle_gangs
 from motorpool_controller.reconcile.liveness import settle_instances, settle_nodes
 from motorpool_controller.reconcile.placing import place_pending
@@ -30,6 +31,7 @@ def decide(world: World, now: datetime, fresh_ids: Iterator[str]) -> Decision:
     settle_instances(draft)
     settle_gangs(draft)
     settle_deadlines(draft)
+    settle_drains(draft)
     settle_replicas(draft, fresh_ids)
     place_pending(draft)
     make_room(draft)

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from motorpool_controller.domain.backends import declared_profiles, with_declared_claim
 from motorpool_controller.domain.event import Severity
-from motorpool_controller.domain.fleet import Node, NodeState
+from motorpool_controller.domain.fleet import Drain, Node, NodeState
 from motorpool_controller.domain.workload import Deployment, DeploymentSpec, Instance, InstanceState, ModelSource
 from motorpool_controller.reconcile.moves import moved
 from motorpool_controller.reconcile.world import Decision, Notice, World
@@ -30,6 +30,9 @@ class Draft:
         self.instances = dict(world.instances)
         self.agenda = world.agenda
         self._look, self._concerned = self.agenda.look(world.changes, self.instances, self.deployments)
+        self.agenda.look_at_nodes(world.changes, self.nodes)
+        self.moving: dict[str, Drain] = {}
+        """By what instances that stand are moved away (see ``drains``), by name."""
         self._touched: set[str] = set()
         self.questions: tuple[tuple[str, str], ...] = ()
         self.look_ups: tuple[ModelSource, ...] = ()
@@ -83,6 +86,10 @@ class Draft:
         """Return the instances that were touched or are not at rest, by name."""
         names = self._look | self._touched
         return [self.instances[name] for name in sorted(names) if name in self.instances]
+
+    def concern(self, deployment: str) -> None:
+        """Have a deployment looked at, though nothing of it was touched."""
+        self._concerned.add(deployment)
 
     def concerned(self) -> list[Deployment]:
         """Return the deployments of which something was touched, by name."""

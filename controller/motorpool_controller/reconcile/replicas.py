@@ -2,17 +2,19 @@
 
 A changed spec replaces instances one at a time: first a new one is made, then, when it is ready, an old one goes. A new
 one that failed holds that up until it is ready after all. ``rollouts.py`` says so, and makes room where that is wished.
+Instances that are moved away (``drains.py``) are replaced likewise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from motorpool_controller.domain.event import Severity
 from motorpool_controller.domain.names import instance_name
 from motorpool_controller.domain.rollouts import is_outdated, is_ready
 from motorpool_controller.domain.workload import Deployment, Instance
 from motorpool_controller.reconcile.draft import Draft
+from motorpool_controller.reconcile.drains import move_reason
 from motorpool_controller.reconcile.ranking import worth
 
 SUFFIX_LENGTH = 5
@@ -35,40 +37,66 @@ def settle_replicas(draft: Draft, fresh_ids: Iterator[str]) -> None:
 def _settle(draft: Draft, deployment: Deployment, fresh_ids: Iterator[str]) -> None:
     wished = deployment.spec.replicas
     standing = draft.agenda.groups.of_deployment(deployment.name).values()
-    if len(standing) == wished and not any(each.leaves or is_outdated(each, deployment) for each in standing):
+    if len(standing) == wished and not any(each.leaves or _is_former(draft, each, deployment) for each in standing):
         return
     for instance in draft.live(deployment):
         if is_outdated(instance, deployment) and instance.placement is None:
             draft.stop(instance, "")
     live = draft.live(deployment)
-    current = [instance for instance in live if not is_outdated(instance, deployment)]
+    current = [instance for instance in live if not _is_former(draft, instance, deployment)]
     missing = wished - len(live)
-    in_flight = not all(is_ready(instance) for instance in current)
-    if missing <= 0 and len(current) < min(wished, len(live)) and not in_flight:
+    if missing <= 0 and len(current) < min(wished, len(live)) and not _in_flight(deployment, live, current):
         missing = 1
     for _ in range(missing):
         draft.put(_created(draft, deployment, fresh_ids))
     _stop_surplus(draft, deployment)
 
 
+def _is_former(draft: Draft, instance: Instance, deployment: Deployment) -> bool:
+    """Return whether another one is to stand in for an instance: its spec was changed, or it is moved away."""
+    return is_outdated(instance, deployment) or instance.name in draft.moving
+
+
+def _in_flight(deployment: Deployment, live: Sequence[Instance], current: Sequence[Instance]) -> bool:
+    """Return whether one that stands in for a former one is on its way, so that no other is made.
+
+    Of a changed spec all must be well, as its instances may fail; of instances that are only moved, those that stood
+    before may be ill for their own reasons.
+    """
+    if any(is_outdated(instance, deployment) for instance in live):
+        return not all(is_ready(instance) for instance in current)
+    return len(live) > deployment.spec.replicas or any(each.placement is None for each in current)
+
+
 def _stop_surplus(draft: Draft, deployment: Deployment) -> None:
     wished = deployment.spec.replicas
     live = draft.live(deployment)
-    current = [instance for instance in live if not is_outdated(instance, deployment)]
-    for instance in sorted(live, key=lambda each: (not is_outdated(each, deployment), worth(draft, each))):
+    current = [instance for instance in live if not _is_former(draft, instance, deployment)]
+    for instance in sorted(live, key=lambda each: (not _is_former(draft, each, deployment), worth(draft, each))):
         if len(live) <= wished:
             return
-        replacing = is_outdated(instance, deployment)
-        ready = sum(is_ready(each) for each in current)
-        if replacing and ready + len(live) - len(current) <= wished:
+        former = instance not in current
+        if former and not _is_replaced(deployment, instance, live, current):
             return  # its replacement is not ready yet
-        if not replacing and len(current) <= wished:
+        if not former and len(current) <= wished:
             return
         live.remove(instance)
         if instance in current:
             current.remove(instance)
-        reason = f"{deployment.name} has a new spec." if replacing else f"{deployment.name} wishes for {wished}."
+        drain = draft.moving.pop(instance.name, None)
+        reason = f"{deployment.name} wishes for {wished}."
+        if former:
+            reason = f"{deployment.name} has a new spec." if drain is None else move_reason(drain)
         draft.retire(instance, reason)
+
+
+def _is_replaced(
+    deployment: Deployment, former: Instance, live: Sequence[Instance], current: Sequence[Instance]
+) -> bool:
+    """Return whether enough serve without a former instance, or the one that was made for it does."""
+    if is_outdated(former, deployment):
+        return sum(is_ready(each) for each in current) + len(live) - len(current) > deployment.spec.replicas
+    return bool(current) and is_ready(max(current, key=lambda each: (each.create_time, each.name)))
 
 
 def _created(draft: Draft, deployment: Deployment, fresh_ids: Iterator[str]) -> Instance:

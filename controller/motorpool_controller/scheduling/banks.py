@@ -185,7 +185,8 @@ def fitness(device: Device, node: Node) -> Fitness:
 
 
 def _of_itself(device: Device, node: Node) -> Fitness:
-    if device.cordoned or device.device_id in node.cordoned_devices:
+    shut = node.cordoned_devices
+    if device.cordoned or device.device_id in shut or device.partition_of in shut:
         return Fitness.CORDONED
     if device.health is Health.UNHEALTHY:
         return Fitness.UNHEALTHY

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from motorpool_controller.domain.backends import answers_to, misfit, own_profiles, runner_of, wanted_backend
 from motorpool_controller.domain.errors import InvalidError
 from motorpool_controller.domain.fleet import BackendVersion, Device, Node, NodeState, Profile
+from motorpool_controller.domain.maintenance import WHOLE, why_cordoned
 from motorpool_controller.domain.names import device_of, shown
 from motorpool_controller.domain.parameters import parse
 from motorpool_controller.domain.placement import Refusal
@@ -174,10 +175,11 @@ def _by_state(passing: Passing) -> Refusal | None:
 
 
 def _by_cordon(passing: Passing) -> Refusal | None:
-    if not passing.node.cordoned:
+    node = passing.node
+    if not node.cordoned:
         return None
-    name = passing.node.name
-    return passing.row("cordon", "NODE_CORDONED", f"{name} is cordoned; uncordon it to have it take work again.")
+    message = f"{node.name} is cordoned{why_cordoned(node, WHOLE)}; uncordon it to have it take work again."
+    return passing.row("cordon", "NODE_CORDONED", message)
 
 
 def _by_backend(passing: Passing) -> Refusal | None:

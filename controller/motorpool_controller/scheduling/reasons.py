@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from motorpool_controller.domain.fleet import Device, Node
+from motorpool_controller.domain.maintenance import is_cordoned, why_cordoned
 from motorpool_controller.domain.names import device_name
 from motorpool_controller.domain.placement import Refusal
 from motorpool_controller.scheduling.banks import Bank, Fitness, Mask, Seat, fitness
@@ -257,15 +259,25 @@ def _unsupported(terms: Terms, bank: Bank) -> DeviceRow:
 def _unfit(bank: Bank, why: Fitness) -> DeviceRow:
     def row_of(row: int, column: int) -> Refusal:
         seat, name = _device(bank, row, column)
-        reasons = ", ".join(seat.devices[bank.shape][row].health_reasons) or "its plugin does not say why"
+        device = seat.devices[bank.shape][row]
+        reasons = ", ".join(device.health_reasons) or "its plugin does not say why"
         message = {
-            Fitness.CORDONED: f"{name} is cordoned; uncordon it to have it take work again.",
+            Fitness.CORDONED: _cordoned(seat.node, device, name),
             Fitness.UNHEALTHY: f"{name} is unhealthy ({reasons}); repair it, or use another device.",
             Fitness.PARTITIONED: f"{name} is cut into partitions; those are used, not the whole.",
         }[why]
         return device_row(name, f"DEVICE_{why.name}", message)
 
     return row_of
+
+
+def _cordoned(node: Node, device: Device, name: str) -> str:
+    whole = device.partition_of
+    if not is_cordoned(node, device.device_id) and whole and is_cordoned(node, whole):
+        name, why = f"{device_name(node.name, whole)}, of which {name} is a part,", why_cordoned(node, whole)
+    else:
+        why = why_cordoned(node, device.device_id)
+    return f"{name} is cordoned{why}; uncordon it to have it take work again."
 
 
 def _unknown(fleet: Fleet, bank: Bank, terms: Terms) -> DeviceRow:

@@ -43,6 +43,7 @@ def with_more(snapshot: Snapshot, like: Node, names: Iterable[str]) -> Snapshot:
             refused="",
             cordoned=False,
             cordoned_devices=(),
+            cordons={},
             devices=tuple(replace(device, cordoned=False) for device in like.devices),
         )
         usage[name] = _unused(like)

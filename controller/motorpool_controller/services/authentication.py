@@ -17,6 +17,7 @@ from motorpool_controller.domain.errors import (
     ForbiddenError,
     UnauthenticatedError,
 )
+from motorpool_controller.domain.names import SHOWN_CHARACTERS
 from motorpool_controller.security.authority import AgentIdentity, agent_identity
 from motorpool_controller.security.tokens import read_token
 from motorpool_controller.services import status
@@ -36,9 +37,20 @@ class Caller:
 
     role: Role
     token_id: str = ""
+    description: str = ""
     node: str = ""
     node_uid: str = ""
     certificate_serial: str = ""
+
+    @property
+    def actor(self) -> str:
+        """Who it is in records and events, for people: what the token is for, and its name."""
+        token = f"tokens/{self.token_id}" if self.token_id else self.node
+        words = " ".join(self.description.split())
+        if not words:
+            return token
+        cut = words if len(words) <= SHOWN_CHARACTERS else f"{words[: SHOWN_CHARACTERS - 1]}…"
+        return f"{cut} ({token})"
 
 
 _CALLER: ContextVar[Caller] = ContextVar("caller")
@@ -88,7 +100,7 @@ class TokenAuthenticator:
                 "`motorpool-controller token`",
             )
         # A join token without uses left gets as far as Enroll, which knows whether it made this very node.
-        return Caller(role=Role(found.role), token_id=found.token_id)
+        return Caller(role=Role(found.role), token_id=found.token_id, description=found.description)
 
 
 class CertificateAuthenticator:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 
 import grpc
 
 from motorpool import v1
-from motorpool_controller.domain.errors import NotFoundError
+from motorpool_controller.domain.errors import NotFoundError, PreconditionError
 from motorpool_controller.domain.names import resource_id, shown
 from motorpool_controller.domain.workload import Instance
-from motorpool_controller.services import logs, pages
+from motorpool_controller.services import logs, maintenance, pages
+from motorpool_controller.services.authentication import caller
+from motorpool_controller.services.convert.instance import instance_message
+from motorpool_controller.services.mutations import check_etag, mutate
 from motorpool_controller.services.views import instance_view
 from motorpool_controller.store.live import Live
 from motorpool_controller.store.store import Store
+from motorpool_controller.store.transaction import Transaction
 
 
 class InstanceService(v1.InstanceServiceServicer):
@@ -59,6 +63,35 @@ class InstanceService(v1.InstanceServiceServicer):
             resume_token=pages.resume_token(view.cluster_id, view.revision),
         )
 
+    async def DrainInstance(  # noqa: N802  # gRPC's name
+        self,
+        request: v1.DrainInstanceRequest,
+        context: grpc.aio.ServicerContext[v1.DrainInstanceRequest, v1.Instance],
+    ) -> v1.Instance:
+        """Have an instance replaced."""
+        resource_id(request.name, "instances")
+        deadline = request.deadline_timeout if request.HasField("deadline_timeout") else None
+        order = maintenance.order_of(caller().actor, request.reason, deadline)
+
+        def change(tx: Transaction) -> v1.Instance:
+            return instance_message(maintenance.drain_instance(tx, _standing(tx, request.name, request.etag), order))
+
+        return await mutate(self._store, request, v1.Instance, change)
+
+    async def UndrainInstance(  # noqa: N802  # gRPC's name
+        self,
+        request: v1.UndrainInstanceRequest,
+        context: grpc.aio.ServicerContext[v1.UndrainInstanceRequest, v1.Instance],
+    ) -> v1.Instance:
+        """Have an instance stay."""
+        resource_id(request.name, "instances")
+        actor = caller().actor
+
+        def change(tx: Transaction) -> v1.Instance:
+            return instance_message(maintenance.undrain_instance(tx, _standing(tx, request.name, request.etag), actor))
+
+        return await mutate(self._store, request, v1.Instance, change)
+
     async def StreamInstanceLogs(  # noqa: N802  # gRPC's name
         self,
         request: v1.StreamInstanceLogsRequest,
@@ -81,7 +114,25 @@ class InstanceService(v1.InstanceServiceServicer):
 
     def _found(self, name: str) -> Instance:
         resource_id(name, "instances")
-        instance = self._store.view.instances.get(name)
-        if instance is None:
-            raise NotFoundError("NOT_FOUND", f"{shown(name)} does not exist; `motorpool instances` lists those that do")
-        return instance
+        return _there(self._store.view.instances, name)
+
+
+def _standing(tx: Transaction, name: str, given_etag: str) -> Instance:
+    """Return an instance that has a place and is to keep it."""
+    instance = _there(tx.instances, name)
+    check_etag(name, instance.revision, given_etag)
+    if instance.leaves:
+        raise PreconditionError("INSTANCE_LEAVES", f"{name} is being removed already: {instance.state_message}")
+    if instance.placement is None:
+        raise PreconditionError(
+            "INSTANCE_NOT_PLACED",
+            f"{name} has no place yet, and there is nothing to move; `motorpool explain` says why",
+        )
+    return instance
+
+
+def _there(instances: Mapping[str, Instance], name: str) -> Instance:
+    instance = instances.get(name)
+    if instance is None:
+        raise NotFoundError("NOT_FOUND", f"{shown(name)} does not exist; `motorpool instances` lists those that do")
+    return instance

@@ -11,12 +11,14 @@ from motorpool import v1
 from motorpool_controller.domain.errors import NotFoundError, PreconditionError
 from motorpool_controller.domain.event import Severity
 from motorpool_controller.domain.fleet import Node
+from motorpool_controller.domain.maintenance import WHOLE
 from motorpool_controller.domain.names import device_name, resource_id, shown
-from motorpool_controller.services import pages
+from motorpool_controller.services import maintenance, pages
+from motorpool_controller.services.authentication import caller
 from motorpool_controller.services.convert import fields
-from motorpool_controller.services.convert.device import device_message, device_usage_message
+from motorpool_controller.services.convert.device import device_usage_message
 from motorpool_controller.services.mutations import check_etag, mutate
-from motorpool_controller.services.views import claimed_on, node_view
+from motorpool_controller.services.views import claimed_on, device_view, node_view
 from motorpool_controller.store.live import Live
 from motorpool_controller.store.store import Store
 from motorpool_controller.store.transaction import Transaction
@@ -41,7 +43,7 @@ class NodeService(v1.NodeServiceServicer):
         node = view.nodes.get(request.name)
         if node is None:
             raise _not_found(request.name)
-        return node_view(node, self._live, view.groups.on_node(node.name).values())
+        return node_view(node, self._live, view.groups.on_node(node.name).values(), view.groups.of_deployment)
 
     async def ListNodes(  # noqa: N802  # gRPC's name
         self,
@@ -58,7 +60,10 @@ class NodeService(v1.NodeServiceServicer):
             token=request.page_token,
         )
         return v1.ListNodesResponse(
-            nodes=[node_view(node, self._live, view.groups.on_node(node.name).values()) for node in rows],
+            nodes=[
+                node_view(node, self._live, view.groups.on_node(node.name).values(), view.groups.of_deployment)
+                for node in rows
+            ],
             next_page_token=token,
             resume_token=pages.resume_token(view.cluster_id, view.revision),
         )
@@ -73,6 +78,7 @@ class NodeService(v1.NodeServiceServicer):
             given = shown(wrong[0]) if wrong else "nothing"
             raise fields.invalid("update_mask", f"{given} cannot be changed; name {' or '.join(_CHANGEABLE)}")
         labels = fields.words(request.node.labels, "node.labels")
+        actor = caller().actor
 
         def change(tx: Transaction) -> v1.Node:
             node = _found(tx, request.node.name)
@@ -82,10 +88,55 @@ class NodeService(v1.NodeServiceServicer):
                 # A label as the agent has it is the agent's, who may change it.
                 own = {key: value for key, value in labels.items() if node.agent_labels.get(key) != value}
                 changed = replace(changed, operator_labels=own)
+            changed = tx.nodes.put(changed)
             if "cordoned" in request.update_mask.paths and node.cordoned != request.node.cordoned:
-                changed = replace(changed, cordoned=request.node.cordoned)
-                _tell_cordon(tx, changed)
-            return node_view(tx.nodes.put(changed), self._live, tx.instances_on(node.name).values())
+                place = maintenance.Place(node.name, WHOLE)
+                if request.node.cordoned:
+                    changed = maintenance.cordon(tx, changed, place, maintenance.order_of(actor, ""))
+                else:
+                    changed = maintenance.uncordon(tx, changed, place, actor)
+            return self._message(tx, changed)
+
+        return await mutate(self._store, request, v1.Node, change)
+
+    async def CordonNode(  # noqa: N802  # gRPC's name
+        self, request: v1.CordonNodeRequest, context: grpc.aio.ServicerContext[v1.CordonNodeRequest, v1.Node]
+    ) -> v1.Node:
+        """Have nothing new placed on a node or device."""
+        place, order = maintenance.place_of(request.name), maintenance.order_of(caller().actor, request.reason)
+
+        def change(tx: Transaction) -> v1.Node:
+            node = _found(tx, place.node)
+            check_etag(node.name, node.revision, request.etag)
+            return self._message(tx, maintenance.cordon(tx, node, place, order))
+
+        return await mutate(self._store, request, v1.Node, change)
+
+    async def UncordonNode(  # noqa: N802  # gRPC's name
+        self, request: v1.UncordonNodeRequest, context: grpc.aio.ServicerContext[v1.UncordonNodeRequest, v1.Node]
+    ) -> v1.Node:
+        """Have a node or device take work again."""
+        place, actor = maintenance.place_of(request.name), caller().actor
+
+        def change(tx: Transaction) -> v1.Node:
+            node = _found(tx, place.node)
+            check_etag(node.name, node.revision, request.etag)
+            return self._message(tx, maintenance.uncordon(tx, node, place, actor))
+
+        return await mutate(self._store, request, v1.Node, change)
+
+    async def DrainNode(  # noqa: N802  # gRPC's name
+        self, request: v1.DrainNodeRequest, context: grpc.aio.ServicerContext[v1.DrainNodeRequest, v1.Node]
+    ) -> v1.Node:
+        """Move the instances of a node or device away."""
+        deadline = request.deadline_timeout if request.HasField("deadline_timeout") else None
+        place = maintenance.place_of(request.name)
+        order = maintenance.order_of(caller().actor, request.reason, deadline)
+
+        def change(tx: Transaction) -> v1.Node:
+            node = _found(tx, place.node)
+            check_etag(node.name, node.revision, request.etag)
+            return self._message(tx, maintenance.drain(tx, node, place, order))
 
         return await mutate(self._store, request, v1.Node, change)
 
@@ -157,19 +208,17 @@ class NodeService(v1.NodeServiceServicer):
             )
             devices.append(
                 v1.DeviceStatus(
-                    device=device_message(node.name, device),
+                    device=device_view(
+                        node, device, view.groups.on_node(node.name).values(), view.groups.of_deployment
+                    ),
                     usage=None if measured is None else device_usage_message(measured),
                     claimed_bytes=claimed[node.name].devices.get(device.device_id, 0),
                 )
             )
         return v1.ListDevicesResponse(devices=devices, next_page_token=token)
 
-
-def _tell_cordon(tx: Transaction, node: Node) -> None:
-    if node.cordoned:
-        tx.event(Severity.INFO, "NODE_CORDONED", node.name, "nothing new is placed here; what runs goes on")
-    else:
-        tx.event(Severity.INFO, "NODE_UNCORDONED", node.name, "new instances may be placed here again")
+    def _message(self, tx: Transaction, node: Node) -> v1.Node:
+        return node_view(node, self._live, tx.instances_on(node.name).values(), tx.instances_of)
 
 
 def _found(tx: Transaction, name: str) -> Node:

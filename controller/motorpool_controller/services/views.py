@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Protocol
 
 from motorpool import v1
 from motorpool_controller.domain.backends import Offer, answers_to, own_profiles, runner_of
 from motorpool_controller.domain.declarations import DeclaredBackend, Definition, profile_of, variable_arguments
-from motorpool_controller.domain.fleet import Node, Profile
+from motorpool_controller.domain.fleet import Device, Node, Profile
 from motorpool_controller.domain.groups import Tally
+from motorpool_controller.domain.maintenance import WHOLE, concerns
 from motorpool_controller.domain.names import backend_name
 from motorpool_controller.domain.workload import Deployment, Instance
+from motorpool_controller.reconcile.drains import waits
 from motorpool_controller.services.authentication import caller
 from motorpool_controller.services.convert.backend import profile_message
 from motorpool_controller.services.convert.declaration import MASKED, declaration_message
 from motorpool_controller.services.convert.deployment import deployment_message, revision_messages
+from motorpool_controller.services.convert.device import device_message
 from motorpool_controller.services.convert.instance import instance_message
+from motorpool_controller.services.convert.maintenance import cordon_message
 from motorpool_controller.services.convert.node import Claimed, etag, node_message
 from motorpool_controller.services.roles import Role
 from motorpool_controller.store.live import Live
@@ -104,14 +108,35 @@ def claimed_on(node: str, instances: Iterable[Instance]) -> Claimed:
     return Claimed(memory_bytes=memory, devices=devices)
 
 
-def node_view(node: Node, live: Live, instances: Iterable[Instance]) -> v1.Node:
+OfDeployment = Callable[[str], Mapping[str, Instance]]
+"""Gives the instances of a deployment."""
+
+
+def node_view(node: Node, live: Live, instances: Iterable[Instance], of: OfDeployment) -> v1.Node:
     """Return a node as callers see it; ``instances`` are those on it."""
+    there = list(instances)
+    keys = {*node.cordoned_devices, *([WHOLE] if node.cordoned else [])}
     return node_message(
         node,
-        claimed=claimed_on(node.name, instances),
+        claimed=claimed_on(node.name, there),
+        cordons={key: _cordon(node, key, there, of) for key in keys},
         usage=live.usage(node.name),
         heartbeat_time=live.heartbeat_time(node.name),
     )
+
+
+def device_view(node: Node, device: Device, instances: Iterable[Instance], of: OfDeployment) -> v1.Device:
+    """Return a device of a node as callers see it; ``instances`` are those on the node."""
+    shut = device.device_id in node.cordoned_devices
+    return device_message(node.name, device, _cordon(node, device.device_id, instances, of) if shut else None)
+
+
+def _cordon(node: Node, device_id: str, instances: Iterable[Instance], of: OfDeployment) -> v1.Cordon:
+    cordon = node.cordons.get(device_id)
+    drain = None if cordon is None else cordon.drain
+    if drain is None or drain.complete_time is not None:
+        return cordon_message(cordon)
+    return cordon_message(cordon, waits(drain, [each for each in instances if concerns(node, device_id, each)], of))
 
 
 def backend_view(offer: Offer) -> v1.Backend:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 import grpc
 
 from motorpool import v1
+from motorpool_controller.domain.fleet import Node
 from motorpool_controller.domain.names import id_of, resource_id
 from motorpool_controller.services import pages
 from motorpool_controller.services.convert import fields
@@ -106,7 +107,7 @@ class _Watch:
             node = view.nodes.get(change.name)
             if node is None or self._deployment:
                 return None
-            return v1.WatchResponse(node=node_view(node, self._live, view.groups.on_node(node.name).values()))
+            return v1.WatchResponse(node=self._node(node))
         if change.kind == "deployments":
             return self._deployment_response(change.name)
         if change.kind == "instances":
@@ -120,6 +121,10 @@ class _Watch:
         if event is None or not is_about(event, self._deployment):
             return None
         return v1.WatchResponse(event=event_message(event))
+
+    def _node(self, node: Node) -> v1.Node:
+        groups = self._view.groups
+        return node_view(node, self._live, groups.on_node(node.name).values(), groups.of_deployment)
 
     def _backend_response(self, name: str) -> v1.WatchResponse | None:
         offer = None if self._deployment else offers(self._view).get(id_of(name))

@@ -10,7 +10,8 @@ from typing import TypeVar
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from motorpool_controller.domain.fleet import NodeState
+from motorpool_controller.domain.fleet import Cordon, Drain, NodeState
+from motorpool_controller.domain.maintenance import WHOLE, cordoned
 from motorpool_controller.domain.sizes import GIB, MIB
 from motorpool_controller.domain.workload import InstanceState
 from motorpool_controller.reconcile.agenda import Agenda, Changes
@@ -35,6 +36,10 @@ def steps(draw: st.DrawFn, before: World) -> World:
         name = draw(st.sampled_from(NAMES))
         seen = st.sampled_from([NodeState.READY, NodeState.READY, NodeState.UNREACHABLE, NodeState.ENROLLED])
         made = node(name, state=draw(seen), cordoned=draw(st.booleans()), state_time=NOW - timedelta(seconds=60))
+        if draw(st.booleans()):
+            deadline = draw(st.sampled_from([None, NOW + timedelta(seconds=200)]))
+            drain = draw(st.sampled_from([None, Drain(time=NOW, deadline_time=deadline)]))
+            made = cordoned(made, WHOLE, Cordon(time=NOW, drain=drain))
         return replace(before, nodes=_with(before.nodes, made.name, made if draw(st.integers(0, 3)) else None))
     if kind == "wish":
         name = draw(st.sampled_from(WISHES))
@@ -59,7 +64,8 @@ def steps(draw: st.DrawFn, before: World) -> World:
         kept = draw(st.booleans())
         if there and kept:
             instance = draw(st.sampled_from(there))
-        instance = replace(instance, state=draw(states))
+        drain = draw(st.sampled_from([None, None, Drain(time=NOW)]))
+        instance = replace(instance, state=draw(states), drain=drain)
         return replace(before, instances=_with(before.instances, instance.name, instance))
     if kind == "usage":
         name = f"nodes/{draw(st.sampled_from(NAMES))}"

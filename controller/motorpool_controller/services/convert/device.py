@@ -8,7 +8,7 @@ from motorpool_controller.domain.names import device_name
 from motorpool_controller.services.convert import fields
 
 
-def device_message(node: str, device: Device) -> v1.Device:
+def device_message(node: str, device: Device, cordon: v1.Cordon | None = None) -> v1.Device:
     """Return a device of ``node`` (its full name) as a message."""
     return v1.Device(
         name=device_name(node, device.device_id),
@@ -44,6 +44,7 @@ def device_message(node: str, device: Device) -> v1.Device:
         ],
         network_address=device.network_address,
         cordoned=device.cordoned,
+        cordon=cordon,
     )
 
 

@@ -8,6 +8,7 @@ from motorpool import v1
 from motorpool_controller.domain.workload import Failure, Instance, InstanceState, MemberRun, RenderedLaunch
 from motorpool_controller.reconcile.world import Report
 from motorpool_controller.services.convert import fields
+from motorpool_controller.services.convert.maintenance import drain_message
 from motorpool_controller.services.convert.node import etag
 from motorpool_controller.services.convert.placement import placement_message, refusal_message
 
@@ -53,6 +54,7 @@ def instance_message(instance: Instance) -> v1.Instance:
         deployment_revision=instance.template_generation,
         next_try_time=None if instance.next_try_time is None else fields.timestamp(instance.next_try_time),
         members=[] if instance.gang is None else [_member_message(member) for member in instance.gang.members],
+        drain=None if instance.drain is None else drain_message(instance.drain),
     )
 
 

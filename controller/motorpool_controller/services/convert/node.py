@@ -18,6 +18,7 @@ from motorpool_controller.domain.fleet import (
     PluginUsage,
     Reserved,
 )
+from motorpool_controller.domain.maintenance import WHOLE
 from motorpool_controller.services.convert import fields
 from motorpool_controller.services.convert.device import (
     device_message,
@@ -34,8 +35,15 @@ class Claimed:
     devices: Mapping[str, int] = field(default_factory=dict)
 
 
-def node_message(node: Node, *, claimed: Claimed, usage: NodeUsage | None, heartbeat_time: datetime | None) -> v1.Node:
-    """Return a node, what is claimed of it and its last measurement as a message."""
+def node_message(
+    node: Node,
+    *,
+    claimed: Claimed,
+    cordons: Mapping[str, v1.Cordon],
+    usage: NodeUsage | None,
+    heartbeat_time: datetime | None,
+) -> v1.Node:
+    """Return a node, what is claimed of it and its last measurement as a message; ``cordons`` are by id of device."""
     return v1.Node(
         name=node.name,
         uid=node.uid,
@@ -50,7 +58,7 @@ def node_message(node: Node, *, claimed: Claimed, usage: NodeUsage | None, heart
         ),
         agent_version=node.agent_version,
         cordoned=node.cordoned,
-        devices=[device_message(node.name, device) for device in node.devices],
+        devices=[device_message(node.name, device, cordons.get(device.device_id)) for device in node.devices],
         plugins=[plugin_message(plugin) for plugin in node.plugins],
         usage=None if usage is None else usage_message(usage),
         claimed_memory_bytes=claimed.memory_bytes,
@@ -59,6 +67,7 @@ def node_message(node: Node, *, claimed: Claimed, usage: NodeUsage | None, heart
         etag=etag(node.revision),
         session_epoch=node.session_epoch,
         executors=[executor_message(executor) for executor in node.executors],
+        cordon=cordons.get(WHOLE),
     )
 
 

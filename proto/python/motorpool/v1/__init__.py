@@ -214,6 +214,8 @@ from motorpool.v1.error_reason_pb2 import (
     ERROR_REASON_HUB_TOKEN_INVALID as ERROR_REASON_HUB_TOKEN_INVALID,
     ERROR_REASON_HUB_TOKEN_MISSING as ERROR_REASON_HUB_TOKEN_MISSING,
     ERROR_REASON_HUB_UNREACHABLE as ERROR_REASON_HUB_UNREACHABLE,
+    ERROR_REASON_INSTANCE_LEAVES as ERROR_REASON_INSTANCE_LEAVES,
+    ERROR_REASON_INSTANCE_NOT_PLACED as ERROR_REASON_INSTANCE_NOT_PLACED,
     ERROR_REASON_INTERNAL as ERROR_REASON_INTERNAL,
     ERROR_REASON_MODEL_CORRUPT as ERROR_REASON_MODEL_CORRUPT,
     ERROR_REASON_MODEL_FORMAT_UNKNOWN as ERROR_REASON_MODEL_FORMAT_UNKNOWN,
@@ -278,16 +280,27 @@ from motorpool.v1.instance_pb2 import (
     RenderedLaunch as RenderedLaunch,
 )
 from motorpool.v1.instance_service_pb2 import (
+    DrainInstanceRequest as DrainInstanceRequest,
     GetInstanceRequest as GetInstanceRequest,
     ListInstancesRequest as ListInstancesRequest,
     ListInstancesResponse as ListInstancesResponse,
     StreamInstanceLogsRequest as StreamInstanceLogsRequest,
     StreamInstanceLogsResponse as StreamInstanceLogsResponse,
+    UndrainInstanceRequest as UndrainInstanceRequest,
 )
 from motorpool.v1.instance_service_pb2_grpc import (
     InstanceServiceServicer as InstanceServiceServicer,
     InstanceServiceStub as InstanceServiceStub,
     add_InstanceServiceServicer_to_server as add_InstanceServiceServicer_to_server,
+)
+from motorpool.v1.maintenance_pb2 import (
+    Cordon as Cordon,
+    DRAIN_STATE_DRAINED as DRAIN_STATE_DRAINED,
+    DRAIN_STATE_DRAINING as DRAIN_STATE_DRAINING,
+    DRAIN_STATE_UNSPECIFIED as DRAIN_STATE_UNSPECIFIED,
+    Drain as Drain,
+    DrainState as DrainState,
+    DrainWait as DrainWait,
 )
 from motorpool.v1.model_pb2 import (
     CompanionFile as CompanionFile,
@@ -344,13 +357,16 @@ from motorpool.v1.node_pb2 import (
     Reserved as Reserved,
 )
 from motorpool.v1.node_service_pb2 import (
+    CordonNodeRequest as CordonNodeRequest,
     DeleteNodeRequest as DeleteNodeRequest,
     DeviceStatus as DeviceStatus,
+    DrainNodeRequest as DrainNodeRequest,
     GetNodeRequest as GetNodeRequest,
     ListDevicesRequest as ListDevicesRequest,
     ListDevicesResponse as ListDevicesResponse,
     ListNodesRequest as ListNodesRequest,
     ListNodesResponse as ListNodesResponse,
+    UncordonNodeRequest as UncordonNodeRequest,
     UpdateNodeRequest as UpdateNodeRequest,
 )
 from motorpool.v1.node_service_pb2_grpc import (
@@ -485,6 +501,8 @@ __all__ = [
     "CompanionFile",
     "Confidence",
     "ContextEstimate",
+    "Cordon",
+    "CordonNodeRequest",
     "CreateBackendRequest",
     "CreateDeploymentRequest",
     "CreateTokenRequest",
@@ -493,6 +511,9 @@ __all__ = [
     "DEPLOYMENT_STATE_DELETING",
     "DEPLOYMENT_STATE_PROGRESSING",
     "DEPLOYMENT_STATE_UNSPECIFIED",
+    "DRAIN_STATE_DRAINED",
+    "DRAIN_STATE_DRAINING",
+    "DRAIN_STATE_UNSPECIFIED",
     "DeclaredVersion",
     "DeleteBackendRequest",
     "DeleteDeploymentRequest",
@@ -517,6 +538,11 @@ __all__ = [
     "DeviceSelector",
     "DeviceStatus",
     "DeviceUsage",
+    "Drain",
+    "DrainInstanceRequest",
+    "DrainNodeRequest",
+    "DrainState",
+    "DrainWait",
     "ERROR_REASON_ALREADY_EXISTS",
     "ERROR_REASON_BACKEND_IN_USE",
     "ERROR_REASON_BACKEND_NOT_DECLARED",
@@ -538,6 +564,8 @@ __all__ = [
     "ERROR_REASON_HUB_TOKEN_INVALID",
     "ERROR_REASON_HUB_TOKEN_MISSING",
     "ERROR_REASON_HUB_UNREACHABLE",
+    "ERROR_REASON_INSTANCE_LEAVES",
+    "ERROR_REASON_INSTANCE_NOT_PLACED",
     "ERROR_REASON_INTERNAL",
     "ERROR_REASON_MODEL_CORRUPT",
     "ERROR_REASON_MODEL_FORMAT_UNKNOWN",
@@ -770,6 +798,8 @@ __all__ = [
     "TokenServiceServicer",
     "TokenServiceStub",
     "Tombstone",
+    "UncordonNodeRequest",
+    "UndrainInstanceRequest",
     "UpdateBackendRequest",
     "UpdateDeploymentRequest",
     "UpdateNodeRequest",

@@ -22,27 +22,28 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from motorpool.v1 import maintenance_pb2 as motorpool_dot_v1_dot_maintenance__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19motorpool/v1/device.proto\x12\x0cmotorpool.v1\"`\n\x0c\x44\x65viceMemory\x12&\n\x04kind\x18\x01 \x01(\x0e\x32\x18.motorpool.v1.MemoryKind\x12\x18\n\x0btotal_bytes\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\x0e\n\x0c_total_bytes\"u\n\nDeviceLink\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\'\n\x1a\x62\x61ndwidth_bytes_per_second\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\x1d\n\x1b_bandwidth_bytes_per_second\"\xed\x03\n\x06\x44\x65vice\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tdevice_id\x18\x02 \x01(\t\x12\x0e\n\x06vendor\x18\x03 \x01(\t\x12\x11\n\tframework\x18\x04 \x01(\t\x12\x0f\n\x07product\x18\x05 \x01(\t\x12\x12\n\x05index\x18\x06 \x01(\x05H\x00\x88\x01\x01\x12\x13\n\x0bpci_address\x18\x07 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x08 \x01(\t\x12\x1a\n\x12\x63ompute_capability\x18\t \x01(\t\x12\x16\n\x0e\x64river_version\x18\n \x01(\t\x12\x17\n\x0fruntime_version\x18\x0b \x01(\t\x12*\n\x06memory\x18\x0c \x01(\x0b\x32\x1a.motorpool.v1.DeviceMemory\x12\x16\n\tnuma_node\x18\r \x01(\x05H\x01\x88\x01\x01\x12$\n\x06health\x18\x0e \x01(\x0e\x32\x14.motorpool.v1.Health\x12\x16\n\x0ehealth_reasons\x18\x0f \x03(\t\x12\x14\n\x0cpartition_of\x18\x10 \x01(\t\x12\'\n\x05links\x18\x11 \x03(\x0b\x32\x18.motorpool.v1.DeviceLink\x12\x17\n\x0fnetwork_address\x18\x12 \x01(\t\x12\x10\n\x08\x63ordoned\x18\x13 \x01(\x08\x42\x08\n\x06_indexB\x0c\n\n_numa_node\"V\n\rDeviceProcess\x12\x0b\n\x03pid\x18\x01 \x01(\x03\x12\x17\n\nused_bytes\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x10\n\x08instance\x18\x03 \x01(\tB\r\n\x0b_used_bytes\"\x92\x02\n\x0b\x44\x65viceUsage\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x17\n\nused_bytes\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x1e\n\x11utilization_ratio\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12 \n\x13temperature_celsius\x18\x04 \x01(\x01H\x02\x88\x01\x01\x12\x18\n\x0bpower_watts\x18\x05 \x01(\x01H\x03\x88\x01\x01\x12.\n\tprocesses\x18\x06 \x03(\x0b\x32\x1b.motorpool.v1.DeviceProcessB\r\n\x0b_used_bytesB\x14\n\x12_utilization_ratioB\x16\n\x14_temperature_celsiusB\x0e\n\x0c_power_watts*x\n\nMemoryKind\x12\x1b\n\x17MEMORY_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15MEMORY_KIND_DEDICATED\x10\x01\x12\x17\n\x13MEMORY_KIND_UNIFIED\x10\x02\x12\x19\n\x15MEMORY_KIND_CARVE_OUT\x10\x03*^\n\x06Health\x12\x16\n\x12HEALTH_UNSPECIFIED\x10\x00\x12\x12\n\x0eHEALTH_HEALTHY\x10\x01\x12\x14\n\x10HEALTH_UNHEALTHY\x10\x02\x12\x12\n\x0eHEALTH_UNKNOWN\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19motorpool/v1/device.proto\x12\x0cmotorpool.v1\x1a\x1emotorpool/v1/maintenance.proto\"`\n\x0c\x44\x65viceMemory\x12&\n\x04kind\x18\x01 \x01(\x0e\x32\x18.motorpool.v1.MemoryKind\x12\x18\n\x0btotal_bytes\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\x0e\n\x0c_total_bytes\"u\n\nDeviceLink\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\'\n\x1a\x62\x61ndwidth_bytes_per_second\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\x1d\n\x1b_bandwidth_bytes_per_second\"\x93\x04\n\x06\x44\x65vice\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tdevice_id\x18\x02 \x01(\t\x12\x0e\n\x06vendor\x18\x03 \x01(\t\x12\x11\n\tframework\x18\x04 \x01(\t\x12\x0f\n\x07product\x18\x05 \x01(\t\x12\x12\n\x05index\x18\x06 \x01(\x05H\x00\x88\x01\x01\x12\x13\n\x0bpci_address\x18\x07 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x08 \x01(\t\x12\x1a\n\x12\x63ompute_capability\x18\t \x01(\t\x12\x16\n\x0e\x64river_version\x18\n \x01(\t\x12\x17\n\x0fruntime_version\x18\x0b \x01(\t\x12*\n\x06memory\x18\x0c \x01(\x0b\x32\x1a.motorpool.v1.DeviceMemory\x12\x16\n\tnuma_node\x18\r \x01(\x05H\x01\x88\x01\x01\x12$\n\x06health\x18\x0e \x01(\x0e\x32\x14.motorpool.v1.Health\x12\x16\n\x0ehealth_reasons\x18\x0f \x03(\t\x12\x14\n\x0cpartition_of\x18\x10 \x01(\t\x12\'\n\x05links\x18\x11 \x03(\x0b\x32\x18.motorpool.v1.DeviceLink\x12\x17\n\x0fnetwork_address\x18\x12 \x01(\t\x12\x10\n\x08\x63ordoned\x18\x13 \x01(\x08\x12$\n\x06\x63ordon\x18\x14 \x01(\x0b\x32\x14.motorpool.v1.CordonB\x08\n\x06_indexB\x0c\n\n_numa_node\"V\n\rDeviceProcess\x12\x0b\n\x03pid\x18\x01 \x01(\x03\x12\x17\n\nused_bytes\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x10\n\x08instance\x18\x03 \x01(\tB\r\n\x0b_used_bytes\"\x92\x02\n\x0b\x44\x65viceUsage\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x17\n\nused_bytes\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x1e\n\x11utilization_ratio\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12 \n\x13temperature_celsius\x18\x04 \x01(\x01H\x02\x88\x01\x01\x12\x18\n\x0bpower_watts\x18\x05 \x01(\x01H\x03\x88\x01\x01\x12.\n\tprocesses\x18\x06 \x03(\x0b\x32\x1b.motorpool.v1.DeviceProcessB\r\n\x0b_used_bytesB\x14\n\x12_utilization_ratioB\x16\n\x14_temperature_celsiusB\x0e\n\x0c_power_watts*x\n\nMemoryKind\x12\x1b\n\x17MEMORY_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15MEMORY_KIND_DEDICATED\x10\x01\x12\x17\n\x13MEMORY_KIND_UNIFIED\x10\x02\x12\x19\n\x15MEMORY_KIND_CARVE_OUT\x10\x03*^\n\x06Health\x12\x16\n\x12HEALTH_UNSPECIFIED\x10\x00\x12\x12\n\x0eHEALTH_HEALTHY\x10\x01\x12\x14\n\x10HEALTH_UNHEALTHY\x10\x02\x12\x12\n\x0eHEALTH_UNKNOWN\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'motorpool.v1.device_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MEMORYKIND']._serialized_start=1121
-  _globals['_MEMORYKIND']._serialized_end=1241
-  _globals['_HEALTH']._serialized_start=1243
-  _globals['_HEALTH']._serialized_end=1337
-  _globals['_DEVICEMEMORY']._serialized_start=43
-  _globals['_DEVICEMEMORY']._serialized_end=139
-  _globals['_DEVICELINK']._serialized_start=141
-  _globals['_DEVICELINK']._serialized_end=258
-  _globals['_DEVICE']._serialized_start=261
-  _globals['_DEVICE']._serialized_end=754
-  _globals['_DEVICEPROCESS']._serialized_start=756
-  _globals['_DEVICEPROCESS']._serialized_end=842
-  _globals['_DEVICEUSAGE']._serialized_start=845
-  _globals['_DEVICEUSAGE']._serialized_end=1119
+  _globals['_MEMORYKIND']._serialized_start=1191
+  _globals['_MEMORYKIND']._serialized_end=1311
+  _globals['_HEALTH']._serialized_start=1313
+  _globals['_HEALTH']._serialized_end=1407
+  _globals['_DEVICEMEMORY']._serialized_start=75
+  _globals['_DEVICEMEMORY']._serialized_end=171
+  _globals['_DEVICELINK']._serialized_start=173
+  _globals['_DEVICELINK']._serialized_end=290
+  _globals['_DEVICE']._serialized_start=293
+  _globals['_DEVICE']._serialized_end=824
+  _globals['_DEVICEPROCESS']._serialized_start=826
+  _globals['_DEVICEPROCESS']._serialized_end=912
+  _globals['_DEVICEUSAGE']._serialized_start=915
+  _globals['_DEVICEUSAGE']._serialized_end=1189
 # @@protoc_insertion_point(module_scope)

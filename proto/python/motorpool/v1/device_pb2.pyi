@@ -9,6 +9,7 @@ import google.protobuf.descriptor
 import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
+import motorpool.v1.maintenance_pb2
 import sys
 import typing
 
@@ -152,6 +153,7 @@ class Device(google.protobuf.message.Message):
     LINKS_FIELD_NUMBER: builtins.int
     NETWORK_ADDRESS_FIELD_NUMBER: builtins.int
     CORDONED_FIELD_NUMBER: builtins.int
+    CORDON_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`nodes/{node}/devices/{device}`."""
     device_id: builtins.str
@@ -183,7 +185,7 @@ class Device(google.protobuf.message.Message):
     network_address: builtins.str
     """Address on the device's own network (Ascend RoCE); empty when there is none."""
     cordoned: builtins.bool
-    """Set by an operator: nothing new is placed here."""
+    """Set by an operator: nothing new is placed here. Output only."""
     @property
     def memory(self) -> Global___DeviceMemory:
         """The device's memory."""
@@ -195,6 +197,10 @@ class Device(google.protobuf.message.Message):
     @property
     def links(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___DeviceLink]:
         """Links to other devices of the node."""
+
+    @property
+    def cordon(self) -> motorpool.v1.maintenance_pb2.Cordon:
+        """Who cordoned it and why; absent while it is not. Output only."""
 
     def __init__(
         self,
@@ -218,9 +224,10 @@ class Device(google.protobuf.message.Message):
         links: collections.abc.Iterable[Global___DeviceLink] | None = ...,
         network_address: builtins.str = ...,
         cordoned: builtins.bool = ...,
+        cordon: motorpool.v1.maintenance_pb2.Cordon | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_index", b"_index", "_numa_node", b"_numa_node", "index", b"index", "memory", b"memory", "numa_node", b"numa_node"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_index", b"_index", "_numa_node", b"_numa_node", "architecture", b"architecture", "compute_capability", b"compute_capability", "cordoned", b"cordoned", "device_id", b"device_id", "driver_version", b"driver_version", "framework", b"framework", "health", b"health", "health_reasons", b"health_reasons", "index", b"index", "links", b"links", "memory", b"memory", "name", b"name", "network_address", b"network_address", "numa_node", b"numa_node", "partition_of", b"partition_of", "pci_address", b"pci_address", "product", b"product", "runtime_version", b"runtime_version", "vendor", b"vendor"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_index", b"_index", "_numa_node", b"_numa_node", "cordon", b"cordon", "index", b"index", "memory", b"memory", "numa_node", b"numa_node"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_index", b"_index", "_numa_node", b"_numa_node", "architecture", b"architecture", "compute_capability", b"compute_capability", "cordon", b"cordon", "cordoned", b"cordoned", "device_id", b"device_id", "driver_version", b"driver_version", "framework", b"framework", "health", b"health", "health_reasons", b"health_reasons", "index", b"index", "links", b"links", "memory", b"memory", "name", b"name", "network_address", b"network_address", "numa_node", b"numa_node", "partition_of", b"partition_of", "pci_address", b"pci_address", "product", b"product", "runtime_version", b"runtime_version", "vendor", b"vendor"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_index", b"_index"]) -> typing.Literal["index"] | None: ...
     @typing.overload

@@ -116,6 +116,10 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """FAILED_PRECONDITION: the backend is reported by plugins, and is not declared: it goes with its plugin."""
     ERROR_REASON_NO_FORMER_SPEC: _ErrorReason.ValueType  # 46
     """FAILED_PRECONDITION: the deployment never had another spec."""
+    ERROR_REASON_INSTANCE_LEAVES: _ErrorReason.ValueType  # 47
+    """FAILED_PRECONDITION: the instance's removal is decided already."""
+    ERROR_REASON_INSTANCE_NOT_PLACED: _ErrorReason.ValueType  # 48
+    """FAILED_PRECONDITION: the instance has no place yet, and there is nothing to move."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The stable reasons of failed calls. Every error is a google.rpc.Status with one ErrorInfo whose domain is
@@ -216,4 +220,8 @@ ERROR_REASON_BACKEND_NOT_DECLARED: ErrorReason.ValueType  # 45
 """FAILED_PRECONDITION: the backend is reported by plugins, and is not declared: it goes with its plugin."""
 ERROR_REASON_NO_FORMER_SPEC: ErrorReason.ValueType  # 46
 """FAILED_PRECONDITION: the deployment never had another spec."""
+ERROR_REASON_INSTANCE_LEAVES: ErrorReason.ValueType  # 47
+"""FAILED_PRECONDITION: the instance's removal is decided already."""
+ERROR_REASON_INSTANCE_NOT_PLACED: ErrorReason.ValueType  # 48
+"""FAILED_PRECONDITION: the instance has no place yet, and there is nothing to move."""
 Global___ErrorReason: typing_extensions.TypeAlias = ErrorReason

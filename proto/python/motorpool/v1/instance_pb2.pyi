@@ -10,6 +10,7 @@ import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import google.protobuf.timestamp_pb2
+import motorpool.v1.maintenance_pb2
 import motorpool.v1.placement_pb2
 import sys
 import typing
@@ -301,6 +302,7 @@ class Instance(google.protobuf.message.Message):
     NEXT_TRY_TIME_FIELD_NUMBER: builtins.int
     DEPLOYMENT_REVISION_FIELD_NUMBER: builtins.int
     MEMBERS_FIELD_NUMBER: builtins.int
+    DRAIN_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`instances/{instance}`."""
     uid: builtins.str
@@ -373,6 +375,10 @@ class Instance(google.protobuf.message.Message):
     def members(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___InstanceMember]:
         """The members of a distributed instance, by rank; empty when it is alone. `launch` and `pid` are the leader's."""
 
+    @property
+    def drain(self) -> motorpool.v1.maintenance_pb2.Drain:
+        """Set while an operator has this one moved (DrainInstance); nodes and devices carry their own. Output only."""
+
     def __init__(
         self,
         *,
@@ -402,9 +408,10 @@ class Instance(google.protobuf.message.Message):
         next_try_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         deployment_revision: builtins.int = ...,
         members: collections.abc.Iterable[Global___InstanceMember] | None = ...,
+        drain: motorpool.v1.maintenance_pb2.Drain | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_progress_bytes", b"_progress_bytes", "_progress_total_bytes", b"_progress_total_bytes", "create_time", b"create_time", "first_failure", b"first_failure", "last_failure", b"last_failure", "launch", b"launch", "next_try_time", b"next_try_time", "placement", b"placement", "progress_bytes", b"progress_bytes", "progress_total_bytes", b"progress_total_bytes", "start_time", b"start_time", "state_time", b"state_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_progress_bytes", b"_progress_bytes", "_progress_total_bytes", b"_progress_total_bytes", "adopted", b"adopted", "create_time", b"create_time", "deployment", b"deployment", "deployment_generation", b"deployment_generation", "deployment_revision", b"deployment_revision", "endpoint", b"endpoint", "etag", b"etag", "first_failure", b"first_failure", "generation", b"generation", "last_failure", b"last_failure", "launch", b"launch", "members", b"members", "name", b"name", "next_try_time", b"next_try_time", "pid", b"pid", "pid_start_ticks", b"pid_start_ticks", "placement", b"placement", "progress_bytes", b"progress_bytes", "progress_total_bytes", b"progress_total_bytes", "refusals", b"refusals", "restart_count", b"restart_count", "start_time", b"start_time", "state", b"state", "state_message", b"state_message", "state_time", b"state_time", "uid", b"uid"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_progress_bytes", b"_progress_bytes", "_progress_total_bytes", b"_progress_total_bytes", "create_time", b"create_time", "drain", b"drain", "first_failure", b"first_failure", "last_failure", b"last_failure", "launch", b"launch", "next_try_time", b"next_try_time", "placement", b"placement", "progress_bytes", b"progress_bytes", "progress_total_bytes", b"progress_total_bytes", "start_time", b"start_time", "state_time", b"state_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_progress_bytes", b"_progress_bytes", "_progress_total_bytes", b"_progress_total_bytes", "adopted", b"adopted", "create_time", b"create_time", "deployment", b"deployment", "deployment_generation", b"deployment_generation", "deployment_revision", b"deployment_revision", "drain", b"drain", "endpoint", b"endpoint", "etag", b"etag", "first_failure", b"first_failure", "generation", b"generation", "last_failure", b"last_failure", "launch", b"launch", "members", b"members", "name", b"name", "next_try_time", b"next_try_time", "pid", b"pid", "pid_start_ticks", b"pid_start_ticks", "placement", b"placement", "progress_bytes", b"progress_bytes", "progress_total_bytes", b"progress_total_bytes", "refusals", b"refusals", "restart_count", b"restart_count", "start_time", b"start_time", "state", b"state", "state_message", b"state_message", "state_time", b"state_time", "uid", b"uid"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_progress_bytes", b"_progress_bytes"]) -> typing.Literal["progress_bytes"] | None: ...
     @typing.overload

@@ -6,6 +6,7 @@ isort:skip_file
 import builtins
 import collections.abc
 import google.protobuf.descriptor
+import google.protobuf.duration_pb2
 import google.protobuf.internal.containers
 import google.protobuf.message
 import motorpool.v1.instance_pb2
@@ -94,6 +95,77 @@ class ListInstancesResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["instances", b"instances", "next_page_token", b"next_page_token", "resume_token", b"resume_token"]) -> None: ...
 
 Global___ListInstancesResponse: typing_extensions.TypeAlias = ListInstancesResponse
+
+@typing.final
+class DrainInstanceRequest(google.protobuf.message.Message):
+    """Drains an instance."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    DEADLINE_TIMEOUT_FIELD_NUMBER: builtins.int
+    ETAG_FIELD_NUMBER: builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """`instances/{instance}`."""
+    reason: builtins.str
+    """Why, for people; at most 500 characters."""
+    etag: builtins.str
+    """Checked when set."""
+    validate_only: builtins.bool
+    """Check only."""
+    request_id: builtins.str
+    """Same id, same answer, for an hour."""
+    @property
+    def deadline_timeout(self) -> google.protobuf.duration_pb2.Duration:
+        """How long it stays without another one in its place, from now; absent: until there is one; 0: it is stopped at once."""
+
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        reason: builtins.str = ...,
+        deadline_timeout: google.protobuf.duration_pb2.Duration | None = ...,
+        etag: builtins.str = ...,
+        validate_only: builtins.bool = ...,
+        request_id: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["deadline_timeout", b"deadline_timeout"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["deadline_timeout", b"deadline_timeout", "etag", b"etag", "name", b"name", "reason", b"reason", "request_id", b"request_id", "validate_only", b"validate_only"]) -> None: ...
+
+Global___DrainInstanceRequest: typing_extensions.TypeAlias = DrainInstanceRequest
+
+@typing.final
+class UndrainInstanceRequest(google.protobuf.message.Message):
+    """Takes a drain back."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    ETAG_FIELD_NUMBER: builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """`instances/{instance}`."""
+    etag: builtins.str
+    """Checked when set."""
+    validate_only: builtins.bool
+    """Check only."""
+    request_id: builtins.str
+    """Same id, same answer, for an hour."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        etag: builtins.str = ...,
+        validate_only: builtins.bool = ...,
+        request_id: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["etag", b"etag", "name", b"name", "request_id", b"request_id", "validate_only", b"validate_only"]) -> None: ...
+
+Global___UndrainInstanceRequest: typing_extensions.TypeAlias = UndrainInstanceRequest
 
 @typing.final
 class StreamInstanceLogsRequest(google.protobuf.message.Message):

@@ -46,6 +46,16 @@ class InstanceServiceStub(object):
                 request_serializer=motorpool_dot_v1_dot_instance__service__pb2.ListInstancesRequest.SerializeToString,
                 response_deserializer=motorpool_dot_v1_dot_instance__service__pb2.ListInstancesResponse.FromString,
                 _registered_method=True)
+        self.DrainInstance = channel.unary_unary(
+                '/motorpool.v1.InstanceService/DrainInstance',
+                request_serializer=motorpool_dot_v1_dot_instance__service__pb2.DrainInstanceRequest.SerializeToString,
+                response_deserializer=motorpool_dot_v1_dot_instance__pb2.Instance.FromString,
+                _registered_method=True)
+        self.UndrainInstance = channel.unary_unary(
+                '/motorpool.v1.InstanceService/UndrainInstance',
+                request_serializer=motorpool_dot_v1_dot_instance__service__pb2.UndrainInstanceRequest.SerializeToString,
+                response_deserializer=motorpool_dot_v1_dot_instance__pb2.Instance.FromString,
+                _registered_method=True)
         self.StreamInstanceLogs = channel.unary_stream(
                 '/motorpool.v1.InstanceService/StreamInstanceLogs',
                 request_serializer=motorpool_dot_v1_dot_instance__service__pb2.StreamInstanceLogsRequest.SerializeToString,
@@ -66,6 +76,25 @@ class InstanceServiceServicer(object):
 
     def ListInstances(self, request, context):
         """Gives instances by name. INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DrainInstance(self, request, context):
+        """Has an instance replaced: another one is placed, and once that is ready, this one is stopped (see Drain). It may come
+        to the same node, unless that is cordoned. Asked again, it takes the new reason and deadline.
+
+        NOT_FOUND; FAILED_PRECONDITION INSTANCE_LEAVES, INSTANCE_NOT_PLACED; ABORTED ETAG_MISMATCH; INVALID_ARGUMENT FIELD_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UndrainInstance(self, request, context):
+        """Has an instance stay after all, unless its removal was decided.
+
+        NOT_FOUND; FAILED_PRECONDITION INSTANCE_LEAVES, INSTANCE_NOT_PLACED; ABORTED ETAG_MISMATCH; INVALID_ARGUMENT FIELD_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -92,6 +121,16 @@ def add_InstanceServiceServicer_to_server(servicer, server):
                     servicer.ListInstances,
                     request_deserializer=motorpool_dot_v1_dot_instance__service__pb2.ListInstancesRequest.FromString,
                     response_serializer=motorpool_dot_v1_dot_instance__service__pb2.ListInstancesResponse.SerializeToString,
+            ),
+            'DrainInstance': grpc.unary_unary_rpc_method_handler(
+                    servicer.DrainInstance,
+                    request_deserializer=motorpool_dot_v1_dot_instance__service__pb2.DrainInstanceRequest.FromString,
+                    response_serializer=motorpool_dot_v1_dot_instance__pb2.Instance.SerializeToString,
+            ),
+            'UndrainInstance': grpc.unary_unary_rpc_method_handler(
+                    servicer.UndrainInstance,
+                    request_deserializer=motorpool_dot_v1_dot_instance__service__pb2.UndrainInstanceRequest.FromString,
+                    response_serializer=motorpool_dot_v1_dot_instance__pb2.Instance.SerializeToString,
             ),
             'StreamInstanceLogs': grpc.unary_stream_rpc_method_handler(
                     servicer.StreamInstanceLogs,
@@ -154,6 +193,60 @@ class InstanceService(object):
             '/motorpool.v1.InstanceService/ListInstances',
             motorpool_dot_v1_dot_instance__service__pb2.ListInstancesRequest.SerializeToString,
             motorpool_dot_v1_dot_instance__service__pb2.ListInstancesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DrainInstance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/motorpool.v1.InstanceService/DrainInstance',
+            motorpool_dot_v1_dot_instance__service__pb2.DrainInstanceRequest.SerializeToString,
+            motorpool_dot_v1_dot_instance__pb2.Instance.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UndrainInstance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/motorpool.v1.InstanceService/UndrainInstance',
+            motorpool_dot_v1_dot_instance__service__pb2.UndrainInstanceRequest.SerializeToString,
+            motorpool_dot_v1_dot_instance__pb2.Instance.FromString,
             options,
             channel_credentials,
             insecure,

@@ -58,6 +58,38 @@ _InstanceServiceListInstancesType = typing_extensions.TypeVar(
     ],
 )
 
+_InstanceServiceDrainInstanceType = typing_extensions.TypeVar(
+    '_InstanceServiceDrainInstanceType',
+    grpc.UnaryUnaryMultiCallable[
+        motorpool.v1.instance_service_pb2.DrainInstanceRequest,
+        motorpool.v1.instance_pb2.Instance,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        motorpool.v1.instance_service_pb2.DrainInstanceRequest,
+        motorpool.v1.instance_pb2.Instance,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        motorpool.v1.instance_service_pb2.DrainInstanceRequest,
+        motorpool.v1.instance_pb2.Instance,
+    ],
+)
+
+_InstanceServiceUndrainInstanceType = typing_extensions.TypeVar(
+    '_InstanceServiceUndrainInstanceType',
+    grpc.UnaryUnaryMultiCallable[
+        motorpool.v1.instance_service_pb2.UndrainInstanceRequest,
+        motorpool.v1.instance_pb2.Instance,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        motorpool.v1.instance_service_pb2.UndrainInstanceRequest,
+        motorpool.v1.instance_pb2.Instance,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        motorpool.v1.instance_service_pb2.UndrainInstanceRequest,
+        motorpool.v1.instance_pb2.Instance,
+    ],
+)
+
 _InstanceServiceStreamInstanceLogsType = typing_extensions.TypeVar(
     '_InstanceServiceStreamInstanceLogsType',
     grpc.UnaryStreamMultiCallable[
@@ -74,7 +106,7 @@ _InstanceServiceStreamInstanceLogsType = typing_extensions.TypeVar(
     ],
 )
 
-class InstanceServiceStub(typing.Generic[_InstanceServiceGetInstanceType, _InstanceServiceListInstancesType, _InstanceServiceStreamInstanceLogsType]):
+class InstanceServiceStub(typing.Generic[_InstanceServiceGetInstanceType, _InstanceServiceListInstancesType, _InstanceServiceDrainInstanceType, _InstanceServiceUndrainInstanceType, _InstanceServiceStreamInstanceLogsType]):
     """Instances. They are made and removed by their deployment."""
 
     @typing.overload
@@ -86,6 +118,14 @@ class InstanceServiceStub(typing.Generic[_InstanceServiceGetInstanceType, _Insta
         grpc.UnaryUnaryMultiCallable[
             motorpool.v1.instance_service_pb2.ListInstancesRequest,
             motorpool.v1.instance_service_pb2.ListInstancesResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            motorpool.v1.instance_service_pb2.DrainInstanceRequest,
+            motorpool.v1.instance_pb2.Instance,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            motorpool.v1.instance_service_pb2.UndrainInstanceRequest,
+            motorpool.v1.instance_pb2.Instance,
         ],
         grpc.UnaryStreamMultiCallable[
             motorpool.v1.instance_service_pb2.StreamInstanceLogsRequest,
@@ -103,6 +143,14 @@ class InstanceServiceStub(typing.Generic[_InstanceServiceGetInstanceType, _Insta
             motorpool.v1.instance_service_pb2.ListInstancesRequest,
             motorpool.v1.instance_service_pb2.ListInstancesResponse,
         ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            motorpool.v1.instance_service_pb2.DrainInstanceRequest,
+            motorpool.v1.instance_pb2.Instance,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            motorpool.v1.instance_service_pb2.UndrainInstanceRequest,
+            motorpool.v1.instance_pb2.Instance,
+        ],
         grpc.aio.UnaryStreamMultiCallable[
             motorpool.v1.instance_service_pb2.StreamInstanceLogsRequest,
             motorpool.v1.instance_service_pb2.StreamInstanceLogsResponse,
@@ -114,6 +162,19 @@ class InstanceServiceStub(typing.Generic[_InstanceServiceGetInstanceType, _Insta
 
     ListInstances: _InstanceServiceListInstancesType
     """Gives instances by name. INVALID_ARGUMENT PAGE_TOKEN_INVALID."""
+
+    DrainInstance: _InstanceServiceDrainInstanceType
+    """Has an instance replaced: another one is placed, and once that is ready, this one is stopped (see Drain). It may come
+    to the same node, unless that is cordoned. Asked again, it takes the new reason and deadline.
+
+    NOT_FOUND; FAILED_PRECONDITION INSTANCE_LEAVES, INSTANCE_NOT_PLACED; ABORTED ETAG_MISMATCH; INVALID_ARGUMENT FIELD_INVALID.
+    """
+
+    UndrainInstance: _InstanceServiceUndrainInstanceType
+    """Has an instance stay after all, unless its removal was decided.
+
+    NOT_FOUND; FAILED_PRECONDITION INSTANCE_LEAVES, INSTANCE_NOT_PLACED; ABORTED ETAG_MISMATCH; INVALID_ARGUMENT FIELD_INVALID.
+    """
 
     StreamInstanceLogs: _InstanceServiceStreamInstanceLogsType
     """Gives an instance's log, and with follow goes on until the caller leaves.
@@ -129,6 +190,14 @@ InstanceServiceAsyncStub: typing_extensions.TypeAlias = InstanceServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         motorpool.v1.instance_service_pb2.ListInstancesRequest,
         motorpool.v1.instance_service_pb2.ListInstancesResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        motorpool.v1.instance_service_pb2.DrainInstanceRequest,
+        motorpool.v1.instance_pb2.Instance,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        motorpool.v1.instance_service_pb2.UndrainInstanceRequest,
+        motorpool.v1.instance_pb2.Instance,
     ],
     grpc.aio.UnaryStreamMultiCallable[
         motorpool.v1.instance_service_pb2.StreamInstanceLogsRequest,
@@ -154,6 +223,29 @@ class InstanceServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[motorpool.v1.instance_service_pb2.ListInstancesResponse, collections.abc.Awaitable[motorpool.v1.instance_service_pb2.ListInstancesResponse]]:
         """Gives instances by name. INVALID_ARGUMENT PAGE_TOKEN_INVALID."""
+
+    @abc.abstractmethod
+    def DrainInstance(
+        self,
+        request: motorpool.v1.instance_service_pb2.DrainInstanceRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[motorpool.v1.instance_pb2.Instance, collections.abc.Awaitable[motorpool.v1.instance_pb2.Instance]]:
+        """Has an instance replaced: another one is placed, and once that is ready, this one is stopped (see Drain). It may come
+        to the same node, unless that is cordoned. Asked again, it takes the new reason and deadline.
+
+        NOT_FOUND; FAILED_PRECONDITION INSTANCE_LEAVES, INSTANCE_NOT_PLACED; ABORTED ETAG_MISMATCH; INVALID_ARGUMENT FIELD_INVALID.
+        """
+
+    @abc.abstractmethod
+    def UndrainInstance(
+        self,
+        request: motorpool.v1.instance_service_pb2.UndrainInstanceRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[motorpool.v1.instance_pb2.Instance, collections.abc.Awaitable[motorpool.v1.instance_pb2.Instance]]:
+        """Has an instance stay after all, unless its removal was decided.
+
+        NOT_FOUND; FAILED_PRECONDITION INSTANCE_LEAVES, INSTANCE_NOT_PLACED; ABORTED ETAG_MISMATCH; INVALID_ARGUMENT FIELD_INVALID.
+        """
 
     @abc.abstractmethod
     def StreamInstanceLogs(

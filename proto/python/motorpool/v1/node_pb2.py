@@ -25,9 +25,10 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from motorpool.v1 import device_pb2 as motorpool_dot_v1_dot_device__pb2
+from motorpool.v1 import maintenance_pb2 as motorpool_dot_v1_dot_maintenance__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17motorpool/v1/node.proto\x12\x0cmotorpool.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19motorpool/v1/device.proto\"\xb8\x01\n\x0cPluginStatus\x12\x11\n\tplugin_id\x18\x01 \x01(\t\x12\x14\n\x0c\x64istribution\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\x10\n\x08provides\x18\x05 \x01(\t\x12(\n\x05state\x18\x06 \x01(\x0e\x32\x19.motorpool.v1.PluginState\x12\x12\n\nlast_error\x18\x07 \x01(\t\x12\x10\n\x08\x66\x61ilures\x18\x08 \x01(\x05\"B\n\x0e\x45xecutorStatus\x12\x10\n\x08\x65xecutor\x18\x01 \x01(\t\x12\r\n\x05works\x18\x02 \x01(\x08\x12\x0f\n\x07message\x18\x03 \x01(\t\"\x98\x01\n\x04Host\x12\x10\n\x08hostname\x18\x01 \x01(\t\x12\n\n\x02os\x18\x02 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x03 \x01(\t\x12\x0e\n\x06kernel\x18\x04 \x01(\t\x12\x11\n\tcpu_count\x18\x05 \x01(\x05\x12\x14\n\x0cmemory_bytes\x18\x06 \x01(\x03\x12\x0f\n\x07\x62oot_id\x18\x07 \x01(\t\x12\x12\n\nmachine_id\x18\x08 \x01(\t\"=\n\x08Reserved\x12\x14\n\x0cmemory_bytes\x18\x01 \x01(\x03\x12\x1b\n\x13\x64\x65vice_memory_bytes\x18\x02 \x01(\x03\"M\n\rInstanceUsage\x12\x10\n\x08instance\x18\x01 \x01(\t\x12\x19\n\x0cmemory_bytes\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\x0f\n\r_memory_bytes\"\xb9\x01\n\x0bPluginUsage\x12\x11\n\tplugin_id\x18\x01 \x01(\t\x12\x0b\n\x03pid\x18\x02 \x01(\x05\x12\x1b\n\x0eresident_bytes\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x17\n\nopen_files\x18\x04 \x01(\x05H\x01\x88\x01\x01\x12\x32\n\x0fsample_duration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationB\x11\n\x0f_resident_bytesB\r\n\x0b_open_files\"\xa1\x03\n\tNodeUsage\x12\x30\n\x0cmeasure_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1e\n\x11memory_used_bytes\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12#\n\x16memory_available_bytes\x18\x03 \x01(\x03H\x01\x88\x01\x01\x12\x16\n\tcpu_ratio\x18\x04 \x01(\x01H\x02\x88\x01\x01\x12*\n\x07\x64\x65vices\x18\x05 \x03(\x0b\x32\x19.motorpool.v1.DeviceUsage\x12#\n\x16memory_instances_bytes\x18\x06 \x01(\x03H\x03\x88\x01\x01\x12.\n\tinstances\x18\x07 \x03(\x0b\x32\x1b.motorpool.v1.InstanceUsage\x12*\n\x07plugins\x18\x08 \x03(\x0b\x32\x19.motorpool.v1.PluginUsageB\x14\n\x12_memory_used_bytesB\x19\n\x17_memory_available_bytesB\x0c\n\n_cpu_ratioB\x19\n\x17_memory_instances_bytes\"\x9a\x05\n\x04Node\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12&\n\x05state\x18\x03 \x01(\x0e\x32\x17.motorpool.v1.NodeState\x12\x15\n\rstate_message\x18\x04 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x05 \x01(\t\x12.\n\x06labels\x18\x06 \x03(\x0b\x32\x1e.motorpool.v1.Node.LabelsEntry\x12 \n\x04host\x18\x07 \x01(\x0b\x32\x12.motorpool.v1.Host\x12(\n\x08reserved\x18\x08 \x01(\x0b\x32\x16.motorpool.v1.Reserved\x12\x15\n\ragent_version\x18\t \x01(\t\x12\x10\n\x08\x63ordoned\x18\n \x01(\x08\x12%\n\x07\x64\x65vices\x18\x0b \x03(\x0b\x32\x14.motorpool.v1.Device\x12+\n\x07plugins\x18\x0c \x03(\x0b\x32\x1a.motorpool.v1.PluginStatus\x12&\n\x05usage\x18\r \x01(\x0b\x32\x17.motorpool.v1.NodeUsage\x12\x1c\n\x14\x63laimed_memory_bytes\x18\x0e \x01(\x03\x12/\n\x0b\x63reate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0eheartbeat_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x11 \x01(\t\x12\x15\n\rsession_epoch\x18\x12 \x01(\x03\x12/\n\texecutors\x18\x13 \x03(\x0b\x32\x1c.motorpool.v1.ExecutorStatus\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*r\n\tNodeState\x12\x1a\n\x16NODE_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13NODE_STATE_ENROLLED\x10\x01\x12\x14\n\x10NODE_STATE_READY\x10\x02\x12\x1a\n\x16NODE_STATE_UNREACHABLE\x10\x03*\xcd\x01\n\x0bPluginState\x12\x1c\n\x18PLUGIN_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12PLUGIN_STATE_FOUND\x10\x01\x12\x18\n\x14PLUGIN_STATE_BLOCKED\x10\x02\x12\x1d\n\x19PLUGIN_STATE_INCOMPATIBLE\x10\x03\x12\x16\n\x12PLUGIN_STATE_READY\x10\x04\x12\x19\n\x15PLUGIN_STATE_DEGRADED\x10\x05\x12\x1c\n\x18PLUGIN_STATE_QUARANTINED\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17motorpool/v1/node.proto\x12\x0cmotorpool.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19motorpool/v1/device.proto\x1a\x1emotorpool/v1/maintenance.proto\"\xb8\x01\n\x0cPluginStatus\x12\x11\n\tplugin_id\x18\x01 \x01(\t\x12\x14\n\x0c\x64istribution\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\x10\n\x08provides\x18\x05 \x01(\t\x12(\n\x05state\x18\x06 \x01(\x0e\x32\x19.motorpool.v1.PluginState\x12\x12\n\nlast_error\x18\x07 \x01(\t\x12\x10\n\x08\x66\x61ilures\x18\x08 \x01(\x05\"B\n\x0e\x45xecutorStatus\x12\x10\n\x08\x65xecutor\x18\x01 \x01(\t\x12\r\n\x05works\x18\x02 \x01(\x08\x12\x0f\n\x07message\x18\x03 \x01(\t\"\x98\x01\n\x04Host\x12\x10\n\x08hostname\x18\x01 \x01(\t\x12\n\n\x02os\x18\x02 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x03 \x01(\t\x12\x0e\n\x06kernel\x18\x04 \x01(\t\x12\x11\n\tcpu_count\x18\x05 \x01(\x05\x12\x14\n\x0cmemory_bytes\x18\x06 \x01(\x03\x12\x0f\n\x07\x62oot_id\x18\x07 \x01(\t\x12\x12\n\nmachine_id\x18\x08 \x01(\t\"=\n\x08Reserved\x12\x14\n\x0cmemory_bytes\x18\x01 \x01(\x03\x12\x1b\n\x13\x64\x65vice_memory_bytes\x18\x02 \x01(\x03\"M\n\rInstanceUsage\x12\x10\n\x08instance\x18\x01 \x01(\t\x12\x19\n\x0cmemory_bytes\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\x0f\n\r_memory_bytes\"\xb9\x01\n\x0bPluginUsage\x12\x11\n\tplugin_id\x18\x01 \x01(\t\x12\x0b\n\x03pid\x18\x02 \x01(\x05\x12\x1b\n\x0eresident_bytes\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x17\n\nopen_files\x18\x04 \x01(\x05H\x01\x88\x01\x01\x12\x32\n\x0fsample_duration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationB\x11\n\x0f_resident_bytesB\r\n\x0b_open_files\"\xa1\x03\n\tNodeUsage\x12\x30\n\x0cmeasure_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1e\n\x11memory_used_bytes\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12#\n\x16memory_available_bytes\x18\x03 \x01(\x03H\x01\x88\x01\x01\x12\x16\n\tcpu_ratio\x18\x04 \x01(\x01H\x02\x88\x01\x01\x12*\n\x07\x64\x65vices\x18\x05 \x03(\x0b\x32\x19.motorpool.v1.DeviceUsage\x12#\n\x16memory_instances_bytes\x18\x06 \x01(\x03H\x03\x88\x01\x01\x12.\n\tinstances\x18\x07 \x03(\x0b\x32\x1b.motorpool.v1.InstanceUsage\x12*\n\x07plugins\x18\x08 \x03(\x0b\x32\x19.motorpool.v1.PluginUsageB\x14\n\x12_memory_used_bytesB\x19\n\x17_memory_available_bytesB\x0c\n\n_cpu_ratioB\x19\n\x17_memory_instances_bytes\"\xc0\x05\n\x04Node\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12&\n\x05state\x18\x03 \x01(\x0e\x32\x17.motorpool.v1.NodeState\x12\x15\n\rstate_message\x18\x04 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x05 \x01(\t\x12.\n\x06labels\x18\x06 \x03(\x0b\x32\x1e.motorpool.v1.Node.LabelsEntry\x12 \n\x04host\x18\x07 \x01(\x0b\x32\x12.motorpool.v1.Host\x12(\n\x08reserved\x18\x08 \x01(\x0b\x32\x16.motorpool.v1.Reserved\x12\x15\n\ragent_version\x18\t \x01(\t\x12\x10\n\x08\x63ordoned\x18\n \x01(\x08\x12%\n\x07\x64\x65vices\x18\x0b \x03(\x0b\x32\x14.motorpool.v1.Device\x12+\n\x07plugins\x18\x0c \x03(\x0b\x32\x1a.motorpool.v1.PluginStatus\x12&\n\x05usage\x18\r \x01(\x0b\x32\x17.motorpool.v1.NodeUsage\x12\x1c\n\x14\x63laimed_memory_bytes\x18\x0e \x01(\x03\x12/\n\x0b\x63reate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0eheartbeat_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x11 \x01(\t\x12\x15\n\rsession_epoch\x18\x12 \x01(\x03\x12/\n\texecutors\x18\x13 \x03(\x0b\x32\x1c.motorpool.v1.ExecutorStatus\x12$\n\x06\x63ordon\x18\x14 \x01(\x0b\x32\x14.motorpool.v1.Cordon\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*r\n\tNodeState\x12\x1a\n\x16NODE_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13NODE_STATE_ENROLLED\x10\x01\x12\x14\n\x10NODE_STATE_READY\x10\x02\x12\x1a\n\x16NODE_STATE_UNREACHABLE\x10\x03*\xcd\x01\n\x0bPluginState\x12\x1c\n\x18PLUGIN_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12PLUGIN_STATE_FOUND\x10\x01\x12\x18\n\x14PLUGIN_STATE_BLOCKED\x10\x02\x12\x1d\n\x19PLUGIN_STATE_INCOMPATIBLE\x10\x03\x12\x16\n\x12PLUGIN_STATE_READY\x10\x04\x12\x19\n\x15PLUGIN_STATE_DEGRADED\x10\x05\x12\x1c\n\x18PLUGIN_STATE_QUARANTINED\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,26 +37,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_NODE_LABELSENTRY']._loaded_options = None
   _globals['_NODE_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_NODESTATE']._serialized_start=1962
-  _globals['_NODESTATE']._serialized_end=2076
-  _globals['_PLUGINSTATE']._serialized_start=2079
-  _globals['_PLUGINSTATE']._serialized_end=2284
-  _globals['_PLUGINSTATUS']._serialized_start=134
-  _globals['_PLUGINSTATUS']._serialized_end=318
-  _globals['_EXECUTORSTATUS']._serialized_start=320
-  _globals['_EXECUTORSTATUS']._serialized_end=386
-  _globals['_HOST']._serialized_start=389
-  _globals['_HOST']._serialized_end=541
-  _globals['_RESERVED']._serialized_start=543
-  _globals['_RESERVED']._serialized_end=604
-  _globals['_INSTANCEUSAGE']._serialized_start=606
-  _globals['_INSTANCEUSAGE']._serialized_end=683
-  _globals['_PLUGINUSAGE']._serialized_start=686
-  _globals['_PLUGINUSAGE']._serialized_end=871
-  _globals['_NODEUSAGE']._serialized_start=874
-  _globals['_NODEUSAGE']._serialized_end=1291
-  _globals['_NODE']._serialized_start=1294
-  _globals['_NODE']._serialized_end=1960
-  _globals['_NODE_LABELSENTRY']._serialized_start=1915
-  _globals['_NODE_LABELSENTRY']._serialized_end=1960
+  _globals['_NODESTATE']._serialized_start=2032
+  _globals['_NODESTATE']._serialized_end=2146
+  _globals['_PLUGINSTATE']._serialized_start=2149
+  _globals['_PLUGINSTATE']._serialized_end=2354
+  _globals['_PLUGINSTATUS']._serialized_start=166
+  _globals['_PLUGINSTATUS']._serialized_end=350
+  _globals['_EXECUTORSTATUS']._serialized_start=352
+  _globals['_EXECUTORSTATUS']._serialized_end=418
+  _globals['_HOST']._serialized_start=421
+  _globals['_HOST']._serialized_end=573
+  _globals['_RESERVED']._serialized_start=575
+  _globals['_RESERVED']._serialized_end=636
+  _globals['_INSTANCEUSAGE']._serialized_start=638
+  _globals['_INSTANCEUSAGE']._serialized_end=715
+  _globals['_PLUGINUSAGE']._serialized_start=718
+  _globals['_PLUGINUSAGE']._serialized_end=903
+  _globals['_NODEUSAGE']._serialized_start=906
+  _globals['_NODEUSAGE']._serialized_end=1323
+  _globals['_NODE']._serialized_start=1326
+  _globals['_NODE']._serialized_end=2030
+  _globals['_NODE_LABELSENTRY']._serialized_start=1985
+  _globals['_NODE_LABELSENTRY']._serialized_end=2030
 # @@protoc_insertion_point(module_scope)

@@ -12,6 +12,7 @@ import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import google.protobuf.timestamp_pb2
 import motorpool.v1.device_pb2
+import motorpool.v1.maintenance_pb2
 import sys
 import typing
 
@@ -399,6 +400,7 @@ class Node(google.protobuf.message.Message):
     ETAG_FIELD_NUMBER: builtins.int
     SESSION_EPOCH_FIELD_NUMBER: builtins.int
     EXECUTORS_FIELD_NUMBER: builtins.int
+    CORDON_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`nodes/{node}`."""
     uid: builtins.str
@@ -455,6 +457,10 @@ class Node(google.protobuf.message.Message):
     def executors(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___ExecutorStatus]:
         """Its executors; none from an agent older than this field, whose executors count as working. Output only."""
 
+    @property
+    def cordon(self) -> motorpool.v1.maintenance_pb2.Cordon:
+        """Who cordoned it and why, and how far it is drained; absent while it is not cordoned. Output only."""
+
     def __init__(
         self,
         *,
@@ -477,8 +483,9 @@ class Node(google.protobuf.message.Message):
         etag: builtins.str = ...,
         session_epoch: builtins.int = ...,
         executors: collections.abc.Iterable[Global___ExecutorStatus] | None = ...,
+        cordon: motorpool.v1.maintenance_pb2.Cordon | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "heartbeat_time", b"heartbeat_time", "host", b"host", "reserved", b"reserved", "usage", b"usage"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["address", b"address", "agent_version", b"agent_version", "claimed_memory_bytes", b"claimed_memory_bytes", "cordoned", b"cordoned", "create_time", b"create_time", "devices", b"devices", "etag", b"etag", "executors", b"executors", "heartbeat_time", b"heartbeat_time", "host", b"host", "labels", b"labels", "name", b"name", "plugins", b"plugins", "reserved", b"reserved", "session_epoch", b"session_epoch", "state", b"state", "state_message", b"state_message", "uid", b"uid", "usage", b"usage"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["cordon", b"cordon", "create_time", b"create_time", "heartbeat_time", b"heartbeat_time", "host", b"host", "reserved", b"reserved", "usage", b"usage"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["address", b"address", "agent_version", b"agent_version", "claimed_memory_bytes", b"claimed_memory_bytes", "cordon", b"cordon", "cordoned", b"cordoned", "create_time", b"create_time", "devices", b"devices", "etag", b"etag", "executors", b"executors", "heartbeat_time", b"heartbeat_time", "host", b"host", "labels", b"labels", "name", b"name", "plugins", b"plugins", "reserved", b"reserved", "session_epoch", b"session_epoch", "state", b"state", "state_message", b"state_message", "uid", b"uid", "usage", b"usage"]) -> None: ...
 
 Global___Node: typing_extensions.TypeAlias = Node

@@ -6,6 +6,7 @@ isort:skip_file
 import builtins
 import collections.abc
 import google.protobuf.descriptor
+import google.protobuf.duration_pb2
 import google.protobuf.field_mask_pb2
 import google.protobuf.internal.containers
 import google.protobuf.message
@@ -123,6 +124,113 @@ class UpdateNodeRequest(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["node", b"node", "request_id", b"request_id", "update_mask", b"update_mask", "validate_only", b"validate_only"]) -> None: ...
 
 Global___UpdateNodeRequest: typing_extensions.TypeAlias = UpdateNodeRequest
+
+@typing.final
+class CordonNodeRequest(google.protobuf.message.Message):
+    """Cordons a node or device."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    ETAG_FIELD_NUMBER: builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """`nodes/{node}` or `nodes/{node}/devices/{device}`."""
+    reason: builtins.str
+    """Why, for people; at most 500 characters."""
+    etag: builtins.str
+    """The node's; checked when set."""
+    validate_only: builtins.bool
+    """Check only."""
+    request_id: builtins.str
+    """Same id, same answer, for an hour."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        reason: builtins.str = ...,
+        etag: builtins.str = ...,
+        validate_only: builtins.bool = ...,
+        request_id: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["etag", b"etag", "name", b"name", "reason", b"reason", "request_id", b"request_id", "validate_only", b"validate_only"]) -> None: ...
+
+Global___CordonNodeRequest: typing_extensions.TypeAlias = CordonNodeRequest
+
+@typing.final
+class UncordonNodeRequest(google.protobuf.message.Message):
+    """Takes a cordon and drain back."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    ETAG_FIELD_NUMBER: builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """`nodes/{node}` or `nodes/{node}/devices/{device}`."""
+    etag: builtins.str
+    """The node's; checked when set."""
+    validate_only: builtins.bool
+    """Check only."""
+    request_id: builtins.str
+    """Same id, same answer, for an hour."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        etag: builtins.str = ...,
+        validate_only: builtins.bool = ...,
+        request_id: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["etag", b"etag", "name", b"name", "request_id", b"request_id", "validate_only", b"validate_only"]) -> None: ...
+
+Global___UncordonNodeRequest: typing_extensions.TypeAlias = UncordonNodeRequest
+
+@typing.final
+class DrainNodeRequest(google.protobuf.message.Message):
+    """Drains a node or device."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    DEADLINE_TIMEOUT_FIELD_NUMBER: builtins.int
+    ETAG_FIELD_NUMBER: builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """`nodes/{node}` or `nodes/{node}/devices/{device}`."""
+    reason: builtins.str
+    """Why, for people; at most 500 characters."""
+    etag: builtins.str
+    """The node's; checked when set."""
+    validate_only: builtins.bool
+    """Check only."""
+    request_id: builtins.str
+    """Same id, same answer, for an hour."""
+    @property
+    def deadline_timeout(self) -> google.protobuf.duration_pb2.Duration:
+        """How long instances without a place elsewhere stay, from now; absent: until they have one; 0: all are stopped at
+        once, and begun again elsewhere.
+        """
+
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        reason: builtins.str = ...,
+        deadline_timeout: google.protobuf.duration_pb2.Duration | None = ...,
+        etag: builtins.str = ...,
+        validate_only: builtins.bool = ...,
+        request_id: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["deadline_timeout", b"deadline_timeout"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["deadline_timeout", b"deadline_timeout", "etag", b"etag", "name", b"name", "reason", b"reason", "request_id", b"request_id", "validate_only", b"validate_only"]) -> None: ...
+
+Global___DrainNodeRequest: typing_extensions.TypeAlias = DrainNodeRequest
 
 @typing.final
 class DeleteNodeRequest(google.protobuf.message.Message):

@@ -52,6 +52,21 @@ class NodeServiceStub(object):
                 request_serializer=motorpool_dot_v1_dot_node__service__pb2.UpdateNodeRequest.SerializeToString,
                 response_deserializer=motorpool_dot_v1_dot_node__pb2.Node.FromString,
                 _registered_method=True)
+        self.CordonNode = channel.unary_unary(
+                '/motorpool.v1.NodeService/CordonNode',
+                request_serializer=motorpool_dot_v1_dot_node__service__pb2.CordonNodeRequest.SerializeToString,
+                response_deserializer=motorpool_dot_v1_dot_node__pb2.Node.FromString,
+                _registered_method=True)
+        self.UncordonNode = channel.unary_unary(
+                '/motorpool.v1.NodeService/UncordonNode',
+                request_serializer=motorpool_dot_v1_dot_node__service__pb2.UncordonNodeRequest.SerializeToString,
+                response_deserializer=motorpool_dot_v1_dot_node__pb2.Node.FromString,
+                _registered_method=True)
+        self.DrainNode = channel.unary_unary(
+                '/motorpool.v1.NodeService/DrainNode',
+                request_serializer=motorpool_dot_v1_dot_node__service__pb2.DrainNodeRequest.SerializeToString,
+                response_deserializer=motorpool_dot_v1_dot_node__pb2.Node.FromString,
+                _registered_method=True)
         self.DeleteNode = channel.unary_unary(
                 '/motorpool.v1.NodeService/DeleteNode',
                 request_serializer=motorpool_dot_v1_dot_node__service__pb2.DeleteNodeRequest.SerializeToString,
@@ -83,7 +98,31 @@ class NodeServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UpdateNode(self, request, context):
-        """Changes labels or cordoned. NOT_FOUND; ABORTED ETAG_MISMATCH; INVALID_ARGUMENT FIELD_INVALID.
+        """Changes labels or cordoned; CordonNode also says why. NOT_FOUND; ABORTED ETAG_MISMATCH; INVALID_ARGUMENT FIELD_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CordonNode(self, request, context):
+        """Has nothing new placed on a node, or on one device of it, until UncordonNode; what runs goes on. Set again, it takes
+        the new reason. NOT_FOUND; ABORTED ETAG_MISMATCH; INVALID_ARGUMENT FIELD_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UncordonNode(self, request, context):
+        """Has a node, or one device of it, take work again; a drain ends where it is. Of a node the cordons of its devices
+        stay. NOT_FOUND; ABORTED ETAG_MISMATCH; INVALID_ARGUMENT FIELD_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DrainNode(self, request, context):
+        """Cordons a node, or one device of it, and moves its instances away (see Drain). Asked again, it takes the new reason
+        and deadline. NOT_FOUND; ABORTED ETAG_MISMATCH; INVALID_ARGUMENT FIELD_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -119,6 +158,21 @@ def add_NodeServiceServicer_to_server(servicer, server):
             'UpdateNode': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdateNode,
                     request_deserializer=motorpool_dot_v1_dot_node__service__pb2.UpdateNodeRequest.FromString,
+                    response_serializer=motorpool_dot_v1_dot_node__pb2.Node.SerializeToString,
+            ),
+            'CordonNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.CordonNode,
+                    request_deserializer=motorpool_dot_v1_dot_node__service__pb2.CordonNodeRequest.FromString,
+                    response_serializer=motorpool_dot_v1_dot_node__pb2.Node.SerializeToString,
+            ),
+            'UncordonNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.UncordonNode,
+                    request_deserializer=motorpool_dot_v1_dot_node__service__pb2.UncordonNodeRequest.FromString,
+                    response_serializer=motorpool_dot_v1_dot_node__pb2.Node.SerializeToString,
+            ),
+            'DrainNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.DrainNode,
+                    request_deserializer=motorpool_dot_v1_dot_node__service__pb2.DrainNodeRequest.FromString,
                     response_serializer=motorpool_dot_v1_dot_node__pb2.Node.SerializeToString,
             ),
             'DeleteNode': grpc.unary_unary_rpc_method_handler(
@@ -213,6 +267,87 @@ class NodeService(object):
             target,
             '/motorpool.v1.NodeService/UpdateNode',
             motorpool_dot_v1_dot_node__service__pb2.UpdateNodeRequest.SerializeToString,
+            motorpool_dot_v1_dot_node__pb2.Node.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CordonNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/motorpool.v1.NodeService/CordonNode',
+            motorpool_dot_v1_dot_node__service__pb2.CordonNodeRequest.SerializeToString,
+            motorpool_dot_v1_dot_node__pb2.Node.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UncordonNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/motorpool.v1.NodeService/UncordonNode',
+            motorpool_dot_v1_dot_node__service__pb2.UncordonNodeRequest.SerializeToString,
+            motorpool_dot_v1_dot_node__pb2.Node.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DrainNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/motorpool.v1.NodeService/DrainNode',
+            motorpool_dot_v1_dot_node__service__pb2.DrainNodeRequest.SerializeToString,
             motorpool_dot_v1_dot_node__pb2.Node.FromString,
             options,
             channel_credentials,

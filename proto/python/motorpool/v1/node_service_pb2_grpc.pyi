@@ -75,6 +75,54 @@ _NodeServiceUpdateNodeType = typing_extensions.TypeVar(
     ],
 )
 
+_NodeServiceCordonNodeType = typing_extensions.TypeVar(
+    '_NodeServiceCordonNodeType',
+    grpc.UnaryUnaryMultiCallable[
+        motorpool.v1.node_service_pb2.CordonNodeRequest,
+        motorpool.v1.node_pb2.Node,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        motorpool.v1.node_service_pb2.CordonNodeRequest,
+        motorpool.v1.node_pb2.Node,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        motorpool.v1.node_service_pb2.CordonNodeRequest,
+        motorpool.v1.node_pb2.Node,
+    ],
+)
+
+_NodeServiceUncordonNodeType = typing_extensions.TypeVar(
+    '_NodeServiceUncordonNodeType',
+    grpc.UnaryUnaryMultiCallable[
+        motorpool.v1.node_service_pb2.UncordonNodeRequest,
+        motorpool.v1.node_pb2.Node,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        motorpool.v1.node_service_pb2.UncordonNodeRequest,
+        motorpool.v1.node_pb2.Node,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        motorpool.v1.node_service_pb2.UncordonNodeRequest,
+        motorpool.v1.node_pb2.Node,
+    ],
+)
+
+_NodeServiceDrainNodeType = typing_extensions.TypeVar(
+    '_NodeServiceDrainNodeType',
+    grpc.UnaryUnaryMultiCallable[
+        motorpool.v1.node_service_pb2.DrainNodeRequest,
+        motorpool.v1.node_pb2.Node,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        motorpool.v1.node_service_pb2.DrainNodeRequest,
+        motorpool.v1.node_pb2.Node,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        motorpool.v1.node_service_pb2.DrainNodeRequest,
+        motorpool.v1.node_pb2.Node,
+    ],
+)
+
 _NodeServiceDeleteNodeType = typing_extensions.TypeVar(
     '_NodeServiceDeleteNodeType',
     grpc.UnaryUnaryMultiCallable[
@@ -107,7 +155,7 @@ _NodeServiceListDevicesType = typing_extensions.TypeVar(
     ],
 )
 
-class NodeServiceStub(typing.Generic[_NodeServiceGetNodeType, _NodeServiceListNodesType, _NodeServiceUpdateNodeType, _NodeServiceDeleteNodeType, _NodeServiceListDevicesType]):
+class NodeServiceStub(typing.Generic[_NodeServiceGetNodeType, _NodeServiceListNodesType, _NodeServiceUpdateNodeType, _NodeServiceCordonNodeType, _NodeServiceUncordonNodeType, _NodeServiceDrainNodeType, _NodeServiceDeleteNodeType, _NodeServiceListDevicesType]):
     """Nodes and their devices. Nodes are made by enrolment."""
 
     @typing.overload
@@ -122,6 +170,18 @@ class NodeServiceStub(typing.Generic[_NodeServiceGetNodeType, _NodeServiceListNo
         ],
         grpc.UnaryUnaryMultiCallable[
             motorpool.v1.node_service_pb2.UpdateNodeRequest,
+            motorpool.v1.node_pb2.Node,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            motorpool.v1.node_service_pb2.CordonNodeRequest,
+            motorpool.v1.node_pb2.Node,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            motorpool.v1.node_service_pb2.UncordonNodeRequest,
+            motorpool.v1.node_pb2.Node,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            motorpool.v1.node_service_pb2.DrainNodeRequest,
             motorpool.v1.node_pb2.Node,
         ],
         grpc.UnaryUnaryMultiCallable[
@@ -149,6 +209,18 @@ class NodeServiceStub(typing.Generic[_NodeServiceGetNodeType, _NodeServiceListNo
             motorpool.v1.node_pb2.Node,
         ],
         grpc.aio.UnaryUnaryMultiCallable[
+            motorpool.v1.node_service_pb2.CordonNodeRequest,
+            motorpool.v1.node_pb2.Node,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            motorpool.v1.node_service_pb2.UncordonNodeRequest,
+            motorpool.v1.node_pb2.Node,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            motorpool.v1.node_service_pb2.DrainNodeRequest,
+            motorpool.v1.node_pb2.Node,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
             motorpool.v1.node_service_pb2.DeleteNodeRequest,
             google.protobuf.empty_pb2.Empty,
         ],
@@ -165,7 +237,22 @@ class NodeServiceStub(typing.Generic[_NodeServiceGetNodeType, _NodeServiceListNo
     """Gives nodes by name. INVALID_ARGUMENT PAGE_TOKEN_INVALID."""
 
     UpdateNode: _NodeServiceUpdateNodeType
-    """Changes labels or cordoned. NOT_FOUND; ABORTED ETAG_MISMATCH; INVALID_ARGUMENT FIELD_INVALID."""
+    """Changes labels or cordoned; CordonNode also says why. NOT_FOUND; ABORTED ETAG_MISMATCH; INVALID_ARGUMENT FIELD_INVALID."""
+
+    CordonNode: _NodeServiceCordonNodeType
+    """Has nothing new placed on a node, or on one device of it, until UncordonNode; what runs goes on. Set again, it takes
+    the new reason. NOT_FOUND; ABORTED ETAG_MISMATCH; INVALID_ARGUMENT FIELD_INVALID.
+    """
+
+    UncordonNode: _NodeServiceUncordonNodeType
+    """Has a node, or one device of it, take work again; a drain ends where it is. Of a node the cordons of its devices
+    stay. NOT_FOUND; ABORTED ETAG_MISMATCH; INVALID_ARGUMENT FIELD_INVALID.
+    """
+
+    DrainNode: _NodeServiceDrainNodeType
+    """Cordons a node, or one device of it, and moves its instances away (see Drain). Asked again, it takes the new reason
+    and deadline. NOT_FOUND; ABORTED ETAG_MISMATCH; INVALID_ARGUMENT FIELD_INVALID.
+    """
 
     DeleteNode: _NodeServiceDeleteNodeType
     """Forgets a node and revokes its certificate. NOT_FOUND; FAILED_PRECONDITION NODE_NOT_EMPTY unless force is set."""
@@ -184,6 +271,18 @@ NodeServiceAsyncStub: typing_extensions.TypeAlias = NodeServiceStub[
     ],
     grpc.aio.UnaryUnaryMultiCallable[
         motorpool.v1.node_service_pb2.UpdateNodeRequest,
+        motorpool.v1.node_pb2.Node,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        motorpool.v1.node_service_pb2.CordonNodeRequest,
+        motorpool.v1.node_pb2.Node,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        motorpool.v1.node_service_pb2.UncordonNodeRequest,
+        motorpool.v1.node_pb2.Node,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        motorpool.v1.node_service_pb2.DrainNodeRequest,
         motorpool.v1.node_pb2.Node,
     ],
     grpc.aio.UnaryUnaryMultiCallable[
@@ -221,7 +320,37 @@ class NodeServiceServicer(metaclass=abc.ABCMeta):
         request: motorpool.v1.node_service_pb2.UpdateNodeRequest,
         context: _ServicerContext,
     ) -> typing.Union[motorpool.v1.node_pb2.Node, collections.abc.Awaitable[motorpool.v1.node_pb2.Node]]:
-        """Changes labels or cordoned. NOT_FOUND; ABORTED ETAG_MISMATCH; INVALID_ARGUMENT FIELD_INVALID."""
+        """Changes labels or cordoned; CordonNode also says why. NOT_FOUND; ABORTED ETAG_MISMATCH; INVALID_ARGUMENT FIELD_INVALID."""
+
+    @abc.abstractmethod
+    def CordonNode(
+        self,
+        request: motorpool.v1.node_service_pb2.CordonNodeRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[motorpool.v1.node_pb2.Node, collections.abc.Awaitable[motorpool.v1.node_pb2.Node]]:
+        """Has nothing new placed on a node, or on one device of it, until UncordonNode; what runs goes on. Set again, it takes
+        the new reason. NOT_FOUND; ABORTED ETAG_MISMATCH; INVALID_ARGUMENT FIELD_INVALID.
+        """
+
+    @abc.abstractmethod
+    def UncordonNode(
+        self,
+        request: motorpool.v1.node_service_pb2.UncordonNodeRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[motorpool.v1.node_pb2.Node, collections.abc.Awaitable[motorpool.v1.node_pb2.Node]]:
+        """Has a node, or one device of it, take work again; a drain ends where it is. Of a node the cordons of its devices
+        stay. NOT_FOUND; ABORTED ETAG_MISMATCH; INVALID_ARGUMENT FIELD_INVALID.
+        """
+
+    @abc.abstractmethod
+    def DrainNode(
+        self,
+        request: motorpool.v1.node_service_pb2.DrainNodeRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[motorpool.v1.node_pb2.Node, collections.abc.Awaitable[motorpool.v1.node_pb2.Node]]:
+        """Cordons a node, or one device of it, and moves its instances away (see Drain). Asked again, it takes the new reason
+        and deadline. NOT_FOUND; ABORTED ETAG_MISMATCH; INVALID_ARGUMENT FIELD_INVALID.
+        """
 
     @abc.abstractmethod
     def DeleteNode(
