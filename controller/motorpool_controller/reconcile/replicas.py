@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from motorpool_controller.domain.event import Severity
+from motorpool_controller.domain.fleet import Drain
 from motorpool_controller.domain.names import instance_name
 from motorpool_controller.domain.rollouts import is_outdated, is_ready
 from motorpool_controller.domain.workload import Deployment, Instance
@@ -76,14 +77,15 @@ def _stop_surplus(draft: Draft, deployment: Deployment) -> None:
         if len(live) <= wished:
             return
         former = instance not in current
-        if former and not _is_replaced(deployment, instance, live, current):
+        drain = None if is_outdated(instance, deployment) else draft.moving.get(instance.name)
+        if former and not _is_replaced(drain, deployment, live, current):
             return  # its replacement is not ready yet
         if not former and len(current) <= wished:
             return
         live.remove(instance)
         if instance in current:
             current.remove(instance)
-        drain = draft.moving.pop(instance.name, None)
+        draft.moving.pop(instance.name, None)
         reason = f"{deployment.name} wishes for {wished}."
         if former:
             reason = f"{deployment.name} has a new spec." if drain is None else move_reason(drain)
@@ -91,12 +93,13 @@ def _stop_surplus(draft: Draft, deployment: Deployment) -> None:
 
 
 def _is_replaced(
-    deployment: Deployment, former: Instance, live: Sequence[Instance], current: Sequence[Instance]
+    drain: Drain | None, deployment: Deployment, live: Sequence[Instance], current: Sequence[Instance]
 ) -> bool:
-    """Return whether enough serve without a former instance, or the one that was made for it does."""
-    if is_outdated(former, deployment):
-        return sum(is_ready(each) for each in current) + len(live) - len(current) > deployment.spec.replicas
-    return bool(current) and is_ready(max(current, key=lambda each: (each.create_time, each.name)))
+    """Return whether those that were made since a drain began serve; without any, whether enough serve all the same."""
+    since = [] if drain is None else [each for each in current if each.create_time >= drain.time]
+    if since:
+        return all(is_ready(each) for each in since)
+    return sum(is_ready(each) for each in current) + len(live) - len(current) > deployment.spec.replicas
 
 
 def _created(draft: Draft, deployment: Deployment, fresh_ids: Iterator[str]) -> Instance:

@@ -93,7 +93,7 @@ def test_devices(controller: Controller, motorpool: Motorpool) -> None:
     assert "rack1 GPU-5a1f nvidia NVIDIA_H200 - HEALTHY 141_GiB 1_GiB 2_GiB 50_% 41_°C -".replace("_", " ") == " ".join(
         table[1]
     )
-    assert ["-", "UNSPECIFIED", "-", "0 B", "-", "-", "-"] == table[2][4:]
+    assert ["-", "UNSPECIFIED", "-", "0 B", "-", "-", "-", "-"] == table[2][4:]
 
 
 def test_devices_as_json(controller: Controller, motorpool: Motorpool) -> None:
