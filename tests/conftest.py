@@ -1,7 +1,7 @@
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import NoReturn
 
@@ -12,6 +12,7 @@ from hypothesis.database import DirectoryBasedExampleDatabase
 
 from tests.docker_engine import DockerEngine
 from tests.e2e import vllm_engine
+from tests.postgresql import PostgresServer
 from tests.tools import missing_packages
 
 # Two test processes share two cores with the servers they start: time is no property of the code there.
@@ -34,7 +35,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for name in (name for mark in item.iter_markers("engine") for name in mark.args):
         if reason := ENGINES[name]():
             cannot_run_here(reason)
-    tools = [tool for mark in item.iter_markers("needs") for tool in mark.args]
+    need([tool for mark in item.iter_markers("needs") for tool in mark.args])
+
+
+def need(tools: Sequence[str]) -> None:
+    """
+    End a test that uses programs which this machine does not have.
+    """
     if packages := missing_packages(tools):
         cannot_run_here(f"{' and '.join(tools)} wanted; on Debian and Ubuntu: apt-get install {' '.join(packages)}")
 
@@ -65,6 +72,16 @@ def make_as_ordinary_user() -> Callable[[], AbstractContextManager[None]]:
             os.seteuid(before)
 
     return as_ordinary_user
+
+
+@pytest.fixture(scope="session", name="postgres")
+def make_postgres() -> Iterator[PostgresServer]:
+    """
+    A PostgreSQL server of this process' own, with a database for each test that asks for one.
+    """
+    need(["pg_ctlcluster"])
+    with closing(PostgresServer()) as server:
+        yield server
 
 
 @pytest.fixture(scope="session", name="docker")

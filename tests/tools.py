@@ -9,9 +9,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable
 
-PACKAGES = {"espeak-ng": "espeak-ng", "ip": "iproute2", "node": "nodejs", "npm": "npm"} | dict.fromkeys(
-    ("nsenter", "unshare"), "util-linux"
-)
+PACKAGES = {
+    "espeak-ng": "espeak-ng",
+    "ip": "iproute2",
+    "node": "nodejs",
+    "npm": "npm",
+    "pg_ctlcluster": "postgresql",
+} | dict.fromkeys(("nsenter", "unshare"), "util-linux")
 
 
 def missing_packages(tools: Iterable[str] = PACKAGES) -> list[str]:

@@ -7,7 +7,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from motorpool_controller.reconcile.world import Settings as ReconcileSettings
@@ -39,11 +39,21 @@ class Address:
         return self.host in {"0.0.0.0", "::"}  # noqa: S104  # compared, not bound
 
 
+@dataclass(frozen=True, slots=True)
+class PostgresUrl:
+    """Where a PostgreSQL database is, as libpq reads it. It may hold a password: no text of ours ever shows it."""
+
+    url: str = field(repr=False)
+    password_file: Path | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What the operator set. Times are in seconds."""
 
     data_dir: Path
+    database_url: PostgresUrl | None = None
+    database_password_file: Path | None = None
     listen: Address = Address("0.0.0.0", 7400)  # noqa: S104  # a server for a fleet; TLS and tokens guard it
     agents_listen: Address = Address("0.0.0.0", 7401)  # noqa: S104  # as above; client certificates guard it
     advertise: tuple[str, ...] = ()
@@ -61,8 +71,15 @@ class Settings:
     log_level: str = "info"
 
     @property
-    def database(self) -> Path:
-        """The store's file."""
+    def database(self) -> Path | PostgresUrl:
+        """Where the store is: a file of ours, or a PostgreSQL database."""
+        if self.database_url is None:
+            return self.database_file
+        return replace(self.database_url, password_file=self.database_password_file)
+
+    @property
+    def database_file(self) -> Path:
+        """The store's file where it is one."""
         return self.data_dir / "controller.db"
 
     @property
@@ -108,6 +125,7 @@ def load(
     }
     if "data_dir" not in values:
         values["data_dir"] = default_data_dir()
+    values["database_url"] = values.pop("database", None)
     return Settings(**values)  # type: ignore[arg-type]  # each parser returns its field's type
 
 
@@ -154,7 +172,8 @@ def _parsed(source: str, name: str, value: object) -> object:
     try:
         return _SETTINGS[name](value)
     except ValueError as error:
-        shown = repr(value if isinstance(value, str) else str(value))[:_SHOWN_CHARACTERS]
+        text = str(value)
+        shown = "not shown" if name in _SECRET and set(text) & set("@:=") else repr(text)[:_SHOWN_CHARACTERS]
         raise ConfigError(f"{source} is {shown}, which is not allowed: {error}") from error
 
 
@@ -168,6 +187,14 @@ def _path(value: object) -> Path:
     if not path.is_absolute():
         path = Path.cwd() / path
     return path
+
+
+def _database(value: object) -> PostgresUrl:
+    if not isinstance(value, str) or not re.match(r"postgres(ql)?://", value):
+        raise ValueError(
+            "a URL as postgresql://USER@HOST:5432/NAME; without this setting the store is a file in the data directory"
+        )
+    return PostgresUrl(value)
 
 
 def _address(value: object) -> Address:
@@ -229,8 +256,13 @@ def _log_level(value: object) -> str:
     return value.lower()
 
 
+_SECRET = frozenset({"database"})
+"""Settings whose values are not shown: they may hold a password."""
+
 _SETTINGS: Mapping[str, Callable[[object], object]] = {
     "data_dir": _path,
+    "database": _database,
+    "database_password_file": _path,
     "listen": _address,
     "agents_listen": _address,
     "advertise": _hosts,

@@ -14,7 +14,7 @@ from motorpool_controller.catalog.catalog import Catalog
 from motorpool_controller.catalog.hubs import HUBS
 from motorpool_controller.config import Settings
 from motorpool_controller.loops.reconciler import Reconciler
-from motorpool_controller.security.authority import Authority
+from motorpool_controller.security.authority import Authority, ca_file
 from motorpool_controller.services.agents import AgentService
 from motorpool_controller.services.backends import BackendService
 from motorpool_controller.services.cluster import ClusterService
@@ -29,8 +29,7 @@ from motorpool_controller.services.notify import notify
 from motorpool_controller.services.server import Server
 from motorpool_controller.services.tokens import TokenService
 from motorpool_controller.services.watch import WatchService
-from motorpool_controller.store.database import open_database
-from motorpool_controller.store.errors import FencedError, StoreError
+from motorpool_controller.store.errors import NotInitialisedError, StoreError
 from motorpool_controller.store.live import Live
 from motorpool_controller.store.lock import DataDirLock
 from motorpool_controller.store.store import Store
@@ -62,9 +61,12 @@ def public_services(
 
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; raise a StoreError, an AuthorityError or a ListenError where that cannot be."""
-    if not settings.database.exists():
-        # Says so before it makes a lock file in a folder that is not ours.
-        open_database(settings.database)
+    if not ca_file(settings.data_dir).exists():
+        # Before a lock file is made in a folder that is not ours.
+        raise NotInitialisedError(
+            f"there is no cluster in {settings.data_dir} yet; make one with `motorpool-controller init`, or name "
+            "another folder with --data-dir"
+        )
     log_to_stderr(settings.log_level)
     with DataDirLock(settings.data_dir):
         asyncio.run(_serve(settings))
@@ -113,18 +115,14 @@ async def _serve(settings: Settings) -> None:
                 )
                 notify(f"READY=1\nSTATUS=serving on {server.public_address}, agents on {server.agents_address}")
                 await asyncio.wait((fenced, stopping), return_when=asyncio.FIRST_COMPLETED)
-                lost = fenced.done()
                 for task in (deciding, fenced, stopping):
                     task.cancel()
         finally:
             notify("STOPPING=1")
             await server.stop()
             await catalog.close()
-    if lost:
-        raise FencedError(
-            f"another motorpool-controller opened {settings.database} after this one, which has stopped; let one of "
-            "them run"
-        )
+    if fenced.done() and not fenced.cancelled():
+        raise fenced.result()
     log.info("controller stopped")
 
 

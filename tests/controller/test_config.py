@@ -46,12 +46,23 @@ def test_file_may_be_named_by_a_variable(tmp_path: Path) -> None:
     assert load({}, environment={"MOTORPOOL_CONTROLLER_CONFIG": str(file)}).lease_periods == 7
 
 
+def test_a_password_is_not_shown() -> None:
+    """
+    Neither a URL of another kind nor the settings themselves show the password in it.
+    """
+    with pytest.raises(ConfigError, match="MOTORPOOL_CONTROLLER_DATABASE is not shown, which is not allowed") as caught:
+        load({}, environment={"MOTORPOOL_CONTROLLER_DATABASE": "mysql://me:s3cret@host/name"})
+    settings = load({}, environment={"MOTORPOOL_CONTROLLER_DATABASE": "postgresql://me:s3cret@host/name"})
+
+    assert "s3cret" not in f"{caught.value} {settings}"
+
+
 @pytest.mark.parametrize("name", list(config._SETTINGS))
 def test_bad_value_names_source_value_and_what_is_allowed(name: str, tmp_path: Path) -> None:
     """
     A bad value in any source names where it stands, what it is, and what would be allowed.
     """
-    bad = {"data_dir": "", "advertise": "-"}.get(name, "☃")
+    bad = {"data_dir": "", "database_password_file": "", "advertise": "-"}.get(name, "☃")
     file = tmp_path / "controller.toml"
     file.write_text(f'{name} = "{bad}"\n', encoding="utf-8")
     with pytest.raises(ConfigError, match=f"^{file}: {name} is .* not allowed: .+"):

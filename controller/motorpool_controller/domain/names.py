@@ -63,7 +63,7 @@ def id_of(name: str) -> str:
 def resource_id(name: str, collection: str, field: str = "name") -> str:
     """Return ``a`` of ``{collection}/a``; raise if ``name`` is not of that form."""
     prefix, slash, identifier = name.partition("/")
-    if prefix != collection or not slash or not identifier or "/" in identifier:
+    if prefix != collection or not slash or not identifier or "/" in identifier or "\0" in identifier:
         raise _invalid(
             field, f"{shown(name)} is not of the form {collection}/NAME; write {collection}/ and then the name"
         )

@@ -21,19 +21,18 @@ from pathlib import Path
 from typing import IO
 
 import msgspec
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 
 from motorpool_controller.config import Settings
-from motorpool_controller.services.initialization import FILES, sync_folder
+from motorpool_controller.services.initialization import DATABASE, FILES, refuse_other, sync_folder
 from motorpool_controller.store import schema
-from motorpool_controller.store.database import cluster_id, open_database
+from motorpool_controller.store.database import cluster_id, cluster_of, open_database
 from motorpool_controller.store.errors import StoreError
 from motorpool_controller.store.lock import DataDirLock
-from motorpool_controller.store.restoration import begin_anew, copy_database
+from motorpool_controller.store.restoration import begin_anew, copy_database, database_at_rest, replace_rows
 
 FORMAT = 1
 MANIFEST = "backup.json"
-DATABASE = "controller.db"
 MOST_BYTES = 1 << 36
 _OPTIONAL = frozenset({"client.toml"})
 _COUNTED = (schema.nodes, schema.deployments, schema.instances)
@@ -102,7 +101,7 @@ def restore(settings: Settings, source: Path, now: datetime, *, replace: bool = 
     directory = settings.data_dir
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with DataDirLock(directory), _folder(directory, ".restore-") as folder:
+        with DataDirLock(directory), _folder(directory, ".restore-") as folder, _elsewhere(settings) as connection:
             there = [name for name in FILES if (directory / name).exists()]
             if there and not replace:
                 raise StoreError(
@@ -113,20 +112,34 @@ def restore(settings: Settings, source: Path, now: datetime, *, replace: bool = 
             made = _look(folder / DATABASE, manifest.time)
             if made.cluster_id != manifest.cluster_id:
                 raise StoreError(f"{source}: its database is of another cluster than it says; take another backup")
+            if connection is not None and not replace:
+                refuse_other(connection, None)
             engine = open_database(folder / DATABASE)
             try:
                 begin_anew(engine, manifest.time, now)
             finally:
                 engine.dispose()
-            aside = _move_aside(directory, now) if there else None
+            aside = _move_aside(settings, connection, now) if replace else None
             # The database comes last: where it lies, there is a cluster.
             for name in FILES:
-                if (folder / name).exists():
+                if connection is not None and name == DATABASE:
+                    replace_rows(connection, folder / name)
+                elif (folder / name).exists():
                     (folder / name).rename(directory / name)
             sync_folder(directory)
     except OSError as error:
         raise StoreError(f"{directory} cannot be used: {error.strerror or error}; make it writable") from error
     return Backup(cluster_id=made.cluster_id, time=made.time, counts=made.counts, replaced=aside)
+
+
+@contextmanager
+def _elsewhere(settings: Settings) -> Iterator[Connection | None]:
+    """Give the connection to the database where it is no file of the data directory."""
+    if isinstance(settings.database, Path):
+        yield None
+        return
+    with database_at_rest(settings.database) as connection:
+        yield connection
 
 
 def _look(database: Path, time: datetime) -> Backup:
@@ -227,9 +240,19 @@ def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
     return (archive.extractfile(member) if member.isreg() else None) or io.BytesIO()
 
 
-def _move_aside(directory: Path, now: datetime) -> Path:
+def _move_aside(settings: Settings, connection: Connection | None, now: datetime) -> Path | None:
+    """Move what is there into a folder beside it; return the folder, or None where nothing was."""
+    directory = settings.data_dir
+    there = any((directory / name).exists() for name in FILES)
+    if connection is not None:
+        with connection.begin():
+            there = there or cluster_of(connection) is not None
+    if not there:
+        return None
     aside = directory / f"replaced-{now.astimezone(UTC):%Y%m%dT%H%M%SZ}"
     aside.mkdir(mode=0o700)
+    if connection is not None:
+        copy_database(settings.database, aside / DATABASE)
     # The database first: without it, nobody takes what is left for a cluster. Its log goes with it.
     for name in (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", *FILES):
         with suppress(FileNotFoundError):

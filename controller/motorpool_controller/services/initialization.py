@@ -9,17 +9,28 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy import Connection
+
 from motorpool_controller.config import Settings
 from motorpool_controller.security.authority import Authority, ca_file, write_new
 from motorpool_controller.services.roles import Role
 from motorpool_controller.services.tokens import make_token
-from motorpool_controller.store.database import cluster_id, initialise, make_database, open_database
+from motorpool_controller.store.database import (
+    cluster_id,
+    cluster_of,
+    initialise,
+    make_database,
+    name_of,
+    open_database,
+)
 from motorpool_controller.store.errors import StoreError
+from motorpool_controller.store.restoration import database_at_rest, replace_rows
 from motorpool_controller.store.store import utc_now
 from motorpool_controller.store.tokens import TokenTable
 
-FILES = ("ca-key.pem", "ca.pem", "client.toml", "controller.db")
-"""What a cluster is made of. The database is moved last: where it lies, there is a cluster."""
+DATABASE = "controller.db"
+FILES = ("ca-key.pem", "ca.pem", "client.toml", DATABASE)
+"""What a cluster is made of. The database is moved last, its rows to PostgreSQL: where it is, there is a cluster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +49,7 @@ def initialise_data_dir(settings: Settings) -> NewCluster:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         staging, complete = directory / ".init", directory / ".init-complete"
         if not complete.exists():
-            _refuse_leftovers(directory)
+            _refuse_leftovers(settings)
             shutil.rmtree(staging, ignore_errors=True)
             staging.mkdir(mode=0o700)
             _make(settings, staging)
@@ -46,7 +57,7 @@ def initialise_data_dir(settings: Settings) -> NewCluster:
         # From here on a crash is made good by the next `init`.
         for name in FILES:
             if (complete / name).exists():
-                (complete / name).rename(directory / name)
+                _put(settings, complete / name)
         complete.rmdir()
         sync_folder(directory)
     except OSError as error:
@@ -54,7 +65,7 @@ def initialise_data_dir(settings: Settings) -> NewCluster:
             f"{directory} cannot be used: {error.strerror or error}; make it writable for this user, or give another "
             "folder with --data-dir"
         ) from error
-    engine = open_database(settings.database)
+    engine = open_database(settings.database, migrate=False)
     try:
         cluster = cluster_id(engine)
         return NewCluster(cluster, directory / "client.toml", Authority.load(directory, cluster).fingerprint)
@@ -62,9 +73,10 @@ def initialise_data_dir(settings: Settings) -> NewCluster:
         engine.dispose()
 
 
-def _refuse_leftovers(directory: Path) -> None:
+def _refuse_leftovers(settings: Settings) -> None:
+    directory = settings.data_dir
     found = [name for name in FILES if (directory / name).exists()]
-    if "controller.db" in found:
+    if DATABASE in found:
         raise StoreError(
             f"{directory} holds a cluster already, and nothing of it was changed; start it with `motorpool-controller "
             "run`, or give another folder with --data-dir"
@@ -74,13 +86,46 @@ def _refuse_leftovers(directory: Path) -> None:
             f"{directory} holds {', '.join(found)} but no controller.db, and nothing was changed; restore the database "
             "from a backup, or move these files away to make a new cluster"
         )
+    if not isinstance(settings.database, Path):
+        with database_at_rest(settings.database) as connection:
+            refuse_other(connection, None)
+
+
+def _put(settings: Settings, file: Path) -> None:
+    """Move a file of a cluster to its place."""
+    where = settings.database
+    if file.name != DATABASE or isinstance(where, Path):
+        file.rename(settings.data_dir / file.name)
+        return
+    with database_at_rest(where) as connection:
+        refuse_other(connection, file)
+        replace_rows(connection, file)
+    file.unlink()
+
+
+def refuse_other(connection: Connection, file: Path | None) -> None:
+    """Raise a StoreError where a PostgreSQL database holds another cluster than the one in a file."""
+    with connection.begin():
+        found = cluster_of(connection)
+    if found is None:
+        return
+    if file is not None:
+        engine = open_database(file)
+        own = cluster_id(engine)
+        engine.dispose()
+        if own == found:
+            return
+    raise StoreError(
+        f"{name_of(connection.engine)} holds cluster {found} already, and nothing of it was changed; start it with "
+        "`motorpool-controller run`, or name another database"
+    )
 
 
 def _make(settings: Settings, staging: Path) -> None:
     now = utc_now()
     cluster = str(uuid.uuid4())
     authority = Authority.create(staging, cluster, now)
-    engine = make_database(staging / "controller.db")
+    engine = make_database(staging / DATABASE)
     try:
         initialise(engine, cluster)
         token, text = make_token(

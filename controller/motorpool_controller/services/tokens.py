@@ -92,6 +92,8 @@ def make_token(
         raise invalid("ttl", f"it must be more than nothing and at most {LONGEST_TTL.days} days")
     if len(description) > DESCRIPTION_LENGTH:
         raise invalid("description", f"it has {len(description)} characters; at most {DESCRIPTION_LENGTH} are allowed")
+    if "\0" in description:
+        raise invalid("description", "it has a NUL character; leave it out")
     if role is not Role.JOIN and uses is not None:
         raise invalid("uses", "they are counted for join tokens only; leave them out")
     if uses is not None and (uses == 0 or uses > MOST_USES):

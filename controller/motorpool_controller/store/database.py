@@ -1,9 +1,9 @@
-"""The database: its engine, its migrations, its first row."""
+"""The database: its engine, its migrations, its first row. Either a file of ours or PostgreSQL, with one schema."""
 
 from __future__ import annotations
 
-import os
-import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import alembic.command
@@ -11,48 +11,90 @@ import alembic.config
 import alembic.util
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select
-from sqlalchemy.exc import DatabaseError
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy import Connection, Engine, insert, inspect, select
+from sqlalchemy.exc import DatabaseError, DBAPIError
+from sqlalchemy.exc import TimeoutError as NoConnectionError
 
+from motorpool_controller.config import PostgresUrl
 from motorpool_controller.store import schema
-from motorpool_controller.store.errors import DatabaseTooNewError, NotInitialisedError, StoreError
+from motorpool_controller.store.errors import (
+    DatabaseLostError,
+    DatabaseTooNewError,
+    NotInitialisedError,
+    StoreBusyError,
+    StoreError,
+)
+from motorpool_controller.store.postgresql import postgresql_engine
+from motorpool_controller.store.sqlite import make_file, sqlite_engine
 
-BUSY_TIMEOUT_SECONDS = 10
-_MIGRATIONS = Path(__file__).with_name("migrations")
+Where = Path | PostgresUrl
+MIGRATIONS = Path(__file__).with_name("migrations")
+_READ_ONLY, _SHUTTING_DOWN = "25006", "57P"
+"""PostgreSQL's codes: it became a standby; its administrator ends it."""
 
 
-def make_database(path: Path) -> Engine:
-    """Return an engine on a new SQLite file with our tables and no cluster."""
-    # Made here and not by SQLite, so that nobody else could ever read it: it holds API keys.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-    return open_database(path)
+def make_database(where: Where) -> Engine:
+    """Return an engine on a new SQLite file, or on an empty PostgreSQL database, with our tables and no cluster."""
+    if isinstance(where, Path):
+        make_file(where)
+    return _opened(engine_of(where), migrate=True, make=True)
 
 
-def open_database(path: Path, *, migrate: bool = True) -> Engine:
-    """Return an engine on the SQLite file of a cluster.
+def open_database(where: Where, *, migrate: bool = True) -> Engine:
+    """Return an engine on the database of a cluster.
 
     Its tables are brought to this version's; without ``migrate``, beside a running controller, they must be.
     """
-    if not path.exists():
-        raise NotInitialisedError(
-            f"there is no cluster in {path.parent} yet; make one with `motorpool-controller init`, or name another "
-            "folder with --data-dir"
-        )
-    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_TIMEOUT_SECONDS})
-    event.listen(engine, "connect", _configure)
-    event.listen(engine, "begin", _begin)
+    return _opened(engine_of(where), migrate=migrate, make=False)
+
+
+def _opened(engine: Engine, *, migrate: bool, make: bool) -> Engine:
     try:
-        _migrate(engine, path, allowed=migrate)
+        with told(engine), write(engine) if migrate else engine.connect() as connection:
+            bring_up_to_date(connection, migrate=migrate, make=make)
     except BaseException:
         engine.dispose()
         raise
     return engine
 
 
+def engine_of(where: Where) -> Engine:
+    """Return an engine on a database as it is; raise a NotInitialisedError where there is no file."""
+    return sqlite_engine(where) if isinstance(where, Path) else postgresql_engine(where)
+
+
+def name_of(engine: Engine) -> str:
+    """Return how people are told of a database: a file's path, or a URL without its password."""
+    if engine.dialect.name == "sqlite":
+        return str(engine.url.database)
+    return engine.url.set(drivername="postgresql").render_as_string(hide_password=True)
+
+
 def write(engine: Engine) -> Connection:
     """Return a connection whose transactions take the write lock at their start: none fails in its middle."""
     return engine.connect().execution_options(immediate=True)
+
+
+@contextmanager
+def told(engine: Engine, what: str = "read") -> Iterator[None]:
+    """Tell what the database does not do, in the words of a StoreError. No words hold a row, nor a password."""
+    try:
+        yield
+    except NoConnectionError as error:
+        raise StoreBusyError(f"{name_of(engine)} answers too slowly: every connection is in use; try again") from error
+    except DBAPIError as error:
+        cause = " ".join(str(error.orig).split())
+        kind = DatabaseLostError if is_lost(error) else StoreError
+        raise kind(
+            f"{name_of(engine)} cannot be {what}: {cause}; nothing was changed, and the same call may be made again "
+            "once that is mended"
+        ) from error
+
+
+def is_lost(error: DBAPIError) -> bool:
+    """Whether a connection is of no more use: it is gone, or its server takes no writes any more."""
+    code = getattr(error.orig, "sqlstate", None) or ""
+    return error.connection_invalidated or code == _READ_ONLY or code.startswith(_SHUTTING_DOWN)
 
 
 def initialise(engine: Engine, cluster_id: str) -> None:
@@ -65,57 +107,53 @@ def initialise(engine: Engine, cluster_id: str) -> None:
 
 def cluster_id(engine: Engine) -> str:
     """Return the id of the cluster in this database."""
-    with engine.connect() as connection:
-        found = connection.execute(select(schema.meta.c.cluster_id)).scalar_one_or_none()
+    with told(engine), engine.connect() as connection:
+        found = cluster_of(connection)
     if found is None:
         raise NotInitialisedError(
-            f"there is no cluster in {engine.url.database} yet; make one with `motorpool-controller init`"
+            f"there is no cluster in {name_of(engine)} yet; make one with `motorpool-controller init`"
         )
-    return str(found)
+    return found
 
 
-def _configure(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
-    # The driver's own idea of when a transaction begins knows no BEGIN IMMEDIATE; ours begin in _begin.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    try:
-        cursor.execute("PRAGMA journal_mode=WAL")
-        # An answer to a caller promises that the change is on disk (P8).
-        cursor.execute("PRAGMA synchronous=FULL")
-        cursor.execute("PRAGMA foreign_keys=ON")
-    finally:
-        cursor.close()
+def cluster_of(connection: Connection) -> str | None:
+    """Return the id of the cluster whose tables these are; None where there is none."""
+    found = connection.execute(select(schema.meta.c.cluster_id)).scalar_one_or_none()
+    return None if found is None else str(found)
 
 
-def _begin(connection: Connection) -> None:
-    immediate = connection.get_execution_options().get("immediate", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
-
-
-def _migrate(engine: Engine, path: Path, *, allowed: bool) -> None:
+def bring_up_to_date(connection: Connection, *, migrate: bool = True, make: bool = False) -> None:
+    """Bring the tables to this version's, in one transaction; where there are none, only to ``make`` them."""
+    name = name_of(connection.engine)
     config = alembic.config.Config()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     head = ScriptDirectory.from_config(config).get_current_head()
     try:
-        with engine.connect() as connection:
+        with connection.begin():
             current = MigrationContext.configure(connection).get_current_revision()
-            foreign = current is None and bool(inspect(connection).get_table_names())
+            tables = inspect(connection).get_table_names()
     except DatabaseError as error:
-        raise StoreError(f"{path} cannot be read: {error.orig}; restore it from a backup") from error
-    if foreign:
-        raise StoreError(f"{path} is not one of Motorpool's databases; give another --data-dir")
+        if connection.dialect.name != "sqlite":
+            raise
+        raise StoreError(f"{name} cannot be read: {error.orig}; restore it from a backup") from error
+    if current is None and tables:
+        raise StoreError(
+            f"{name} is not one of Motorpool's databases; give another --data-dir, or another database of its own"
+        )
+    if current is None and not make:
+        raise NotInitialisedError(f"there is no cluster in {name} yet; make one with `motorpool-controller init`")
     if current == head:
         return
-    if not allowed:
+    if not migrate:
         raise StoreError(
-            f"{path} is of another version of motorpool-controller (tables {current}, here {head}); use the command of "
+            f"{name} is of another version of motorpool-controller (tables {current}, here {head}); use the command of "
             "that version, or restart the controller with this one"
         )
-    with write(engine) as connection, connection.begin():
+    with connection.begin():
         config.attributes["connection"] = connection
         try:
             alembic.command.upgrade(config, "head")
         except alembic.util.CommandError as error:
             raise DatabaseTooNewError(
-                f"{path} was written by a newer motorpool-controller ({error}); install that one or later"
+                f"{name} was written by a newer motorpool-controller ({error}); install that one or later"
             ) from error

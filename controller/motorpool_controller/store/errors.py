@@ -4,6 +4,10 @@ StoreError
 ├── NotInitialisedError    there is no cluster in this database yet
 ├── DatabaseTooNewError    a newer Motorpool wrote it
 ├── DataDirInUseError      another controller holds the data directory
+├── DatabaseInUseError     another controller serves from the database
+├── DatabaseLostError      the connection to the database is gone
+│   └── OutcomeUnknownError    … while it committed
+├── StoreBusyError         more waits already than may wait
 └── FencedError            another controller has taken the database over
 """
 
@@ -24,6 +28,22 @@ class DatabaseTooNewError(StoreError):
 
 class DataDirInUseError(StoreError):
     """Another controller holds the data directory."""
+
+
+class DatabaseInUseError(StoreError):
+    """Another controller serves from this database."""
+
+
+class DatabaseLostError(StoreError):
+    """The connection to the database is gone; nothing is written until there is one again."""
+
+
+class OutcomeUnknownError(DatabaseLostError):
+    """The connection went while a batch was being committed: unlike other faults, it may have been written."""
+
+
+class StoreBusyError(StoreError):
+    """More waits already than may wait; the same call may be made again."""
 
 
 class FencedError(StoreError):

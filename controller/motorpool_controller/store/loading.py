@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from sqlalchemy import Connection, Engine, Table, delete, select, update
+from sqlalchemy import Connection, Table, delete, select, update
 
 from motorpool_controller.domain.declarations import DeclaredBackend
 from motorpool_controller.domain.event import Event
@@ -14,18 +14,22 @@ from motorpool_controller.domain.peak import Peak
 from motorpool_controller.domain.workload import Deployment, Instance
 from motorpool_controller.store import schema
 from motorpool_controller.store.codec import decode, microseconds, time_of
-from motorpool_controller.store.database import cluster_id, write
+from motorpool_controller.store.database import bring_up_to_date, cluster_id, told
 from motorpool_controller.store.pending import Change
 from motorpool_controller.store.requests import KEPT
 from motorpool_controller.store.restoration import restoration
 from motorpool_controller.store.rows import StoredAnswer
+from motorpool_controller.store.seat import Seat
 from motorpool_controller.store.view import View
 
 
-def take_over(engine: Engine, now: datetime) -> View:
+def take_over(seat: Seat, now: datetime) -> View:
     """Take the next epoch, which fences every earlier controller, and return what is committed."""
-    cluster_id(engine)
-    with write(engine) as connection, connection.begin():
+    connection = seat.connection()
+    with told(seat.engine):
+        bring_up_to_date(connection)
+    cluster_id(seat.engine)
+    with told(seat.engine), connection.begin():
         connection.execute(update(schema.meta).values(controller_epoch=schema.meta.c.controller_epoch + 1))
         connection.execute(
             delete(schema.requests).where(schema.requests.c.time_microseconds < microseconds(now - KEPT))

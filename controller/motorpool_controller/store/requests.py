@@ -36,6 +36,12 @@ def once(
             f"request_id has {len(request_id)} characters; {REQUEST_ID_LENGTH} are allowed, e.g. a UUID",
             metadata={"field": "request_id"},
         )
+    if not request_id.isprintable():
+        raise InvalidError(
+            "FIELD_INVALID",
+            "request_id has characters that cannot be printed; give e.g. a UUID",
+            metadata={"field": "request_id"},
+        )
     digest = hashlib.sha256(request).digest()
     before = tx.answers.get(request_id)
     if before is not None and before.time > tx.now - KEPT:

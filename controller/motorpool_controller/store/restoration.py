@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-import os
-import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, delete, select, update
+from sqlalchemy import Connection, Engine, delete, insert, select, update
 
+from motorpool_controller.config import PostgresUrl
 from motorpool_controller.store import schema
 from motorpool_controller.store.codec import microseconds, time_of
-from motorpool_controller.store.database import write
-from motorpool_controller.store.errors import StoreError
+from motorpool_controller.store.database import (
+    Where,
+    bring_up_to_date,
+    engine_of,
+    make_database,
+    open_database,
+    told,
+    write,
+)
+from motorpool_controller.store.seat import Seat
+from motorpool_controller.store.sqlite import copy_file
+
+_ROWS_AT_ONCE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,21 +36,57 @@ class Restoration:
     restore_time: datetime
 
 
-def copy_database(source: Path, target: Path) -> None:
-    """Copy a database as it is at one moment, also beside a running controller, into a file that must not exist.
+def copy_database(source: Where, target: Path) -> None:
+    """Copy a database as it is at one moment, also beside a running controller, into a SQLite file that must not exist.
 
-    SQLite's own backup: it takes what is committed, the write-ahead log included, and writers go on meanwhile.
+    So that a backup of one kind of database is restored into the other: their tables are the same.
     """
-    os.close(os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    if isinstance(source, Path):
+        copy_file(source, target)
+        return
+    engine = open_database(source, migrate=False)
     try:
-        with closing(sqlite3.connect(source)) as origin, closing(sqlite3.connect(target)) as copy:
-            origin.backup(copy)
-            copy.execute("PRAGMA journal_mode=DELETE")  # one file, and nothing beside it
-            (found,) = copy.execute("PRAGMA integrity_check").fetchone()
-    except sqlite3.Error as error:
-        raise StoreError(f"{source} cannot be copied: {error}; nothing was backed up") from error
-    if found != "ok":
-        raise StoreError(f"{source} is damaged: {found}; nothing was backed up")
+        with told(engine), engine.connect().execution_options(isolation_level="REPEATABLE READ") as origin:
+            copied = make_database(target)
+            with origin.begin(), write(copied) as copy, copy.begin():
+                _pour(origin, copy)
+            copied.dispose()
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def database_at_rest(where: PostgresUrl) -> Iterator[Connection]:
+    """Give the writing connection of a database, with our tables, which no controller serves from meanwhile."""
+    seat = Seat(engine_of(where))
+    try:
+        connection = seat.connection()
+        with told(seat.engine):
+            bring_up_to_date(connection, make=True)
+            yield connection
+    finally:
+        seat.leave()
+        seat.engine.dispose()
+
+
+def replace_rows(connection: Connection, source: Path) -> None:
+    """Put the rows of a SQLite file in the place of a database's, all of them or none."""
+    engine = open_database(source)
+    try:
+        with engine.connect() as origin, origin.begin(), connection.begin():
+            for table in reversed(schema.metadata.sorted_tables):
+                connection.execute(delete(table))
+            _pour(origin, connection)
+    finally:
+        engine.dispose()
+
+
+def _pour(source: Connection, target: Connection) -> None:
+    """Copy all rows of one database into the empty tables of another."""
+    for table in schema.metadata.sorted_tables:
+        rows = source.execution_options(yield_per=_ROWS_AT_ONCE).execute(select(table)).mappings()
+        for part in rows.partitions():
+            target.execute(insert(table), [dict(row) for row in part])
 
 
 def begin_anew(engine: Engine, backup_time: datetime, now: datetime) -> None:

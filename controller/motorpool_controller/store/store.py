@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from functools import partial
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Generic, ParamSpec, Self, TypeVar
 from weakref import WeakSet
 
-from sqlalchemy import Engine
-
 from motorpool_controller.domain.errors import InvalidError, OutOfRangeError
-from motorpool_controller.store.database import open_database
-from motorpool_controller.store.errors import FencedError, StoreError
+from motorpool_controller.store.database import Where, engine_of
+from motorpool_controller.store.errors import DatabaseLostError, FencedError, OutcomeUnknownError, StoreError
 from motorpool_controller.store.loading import take_over
 from motorpool_controller.store.pending import Pending
+from motorpool_controller.store.seat import Seat
 from motorpool_controller.store.subscription import Subscription
 from motorpool_controller.store.tokens import TokenTable
 from motorpool_controller.store.transaction import Transaction
@@ -27,6 +28,15 @@ from motorpool_controller.store.view import View
 from motorpool_controller.store.writer import Writer
 
 T = TypeVar("T")
+R = TypeVar("R")
+P = ParamSpec("P")
+
+LOOK_SECONDS = 5.0
+"""How often a controller that has nothing to write looks whether it could, where the database is elsewhere."""
+RETRY_SECONDS = (0.1, 5.0)
+"""First and longest wait before a database that was lost is asked for again."""
+
+log = logging.getLogger(__name__)
 
 
 def utc_now() -> datetime:
@@ -70,38 +80,44 @@ class _Commit(Generic[T]):
 class Store:
     """Commits changes, one after another; keeps the view; tells subscribers."""
 
-    def __init__(self, engine: Engine, view: View, clock: Callable[[], datetime]) -> None:
+    def __init__(self, seat: Seat, thread: ThreadPoolExecutor, view: View, clock: Callable[[], datetime]) -> None:
         self.view = view
-        self.tokens = TokenTable(engine)
-        self._engine = engine
+        self.tokens = TokenTable(seat.engine)
+        self._engine = seat.engine
         self._clock = clock
-        self._writer = Writer(engine, view.controller_epoch)
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-writer")
+        self._writer = Writer(seat, view.controller_epoch)
+        self._thread = thread
         self._queue: deque[_Commit[object]] = deque()
         self._wake = asyncio.Event()
-        self._closing = False
-        self._fenced = asyncio.Event()
+        self._closing = asyncio.Event()
+        self._fenced: asyncio.Future[FencedError] = asyncio.get_running_loop().create_future()
+        self._lost: StoreError | None = None
+        """Why nothing can be committed at present."""
         self._subscriptions: WeakSet[Subscription] = WeakSet()
         self._task = asyncio.create_task(self._run(), name="store")
 
     @classmethod
-    async def open(cls, path: Path, *, clock: Callable[[], datetime] = utc_now) -> Self:
+    async def open(cls, where: Where, *, clock: Callable[[], datetime] = utc_now) -> Self:
         """Return the store on a database that `init` made; fences controllers that had it open before."""
-        engine = await asyncio.to_thread(open_database, path)
+        thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-writer")
+        seat = Seat(engine_of(where))
         try:
-            view = await asyncio.to_thread(take_over, engine, clock())
+            view = await asyncio.get_running_loop().run_in_executor(thread, take_over, seat, clock())
         except BaseException:
-            engine.dispose()
+            await asyncio.get_running_loop().run_in_executor(thread, seat.leave)
+            thread.shutdown()
+            seat.engine.dispose()
             raise
-        return cls(engine, view, clock)
+        return cls(seat, thread, view, clock)
 
     async def close(self) -> None:
         """Write what was handed in, then end. Subscribers' iterations end too."""
-        self._closing = True
+        self._closing.set()
         self._wake.set()
         await self._task
         for subscription in list(self._subscriptions):
             subscription.close()
+        await self._write(self._writer.close)
         self._thread.shutdown()
         await asyncio.to_thread(self._engine.dispose)
 
@@ -120,8 +136,10 @@ class Store:
         await. What it raises is raised here, and nothing of it is written. ``alone`` gives it a transaction of
         its own.
         """
-        if self._closing:
+        if self._closing.is_set():
             raise StoreError("the controller is stopping; nothing more is written")
+        if self._lost is not None:
+            raise type(self._lost)(str(self._lost))
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         waiting = _Commit(change, alone, done)
         self._queue.append(waiting)  # type: ignore[arg-type]  # the queue does not look into results
@@ -149,18 +167,23 @@ class Store:
         self._subscriptions.add(subscription)
         return subscription
 
-    async def wait_fenced(self) -> None:
-        """Return when another controller has taken the database over: nothing can be committed any more."""
-        await self._fenced.wait()
+    async def wait_fenced(self) -> FencedError:
+        """Return when another controller has taken the database over, and how: nothing can be committed any more."""
+        return await asyncio.shield(self._fenced)
 
     async def _run(self) -> None:
         while True:
-            while self._queue:
+            while self._queue and self._lost is None:
                 await self._commit_batch()
-            if self._closing:
+            if self._closing.is_set():
                 return
             self._wake.clear()
-            await self._wake.wait()
+            try:
+                async with asyncio.timeout(LOOK_SECONDS if self._writer.remote and self._lost is None else None):
+                    await self._wake.wait()
+            except TimeoutError:
+                # Nothing is to be written: whether it could be is known all the same, and who else writes.
+                await self._look()
 
     async def _commit_batch(self) -> None:
         """Evaluate what waits, write it in one transaction, then show it and answer."""
@@ -173,20 +196,79 @@ class Store:
         if pending.revision != self.view.revision:
             self.view.trim(pending)
             try:
-                await asyncio.get_running_loop().run_in_executor(
-                    self._thread, self._writer.write, pending, self._existing(pending)
-                )
+                await self._write(self._writer.write, pending, self._existing(pending))
             except Exception as error:  # noqa: BLE001  # handed to every caller of the batch
-                if isinstance(error, FencedError):
-                    self._fenced.set()
                 for waiting in batch:
                     waiting.reject(error)
+                if isinstance(error, FencedError):
+                    self._end(error)
+                elif isinstance(error, DatabaseLostError):
+                    await self._mend(error, pending if isinstance(error, OutcomeUnknownError) else None)
                 return
-            self.view.apply(pending)
-            for subscription in list(self._subscriptions):
-                subscription.publish(pending.changes, pending.revision)
+            self._show(pending)
         for waiting in batch:
             waiting.resolve()
+
+    def _show(self, pending: Pending) -> None:
+        """Take into the view what is on disk, and tell of it."""
+        self.view.apply(pending)
+        for subscription in list(self._subscriptions):
+            subscription.publish(pending.changes, pending.revision)
+
+    async def _look(self) -> None:
+        try:
+            self._found(await self._write(self._writer.look), None)
+        except FencedError as error:
+            self._end(error)
+        except DatabaseLostError as error:
+            await self._mend(error, None)
+
+    async def _mend(self, error: DatabaseLostError, unknown: Pending | None) -> None:
+        """Ask for the database until it is there again, and look what became of ``unknown`` before anything is written.
+
+        Whoever wants to commit meanwhile is told at once: that waits longer than a call does.
+        """
+        log.error("database lost", extra={"error": str(error)})
+        wait = _backing_off()
+        while not self._closing.is_set():
+            self._refuse(DatabaseLostError(str(error)))
+            try:
+                self._found(await self._write(self._writer.look), unknown)
+            except FencedError as fenced:
+                self._end(fenced)
+                return
+            except StoreError as again:
+                error = again if isinstance(again, DatabaseLostError) else error
+            else:
+                self._lost = None
+                log.info("database found again", extra={"revision": self.view.revision})
+                return
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), next(wait))
+
+    def _found(self, revision: int, unknown: Pending | None) -> None:
+        """Take in a batch that turns out to have been written; raise a FencedError where it is another database."""
+        if unknown is not None and revision == unknown.revision:
+            self._show(unknown)
+        elif revision != self.view.revision:
+            raise FencedError(
+                f"the database is not the one that was lost: its revision is {revision}, and that of this controller "
+                f"{self.view.revision}; it was put back, and has to be read anew: start the controller again"
+            )
+
+    def _refuse(self, error: StoreError) -> None:
+        self._lost = error
+        while self._queue:
+            self._queue.popleft().reject(error)
+
+    def _end(self, error: FencedError) -> None:
+        self._refuse(error)
+        if not self._fenced.done():
+            self._fenced.set_result(error)
+
+    async def _write(self, function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
+        """Run what blocks in the one thread that writes."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, partial(function, *arguments, **named))
 
     def _existing(self, pending: Pending) -> dict[str, frozenset[str]]:
         view = self.view
@@ -200,3 +282,11 @@ class Store:
             "events": frozenset(view.events.keys() & pending.events.keys()),
             "requests": frozenset(view.answers.keys() & pending.answers.keys()),
         }
+
+
+def _backing_off() -> Iterator[float]:
+    """Yield how long to wait before the next attempt, the longest for ever."""
+    seconds = RETRY_SECONDS[0]
+    while True:
+        yield seconds
+        seconds = min(2 * seconds, RETRY_SECONDS[1])

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, Row, delete, insert, select
 from motorpool_controller.domain.errors import NotFoundError
 from motorpool_controller.store import schema
 from motorpool_controller.store.codec import microseconds, time_of
-from motorpool_controller.store.database import write
+from motorpool_controller.store.database import told, write
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ class TokenTable:
 
     def add(self, token: StoredToken) -> None:
         """Store a new token."""
-        with write(self._engine) as connection, connection.begin():
+        with told(self._engine, "written"), write(self._engine) as connection, connection.begin():
             meta = connection.execute(select(schema.meta)).one()
             connection.execute(
                 insert(schema.tokens).values(
@@ -52,18 +52,19 @@ class TokenTable:
 
     def get(self, token_id: str) -> StoredToken | None:
         """Return a token, or None."""
-        with self._engine.connect() as connection:
+        with told(self._engine), self._engine.connect() as connection:
             row = connection.execute(select(schema.tokens).where(schema.tokens.c.id == token_id)).one_or_none()
         return None if row is None else _token(row)
 
     def list(self) -> list[StoredToken]:
         """Return all tokens by id."""
-        with self._engine.connect() as connection:
-            return [_token(row) for row in connection.execute(select(schema.tokens).order_by(schema.tokens.c.id))]
+        with told(self._engine), self._engine.connect() as connection:
+            # Sorted here: each database has an order of its own.
+            return sorted(map(_token, connection.execute(select(schema.tokens))), key=lambda token: token.token_id)
 
     def delete(self, token_id: str) -> None:
         """Revoke a token."""
-        with write(self._engine) as connection, connection.begin():
+        with told(self._engine, "written"), write(self._engine) as connection, connection.begin():
             found = connection.execute(delete(schema.tokens).where(schema.tokens.c.id == token_id))
         if found.rowcount == 0:
             raise NotFoundError(
@@ -75,7 +76,7 @@ class TokenTable:
         """Return whether a use of the token was counted for the node."""
         uses = schema.token_uses
         query = select(uses.c.token).where(uses.c.token == token_id, uses.c.node_uid == node_uid)
-        with self._engine.connect() as connection:
+        with told(self._engine), self._engine.connect() as connection:
             return connection.execute(query).one_or_none() is not None
 
 

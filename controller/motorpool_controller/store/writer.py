@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
-from sqlalchemy import Connection, Engine, Table, bindparam, delete, insert, select, update
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy import Connection, Table, bindparam, delete, insert, select, update
 
 from motorpool_controller.domain.declarations import DeclaredBackend
 from motorpool_controller.domain.errors import UnauthenticatedError
@@ -16,10 +15,11 @@ from motorpool_controller.domain.peak import Peak
 from motorpool_controller.domain.workload import Deployment, Instance
 from motorpool_controller.store import schema
 from motorpool_controller.store.codec import Body, encode, microseconds
-from motorpool_controller.store.database import write
-from motorpool_controller.store.errors import FencedError, StoreError
+from motorpool_controller.store.database import name_of, told
+from motorpool_controller.store.errors import DatabaseInUseError, DatabaseLostError, FencedError, OutcomeUnknownError
 from motorpool_controller.store.pending import Pending, TokenUse
 from motorpool_controller.store.rows import StoredAnswer
+from motorpool_controller.store.seat import Seat
 
 V = TypeVar("V")
 Values = dict[str, object]
@@ -28,52 +28,88 @@ Values = dict[str, object]
 class Writer:
     """Writes batches under one epoch; refuses once another controller took the next one."""
 
-    def __init__(self, engine: Engine, controller_epoch: int) -> None:
-        self._engine = engine
+    def __init__(self, seat: Seat, controller_epoch: int) -> None:
+        self._seat = seat
+        self._name = name_of(seat.engine)
         self._epoch = controller_epoch
 
-    def write(self, pending: Pending, existing: Mapping[str, frozenset[str]]) -> None:
-        """Commit a batch. ``existing`` names, for each table, those of its rows that are there already."""
-        try:
-            self._write(pending, existing)
-        except DatabaseError as error:
-            # A full disk, a lock held too long, a file that is gone: the world's fault, told to every caller.
-            raise StoreError(
-                f"{self._engine.url.database} cannot be written: {error.orig}; nothing was changed, and the same call "
-                "may be made again once that is mended"
-            ) from error
+    @property
+    def remote(self) -> bool:
+        """Whether the connection may go while the database stays."""
+        return self._seat.remote
 
-    def _write(self, pending: Pending, existing: Mapping[str, frozenset[str]]) -> None:
-        with write(self._engine) as connection, connection.begin():
-            self._advance(connection, pending)
-            written: Values = {"revision": pending.revision, "controller_epoch": self._epoch}
-            for use in pending.token_uses:
-                _use_token(connection, use, written)
-            self._put(connection, schema.profiles, pending.profiles, existing, self._profile(pending))
-            self._put(connection, schema.backends, pending.backends, existing, self._plain)
-            self._put(connection, schema.nodes, pending.nodes, existing, self._named)
-            self._put(connection, schema.deployments, pending.deployments, existing, self._named)
-            self._put(connection, schema.instances, pending.instances, existing, self._instance)
-            self._put_claims(connection, pending.instances, existing)
-            self._put(connection, schema.peaks, pending.peaks, existing, self._measured(pending))
-            self._put(connection, schema.events, pending.events, existing, self._plain)
-            self._put(connection, schema.requests, pending.answers, existing, self._answer(pending))
-            if pending.changes:
-                connection.execute(
-                    insert(schema.changes),
-                    [
-                        {
-                            "revision": change.revision,
-                            "kind": change.kind,
-                            "name": change.name,
-                            "deleted": change.deleted,
-                            "controller_epoch": self._epoch,
-                        }
-                        for change in pending.changes
-                    ],
-                )
-            if pending.changes_since is not None:
-                connection.execute(delete(schema.changes).where(schema.changes.c.revision <= pending.changes_since))
+    def write(self, pending: Pending, existing: Mapping[str, frozenset[str]]) -> None:
+        """Commit a batch. ``existing`` names, for each table, those of its rows that are there already.
+
+        A full disk, a lock held too long, a file that is gone: the world's faults are told to every caller.
+        """
+        connection, committing = self._seat.connection(), False
+        try:
+            with told(self._seat.engine, "written"), connection.begin():
+                self._put_batch(connection, pending, existing)
+                committing = True
+        except DatabaseLostError as error:
+            self._seat.leave()
+            if committing:
+                raise OutcomeUnknownError(
+                    f"{self._name} was lost while this was committed, so that it may have been carried out or not: "
+                    "make the same call again, with the same request_id"
+                ) from error
+            raise
+
+    def look(self) -> int:
+        """Return the revision that is committed, over a new connection where the last one went.
+
+        Raise a FencedError where another controller has taken the database over since, a DatabaseLostError where there
+        is no connection.
+        """
+        try:
+            connection = self._seat.connection()
+            with told(self._seat.engine), connection.begin():
+                found = connection.execute(select(schema.meta)).one_or_none()
+        except DatabaseInUseError as error:
+            raise FencedError(str(error)) from error
+        except DatabaseLostError:
+            self._seat.leave()
+            raise
+        if found is None or found.controller_epoch != self._epoch:
+            raise self._fenced()
+        return int(found.revision)
+
+    def close(self) -> None:
+        """Let another controller write."""
+        self._seat.leave()
+
+    def _put_batch(self, connection: Connection, pending: Pending, existing: Mapping[str, frozenset[str]]) -> None:
+        self._advance(connection, pending)
+        written: Values = {"revision": pending.revision, "controller_epoch": self._epoch}
+        for use in pending.token_uses:
+            _use_token(connection, use, written)
+        self._put(connection, schema.profiles, pending.profiles, existing, self._profile(pending))
+        self._put(connection, schema.backends, pending.backends, existing, self._plain)
+        self._put(connection, schema.nodes, pending.nodes, existing, self._named)
+        self._put(connection, schema.deployments, pending.deployments, existing, self._named)
+        self._put(connection, schema.instances, pending.instances, existing, self._instance)
+        self._put_claims(connection, pending.instances, existing)
+        self._put(connection, schema.peaks, pending.peaks, existing, self._measured(pending))
+        self._put(connection, schema.events, pending.events, existing, self._plain)
+        self._put(connection, schema.requests, pending.answers, existing, self._answer(pending))
+        if pending.changes:
+            connection.execute(
+                insert(schema.changes),
+                [
+                    {
+                        "revision": change.revision,
+                        "kind": change.kind,
+                        "name": change.name,
+                        "deleted": change.deleted,
+                        "controller_epoch": self._epoch,
+                    }
+                    for change in pending.changes
+                ],
+            )
+        if pending.changes_since is not None:
+            connection.execute(delete(schema.changes).where(schema.changes.c.revision <= pending.changes_since))
 
     def _advance(self, connection: Connection, pending: Pending) -> None:
         values: Values = {"revision": pending.revision}
@@ -83,10 +119,13 @@ class Writer:
             update(schema.meta).where(schema.meta.c.controller_epoch == self._epoch).values(**values)
         )
         if found.rowcount != 1:
-            raise FencedError(
-                f"another motorpool-controller opened {self._engine.url.database} after this one (epoch "
-                f"{self._epoch}), which writes nothing any more; let one of them run, and restart that one"
-            )
+            raise self._fenced()
+
+    def _fenced(self) -> FencedError:
+        return FencedError(
+            f"another motorpool-controller opened {self._name} after this one (epoch {self._epoch}), which writes "
+            "nothing any more; let one of them run, and restart that one"
+        )
 
     def _put(
         self,

@@ -252,7 +252,7 @@ def test_certificates_of_the_time_that_is_forgotten_are_good(issued: datetime, a
 
 
 def _meta(of: Settings) -> tuple[int, int]:
-    connection = sqlite3.connect(of.database)
+    connection = sqlite3.connect(of.database_file)
     epoch, revision = connection.execute("SELECT controller_epoch, revision FROM meta").fetchone()
     connection.close()
     return epoch, revision

@@ -59,7 +59,7 @@ def test_cluster_is_not_made_twice(settings: Settings) -> None:
         initialise_data_dir(settings)
     assert before == content(settings.data_dir)
 
-    settings.database.unlink()
+    settings.database_file.unlink()
     with pytest.raises(StoreError, match=r"ca-key\.pem, ca\.pem, client\.toml but no controller\.db"):
         initialise_data_dir(settings)
     assert before.keys() - {"controller.db"} == content(settings.data_dir).keys()
@@ -99,7 +99,7 @@ def test_crash_at_any_point_is_made_good_by_the_next_init(
             killed = True
         else:
             killed = False
-    if killed and not settings.database.exists():
+    if killed and not settings.database_file.exists():
         made = initialise_data_dir(settings)
         assert Authority.load(settings.data_dir, made.cluster_id).cluster_id == made.cluster_id
 

@@ -3,10 +3,11 @@
 import asyncio
 import random
 import sys
-from pathlib import Path
 
+from motorpool_controller.store.database import Where
 from motorpool_controller.store.store import Store
 from tests.controller.rows import deleting, instance, putting
+from tests.controller.store.sql import of_text
 
 
 async def worker(store: Store, prefix: str, chance: random.Random) -> None:
@@ -25,11 +26,11 @@ async def worker(store: Store, prefix: str, chance: random.Random) -> None:
         number += 1
 
 
-async def main(database: Path, prefix: str, seed: int) -> None:
+async def main(database: Where, prefix: str, seed: int) -> None:
     store = await Store.open(database)
     chance = random.Random(seed)
     await asyncio.gather(*(worker(store, f"{prefix}-{number}", chance) for number in range(8)))
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])))
+    asyncio.run(main(of_text(sys.argv[1]), sys.argv[2], int(sys.argv[3])))

@@ -1,9 +1,8 @@
-from pathlib import Path
-
 import pytest
 
 from motorpool_controller.domain.event import Severity
 from motorpool_controller.store import view
+from motorpool_controller.store.database import Where
 from motorpool_controller.store.store import Store
 from motorpool_controller.store.transaction import Transaction
 from tests.controller.rows import telling
@@ -38,7 +37,7 @@ async def test_other_subjects_do_not_interrupt_a_row(store: Store) -> None:
     assert [("nodes/b", "lost", 1), ("nodes/a", "lost", 2)] == told(store)
 
 
-async def test_folding_goes_on_after_a_restart(database: Path) -> None:
+async def test_folding_goes_on_after_a_restart(database: Where) -> None:
     """
     An event equal to the last one before the restart is counted with it, and keeps its first time.
     """
@@ -50,7 +49,7 @@ async def test_folding_goes_on_after_a_restart(database: Path) -> None:
     assert (first.name, first.first_time, 2) == (again.name, again.first_time, again.count)
 
 
-async def test_old_events_go(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_old_events_go(database: Where, monkeypatch: pytest.MonkeyPatch) -> None:
     """
     Only so many events are kept, in memory as on disk, and they are the latest ones.
     """

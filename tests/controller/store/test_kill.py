@@ -8,16 +8,17 @@ import pytest
 from sqlalchemy import select
 
 from motorpool_controller.store import schema
-from motorpool_controller.store.database import open_database
+from motorpool_controller.store.database import Where, open_database
 from motorpool_controller.store.store import Store
 from motorpool_controller.store.writer import claims_of
+from tests.controller.store.sql import as_text
 
 ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.promise("P8")
 @pytest.mark.promise("P2")
-async def test_kill_loses_nothing_acknowledged(database: Path) -> None:
+async def test_kill_loses_nothing_acknowledged(database: Where) -> None:
     """
     Killed at any point, the store holds every acknowledged change after reopening, and claims are the placements'.
     """
@@ -53,10 +54,17 @@ async def test_kill_loses_nothing_acknowledged(database: Path) -> None:
     assert len(present) > 100
 
 
-def _killed_after(database: Path, prefix: str, chance: random.Random) -> list[str]:
+def _killed_after(database: Where, prefix: str, chance: random.Random) -> list[str]:
     """Return the lines of a child killed after some of them; the last one may be cut off, and then says nothing."""
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.controller.store.committing", str(database), prefix, str(chance.random())[2:]],
+        [
+            sys.executable,
+            "-m",
+            "tests.controller.store.committing",
+            as_text(database),
+            prefix,
+            str(chance.random())[2:],
+        ],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
@@ -68,7 +76,7 @@ def _killed_after(database: Path, prefix: str, chance: random.Random) -> list[st
     return [line for line in lines if line.endswith("\n")]
 
 
-def _claims(database: Path) -> dict[tuple[str, str, str], int]:
+def _claims(database: Where) -> dict[tuple[str, str, str], int]:
     engine = open_database(database)
     found: dict[tuple[str, str, str], int] = defaultdict(int)
     with engine.connect() as connection:

@@ -1,12 +1,12 @@
 import asyncio
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 
 import pytest
 
 from motorpool_controller.domain.errors import InvalidError
 from motorpool_controller.store import requests
+from motorpool_controller.store.database import Where
 from motorpool_controller.store.requests import once
 from motorpool_controller.store.store import Store
 from motorpool_controller.store.transaction import Transaction
@@ -60,8 +60,17 @@ async def test_endless_id_is_refused(store: Store) -> None:
         await store.commit(lambda tx: create(tx, "x" * 129, "a"))
 
 
+@pytest.mark.parametrize("request_id", ["a\0b", "a\nb"])
+async def test_id_that_no_database_keeps_is_refused(store: Store, request_id: str) -> None:
+    """
+    A request id with a NUL would fail the whole batch on PostgreSQL: such ones are refused everywhere.
+    """
+    with pytest.raises(InvalidError, match="cannot be printed"):
+        await store.commit(lambda tx: create(tx, request_id, "a"))
+
+
 @pytest.mark.promise("P8")
-async def test_answers_outlive_a_restart_and_an_hour_ends_them(database: Path) -> None:
+async def test_answers_outlive_a_restart_and_an_hour_ends_them(database: Where) -> None:
     """
     A repetition after a restart gets the stored answer; one after an hour is a new request.
     """

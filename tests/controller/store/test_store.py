@@ -1,5 +1,4 @@
 import asyncio
-import sqlite3
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,13 @@ from motorpool_controller.domain.errors import NotFoundError
 from motorpool_controller.domain.event import Severity
 from motorpool_controller.domain.fleet import MemoryModel, Option, Profile
 from motorpool_controller.domain.peak import Kind, Peak
+from motorpool_controller.store.database import Where
 from motorpool_controller.store.errors import FencedError, StoreError
 from motorpool_controller.store.store import Store
 from motorpool_controller.store.transaction import Transaction
 from tests.controller.declared import backend, version
 from tests.controller.rows import NOW, deployment, instance, node, putting
+from tests.controller.store.sql import sql
 
 PEAK = Peak(
     kind=Kind(
@@ -58,7 +59,7 @@ async def test_a_higher_peak_replaces_one_of_its_kind(store: Store) -> None:
     assert revision == store.view.revision
 
 
-async def test_everything_comes_back_after_reopening(database: Path) -> None:
+async def test_everything_comes_back_after_reopening(database: Where) -> None:
     """
     A reopened store shows what the closed one showed, under the next epoch.
     """
@@ -229,7 +230,7 @@ async def test_name_is_free_again_after_deletion(store: Store) -> None:
 
 
 @pytest.mark.promise("P2")
-async def test_claims_follow_placements(store: Store, database: Path) -> None:
+async def test_claims_follow_placements(store: Store, database: Where) -> None:
     """
     The claims table holds what the placements hold: after placing, changing and deleting.
     """
@@ -242,11 +243,7 @@ async def test_claims_follow_placements(store: Store, database: Path) -> None:
                 tx.instances.delete(name)
 
         await store.commit(change)
-        with sqlite3.connect(database) as connection:
-            found = connection.execute("SELECT instance, node, device, memory_bytes FROM claims ORDER BY 1, 2, 3")
-            rows_found = found.fetchall()
-        connection.close()
-        return rows_found
+        return sql(database, "SELECT instance, node, device, memory_bytes FROM claims ORDER BY 1, 2, 3")
 
     placed = await claims_after(instance("x", memory_bytes=10, device_bytes=20), instance("pending"))
     changed = await claims_after(instance("x", memory_bytes=11))
@@ -257,12 +254,12 @@ async def test_claims_follow_placements(store: Store, database: Path) -> None:
     assert [] == deleted
 
 
-async def test_second_controller_fences_the_first(database: Path) -> None:
+async def test_second_controller_fences_the_first(file: Path) -> None:
     """
     Once another store has the database open, the first one's next change fails, is not in its view, and it is told.
     """
-    first = await Store.open(database)
-    async with await Store.open(database) as second:
+    first = await Store.open(file)
+    async with await Store.open(file) as second:
         with pytest.raises(FencedError, match="another motorpool-controller opened"):
             await first.commit(lambda tx: tx.nodes.put(node("late")))
         await asyncio.wait_for(first.wait_fenced(), timeout=10)
@@ -273,7 +270,7 @@ async def test_second_controller_fences_the_first(database: Path) -> None:
         assert ["nodes/a"] == list(second.view.nodes)
 
 
-async def test_closed_store_takes_nothing(database: Path) -> None:
+async def test_closed_store_takes_nothing(database: Where) -> None:
     """
     Changes handed in before the end are written; those after it are refused.
     """
@@ -287,17 +284,24 @@ async def test_closed_store_takes_nothing(database: Path) -> None:
         await store.commit(lambda tx: None)
 
 
-async def test_database_that_cannot_be_written_is_said_to_be(store: Store, database: Path) -> None:
+async def test_database_that_cannot_be_written_is_said_to_be(store: Store, database: Where) -> None:
     """
-    When SQLite refuses a write, the caller learns the file and the cause, the view stays, and the next write works.
+    When the database refuses a write, the caller learns which and why, the view stays, and the next write works.
     """
-    with sqlite3.connect(database) as connection:
-        connection.execute("CREATE TRIGGER full BEFORE INSERT ON nodes BEGIN SELECT RAISE(ABORT, 'disk is full'); END")
-    with pytest.raises(StoreError, match=r"controller\.db cannot be written: disk is full"):
+    if isinstance(database, Path):
+        name, mended = r"controller-0\.db", "DROP TRIGGER broken"
+        full = "BEGIN SELECT RAISE(ABORT, 'disk is full'); END"
+        sql(database, f"CREATE TRIGGER broken BEFORE INSERT ON nodes {full}")
+    else:
+        name, mended = r"127\.0\.0\.1:\d+/test\d+", "DROP FUNCTION broken CASCADE"
+        sql(
+            database,
+            "CREATE FUNCTION broken() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'disk is full'; END$$",
+            "CREATE TRIGGER broken BEFORE INSERT ON nodes FOR EACH ROW EXECUTE FUNCTION broken()",
+        )
+    with pytest.raises(StoreError, match=rf"{name} cannot be written: disk is full"):
         await store.commit(lambda tx: tx.nodes.put(node("a")))
-    with sqlite3.connect(database) as connection:
-        connection.execute("DROP TRIGGER full")
-    connection.close()
+    sql(database, mended)
 
     assert {} == store.view.nodes
     assert (await store.commit(lambda tx: tx.nodes.put(node("a")))).revision == 1

@@ -1,11 +1,11 @@
 import asyncio
-from pathlib import Path
 
 import pytest
 
 from motorpool_controller.domain.errors import InvalidError, OutOfRangeError
 from motorpool_controller.store import subscription as subscription_module
 from motorpool_controller.store import view
+from motorpool_controller.store.database import Where
 from motorpool_controller.store.pending import Change
 from motorpool_controller.store.store import Store
 from tests.controller.rows import node, putting
@@ -52,7 +52,7 @@ async def test_slow_subscriber_gets_the_last_change_of_each_object(store: Store)
         assert [Change(51, "nodes", "nodes/a")] == changes.take()
 
 
-async def test_resuming_misses_nothing(database: Path) -> None:
+async def test_resuming_misses_nothing(database: Where) -> None:
     """
     After a restart, a subscriber goes on from the revision it had read.
     """
@@ -123,7 +123,7 @@ async def test_reader_that_does_not_read_is_told(store: Store, monkeypatch: pyte
             await anext(changes)
 
 
-async def test_closing_the_store_ends_its_subscribers(database: Path) -> None:
+async def test_closing_the_store_ends_its_subscribers(database: Where) -> None:
     """
     A reader that waits when the store closes comes to the end of its iteration.
     """

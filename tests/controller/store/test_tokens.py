@@ -1,15 +1,14 @@
 import asyncio
-import sqlite3
-from pathlib import Path
 
 import pytest
 
 from motorpool_controller.domain.errors import NotFoundError, UnauthenticatedError
-from motorpool_controller.store.database import open_database
+from motorpool_controller.store.database import Where, open_database
 from motorpool_controller.store.store import Store
 from motorpool_controller.store.tokens import StoredToken, TokenTable
 from motorpool_controller.store.transaction import Transaction
 from tests.controller.rows import NOW, node
+from tests.controller.store.sql import sql
 
 
 def join(token_id: str, uses_left: int | None) -> StoredToken:
@@ -26,7 +25,7 @@ def enroll(token_id: str, name: str) -> object:
     return change
 
 
-async def test_token_made_beside_the_controller_is_found(store: Store, database: Path) -> None:
+async def test_token_made_beside_the_controller_is_found(store: Store, database: Where) -> None:
     """
     What a command writes into the database next to a running store, the store finds, and the other way round.
     """
@@ -99,17 +98,12 @@ async def test_revoking_twice_says_so(store: Store) -> None:
         store.tokens.delete("t1")
 
 
-async def test_every_row_tells_who_wrote_it(store: Store, database: Path) -> None:
+async def test_every_row_tells_who_wrote_it(store: Store, database: Where) -> None:
     """
     Rows carry the revision and the epoch of the controller that wrote them.
     """
     store.tokens.add(join("t1", 1))
     await store.commit(enroll("t1", "a"), alone=True)  # type: ignore[arg-type]  # a change
-    with sqlite3.connect(database) as connection:
-        written = [
-            connection.execute(f"SELECT revision, controller_epoch FROM {table}").fetchone()
-            for table in ("nodes", "changes", "tokens", "token_uses", "meta")
-        ]
-    connection.close()
+    tables = ("nodes", "changes", "tokens", "token_uses", "meta")
 
-    assert [(1, 1)] * 5 == written
+    assert [[(1, 1)]] * 5 == [sql(database, f"SELECT revision, controller_epoch FROM {table}") for table in tables]

@@ -1,0 +1,95 @@
+"""A PostgreSQL server of the tests' own, on a Unix socket and loopback: made when it is wanted, gone at their end."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import psycopg
+
+from motorpool_controller.config import PostgresUrl
+
+USER = "motorpool"
+SERVER_OPTIONS = "-c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=200"
+"""Processes are killed in tests, machines are not: without fsync nothing that a test could see is lost."""
+
+
+def programs() -> Path | None:
+    """Return the folder of the newest PostgreSQL that Debian installed, or of the one on the path."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"), key=lambda path: float(path.parts[-3]))
+    here = shutil.which("pg_ctl")
+    return found[-1].parent if found else Path(here).parent if here else None
+
+
+class PostgresServer:
+    """One cluster. The server refuses to run as root: then it is the user ``postgres``."""
+
+    def __init__(self) -> None:
+        folder = programs()
+        assert folder is not None
+        self._programs = folder
+        self._owner = pwd.getpwnam("postgres") if os.geteuid() == 0 else None
+        # Not below pytest's folder, which nobody else may enter.
+        self.folder = Path(tempfile.mkdtemp(prefix="motorpool-pg-"))
+        if self._owner is not None:
+            os.chown(self.folder, self._owner.pw_uid, self._owner.pw_gid)
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self._numbers = itertools.count()
+        self._run("initdb", "-D", str(self.folder / "data"), "-A", "trust", "-U", USER, "--no-sync", "-E", "UTF8")
+        self.start()
+
+    def start(self) -> None:
+        """Start the server, and return when it answers."""
+        options = f"{SERVER_OPTIONS} -c port={self.port} -c unix_socket_directories={self.folder}"
+        self._ctl("start", "-w", "-o", options, "-l", str(self.folder / "log"))
+
+    def stop(self, mode: str = "fast") -> None:
+        """End it: ``immediate`` as if its machine had lost power."""
+        self._ctl("stop", "-w", "-m", mode)
+
+    def close(self) -> None:
+        """End it, and leave nothing behind."""
+        self.stop("immediate")
+        shutil.rmtree(self.folder)
+
+    def new(self) -> PostgresUrl:
+        """Return an empty database."""
+        name = f"test{next(self._numbers)}"
+        with psycopg.connect(self.url("postgres").url, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        return self.url(name)
+
+    def url(self, name: str, port: int | None = None) -> PostgresUrl:
+        """Return where a database is."""
+        return PostgresUrl(f"postgresql://{USER}@127.0.0.1:{port or self.port}/{name}")
+
+    def _ctl(self, what: str, *arguments: str) -> None:
+        self._run("pg_ctl", what, "-D", str(self.folder / "data"), *arguments)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command: Sequence[str] = [str(self._programs / program), *arguments]
+        # A server keeps what it inherits: it gets no pipe of ours.
+        with (self.folder.parent / f"{self.folder.name}.out").open("w+") as out:
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                cwd="/",
+                check=False,
+                user=None if self._owner is None else self._owner.pw_uid,
+                group=None if self._owner is None else self._owner.pw_gid,
+                extra_groups=None if self._owner is None else [],
+            )
+            out.seek(0)
+            said = out.read()
+        Path(out.name).unlink()
+        assert done.returncode == 0, f"{' '.join(command)}: {said}"
