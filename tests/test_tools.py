@@ -13,7 +13,7 @@ def test_a_missing_tool_is_told_by_its_package(tmp_path: Path, monkeypatch: pyte
     Where PATH has none of the tools, their packages are what CI is to install; where it has them, nothing is.
     """
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert ["espeak-ng", "iproute2", "nodejs", "npm", "postgresql", "util-linux"] == tools.missing_packages()
+    assert ["espeak-ng", "iproute2", "nodejs", "npm", "postgresql", "systemd", "util-linux"] == tools.missing_packages()
     for tool in tools.PACKAGES:
         (tmp_path / tool).touch(mode=0o755)
     assert [] == tools.missing_packages()
@@ -30,7 +30,7 @@ def test_ci_learns_the_packages_before_anything_is_installed(tmp_path: Path) -> 
         text=True,
         check=True,
     )
-    assert "espeak-ng\niproute2\nnodejs\nnpm\npostgresql\nutil-linux\n" == done.stdout
+    assert "espeak-ng\niproute2\nnodejs\nnpm\npostgresql\nsystemd\nutil-linux\n" == done.stdout
 
 
 @pytest.mark.parametrize(("ci", "outcome"), [("", pytest.skip.Exception), ("true", pytest.fail.Exception)])

@@ -9,13 +9,11 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable
 
-PACKAGES = {
-    "espeak-ng": "espeak-ng",
-    "ip": "iproute2",
-    "node": "nodejs",
-    "npm": "npm",
-    "pg_ctlcluster": "postgresql",
-} | dict.fromkeys(("nsenter", "unshare"), "util-linux")
+PACKAGES = (
+    {"espeak-ng": "espeak-ng", "ip": "iproute2", "node": "nodejs", "npm": "npm", "pg_ctlcluster": "postgresql"}
+    | dict.fromkeys(("nsenter", "unshare"), "util-linux")
+    | dict.fromkeys(("systemd-run", "journalctl"), "systemd")
+)
 
 
 def missing_packages(tools: Iterable[str] = PACKAGES) -> list[str]:

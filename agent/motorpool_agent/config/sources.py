@@ -42,6 +42,7 @@ class Config:
     block_plugins: tuple[str, ...] = ()
     use_proxy: bool = False
     engine_proxy: bool = False
+    bare_executor: str = "auto"
     inference_probe_seconds: float = 60.0
     log_level: str = "info"
 
@@ -74,6 +75,7 @@ _SETTINGS: Mapping[str, Callable[[object], object]] = {
     "block_plugins": values.names,
     "use_proxy": values.boolean,
     "engine_proxy": values.boolean,
+    "bare_executor": values.bare_executor,
     "inference_probe": values.seconds,
     "log_level": values.log_level,
 }

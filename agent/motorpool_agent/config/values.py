@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+BARE_EXECUTORS = ("auto", "process", "systemd")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -178,3 +179,10 @@ def log_level(value: object) -> str:
     if isinstance(value, str) and value.lower() in LOG_LEVELS:
         return value.lower()
     raise NotAllowedError(f"give one of {', '.join(LOG_LEVELS)}")
+
+
+def bare_executor(value: object) -> str:
+    """Return what runs engines without an image."""
+    if isinstance(value, str) and value.lower() in BARE_EXECUTORS:
+        return value.lower()
+    raise NotAllowedError(f"give one of {', '.join(BARE_EXECUTORS)}")

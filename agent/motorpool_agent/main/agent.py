@@ -94,6 +94,7 @@ async def _live(config: Config) -> None:
         notify=changed.set,
         proxies=engine_proxies(address) if config.engine_proxy else {},
         cluster=document.cluster_id,
+        bare=config.bare_executor,
         timings=Timings(inference_period_seconds=config.inference_probe_seconds or None),
     )
     renewal = Renewal(store, identity, use_proxy=config.use_proxy)

@@ -94,6 +94,10 @@ def run_command(
         bool | None,
         typer.Option("--engine-proxy/--no-engine-proxy", help="Hand the agent's proxies to engines; default: no."),
     ] = None,
+    bare_executor: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="What runs engines without an image: auto, process or systemd."),
+    ] = None,
     inference_probe: Annotated[
         str | None,
         typer.Option(metavar="SECONDS", help="How often engines over several nodes are asked to compute; 0: never."),
@@ -120,6 +124,7 @@ def run_command(
                 "block_plugins": block_plugin,
                 "use_proxy": use_proxy,
                 "engine_proxy": engine_proxy,
+                "bare_executor": bare_executor,
                 "inference_probe": inference_probe,
                 "log_level": log_level,
             },

@@ -66,6 +66,19 @@ class Container:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """What a systemd unit's launch has beside a process's.
+
+    ``title`` names it to people. ``device_nodes`` are the only ones that it may open; None where its devices' vendor
+    does not say which those are.
+    """
+
+    title: str
+    memory_limit_bytes: int | None = None
+    device_nodes: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchRecord:
     """A launch as it is executed, secrets included.
 
@@ -73,7 +86,7 @@ class LaunchRecord:
     image's. Without a ``probe_path`` a port that accepts is ready; where there is a ``models_path``, too, that has to
     name ``model``; what does not ``serve`` is ready as soon as it lives. ``inference`` is asked once it is, and from
     time to time. ``held_ports`` are all that are reserved for it, where that is more than ``ports`` names.
-    ``container`` is None for a process.
+    ``container`` and ``unit`` are None for a process.
     """
 
     executor: str
@@ -93,6 +106,7 @@ class LaunchRecord:
     start_timeout_seconds: float = 600.0
     stop_grace_seconds: float = 30.0
     container: Container | None = None
+    unit: Unit | None = None
     serves: bool = True
     inference: Inference | None = None
     held_ports: tuple[int, ...] = ()
@@ -113,6 +127,7 @@ class Handle:
     engine: Identity | None = None
     shim: Identity | None = None
     container_id: str = ""
+    invocation_id: str = ""
     ready: bool = False
     start_time: datetime | None = None
     restart_count: int = 0

@@ -26,6 +26,7 @@ class Availability:
         self._period_seconds = period_seconds
         self._notify = notify
         self._work = Work("executors", _failed)
+        self._looked = asyncio.Event()
         self.statuses: Mapping[str, ExecutorStatus] = MappingProxyType({})
 
     async def begin(self) -> None:
@@ -37,6 +38,11 @@ class Availability:
         """Look no more."""
         await self._work.close()
 
+    async def known(self) -> Mapping[str, ExecutorStatus]:
+        """Return what was last seen, once it was looked at."""
+        await self._looked.wait()
+        return self.statuses
+
     async def _go_on(self) -> None:
         while True:
             await asyncio.sleep(self._period_seconds)
@@ -44,6 +50,7 @@ class Availability:
 
     async def _look(self) -> None:
         before, self.statuses = self.statuses, await self._ask()
+        self._looked.set()
         for name, status in self.statuses.items():
             known = before.get(name)
             if known is not None and known.works != status.works:

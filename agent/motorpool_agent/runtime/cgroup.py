@@ -50,6 +50,18 @@ class Cgroups:
         return str(own if own is not None and own.exists() else self._memory)
 
 
+def hierarchy_of_systemd() -> Path | None:
+    """Return where the groups are that systemd makes for its units: their paths there are as it tells them."""
+    mounts = _hierarchies()
+    # Where both are mounted, systemd keeps its units by the named one.
+    return mounts.get("name=systemd", mounts.get(""))
+
+
+def memory_hierarchy() -> Path | None:
+    """Return where memory is held to limits by the first version of control groups; None where by the second."""
+    return _hierarchies().get("memory")
+
+
 def members(cgroup: str) -> list[int]:
     """Return the processes in a group; none where there is no group."""
     if not cgroup:

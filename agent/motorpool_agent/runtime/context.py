@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from motorpool_agent.reconcile.observation import ExecutorStatus
 from motorpool_agent.runtime.engines import Engines
 from motorpool_agent.runtime.executor import Executor
 from motorpool_agent.runtime.launching import Backends
@@ -34,10 +35,13 @@ class Timings:
 class Context:
     """The agent's executors, plugins, engines, ports and handles; ``removed`` is told an id whose instance is gone.
 
-    ``proxies`` are variables that every engine gets.
+    ``executors`` tells what is known of each one, by name; ``bare`` is the operator's choice of what runs without an
+    image. ``proxies`` are variables that every engine gets.
     """
 
     executor: Executor
+    executors: Callable[[], Awaitable[Mapping[str, ExecutorStatus]]]
+    bare: str
     backends: Backends
     engines: Engines
     ports: Ports

@@ -1,4 +1,4 @@
-"""The seam between an instance and what executes it: processes today, containers and units by the same verbs."""
+"""The seam between an instance and what executes it: processes, containers and units by the same verbs."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class Verdict(StrEnum):
 class Running:
     """One run of an instance.
 
-    A process has an ``engine`` and a ``shim``, which changes when a dead shim is replaced. A container has an id; its
-    ``engine`` is its first process, None where this agent cannot see it.
+    A process has an ``engine`` and a ``shim``, which changes when a dead shim is replaced. A container has an id, a
+    unit one of its invocation; its ``engine`` is its first process, None where this agent cannot see it.
     """
 
     executor: str
@@ -54,6 +54,7 @@ class Running:
     shim: Identity | None = None
     cgroup: str = ""
     container_id: str = ""
+    invocation_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

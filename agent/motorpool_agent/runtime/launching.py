@@ -11,8 +11,9 @@ from types import MappingProxyType
 from typing import Protocol
 
 from motorpool_agent.reconcile.assignment import Assignment
-from motorpool_agent.reconcile.handle import Container, Inference, LaunchRecord
+from motorpool_agent.reconcile.handle import Container, Inference, LaunchRecord, Unit
 from motorpool_agent.reconcile.observation import Rendered
+from motorpool_agent.runtime.choosing import DOCKER
 from motorpool_agent.runtime.docker import labels
 from motorpool_agent.runtime.docker.mounts import model_mounts, with_files
 from motorpool_agent.runtime.errors import LaunchError
@@ -26,7 +27,7 @@ from motorpool_agent.runtime.modelpaths import (
 )
 from motorpool_agent.runtime.proxies import without_user
 from motorpool_sdk.accelerator import Device, Exposure
-from motorpool_sdk.backend import Definition, Finding, Launch, LaunchRequest, Parameter, Profile, Severity, Version
+from motorpool_sdk.backend import Definition, Finding, Launch, LaunchRequest, Parameter, Profile, Severity
 from motorpool_sdk.gang import HTTP, Gang, Parallelism
 
 MASK = "***"
@@ -74,54 +75,6 @@ class Backends(Protocol):
     async def expose(self, vendor: str, device_ids: Sequence[str]) -> Exposure:
         """Return how devices of one vendor are handed over."""
         ...
-
-
-def version_of(profile: Profile | None, assignment: Assignment) -> Version:
-    """Return the version that an assignment names; raise ``LaunchError`` if this node has none such."""
-    if profile is None:
-        raise LaunchError(
-            "BACKEND_UNKNOWN",
-            f"no plugin on this node offers backend {assignment.backend}; `motorpool plugins` shows what was found",
-        )
-    if (assignment.definition is not None) is not profile.runs_declared:
-        raise LaunchError(
-            "DEFINITION_UNEXPECTED",
-            f"backend {assignment.backend} of this node {'runs' if profile.runs_declared else 'does not run'} declared "
-            "backends, and the controller assumes the opposite; upgrade the older one of agent and controller",
-        )
-    if assignment.definition is not None:
-        image = assignment.definition.image
-        return Version(
-            version=assignment.backend_version, executors=("docker",) if image else ("process", "docker"), image=image
-        )
-    for version in profile.versions:
-        if version.version == assignment.backend_version:
-            return version
-    offered = ", ".join(version.version for version in profile.versions) or "none"
-    raise LaunchError(
-        "BACKEND_VERSION_UNKNOWN",
-        f"backend {assignment.backend} has no version {assignment.backend_version} on this node, but {offered}; "
-        "deploy one of these, or upgrade the plugin",
-    )
-
-
-def image_of(version: Version, assignment: Assignment) -> str:
-    """Return the image that an assignment runs in, empty for none: the deployment's word before the version's.
-
-    Raise ``LaunchError`` if the version runs in an image only, and nobody names one.
-    """
-    if assignment.image:
-        return assignment.image
-    if "process" in version.executors or "docker" not in version.executors:
-        return ""
-    if not version.image:
-        raise LaunchError(
-            "IMAGE_MISSING",
-            f"version {version.version} of {assignment.title} runs in a container only, and names no image; deploy "
-            "with --image",
-            final=True,
-        )
-    return version.image
 
 
 def request(
@@ -268,15 +221,28 @@ def container(
     )
 
 
+def unit(assignment: Assignment, exposures: Sequence[Exposure] = ()) -> Unit:
+    """Return what a launch in a unit has beside its arguments and environment: name, limit, devices."""
+    told = all(exposure.device_nodes for exposure in exposures)
+    nodes = tuple(dict.fromkeys(node for each in exposures for node in each.device_nodes))
+    return Unit(
+        title=assignment.instance.removeprefix("instances/") or assignment.assignment_id,
+        memory_limit_bytes=assignment.memory_limit_bytes,
+        device_nodes=nodes if told else None,
+    )
+
+
 def record(
     assignment: Assignment,
     launch: Launch,
     *,
+    executor: str,
     directory: Path,
     address: str,
     ports: Mapping[str, int],
     held_ports: tuple[int, ...] = (),
     container: Container | None = None,
+    unit: Unit | None = None,
     device_env: Mapping[str, str] = MappingProxyType({}),
 ) -> LaunchRecord:
     """Return the launch as it is executed: a clean environment or the image's; the plugin's, user's and devices'."""
@@ -292,7 +258,6 @@ def record(
             "accepts before its engine does; report it there",
         )
     shown = {**launch.env, **assignment.env, **device_env}
-    executor = "process" if container is None else "docker"
     own = {**_clean(), MARKER: str(directory)} if container is None else {}
     own_directory = str(directory / "work") if container is None else ""
     return LaunchRecord(
@@ -325,6 +290,7 @@ def record(
         start_timeout_seconds=launch.start_timeout_seconds,
         stop_grace_seconds=launch.stop_grace_seconds,
         container=container,
+        unit=unit,
         serves=launch.serves,
         inference=None if launch.inference is None else Inference(**asdict(launch.inference)),
         held_ports=held_ports,
@@ -334,13 +300,13 @@ def record(
 def image_alone(image: str) -> LaunchRecord:
     """Return as much of a launch as it takes to fetch its image."""
     return LaunchRecord(
-        executor="docker",
+        executor=DOCKER,
         argv=(),
         environment={},
         working_directory="",
         ports={},
         listen_address="",
-        rendered=Rendered(executor="docker", argv=(), image=image),
+        rendered=Rendered(executor=DOCKER, argv=(), image=image),
         container=Container(image=image, labels={}),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TypeVar
 from motorpool_agent.reconcile.assignment import Assignment, Gang
 from motorpool_agent.reconcile.handle import LaunchRecord
 from motorpool_agent.reconcile.observation import State
-from motorpool_agent.runtime import exposing, launchfiles, launching, membership, modelpaths
+from motorpool_agent.runtime import choosing, exposing, launchfiles, launching, membership, modelpaths
 from motorpool_agent.runtime.context import Context
 from motorpool_agent.runtime.docker import packages
 from motorpool_agent.runtime.errors import LaunchError
@@ -31,6 +32,7 @@ class _Found:
     path: Path
     version: Version
     image: str
+    executor: str
     engine_dir: Path | None
     devices: tuple[Device, ...]
     exposures: tuple[Exposure, ...]
@@ -80,7 +82,7 @@ async def prepare(
         request = _request(context, assignment, found, ports)
     launch = await _asked(context.backends.launch(assignment.backend, request))
     launching.agree(assignment, launch, found.image)
-    container = None
+    container = unit = None
     if assignment.packages:
         launch = packages.added(assignment, launch)
     files = await asyncio.to_thread(launchfiles.write, directory, launch, found.path)
@@ -88,14 +90,18 @@ async def prepare(
         container = await asyncio.to_thread(
             launching.container, assignment, launch, found.image, found.path, found.exposures, files
         )
+    elif found.executor == choosing.SYSTEMD:
+        unit = launching.unit(assignment, found.exposures)
     record = launching.record(
         assignment,
         launch,
+        executor=found.executor,
         directory=directory,
         address=context.ports.address(local_only=assignment.local_only),
         ports=ports,
         held_ports=context.ports.held(assignment.assignment_id),
         container=container,
+        unit=unit,
         device_env=found.device_env,
     )
     await context.executor.fetch(record, lambda *said: say(State.DOWNLOADING, *said))
@@ -108,8 +114,13 @@ async def _look(context: Context, assignment: Assignment, directory: Path, say: 
     path = modelpaths.model_path(assignment)
     # Of the other plugins' code nothing is needed, and it may hang.
     await context.backends.wait_ready(assignment.backend)
-    version = launching.version_of(context.backends.profile(assignment.backend), assignment)
-    image = launching.image_of(version, assignment)
+    version = choosing.version_of(context.backends.profile(assignment.backend), assignment)
+    image = choosing.image_of(version, assignment)
+    executor = choosing.DOCKER
+    if not image:
+        executor = choosing.bare_executor(
+            version, context.bare, await context.executors(), root=os.geteuid() == 0, assignment=assignment
+        )
     engine_dir = None
     # An image brings its engine along.
     if version.environment is not None and not image:
@@ -132,6 +143,7 @@ async def _look(context: Context, assignment: Assignment, directory: Path, say: 
         path=path,
         version=version,
         image=image,
+        executor=executor,
         engine_dir=engine_dir,
         devices=devices,
         exposures=exposures,

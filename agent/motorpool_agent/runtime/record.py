@@ -83,6 +83,7 @@ class Record:
             engine=running.engine,
             shim=running.shim,
             container_id=running.container_id,
+            invocation_id=running.invocation_id,
         )
         self.runs(running, adopted=False, message="waiting until it is ready")
         await self.save()

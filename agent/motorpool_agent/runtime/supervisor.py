@@ -13,7 +13,7 @@ from motorpool_agent.reconcile.assignment import Assignment, Desired, LogSubscri
 from motorpool_agent.reconcile.decide import Action, decide
 from motorpool_agent.reconcile.handle import Handle
 from motorpool_agent.reconcile.observation import ExecutorStatus, ObservedInstance
-from motorpool_agent.runtime import logs, process
+from motorpool_agent.runtime import choosing, logs, process
 from motorpool_agent.runtime.availability import Availability
 from motorpool_agent.runtime.context import Context, Timings
 from motorpool_agent.runtime.docker import executor as docker
@@ -23,6 +23,7 @@ from motorpool_agent.runtime.executors import Executors
 from motorpool_agent.runtime.instance import Instance
 from motorpool_agent.runtime.launching import Backends
 from motorpool_agent.runtime.ports import Ports
+from motorpool_agent.runtime.systemd import executor as systemd
 from motorpool_agent.state.directory import DataDirectoryLock
 from motorpool_agent.state.errors import HandleError
 from motorpool_agent.state.handles import Handles
@@ -33,7 +34,8 @@ log = logging.getLogger(__name__)
 class Supervisor:
     """The instances of this node. ``notify`` is called, in the loop, whenever ``observed`` changed.
 
-    ``proxies`` are variables that every engine gets beneath the deployment's own.
+    ``proxies`` are variables that every engine gets beneath the deployment's own; ``bare`` chooses what runs without an
+    image: auto, process or systemd.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Supervisor:
         notify: Callable[[], None],
         proxies: Mapping[str, str] = MappingProxyType({}),
         cluster: str = "",
+        bare: str = choosing.AUTO,
         timings: Timings | None = None,
     ) -> None:
         self._data_dir = data_dir.absolute()
@@ -55,12 +58,15 @@ class Supervisor:
         executors = Executors(
             {
                 process.NAME: process.ProcessExecutor(self._data_dir),
+                systemd.NAME: systemd.SystemdExecutor(self._data_dir),
                 docker.NAME: docker.DockerExecutor(self._data_dir, cluster),
             }
         )
         self._availability = Availability(executors.statuses, timings.look_period_seconds, notify)
         self._context = Context(
             executor=executors,
+            executors=self._availability.known,
+            bare=bare,
             backends=backends,
             engines=self._engines,
             ports=Ports(ports, address),

@@ -19,7 +19,7 @@ from motorpool_controller.scheduling.runtimes import too_old, too_old_message
 from motorpool_controller.scheduling.snapshot import Reading, Request, Snapshot
 from motorpool_controller.scheduling.terms import CPU
 
-PROCESS, DOCKER = "process", "docker"
+PROCESS, SYSTEMD, DOCKER = "process", "systemd", "docker"
 
 READABLE_BY_HAND = "MODEL_FORMAT_UNKNOWN"
 """The one answer about a path that a claim given by hand makes up for: something is there, and we cannot read it."""
@@ -274,8 +274,9 @@ def _by_version(passing: Passing) -> Refusal | None:
 
 
 def _executor_of(version: BackendVersion, spec: DeploymentSpec) -> str:
-    """Return what would execute a version: an image wants a container, whatever the version can do without."""
-    return DOCKER if spec.image or version.executors == (DOCKER,) else PROCESS
+    """Return what would execute a version: an image wants a container, and of process and unit an agent chooses."""
+    bare = SYSTEMD if SYSTEMD in version.executors and PROCESS not in version.executors else PROCESS
+    return DOCKER if spec.image or version.executors == (DOCKER,) else bare
 
 
 def _no_executor(passing: Passing, idle: Mapping[str, str]) -> Refusal:

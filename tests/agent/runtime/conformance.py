@@ -101,7 +101,13 @@ class ExecutorContract:
         monkeypatch.setenv("OWN_SETTING", "the agent's")
         supervisor.apply(desired(wish(environment="")))
         seen = await until_state(supervisor, State.RUNNING)
-        lines = await _log(supervisor)
+        lines: list[str] = []
+
+        async def whole() -> bool:
+            lines[:] = await _log(supervisor)
+            return any(line.startswith(("_=", "TZ=", "PATH=")) for line in lines)
+
+        await _until(whole)
 
         assert {"ENGINE_SETTING=on", "ENGINE_API_KEY=s3cret-key"} <= set(lines)
         assert not [line for line in lines if "OWN_SETTING" in line]

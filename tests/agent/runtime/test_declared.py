@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from motorpool_agent.reconcile.assignment import Assignment, Definition
-from motorpool_agent.runtime import launching
+from motorpool_agent.runtime import choosing, launching
 from motorpool_agent.runtime.errors import LaunchError
 from motorpool_sdk.backend import Launch, MemoryModel, Profile, Version
 from tests.agent.runtime.fakes import assignment
@@ -27,13 +27,13 @@ def test_the_version_is_the_definitions(tmp_path: Path) -> None:
     """
     The node's plugin has none: a process, or a container where an image was declared.
     """
-    process = launching.version_of(RUNNER, declared(tmp_path))
-    container = launching.version_of(RUNNER, declared(tmp_path, replace(DEFINITION, image="echo:1")))
+    process = choosing.version_of(RUNNER, declared(tmp_path))
+    container = choosing.version_of(RUNNER, declared(tmp_path, replace(DEFINITION, image="echo:1")))
 
     assert ("1.0", ("process", "docker"), "") == (process.version, process.executors, process.image)
-    assert "echo:1" == launching.image_of(container, declared(tmp_path))
-    assert "echo:2" == launching.image_of(container, declared(tmp_path, image="echo:2"))
-    assert "" == launching.image_of(process, declared(tmp_path))
+    assert "echo:1" == choosing.image_of(container, declared(tmp_path))
+    assert "echo:2" == choosing.image_of(container, declared(tmp_path, image="echo:2"))
+    assert "" == choosing.image_of(process, declared(tmp_path))
 
 
 @pytest.mark.parametrize("runner", [True, False])
@@ -44,7 +44,7 @@ def test_a_plugin_of_another_kind_is_not_asked(tmp_path: Path, runner: bool) -> 
     wish = declared(tmp_path)
 
     with pytest.raises(LaunchError, match="upgrade the older one"):
-        launching.version_of(PLAIN if runner else RUNNER, wish if runner else replace(wish, definition=None))
+        choosing.version_of(PLAIN if runner else RUNNER, wish if runner else replace(wish, definition=None))
 
 
 def test_the_plugin_is_asked_with_everything(tmp_path: Path) -> None:
@@ -94,7 +94,9 @@ def test_secrets_among_arguments_are_not_shown(tmp_path: Path) -> None:
         argv=("/opt/echo", "--hub=hf_0123456789", "correct horse", "--tokens=8", "plain name"), env=definition.env
     )
 
-    record = launching.record(wish, launch, directory=tmp_path, address="127.0.0.1", ports={"http": 8080})
+    record = launching.record(
+        wish, launch, executor="process", directory=tmp_path, address="127.0.0.1", ports={"http": 8080}
+    )
 
     assert ("/opt/echo", "--hub=***", "***", "--tokens=8", "plain name") == record.rendered.argv
     assert launch.argv == record.argv
@@ -112,6 +114,8 @@ def test_a_deployments_variable_wins(tmp_path: Path) -> None:
     wish = declared(tmp_path, env={"GREETING": "hi"})
     launch = Launch(argv=("/opt/echo",), env={"GREETING": "hello", "OTHER": "1"})
 
-    record = launching.record(wish, launch, directory=tmp_path, address="127.0.0.1", ports={"http": 8080})
+    record = launching.record(
+        wish, launch, executor="process", directory=tmp_path, address="127.0.0.1", ports={"http": 8080}
+    )
 
     assert ("hi", "1") == (record.environment["GREETING"], record.environment["OTHER"])

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from motorpool_controller.domain.fleet import BackendVersion, Executor, Host, Node, NodeState
+from motorpool_controller.domain.fleet import BackendVersion, Executor, Host, Node, NodeState, Profile
 from motorpool_controller.domain.placement import Refusal
 from motorpool_controller.domain.sizes import GIB
 from motorpool_controller.domain.workload import ModelSource, SourceKind, Speculative
@@ -272,6 +272,27 @@ def test_versions_that_need_an_engine_are_passed_over(
 
     found = plan.placements.get(wish.name)
     assert chosen == (None if found is None else found.backend_version)
+
+
+def test_a_version_that_runs_as_a_unit_wants_systemd() -> None:
+    """
+    Of process and unit an agent chooses; a version that runs as a unit only is for nodes where systemd works.
+    """
+    only = profile(versions=(BackendVersion(version="1", executors=("systemd",)),))
+    either = profile(versions=(BackendVersion(version="1", executors=("systemd", "process")),))
+    idle = Executor(executor="systemd", works=False, message="systemd is not the service manager here")
+    wish = request()
+
+    def placed(offered: Profile, *executors: Executor) -> bool:
+        return bool(schedule(snapshot(node(executors=executors), profiles={DIGEST: offered}), [wish]).placements)
+
+    assert placed(only, WORKS, replace(idle, works=True))
+    assert placed(either, WORKS, idle)
+    assert not placed(only, WORKS, idle)
+    assert (
+        "not the service manager here"
+        in explain(snapshot(node(executors=(WORKS, idle)), profiles={DIGEST: only}), wish).refusals[0].message
+    )
 
 
 def test_an_agent_without_the_executor() -> None:

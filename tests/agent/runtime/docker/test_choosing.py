@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from motorpool_agent.runtime import launching
+from motorpool_agent.runtime import choosing, launching
 from motorpool_agent.runtime.errors import LaunchError
 from motorpool_sdk.accelerator import Exposure
 from motorpool_sdk.backend import Launch, Probe, Version
@@ -33,7 +33,7 @@ def test_image(tmp_path: Path, version: Version, image: str, expected: str) -> N
     """
     A deployment's image wins; a version's own is for versions that run in a container only.
     """
-    assert expected == launching.image_of(version, assignment(tmp_path, image=image))
+    assert expected == choosing.image_of(version, assignment(tmp_path, image=image))
 
 
 def test_container_without_an_image(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_container_without_an_image(tmp_path: Path) -> None:
     A version that runs in a container only and names no image needs the deployment's.
     """
     with pytest.raises(LaunchError, match="deploy with --image"):
-        launching.image_of(replace(DOCKER, image=""), assignment(tmp_path))
+        choosing.image_of(replace(DOCKER, image=""), assignment(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,13 @@ def test_record_of_a_container(tmp_path: Path) -> None:
     launch = replace(LAUNCH, entrypoint=("/serve",), secrets={"KEY": "s3cret"})
     container = launching.container(wish, launch, "engine:1", tmp_path / "model.gguf", [exposure])
     record = launching.record(
-        wish, launch, directory=tmp_path / "a1", address="127.0.0.1", ports={"http": 1}, container=container
+        wish,
+        launch,
+        executor="docker",
+        directory=tmp_path / "a1",
+        address="127.0.0.1",
+        ports={"http": 1},
+        container=container,
     )
 
     assert ("docker", "engine:1", ("/serve", "--port", "1")) == (
@@ -113,6 +119,7 @@ def test_container_without_a_health_path(tmp_path: Path) -> None:
         launching.record(
             assignment(tmp_path),
             launch,
+            executor="docker",
             directory=tmp_path,
             address="127.0.0.1",
             ports={"http": 1},
