@@ -10,6 +10,7 @@ import grpc
 
 from motorpool import v1
 from motorpool_cli import failures
+from motorpool_cli.retries import Retries
 from motorpool_cli.settings import Settings
 
 # A call that only reads or records; waiting is done by watching.
@@ -43,7 +44,7 @@ def connect(settings: Settings) -> Iterator[Client]:
         options.append(("grpc.enable_http_proxy", 0))  # https_proxy is obeyed elsewhere; no proxy leads back here
     with grpc.secure_channel(settings.server, credentials, options) as channel:
         try:
-            yield Client(channel)
+            yield Client(grpc.intercept_channel(channel, Retries()))
         except grpc.RpcError as error:
             raise failures.from_rpc(error, settings.server) from None
 

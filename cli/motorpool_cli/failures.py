@@ -64,6 +64,7 @@ _EXITS = {
     grpc.StatusCode.OUT_OF_RANGE: Exit.INVALID,
     grpc.StatusCode.RESOURCE_EXHAUSTED: Exit.INVALID,
 }
+_BUSY = ErrorReason.Name(ErrorReason.ERROR_REASON_STORE_BUSY).removeprefix("ERROR_REASON_")
 
 _NODE_UNREACHABLE = ErrorReason.Name(ErrorReason.ERROR_REASON_NODE_UNREACHABLE).removeprefix("ERROR_REASON_")
 _OF_MODELS = ("HUB_", "MODEL_")
@@ -78,7 +79,7 @@ def from_rpc(error: grpc.RpcError, server: str) -> CommandError:
         elsewhere = info.reason == _NODE_UNREACHABLE or (
             info.reason.startswith(_OF_MODELS) and code is not grpc.StatusCode.NOT_FOUND
         )
-        exit_code = Exit.FAILED if elsewhere else _EXITS.get(code, Exit.FAILED)
+        exit_code = Exit.FAILED if elsewhere or info.reason == _BUSY else _EXITS.get(code, Exit.FAILED)
         return CommandError(exit_code, info.reason, details)
     if code is grpc.StatusCode.UNAVAILABLE:
         return _unreachable(details, server)
@@ -95,6 +96,15 @@ def from_rpc(error: grpc.RpcError, server: str) -> CommandError:
             f"The controller at {server} does not know this call: it is older than this command. Upgrade it.",
         )
     return CommandError(_EXITS.get(code, Exit.FAILED), code.name, f"The controller at {server} answered: {details}")
+
+
+def retry_seconds(error: grpc.RpcError) -> float | None:
+    """Return when the controller asks to be called again; None where it does not."""
+    for detail in _status_details(error):
+        retry = error_details_pb2.RetryInfo()
+        if detail.Unpack(retry):
+            return float(retry.retry_delay.ToTimedelta().total_seconds())
+    return None
 
 
 def violations(error: grpc.RpcError) -> list[tuple[str, str]]:

@@ -60,6 +60,9 @@ class Controller:
         self.when_created: Callable[[v1.Deployment], None] = lambda _: None
         self.script: list[Callable[[], None]] = []
         self.refusal: tuple[code_pb2.Code.ValueType, str, str] | None = None
+        # When the next changes of deployments are to come again, in seconds; and those that were sent away.
+        self.busy: list[float] = []
+        self.sent_away: list[Any] = []
         self.on_call: Callable[[], None] = lambda: None
         self._log: list[v1.WatchResponse] = []
         self._changed = threading.Condition()
@@ -176,6 +179,9 @@ class _Guard(grpc.ServerInterceptor):
                 "The token is unknown or was revoked; `motorpool-controller token` makes another.",
             )
         handler = continuation(handler_call_details)
+        changes = handler_call_details.method.endswith(("/CreateDeployment", "/UpdateDeployment"))
+        if handler is not None and changes and self._controller.busy:
+            return grpc.unary_unary_rpc_method_handler(self._sent_away, handler.request_deserializer)
         if refusal is None or handler is None:
             return handler
         code, reason, message = refusal
@@ -186,6 +192,16 @@ class _Guard(grpc.ServerInterceptor):
         if handler.response_streaming:
             return grpc.unary_stream_rpc_method_handler(ended, handler.request_deserializer)
         return grpc.unary_unary_rpc_method_handler(ended, handler.request_deserializer)
+
+    def _sent_away(self, request: object, context: grpc.ServicerContext) -> NoReturn:
+        self._controller.sent_away.append(request)
+        status = status_pb2.Status(code=code_pb2.RESOURCE_EXHAUSTED, message="too many wait")
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromNanoseconds(round(self._controller.busy.pop(0) * 1e9))
+        for detail in (error_details_pb2.ErrorInfo(domain="motorpool", reason="STORE_BUSY"), retry):
+            status.details.add().Pack(detail)
+        context.abort_with_status(rpc_status.to_status(status))
+        raise AssertionError("abort_with_status returned")
 
 
 def _token(metadata: Iterable[tuple[str, str | bytes]]) -> str:

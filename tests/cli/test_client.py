@@ -7,6 +7,7 @@ import grpc
 import pytest
 from google.rpc import code_pb2
 
+from motorpool import v1
 from tests.cli.authority import Authority
 from tests.cli.controller import Controller
 from tests.cli.motorpool import Motorpool, error_of
@@ -41,6 +42,31 @@ def test_a_name_that_does_not_resolve(motorpool: Motorpool) -> None:
     result = motorpool("--server", "controller.invalid:7400", "nodes", "-o", "json")
 
     assert ("CONTROLLER_UNREACHABLE", 3) == (error_of(result)["reason"], result.exit_code)
+
+
+def test_a_busy_controller_is_asked_again(controller: Controller, motorpool: Motorpool) -> None:
+    """
+    What the controller sends away for a moment is sent again, the same request under the same id, until it is taken.
+    """
+    controller.busy = [0.01, 0.01]
+    result = motorpool("deploy", "chat", "--model", "/models/m.gguf", "-o", "json")
+    sent = [request for request in controller.requests if isinstance(request, v1.CreateDeploymentRequest)]
+
+    assert 0 == result.exit_code
+    assert [] == controller.busy
+    assert 1 == len(sent)
+    assert [sent[0].request_id] * 2 == [request.request_id for request in controller.sent_away]
+    assert sent[0].request_id
+
+
+def test_a_controller_that_stays_busy_is_told_of(controller: Controller, motorpool: Motorpool) -> None:
+    """
+    Whoever is to come again later than a person waits is told so; that is no fault of the command line.
+    """
+    controller.busy = [3600.0]
+    result = motorpool("deploy", "chat", "--model", "/models/m.gguf", "-o", "json")
+
+    assert (1, "STORE_BUSY") == (result.exit_code, error_of(result)["reason"])
 
 
 def test_a_wrong_token(motorpool: Motorpool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
@@ -87,7 +86,7 @@ class TokenAuthenticator:
             )
         scheme, _, text = str(given[0]).partition(" ")
         bearer = read_token(text.strip()) if len(given) == 1 and scheme.lower() == "bearer" else None
-        found = None if bearer is None else await asyncio.to_thread(self._store.tokens.get, bearer.token_id)
+        found = None if bearer is None else await self._store.beside(self._store.tokens.get, bearer.token_id)
         if bearer is None or found is None or not bearer.matches(found.secret_hash):
             raise UnauthenticatedError(
                 "TOKEN_INVALID",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
@@ -43,7 +42,7 @@ class EnrollmentService(v1.EnrollmentServiceServicer):
         host = _checked_host(request)
         token_id = caller().token_id
         before = self._store.view.nodes.get(name)
-        paid = before is not None and await asyncio.to_thread(self._store.tokens.was_used_for, token_id, before.uid)
+        paid = before is not None and await self._store.beside(self._store.tokens.was_used_for, token_id, before.uid)
         paid_uid = before.uid if before is not None and paid else None
 
         def enroll(tx: Transaction) -> tuple[str, AgentCertificate]:
@@ -64,7 +63,7 @@ class EnrollmentService(v1.EnrollmentServiceServicer):
             node = replace(node, host=host or node.host, agent_version=request.agent_version)
             return node.uid, give_certificate(tx, self._authority, node, request.csr_pem, revoke=True)
 
-        uid, certificate = await self._store.commit(enroll, alone=True)
+        uid, certificate = await self._store.commit(enroll, alone=True, caller=True)
         return v1.EnrollResponse(
             cluster_id=self._store.view.cluster_id,
             node=name,

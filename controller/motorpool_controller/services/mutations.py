@@ -46,7 +46,7 @@ async def mutate(store: Store, request: Mutation, answer: type[M], change: Calla
             raise _Checked(change(tx))
 
         try:
-            await store.commit(check)
+            await store.commit(check, caller=True)
         except _Checked as checked:
             return checked.answer  # type: ignore[return-value]  # what `change` returned
     method = type(request).__name__.removesuffix("Request")
@@ -58,7 +58,8 @@ async def mutate(store: Store, request: Mutation, answer: type[M], change: Calla
             method=method,
             request=given,
             change=lambda tx: change(tx).SerializeToString(deterministic=True),
-        )
+        ),
+        caller=True,
     )
     return answer.FromString(stored)
 

@@ -17,7 +17,7 @@ from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
 from motorpool_controller.domain import errors
-from motorpool_controller.store.errors import StoreError
+from motorpool_controller.store.errors import StoreBusyError, StoreError
 
 DOMAIN = "motorpool"
 
@@ -47,6 +47,8 @@ def status_of(error: Exception, method: str) -> Status:
     if isinstance(error, DecodeError):
         message = f"the request is not a valid message of {method}; make it with the protos of motorpool.v1"
         return _status(Code.INVALID_ARGUMENT, "FIELD_INVALID", message)
+    if isinstance(error, StoreBusyError):
+        return _status(Code.RESOURCE_EXHAUSTED, "STORE_BUSY", str(error), retry_seconds=1.0)
     if isinstance(error, StoreError):
         log.error("call not stored", extra={"method": method, "error": str(error)})
         return _status(Code.UNAVAILABLE, "STORE_UNAVAILABLE", str(error), retry_seconds=1.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -30,7 +29,7 @@ class TokenService(v1.TokenServiceServicer):
     """Makes, lists and revokes tokens."""
 
     def __init__(self, store: Store, authority: Authority, *, clock: Callable[[], datetime] = utc_now) -> None:
-        self._tokens = store.tokens
+        self._store = store
         self._authority = authority
         self._clock = clock
 
@@ -50,7 +49,7 @@ class TokenService(v1.TokenServiceServicer):
         token, text = make_token(
             role, request.description, ttl, uses, now=self._clock(), ca_fingerprint=self._authority.fingerprint
         )
-        await asyncio.to_thread(self._tokens.add, token)
+        await self._store.beside(self._store.tokens.add, token)
         return v1.CreateTokenResponse(token=_message(token), secret=text)
 
     async def ListTokens(  # noqa: N802  # gRPC's name
@@ -59,7 +58,7 @@ class TokenService(v1.TokenServiceServicer):
         context: grpc.aio.ServicerContext[v1.ListTokensRequest, v1.ListTokensResponse],
     ) -> v1.ListTokensResponse:
         """Give tokens by name, without their secrets."""
-        found = await asyncio.to_thread(self._tokens.list)
+        found = await self._store.beside(self._store.tokens.list)
         page, next_page_token = pages.page(
             found,
             key=lambda token: token.token_id,
@@ -74,7 +73,7 @@ class TokenService(v1.TokenServiceServicer):
     ) -> Empty:
         """Revoke a token; calls already admitted go on."""
         token_id = resource_id(request.name, "tokens")
-        await asyncio.to_thread(self._tokens.delete, token_id)
+        await self._store.beside(self._store.tokens.delete, token_id)
         return Empty()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -16,8 +17,15 @@ from typing import Generic, ParamSpec, Self, TypeVar
 from weakref import WeakSet
 
 from motorpool_controller.domain.errors import InvalidError, OutOfRangeError
+from motorpool_controller.store.beside import Beside
 from motorpool_controller.store.database import Where, engine_of
-from motorpool_controller.store.errors import DatabaseLostError, FencedError, OutcomeUnknownError, StoreError
+from motorpool_controller.store.errors import (
+    DatabaseLostError,
+    FencedError,
+    OutcomeUnknownError,
+    StoreBusyError,
+    StoreError,
+)
 from motorpool_controller.store.loading import take_over
 from motorpool_controller.store.pending import Pending
 from motorpool_controller.store.seat import Seat
@@ -31,6 +39,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 P = ParamSpec("P")
 
+CALLERS_WAITING = 500
+"""Changes of callers that wait: a third of a second's work."""
 LOOK_SECONDS = 5.0
 """How often a controller that has nothing to write looks whether it could, where the database is elsewhere."""
 RETRY_SECONDS = (0.1, 5.0)
@@ -60,6 +70,9 @@ class _Commit(Generic[T]):
         transaction = Transaction(view, pending, now, alone=self.alone)
         try:
             self.result = self.change(transaction)
+            if inspect.iscoroutine(self.result):
+                self.result.close()
+                raise TypeError("a change is a plain function: nothing is awaited inside a transaction")  # noqa: TRY301
         except Exception as error:  # noqa: BLE001  # handed to the caller, who waits for it
             self.done.set_exception(error)
             return False
@@ -87,7 +100,10 @@ class Store:
         self._clock = clock
         self._writer = Writer(seat, view.controller_epoch)
         self._thread = thread
-        self._queue: deque[_Commit[object]] = deque()
+        self._own: deque[_Commit[object]] = deque()
+        self._callers: deque[_Commit[object]] = deque()
+        self._callers_first = False
+        self._beside = Beside()
         self._wake = asyncio.Event()
         self._closing = asyncio.Event()
         self._fenced: asyncio.Future[FencedError] = asyncio.get_running_loop().create_future()
@@ -119,6 +135,7 @@ class Store:
             subscription.close()
         await self._write(self._writer.close)
         self._thread.shutdown()
+        await asyncio.to_thread(self._beside.close)
         await asyncio.to_thread(self._engine.dispose)
 
     async def __aenter__(self) -> Self:
@@ -129,20 +146,25 @@ class Store:
     ) -> None:
         await self.close()
 
-    async def commit(self, change: Callable[[Transaction], T], *, alone: bool = False) -> T:
+    async def commit(self, change: Callable[[Transaction], T], *, alone: bool = False, caller: bool = False) -> T:
         """Run a change and return what it returned, once it is on disk and in the view.
 
         ``change`` is a plain function; it runs on the event loop, sees every change before it, and cannot
         await. What it raises is raised here, and nothing of it is written. ``alone`` gives it a transaction of
-        its own.
+        its own. Of changes that a ``caller`` of the API asks for so many may wait, beyond which a StoreBusyError is
+        raised; what agents report and the loop decides waits beside them, and never behind more than a batch.
         """
         if self._closing.is_set():
             raise StoreError("the controller is stopping; nothing more is written")
         if self._lost is not None:
             raise type(self._lost)(str(self._lost))
+        if caller and len(self._callers) >= CALLERS_WAITING:
+            raise StoreBusyError(
+                f"{CALLERS_WAITING} calls wait for the store already; nothing was changed, make the same call again"
+            )
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         waiting = _Commit(change, alone, done)
-        self._queue.append(waiting)  # type: ignore[arg-type]  # the queue does not look into results
+        (self._callers if caller else self._own).append(waiting)  # type: ignore[arg-type]  # it does not look into them
         self._wake.set()
         return await done
 
@@ -171,9 +193,13 @@ class Store:
         """Return when another controller has taken the database over, and how: nothing can be committed any more."""
         return await asyncio.shield(self._fenced)
 
+    async def beside(self, function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
+        """Run what blocks on the database in one of a few threads; raise a StoreBusyError where that takes too long."""
+        return await self._beside.run(partial(function, *arguments, **named))
+
     async def _run(self) -> None:
         while True:
-            while self._queue and self._lost is None:
+            while (self._own or self._callers) and self._lost is None:
                 await self._commit_batch()
             if self._closing.is_set():
                 return
@@ -189,8 +215,11 @@ class Store:
         """Evaluate what waits, write it in one transaction, then show it and answer."""
         pending = Pending(self.view.revision)
         batch: list[_Commit[object]] = []
-        while self._queue and not (batch and (self._queue[0].alone or batch[-1].alone)):
-            waiting = self._queue.popleft()
+        # In turns: what wants a transaction of its own ends a batch, and must not keep the other lane waiting.
+        lanes = (self._callers, self._own) if self._callers_first else (self._own, self._callers)
+        self._callers_first = not self._callers_first
+        while (lane := lanes[0] or lanes[1]) and not (batch and (lane[0].alone or batch[-1].alone)):
+            waiting = lane.popleft()
             if waiting.evaluate(self.view, pending, self._clock()):
                 batch.append(waiting)
         if pending.revision != self.view.revision:
@@ -258,8 +287,8 @@ class Store:
 
     def _refuse(self, error: StoreError) -> None:
         self._lost = error
-        while self._queue:
-            self._queue.popleft().reject(error)
+        while lane := self._own or self._callers:
+            lane.popleft().reject(error)
 
     def _end(self, error: FencedError) -> None:
         self._refuse(error)

@@ -9,7 +9,7 @@ from google.rpc.status_pb2 import Status
 from motorpool import v1
 from motorpool_controller.domain import errors
 from motorpool_controller.services.status import status_of, unimplemented
-from motorpool_controller.store.errors import FencedError
+from motorpool_controller.store.errors import FencedError, StoreBusyError
 
 METHOD = "/motorpool.v1.NodeService/GetNode"
 
@@ -106,6 +106,18 @@ def test_store_that_cannot_write_is_unavailable() -> None:
     assert (Code.UNAVAILABLE, "STORE_UNAVAILABLE") == (status.code, info_of(status).reason)
 
 
+def test_busy_store_says_when_to_come_again() -> None:
+    """
+    A call for which there is no room is told so, and when it may be made again.
+    """
+    status = status_of(StoreBusyError("too many wait"), METHOD)
+    retry = RetryInfo()
+
+    assert (Code.RESOURCE_EXHAUSTED, "STORE_BUSY") == (status.code, info_of(status).reason)
+    assert any(detail.Unpack(retry) for detail in status.details)
+    assert 1 == retry.retry_delay.seconds
+
+
 def test_reasons_are_documented() -> None:
     """
     Every reason made here stands in the protos' ErrorReason.
@@ -113,6 +125,7 @@ def test_reasons_are_documented() -> None:
     made = [
         status_of(DecodeError("x"), METHOD),
         status_of(FencedError("x"), METHOD),
+        status_of(StoreBusyError("x"), METHOD),
         status_of(ValueError("x"), METHOD),
         unimplemented(METHOD),
     ]

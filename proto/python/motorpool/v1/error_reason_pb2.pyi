@@ -120,6 +120,10 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """FAILED_PRECONDITION: the instance's removal is decided already."""
     ERROR_REASON_INSTANCE_NOT_PLACED: _ErrorReason.ValueType  # 48
     """FAILED_PRECONDITION: the instance has no place yet, and there is nothing to move."""
+    ERROR_REASON_STORE_BUSY: _ErrorReason.ValueType  # 49
+    """RESOURCE_EXHAUSTED: more calls wait for the store than may wait, or it answers too slowly; nothing was changed, and
+    RetryInfo says when to make the same call again.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The stable reasons of failed calls. Every error is a google.rpc.Status with one ErrorInfo whose domain is
@@ -224,4 +228,8 @@ ERROR_REASON_INSTANCE_LEAVES: ErrorReason.ValueType  # 47
 """FAILED_PRECONDITION: the instance's removal is decided already."""
 ERROR_REASON_INSTANCE_NOT_PLACED: ErrorReason.ValueType  # 48
 """FAILED_PRECONDITION: the instance has no place yet, and there is nothing to move."""
+ERROR_REASON_STORE_BUSY: ErrorReason.ValueType  # 49
+"""RESOURCE_EXHAUSTED: more calls wait for the store than may wait, or it answers too slowly; nothing was changed, and
+RetryInfo says when to make the same call again.
+"""
 Global___ErrorReason: typing_extensions.TypeAlias = ErrorReason
