@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
+from tests.agent.runtime.kill_matrix import table
 from tests.docker_engine import DockerEngine
 from tests.e2e import vllm_engine
 from tests.postgresql import PostgresServer
@@ -44,6 +45,17 @@ def need(tools: Sequence[str]) -> None:
     """
     if packages := missing_packages(tools):
         cannot_run_here(f"{' and '.join(tools)} wanted; on Debian and Ubuntu: apt-get install {' '.join(packages)}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """
+    Print the kill matrix, if it ran.
+    """
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, ())]
+    for number, line in enumerate(table.lines(reports)):
+        if not number:
+            terminalreporter.section("kill matrix")
+        terminalreporter.line(line)
 
 
 def cannot_run_here(reason: str) -> NoReturn:

@@ -29,11 +29,13 @@ _LIBRARY = re.compile(r"(?:=> )?(/\S+) \(0x")
 
 
 class DockerEngine:
-    """The engine that DOCKER_HOST names, or the machine's own."""
+    """The engine at an address; without one, that which DOCKER_HOST names, or the machine's own."""
 
-    def __init__(self) -> None:
-        knock()
-        self.client = docker.APIClient(version="auto", timeout=60, **docker.utils.kwargs_from_env())
+    def __init__(self, address: str = "") -> None:
+        if not address:
+            knock()
+        where = {"base_url": address} if address else docker.utils.kwargs_from_env()
+        self.client = docker.APIClient(version="auto", timeout=60, **where)
 
     def python_image(self, program: Path, packages: Sequence[Path] = (), env: Mapping[str, str] | None = None) -> str:
         """Return an image whose entrypoint runs ``program``, made unless it is there already."""

@@ -3,6 +3,7 @@
 RuntimeFault
 ├── LaunchError            reason as in Failure: MODEL_NOT_FOUND, NO_FREE_PORT, POLICY_DENIED, EXEC_FAILED, …
 │   └── PortTakenError     PORT_TAKEN: tried again on another port at once
+├── StartUnknownError      it was told to start, and nobody can say whether it did: looked for before it is tried again
 ├── EngineInstallError     ENGINE_INSTALL
 └── StopError              STOP_UNPROVEN | STOP_FAILED
 """
@@ -32,6 +33,10 @@ class PortTakenError(LaunchError):
 
     def __init__(self, message: str) -> None:
         super().__init__("PORT_TAKEN", message)
+
+
+class StartUnknownError(RuntimeFault):
+    """Whoever was to start it stopped answering: it may run."""
 
 
 class EngineInstallError(RuntimeFault):

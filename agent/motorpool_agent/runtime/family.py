@@ -8,6 +8,7 @@ import signal
 from collections import defaultdict
 from dataclasses import dataclass
 
+from motorpool_agent import failpoints
 from motorpool_agent.reconcile.handle import Identity
 from motorpool_agent.runtime import cgroup as cgroups
 from motorpool_agent.runtime import procfs
@@ -63,6 +64,7 @@ class Family:
             # The engine's group is told; helpers in groups of their own are the engine's to end, within the grace.
             if leader is None or stat.group == leader:
                 _signal(stat, signal.SIGTERM)
+        failpoints.reach("group.termed")
         deadline = loop.time() + (grace_seconds if first else 0.0)
         while self.members() and loop.time() < deadline:  # noqa: ASYNC110  # the kernel tells of children only
             await asyncio.sleep(_LOOK_SECONDS)
@@ -76,6 +78,7 @@ class Family:
                     "look at `dmesg`, and reset the device or restart the machine",
                 )
             self._kill(left)
+            failpoints.reach("group.killed")
             await asyncio.sleep(_LOOK_SECONDS)
 
     def _kill(self, members: list[procfs.Stat]) -> None:

@@ -9,13 +9,14 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
+from motorpool_agent import failpoints
 from motorpool_agent.reconcile.assignment import Assignment, Tombstone
 from motorpool_agent.reconcile.decide import Known, restart_delay_seconds
 from motorpool_agent.reconcile.handle import Handle, LaunchRecord, Phase
 from motorpool_agent.reconcile.observation import Failure, ObservedInstance, State
 from motorpool_agent.runtime import failures, launching, membership, ports, procfs
 from motorpool_agent.runtime.context import Context
-from motorpool_agent.runtime.errors import LaunchError, PortTakenError, RuntimeFault, StopError
+from motorpool_agent.runtime.errors import LaunchError, PortTakenError, RuntimeFault, StartUnknownError, StopError
 from motorpool_agent.runtime.executor import Evidence, Exit, Running, Verdict
 from motorpool_agent.runtime.preparing import prepare
 from motorpool_agent.runtime.record import Record
@@ -149,17 +150,21 @@ class Instance:
         """Keep it running; returns only when trying again makes no sense."""
         failure: Failure | None = None
         running: Running | None = None
-        if evidence is not None and self._record.handle is not None:
-            evidence = await self._settled(self._record.handle, evidence)
-            if evidence.verdict is Verdict.UNCERTAIN:
-                self._quarantine(evidence.message)
-                return
-            running, failure = await self._found(self._record.handle, evidence)
         while True:
-            final = False
+            if evidence is not None and self._record.handle is not None:
+                evidence = await self._settled(self._record.handle, evidence)
+                if evidence.verdict is Verdict.UNCERTAIN:
+                    self._quarantine(evidence.message)
+                    return
+                running, failure = await self._found(self._record.handle, evidence)
+            evidence, final = None, False
             if failure is None:
                 try:
                     failure = await self._run(running)
+                except StartUnknownError as error:
+                    # It may run: looked for as an agent that is new looks for it.
+                    evidence = Evidence(verdict=Verdict.UNKNOWN, message=error.message)
+                    continue
                 except RuntimeFault as error:
                     failure = failures.fault(error.reason, error.message)
                     final = isinstance(error, LaunchError) and error.final
@@ -294,6 +299,7 @@ class Instance:
         running = await self._context.executor.start(
             directory, handle.run, record, lambda: self._context.handles.write(handle)
         )
+        failpoints.reach("engine.executed")
         await self._record.started(running, replace(handle, start_time=failures.now()))
         return running
 
@@ -348,6 +354,7 @@ class Instance:
     async def _remove(self, tombstone: Tombstone) -> None:
         message = tombstone.message or "removal was ordered"
         self._record.see(state=State.STOPPING, message=message, next_try_time=None)
+        failpoints.reach("stop.ordered")
         await self._insist(self._clear)
         self._record.running = None
         self._context.ports.release(self._id)
@@ -374,6 +381,7 @@ class Instance:
     async def _clear(self) -> None:
         """End all that is ours for certain, and remove what it left on disk."""
         await self._stop()
+        failpoints.reach("stop.proven")
         await whole(asyncio.to_thread(self._context.handles.remove, self._id))
 
     def _broke(self, error: Exception) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from motorpool_agent import failpoints
 from motorpool_agent.reconcile.assignment import Assignment, Gang
 from motorpool_agent.reconcile.handle import LaunchRecord
 from motorpool_agent.reconcile.observation import State
@@ -80,6 +81,7 @@ async def prepare(
         launching.refuse(await _asked(context.backends.check(assignment.backend, request)))
         assignment = replace(assignment, gang=await _complete(reserved, gang, ports))
         request = _request(context, assignment, found, ports)
+    failpoints.reach("ports.reserved")
     launch = await _asked(context.backends.launch(assignment.backend, request))
     launching.agree(assignment, launch, found.image)
     container = unit = None

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
+from motorpool_agent import failpoints
 from motorpool_agent.reconcile.handle import Handle, LaunchRecord, Phase
 from motorpool_agent.reconcile.observation import ExecutorStatus
 from motorpool_agent.runtime import cgroup as cgroups
@@ -43,6 +44,7 @@ class ProcessExecutor:
     async def start(self, directory: Path, run: int, record: LaunchRecord, before_exec: Callable[[], None]) -> Running:
         """Execute a launch; the interpreter of the shim starts while ``before_exec`` writes the handle."""
         cgroup = self._cgroups.create(directory.name)
+        failpoints.reach("group.made")
         path = logs.prepare(directory, run, Path(record.working_directory))
         content = spawn.specification(
             specification.EXEC, run, cgroup, self._cgroups.oom_counter(cgroup), path, record=record
@@ -207,6 +209,7 @@ class ProcessExecutor:
                 # The shim holds the same lock through its own descriptor from here on.
                 os.close(lock)
                 theirs.close()
+            failpoints.reach("shim.spawned")
             try:
                 await asyncio.to_thread(before_exec)
             except OSError as error:
@@ -261,6 +264,7 @@ async def _release(ours: socket.socket, directory: Path) -> bytes:
     try:
         async with asyncio.timeout(_SHIM_START_SECONDS):
             await loop.sock_sendall(ours, b"g")
+            failpoints.reach("shim.released")
             while said != specification.STARTED + specification.EXECUTED and (more := await loop.sock_recv(ours, 1024)):
                 said += more
     except (OSError, TimeoutError) as error:

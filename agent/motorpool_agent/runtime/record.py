@@ -7,6 +7,7 @@ import logging
 from dataclasses import replace
 from typing import Any
 
+from motorpool_agent import failpoints
 from motorpool_agent.reconcile.handle import Handle, Phase
 from motorpool_agent.reconcile.observation import ObservedInstance, State
 from motorpool_agent.runtime.context import Context
@@ -87,10 +88,13 @@ class Record:
         )
         self.runs(running, adopted=False, message="waiting until it is ready")
         await self.save()
+        failpoints.reach("launch.recorded")
 
     async def became_ready(self) -> None:
         """Report it running, after it is on disk: a successor must not report less than was reported."""
+        failpoints.reach("engine.ready")
         await self.save(ready=True)
+        failpoints.reach("ready.recorded")
         self.see(state=State.RUNNING, message="")
 
     async def ran_well(self) -> None:

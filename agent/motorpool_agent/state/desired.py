@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from motorpool_agent import failpoints
 from motorpool_agent.reconcile.assignment import DesiredVersion
 from motorpool_agent.state.errors import DesiredRefusedError
 from motorpool_agent.state.files import write_durably
@@ -36,6 +37,7 @@ class DesiredRecord:
 
     def accept(self, cluster_id: str, version: DesiredVersion) -> None:
         """Record ``version`` durably; raise ``DesiredRefusedError`` if it is another cluster's or an older one."""
+        failpoints.reach("desired.received")
         last = self.last
         if last is not None:
             if cluster_id != last.cluster_id:
@@ -58,6 +60,7 @@ class DesiredRecord:
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_durably(self._path, msgspec.json.encode(accepted))
         self.last = accepted
+        failpoints.reach("desired.recorded")
 
     def _read(self) -> Accepted | None:
         try:

@@ -6,8 +6,10 @@ import contextlib
 import os
 from pathlib import Path
 
+from motorpool_agent import failpoints
 
-def write_durably(path: Path, content: bytes, *, mode: int = 0o600) -> None:
+
+def write_durably(path: Path, content: bytes, *, mode: int = 0o600, drafted: failpoints.Step | None = None) -> None:
     """Put ``content`` at ``path`` so that a crash at any point leaves the old file or the new one."""
     temporary = path.with_name(f".{path.name}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
@@ -22,6 +24,8 @@ def write_durably(path: Path, content: bytes, *, mode: int = 0o600) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+        if drafted is not None:
+            failpoints.reach(drafted)
         temporary.replace(path)
     except OSError:
         # On a full disk a draft would take the very bytes that are missing.

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from motorpool_agent import failpoints
 from motorpool_agent.reconcile.handle import Handle
 from motorpool_agent.state.errors import HandleError
 from motorpool_agent.state.files import sync_directory, write_durably
@@ -53,12 +54,15 @@ class Handles:
         if not directory.is_dir():
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             sync_directory(self.root)
+            failpoints.reach("directory.made")
         return directory
 
     def write(self, handle: Handle) -> None:
         """Put a handle on disk; when this returns, no crash loses it."""
         directory = self.create(handle.assignment.assignment_id)
-        write_durably(directory / FILE_NAME, msgspec.json.encode(_File(version=FORMAT_VERSION, handle=handle)))
+        content = msgspec.json.encode(_File(version=FORMAT_VERSION, handle=handle))
+        write_durably(directory / FILE_NAME, content, drafted="handle.drafted")
+        failpoints.reach("handle.written")
 
     def read(self, assignment_id: str) -> Handle:
         """Return a handle; raise ``HandleError`` if it cannot be read, is of another version or of another id."""
@@ -125,7 +129,9 @@ class Handles:
         except FileNotFoundError:
             return
         sync_directory(self.root)
+        failpoints.reach("directory.trashed")
         shutil.rmtree(trash, ignore_errors=True)
+        failpoints.reach("directory.removed")
 
 
 def _holds_nothing(directory: Path) -> bool:

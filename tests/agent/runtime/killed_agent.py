@@ -8,15 +8,18 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 import msgspec
 
-from motorpool_agent.reconcile.assignment import Desired
+from motorpool_agent.reconcile.assignment import Desired, DesiredVersion
 from motorpool_agent.runtime import procfs
 from motorpool_agent.runtime.family import MARKER
+from tests.agent.runtime.driver import Line
 from tests.agent.runtime.fakes import DEADLINE_SECONDS, ENGINE
 
 ROOT = Path(__file__).parents[3]
@@ -25,12 +28,19 @@ ROOT = Path(__file__).parents[3]
 class KilledAgent:
     """A driver process. Leaving it kills it, as does ``kill``."""
 
-    def __init__(self, data_dir: Path, first_port: int, group: Path | None = None) -> None:
-        """Start it, in a control group if one is given."""
+    def __init__(
+        self,
+        data_dir: Path,
+        first_port: int,
+        group: Path | None = None,
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """Start it, in a control group if one is given, with more variables if they are."""
         self.data_dir = data_dir
         self._file = data_dir.parent / "desired.json"
         self._changed = threading.Condition()
         self.lines: list[dict[str, tuple[str, int, bool]]] = []
+        self.ports: Mapping[int, str] = {}
         enter = [] if group is None else ["sh", "-c", f'echo $$ > "{group}/cgroup.procs" && exec "$@"', "sh"]
         self._process = subprocess.Popen(
             [
@@ -43,6 +53,7 @@ class KilledAgent:
                 str(self._file),
             ],
             cwd=ROOT,
+            env={**os.environ, **environment},
             stdout=subprocess.PIPE,
         )
         self._reader = threading.Thread(target=self._read)
@@ -51,7 +62,9 @@ class KilledAgent:
     def apply(self, desired: Desired) -> None:
         """Have it apply a desired state."""
         temporary = self._file.with_suffix(".new")
-        temporary.write_bytes(msgspec.json.encode(desired))
+        before = msgspec.json.decode(self._file.read_bytes(), type=Desired).version if self._file.exists() else None
+        version = DesiredVersion(1, 1 if before is None else before.version + 1)
+        temporary.write_bytes(msgspec.json.encode(replace(desired, version=version)))
         temporary.replace(self._file)
 
     def until(self, state: str, assignment_id: str = "a1") -> tuple[str, int, bool]:
@@ -66,7 +79,9 @@ class KilledAgent:
     def until_gone(self, *assignment_ids: str) -> None:
         """Wait until it reported that these are gone."""
         with self._changed:
-            gone = self._changed.wait_for(lambda: not {*assignment_ids} & self.lines[-1].keys(), DEADLINE_SECONDS)
+            gone = self._changed.wait_for(
+                lambda: self.lines and not {*assignment_ids} & self.lines[-1].keys(), DEADLINE_SECONDS
+            )
         assert gone, f"still there: {self.lines[-1:]}"
 
     def until_reported(self) -> None:
@@ -81,6 +96,11 @@ class KilledAgent:
         while not path.exists():
             assert time.monotonic() < deadline, f"{path} never came"
         return path
+
+    @property
+    def lives(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
 
     def kill(self) -> None:
         """SIGKILL."""
@@ -103,7 +123,9 @@ class KilledAgent:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             with self._changed:
-                self.lines.append(msgspec.json.decode(line, type=dict[str, tuple[str, int, bool]]))
+                said = msgspec.json.decode(line, type=Line)
+                self.lines.append(dict(said.instances))
+                self.ports = said.ports
                 self._changed.notify_all()
 
 

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
+from motorpool_agent import failpoints
 from motorpool_agent.reconcile.handle import Handle, Identity, LaunchRecord, Phase
 from motorpool_agent.reconcile.observation import ExecutorStatus
 from motorpool_agent.runtime import logs, procfs
@@ -20,7 +21,7 @@ from motorpool_agent.runtime.docker.glance import glance
 from motorpool_agent.runtime.docker.labels import ASSIGNMENT, Owner, run_of
 from motorpool_agent.runtime.docker.packages import installing
 from motorpool_agent.runtime.docker.threads import threaded
-from motorpool_agent.runtime.errors import LaunchError, PortTakenError, StopError
+from motorpool_agent.runtime.errors import LaunchError, PortTakenError, StartUnknownError, StopError
 from motorpool_agent.runtime.executor import Evidence, Exit, Progress, Running, Verdict
 from motorpool_agent.runtime.family import Family, gone
 
@@ -73,6 +74,7 @@ class DockerExecutor:
                 abilities,
             )
             (directory / _MARK).touch()
+            failpoints.reach("container.marked")
             try:
                 await asyncio.to_thread(before_exec)
             except OSError as error:
@@ -81,12 +83,16 @@ class DockerExecutor:
                     f"the handle in {directory} cannot be written: {error}; free space or permissions",
                 ) from error
             container_id = await self._containers.create(self._owner.name(assignment_id, run), body)
+            failpoints.reach("container.created")
             try:
                 await self._containers.start(container_id)
+                failpoints.reach("container.started")
                 found = await self._containers.find(container_id)
             except RefusedError:
                 await self._containers.remove(container_id)
                 raise
+            except UnreachableError as error:
+                raise StartUnknownError(error.reason, error.message) from error
         except UnreachableError as error:
             raise LaunchError(error.reason, error.message) from error
         except RefusedError as error:
@@ -198,8 +204,10 @@ class DockerExecutor:
             if not found.never_started:
                 self._copy(found.container_id, directory, run_of(found.labels))
                 await self._containers.stop(found.container_id, grace_seconds)
+                failpoints.reach("container.stopped")
                 await self._finish(found.container_id, drain=True)
             await self._containers.remove(found.container_id)
+            failpoints.reach("container.removed")
         left = await self._containers.of(directory.name)
         if left:
             raise StopError("STOP_FAILED", f"{_named(left)} is still there after its removal")

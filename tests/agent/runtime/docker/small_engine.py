@@ -8,22 +8,32 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from motorpool_agent.runtime.docker.glance import engine
 
-NETWORK = "10.213.77.1/24"
 START_SECONDS = 60.0
 
 
-@dataclass(frozen=True, slots=True)
 class SmallEngine:
-    """A Docker Engine that answers at ``address``; ``fill`` leaves it no room, ``empty`` gives it back."""
+    """A Docker Engine that answers at ``address``; ``fill`` leaves it no room, ``empty`` gives it back.
 
-    address: str
-    disk: Path
+    ``kill`` ends it as a crash would, and ``start`` starts it again.
+    """
+
+    def __init__(self, folder: Path, bridge: str, options: Sequence[str]) -> None:
+        self.address = f"unix://{folder}/docker.sock"
+        self.disk = folder / "disk"
+        self._log = folder / "dockerd.log"
+        self._containerd = folder / "exec" / "containerd" / "containerd.pid"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._command = [
+            *("dockerd", "--host", self.address, "--bridge", bridge, "--iptables=false", "--ip-masq=false"),
+            *("--data-root", str(self.disk / "docker"), "--exec-root", str(folder / "exec")),
+            *("--pidfile", str(folder / "docker.pid")),
+            *options,
+        ]
 
     @property
     def ballast(self) -> Path:
@@ -38,32 +48,41 @@ class SmallEngine:
     def empty(self) -> None:
         self.ballast.unlink(missing_ok=True)
 
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        _wait(self._process, self.address, self._log)
+
+    def kill(self) -> None:
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+        # Its containerd dies with it, and is taken for living where nobody reaps orphans.
+        self._containerd.unlink(missing_ok=True)
+
+    def end(self) -> None:
+        if self._process is not None:
+            _end(self._process)
+
 
 @contextlib.contextmanager
-def small_engine(size_mib: int) -> Iterator[SmallEngine]:
+def small_engine(size_mib: int, *options: str) -> Iterator[SmallEngine]:
     """Run one for the time of the block; needs root, dockerd and ip."""
     with contextlib.ExitStack() as stack:
         # A short path: sockets have no room for long ones, and dockerd's lie deep.
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mp-", ignore_cleanup_errors=True)))
-        disk = folder / "disk"
-        disk.mkdir()
-        small = SmallEngine(f"unix://{folder}/docker.sock", disk)
-        _run("mount", "-t", "tmpfs", "-o", f"size={size_mib}m", "tmpfs", str(disk))
-        stack.callback(_run, "umount", "--lazy", str(disk))
         bridge = f"mp-{os.getpid()}"
+        small = SmallEngine(folder, bridge, options)
+        small.disk.mkdir()
+        _run("mount", "-t", "tmpfs", "-o", f"size={size_mib}m", "tmpfs", str(small.disk))
+        stack.callback(_run, "umount", "--lazy", str(small.disk))
         _run("ip", "link", "add", bridge, "type", "bridge")
         stack.callback(_run, "ip", "link", "delete", bridge)
-        _run("ip", "address", "add", NETWORK, "dev", bridge)
+        # Another test process may run one of its own meanwhile.
+        _run("ip", "address", "add", f"10.213.{os.getpid() % 256}.1/24", "dev", bridge)
         _run("ip", "link", "set", bridge, "up")
-        command = [
-            *("dockerd", "--host", small.address, "--bridge", bridge, "--iptables=false", "--ip-masq=false"),
-            *("--data-root", str(disk / "docker"), "--exec-root", str(folder / "exec")),
-            *("--pidfile", str(folder / "docker.pid")),
-        ]
-        with (folder / "dockerd.log").open("wb") as log:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        stack.callback(_end, process)
-        _wait(process, small.address, folder / "dockerd.log")
+        stack.callback(small.end)
+        small.start()
         yield small
 
 
