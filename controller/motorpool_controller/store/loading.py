@@ -35,13 +35,20 @@ def take_over(seat: Seat, now: datetime) -> View:
             delete(schema.requests).where(schema.requests.c.time_microseconds < microseconds(now - KEPT))
         )
         meta = connection.execute(select(schema.meta)).one()
+        nodes = [decode(body, Node) for _, body in _bodies(connection, schema.nodes)]
+        profiles = {name: decode(body, Profile) for name, body in _bodies(connection, schema.profiles)}
+        # Earlier versions kept every profile that there ever was.
+        used = {digest for node in nodes for digest in node.profiles.values()}
+        for digest in profiles.keys() - used:
+            del profiles[digest]
+            connection.execute(delete(schema.profiles).where(schema.profiles.c.name == digest))
         view = View(meta.cluster_id, meta.controller_epoch, meta.revision, meta.changes_since)
         view.restoration = restoration(connection)
         view.fill(
-            nodes=[decode(body, Node) for _, body in _bodies(connection, schema.nodes)],
+            nodes=nodes,
             deployments=[decode(body, Deployment) for _, body in _bodies(connection, schema.deployments)],
             instances=[decode(body, Instance) for _, body in _bodies(connection, schema.instances)],
-            profiles={name: decode(body, Profile) for name, body in _bodies(connection, schema.profiles)},
+            profiles=profiles,
             peaks={name: decode(body, Peak) for name, body in _bodies(connection, schema.peaks)},
             backends=[decode(body, DeclaredBackend) for _, body in _bodies(connection, schema.backends)],
             events=[decode(body, Event) for _, body in _bodies(connection, schema.events)],

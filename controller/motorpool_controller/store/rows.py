@@ -38,7 +38,7 @@ class Overlay(Mapping[str, V], Generic[V]):
         self._own: dict[str, V | None] = {}
 
     def __getitem__(self, name: str) -> V:
-        value = self._own[name] if name in self._own else self._below(name)
+        value = self._own[name] if name in self._own else self.before(name)
         if value is None:
             raise KeyError(name)
         return value
@@ -79,9 +79,10 @@ class Overlay(Mapping[str, V], Generic[V]):
 
     def changed(self) -> dict[str, V | None]:
         """Return the rows that this change leaves different from what it found; None for a removed one."""
-        return {name: value for name, value in self._own.items() if not self._same(value, self._below(name))}
+        return {name: value for name, value in self._own.items() if not self._same(value, self.before(name))}
 
-    def _below(self, name: str) -> V | None:
+    def before(self, name: str) -> V | None:
+        """Return a row as this change found it."""
         return self._earlier[name] if name in self._earlier else self._committed.get(name)
 
     def _same(self, new: V | None, old: V | None) -> bool:

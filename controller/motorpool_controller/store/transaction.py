@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from motorpool_controller.domain.event import Event, Severity
+from motorpool_controller.domain.fleet import Node
 from motorpool_controller.domain.groups import nodes_of
 from motorpool_controller.domain.workload import Instance
 from motorpool_controller.store.pending import Change, Pending, TokenUse
@@ -96,6 +97,8 @@ class Transaction:
         """Hand what changed to the batch; return whether anything did."""
         pending = self._pending
         nodes = self.nodes.changed()
+        for digest in self._unused_profiles(nodes):
+            self.profiles.delete(digest)
         deployments = self.deployments.changed()
         instances = self.instances.changed()
         profiles = self.profiles.changed()
@@ -134,6 +137,17 @@ class Transaction:
         pending.token_uses.extend(self._token_uses)
         pending.revision = self.revision
         return True
+
+    def _unused_profiles(self, nodes: Mapping[str, Node | None]) -> set[str]:
+        """Return the profiles that changed nodes had, and no node has any more."""
+        dropped: set[str] = set()
+        for name, node in nodes.items():
+            before = self.nodes.before(name)
+            if before is not None and (node is None or node.profiles != before.profiles):
+                dropped |= set(before.profiles.values()) - set({} if node is None else node.profiles.values())
+        return {
+            digest for digest in dropped if not any(digest in node.profiles.values() for node in self.nodes.values())
+        }
 
     def _latest_event(self, subject: str) -> Event | None:
         for latest in (self._latest_events, self._pending.latest_events, self._view.latest_events):

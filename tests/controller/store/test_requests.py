@@ -11,6 +11,7 @@ from motorpool_controller.store.requests import once
 from motorpool_controller.store.store import Store
 from motorpool_controller.store.transaction import Transaction
 from tests.controller.rows import NOW, node
+from tests.controller.store.sql import sql
 
 
 def create(tx: Transaction, request_id: str, name: str) -> bytes:
@@ -83,6 +84,26 @@ async def test_answers_outlive_a_restart_and_an_hour_ends_them(database: Where) 
         later = await store.commit(lambda tx: create(tx, "id-1", "a"))
 
     assert (b"nodes/a-0", b"nodes/a-1") == (repeated, later)
+
+
+async def test_answers_older_than_an_hour_are_not_kept(database: Where) -> None:
+    """
+    The next request that is answered takes those away that no repetition may have any more, and so does a start.
+    """
+    now = NOW
+
+    def kept() -> list[str]:
+        return [request_id for (request_id,) in sql(database, "SELECT request_id FROM requests ORDER BY 1")]
+
+    async with await Store.open(database, clock=lambda: now) as store:
+        for number in range(3):
+            await store.commit(partial(create, request_id=f"id-{number}", name="a"))
+        now = NOW + timedelta(hours=1, seconds=1)
+        await store.commit(partial(create, request_id="id-3", name="a"))
+        assert ["id-3"] == kept() == list(store.view.answers)
+    now += timedelta(hours=1, seconds=1)
+    async with await Store.open(database, clock=lambda: now) as store:
+        assert [] == kept() == list(store.view.answers)
 
 
 async def test_failed_request_is_not_remembered(store: Store) -> None:

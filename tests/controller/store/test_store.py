@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ async def test_everything_comes_back_after_reopening(database: Where) -> None:
     def change(tx: Transaction) -> None:
         tx.profiles.put("digest", profile)
         tx.peaks.put(PEAK)
-        tx.nodes.put(node("a"))
+        tx.nodes.put(replace(node("a"), profiles={"b": "digest"}))
         tx.deployments.put(deployment("d"))
         tx.instances.put(instance("d-1", memory_bytes=10, device_bytes=20))
         tx.backends.put(backend(versions=(version(env={"A": "1"}),), options=(Option(name="port"),)))
@@ -85,6 +86,56 @@ async def test_everything_comes_back_after_reopening(database: Where) -> None:
 
         assert before == after
         assert again.view.controller_epoch == epoch + 1
+
+
+async def test_profile_that_no_node_has_any_more_goes(store: Store, database: Where) -> None:
+    """
+    A profile is kept once for all nodes that have it, and goes with the last one: upgraded, or deleted; also out of the
+    database of a version that kept them all.
+    """
+    profile = Profile(backend="b", versions=(), memory_model=MemoryModel.FIXED, rules="fixed")
+
+    def join(tx: Transaction) -> None:
+        tx.profiles.put("old", profile)
+        for name in "ab":
+            tx.nodes.put(replace(node(name), profiles={"b": "old"}))
+
+    def upgrade(name: str) -> Callable[[Transaction], None]:
+        def change(tx: Transaction) -> None:
+            tx.profiles.put("new", profile)
+            tx.nodes.put(replace(tx.nodes[f"nodes/{name}"], profiles={"b": "new"}))
+
+        return change
+
+    def kept() -> set[str]:
+        assert set(store.view.profiles) == {name for (name,) in sql(database, "SELECT name FROM profiles")}
+        return set(store.view.profiles)
+
+    await store.commit(join)
+    assert {"old"} == kept()
+    await store.commit(upgrade("a"))
+    assert {"old", "new"} == kept()
+    await store.commit(lambda tx: tx.nodes.put(replace(tx.nodes["nodes/a"], address="elsewhere")))
+    assert {"old", "new"} == kept()
+    await store.commit(upgrade("b"))
+    assert {"new"} == kept()
+    await asyncio.gather(*(store.commit(lambda tx, name=name: tx.nodes.delete(f"nodes/{name}")) for name in "ab"))  # type: ignore[misc]
+    assert set() == kept()
+
+
+async def test_profiles_of_earlier_versions_are_cleared_at_the_start(database: Where) -> None:
+    """
+    What was kept although no node had it is gone once this version has started.
+    """
+    sql(
+        database,
+        "INSERT INTO profiles (name, revision, controller_epoch, body) VALUES "
+        '(\'orphan\', 1, 1, \'{"backend":"b","versions":[],"memory_model":"fixed","rules":"fixed"}\')',
+    )
+    async with await Store.open(database) as store:
+        assert {} == store.view.profiles
+
+    assert [(0,)] == sql(database, "SELECT count(*) FROM profiles")
 
 
 def _all(store: Store) -> tuple[Any, ...]:
