@@ -143,7 +143,7 @@ class Session:
         usage = None
         if heartbeat.HasField("usage"):
             try:
-                usage = usage_of(heartbeat.usage, now)
+                usage = usage_of(heartbeat.usage, now, placed=self._store.view.groups.on_node(self.node))
             except InvalidError as error:
                 log.warning("measurement passed over", extra={"node": self.node, "error": error.message})
         self._live.heartbeat(self.node, usage, now)

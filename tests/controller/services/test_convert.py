@@ -209,6 +209,29 @@ def test_own_memory_is_known_where_every_process_tells() -> None:
     assert None is device_usage_of(v1.DeviceUsage(device_id="d"), "x").own_bytes
 
 
+@pytest.mark.promise("P2")
+def test_what_no_claim_stands_for_is_not_own_memory() -> None:
+    """
+    What an agent runs that is not placed there, as for a store that was restored since, counts as a stranger's.
+    """
+    processes = [
+        v1.DeviceProcess(pid=1, used_bytes=7, instance="instances/placed"),
+        v1.DeviceProcess(pid=2, used_bytes=5, instance="instances/forgotten"),
+    ]
+    told = v1.NodeUsage(
+        memory_instances_bytes=30,
+        instances=[
+            v1.InstanceUsage(instance="instances/placed", memory_bytes=10),
+            v1.InstanceUsage(instance="instances/forgotten", memory_bytes=20),
+        ],
+        devices=[v1.DeviceUsage(device_id="d", used_bytes=12, processes=processes)],
+    )
+
+    usage = usage_of(told, NOW, placed={"instances/placed"})
+
+    assert (10, 7) == (usage.memory_own_bytes, usage.devices[0].own_bytes)
+
+
 def test_instances_hold_what_their_processes_hold() -> None:
     """
     Of each device the sum of an instance's processes, and nothing of a device where one of them is mute.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from motorpool import v1
 from motorpool_controller.domain.fleet import Device, DeviceUsage, Health, Link, MemoryKind
 from motorpool_controller.domain.names import device_name
@@ -86,9 +88,12 @@ def device_usage_message(usage: DeviceUsage) -> v1.DeviceUsage:
     )
 
 
-def device_usage_of(message: v1.DeviceUsage, field: str) -> DeviceUsage:
-    """Return a measurement of a device. Ours is what processes of instances hold, where all of them are told."""
-    ours = [process for process in message.processes if process.instance]
+def device_usage_of(message: v1.DeviceUsage, field: str, placed: Container[str] | None = None) -> DeviceUsage:
+    """Return a measurement of a device. Ours is what processes of instances hold, where all of them are told.
+
+    Where ``placed`` names those that are placed there, processes of others are strangers'.
+    """
+    ours = [each for each in message.processes if each.instance and (placed is None or each.instance in placed)]
     return DeviceUsage(
         device_id=_device_id(message.device_id, f"{field}.device_id"),
         used_bytes=(fields.size(message.used_bytes, f"{field}.used_bytes") if message.HasField("used_bytes") else None),

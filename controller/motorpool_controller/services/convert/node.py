@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -167,15 +167,25 @@ def usage_message(usage: NodeUsage) -> v1.NodeUsage:
     )
 
 
-def usage_of(message: v1.NodeUsage, now: datetime, path: str = "heartbeat.usage") -> NodeUsage:
-    """Return a measurement of a node. It counts as made now: an agent's clock is not ours."""
+def usage_of(
+    message: v1.NodeUsage, now: datetime, path: str = "heartbeat.usage", *, placed: Container[str] | None = None
+) -> NodeUsage:
+    """Return a measurement of a node. It counts as made now: an agent's clock is not ours.
+
+    Where ``placed`` names the instances that are placed there, what others hold is not ours: an agent keeps what it ran
+    for a store that was restored since, and no claim stands for that.
+    """
+    own_bytes = _size(message, "memory_instances_bytes", path)
+    if own_bytes is not None and placed is not None:
+        strangers = [each.memory_bytes for each in message.instances if each.instance not in placed]
+        own_bytes = max(0, own_bytes - sum(fields.size(size, f"{path}.instances") for size in strangers))
     return NodeUsage(
         measure_time=now,
         memory_used_bytes=_size(message, "memory_used_bytes", path),
         memory_available_bytes=_size(message, "memory_available_bytes", path),
-        memory_own_bytes=_size(message, "memory_instances_bytes", path),
+        memory_own_bytes=own_bytes,
         cpu_ratio=(fields.ratio(message.cpu_ratio, f"{path}.cpu_ratio") if message.HasField("cpu_ratio") else None),
-        devices=tuple(device_usage_of(device, f"{path}.devices") for device in message.devices),
+        devices=tuple(device_usage_of(device, f"{path}.devices", placed) for device in message.devices),
         instances=_instances_of(message, path),
         plugins=tuple(_plugin_usage_of(plugin, f"{path}.plugins") for plugin in message.plugins),
     )
