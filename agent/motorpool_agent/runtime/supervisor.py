@@ -19,6 +19,7 @@ from motorpool_agent.runtime.context import Context, Timings
 from motorpool_agent.runtime.docker import executor as docker
 from motorpool_agent.runtime.engines import Engines
 from motorpool_agent.runtime.errors import RuntimeFault
+from motorpool_agent.runtime.executor import OneExecutor
 from motorpool_agent.runtime.executors import Executors
 from motorpool_agent.runtime.instance import Instance
 from motorpool_agent.runtime.launching import Backends
@@ -35,7 +36,7 @@ class Supervisor:
     """The instances of this node. ``notify`` is called, in the loop, whenever ``observed`` changed.
 
     ``proxies`` are variables that every engine gets beneath the deployment's own; ``bare`` chooses what runs without an
-    image: auto, process or systemd.
+    image: auto, process or systemd. ``executors`` stand in for this host's.
     """
 
     def __init__(
@@ -51,20 +52,22 @@ class Supervisor:
         cluster: str = "",
         bare: str = choosing.AUTO,
         timings: Timings | None = None,
+        executors: Mapping[str, OneExecutor] | None = None,
     ) -> None:
         self._data_dir = data_dir.absolute()
         self._engines = Engines(self._data_dir, cache_dir)
         timings = timings or Timings()
-        executors = Executors(
-            {
+        executor = Executors(
+            executors
+            or {
                 process.NAME: process.ProcessExecutor(self._data_dir),
                 systemd.NAME: systemd.SystemdExecutor(self._data_dir),
                 docker.NAME: docker.DockerExecutor(self._data_dir, cluster),
             }
         )
-        self._availability = Availability(executors.statuses, timings.look_period_seconds, notify)
+        self._availability = Availability(executor.statuses, timings.look_period_seconds, notify)
         self._context = Context(
-            executor=executors,
+            executor=executor,
             executors=self._availability.known,
             bare=bare,
             backends=backends,
@@ -77,6 +80,7 @@ class Supervisor:
             removed=self._removed,
         )
         self._instances: dict[str, Instance] = {}
+        self._desired: Desired | None = None
         self._lock: DataDirectoryLock | None = None
 
     async def adopt(self) -> None:
@@ -102,6 +106,7 @@ class Supervisor:
 
     def apply(self, desired: Desired) -> None:
         """Take over the desired state: idempotent, and done when it returns as far as ``observed`` is concerned."""
+        self._desired = desired
         known = {assignment_id: instance.known for assignment_id, instance in self._instances.items()}
         for assignment_id, action in decide(desired, known).items():
             instance = self._instances.get(assignment_id)
@@ -194,6 +199,9 @@ class Supervisor:
 
     def _removed(self, assignment_id: str) -> None:
         self._instances.pop(assignment_id, None)
+        if self._desired is not None and assignment_id in self._desired.assignments:
+            # Wished for again while it was being removed, by a controller that was restored meanwhile.
+            self.apply(self._desired)
         self._context.notify()
 
 

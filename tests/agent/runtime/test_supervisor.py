@@ -106,6 +106,20 @@ async def test_absence_quarantines_and_kills_nothing(supervisor: Supervisor, tmp
     assert procfs.read(before.pid) is not None
 
 
+async def test_wish_that_comes_back_during_a_removal_is_fulfilled(supervisor: Supervisor, tmp_path: Path) -> None:
+    """
+    An assignment that is named again while its tombstone is carried out, as by a restored store, is launched anew.
+    """
+    supervisor.apply(desired(assignment(tmp_path)))
+    before = await until_state(supervisor, State.RUNNING)
+    supervisor.apply(desired(tombstones=[tombstone()]))
+    supervisor.apply(desired(assignment(tmp_path)))
+    await until(lambda: supervisor.observed()["a1"].pid not in {0, before.pid})
+
+    assert procfs.read(before.pid) is None
+    assert before.pid != (await until_state(supervisor, State.RUNNING)).pid
+
+
 @pytest.mark.promise("P3")
 async def test_tombstone_of_a_lower_generation_kills_nothing(supervisor: Supervisor, tmp_path: Path) -> None:
     """
