@@ -12,10 +12,11 @@ import grpc
 import grpc.aio
 
 from motorpool import v1
-from motorpool_agent.identity.dial import dial_agents, failure_of
+from motorpool_agent.identity.dial import failure_of
 from motorpool_agent.identity.store import Identity
 from motorpool_agent.session.desired import Proposal
 from motorpool_agent.session.protocol import ProtocolError, SessionProtocol, Welcomed
+from motorpool_agent.session.seams import Dial
 
 if TYPE_CHECKING:
     from motorpool_agent.session.logs import AsyncStub
@@ -51,6 +52,7 @@ class Connection:
         accept: Callable[[Proposal], Awaitable[None]],
         usage: Callable[[], Awaitable[v1.NodeUsage]],
         changed: asyncio.Event,
+        dial: Dial,
         use_proxy: bool,
     ) -> None:
         self._endpoint = endpoint
@@ -61,7 +63,7 @@ class Connection:
         self._replace = asyncio.Event()
         self._welcomed = False
         self._pulses: list[asyncio.Task[None]] = []
-        self._channel = dial_agents(identity, endpoint, use_proxy=use_proxy)
+        self._channel = dial(identity, endpoint, use_proxy=use_proxy)
         self.stub: AsyncStub = v1.AgentServiceStub(self._channel)
 
     def replace(self) -> None:

@@ -58,7 +58,8 @@ class DesiredBook:
                 version,
                 "DESIRED_STALE",
                 f"desired state {_text(version)} is older than {_text(self.accepted)}, which this agent accepted; "
-                "a controller restored from a backup has to start with a higher epoch",
+                "its store is older than what this agent was told; where its file was put back by hand, a "
+                "`motorpool-controller backup` and `restore` of it makes newer ones",
             )
         delta = message.HasField("applies_to")
         if delta and (self._held is None or version_of(message.applies_to) != self._held):

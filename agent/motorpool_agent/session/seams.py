@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import Protocol
 
+import grpc.aio
+
+from motorpool_agent.identity.store import Identity
 from motorpool_agent.inventory import PluginStatus, PluginUsage
 from motorpool_agent.reconcile.assignment import Desired, LogSubscription
 from motorpool_agent.reconcile.observation import ExecutorStatus, ObservedInstance
@@ -61,4 +64,12 @@ class Plugins(Protocol):
 
     def processes(self) -> tuple[PluginUsage, ...]:
         """Return what the plugins' processes hold."""
+        ...
+
+
+class Dial(Protocol):
+    """Opens a channel to a controller. ``identity.dial.dial_agents`` is one."""
+
+    def __call__(self, identity: Identity, endpoint: str, /, *, use_proxy: bool) -> grpc.aio.Channel:
+        """Return the channel, which need not be connected yet."""
         ...

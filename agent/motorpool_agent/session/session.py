@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from motorpool import v1
 from motorpool_agent.convert.desired import version_message
 from motorpool_agent.convert.inventory import usage_message
+from motorpool_agent.identity.dial import dial_agents
 from motorpool_agent.identity.errors import IdentityError, RefusedError
 from motorpool_agent.identity.renewal import Renewal
 from motorpool_agent.inventory import HostUsage
@@ -24,7 +24,7 @@ from motorpool_agent.session.logs import LogSender
 from motorpool_agent.session.observer import Observer
 from motorpool_agent.session.protocol import PROTOCOL_MAX, PROTOCOL_MIN, SessionProtocol
 from motorpool_agent.session.questions import Questions
-from motorpool_agent.session.seams import Instances, Plugins
+from motorpool_agent.session.seams import Dial, Instances, Plugins
 from motorpool_agent.state.errors import StateError
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ class Session:
         changed: asyncio.Event,
         use_proxy: bool = False,
         backoff: Backoff | None = None,
+        dial: Dial = dial_agents,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._renewal = renewal
@@ -91,6 +92,7 @@ class Session:
         self._record = record
         self._changed = changed
         self._use_proxy = use_proxy
+        self._dial = dial
         self._backoff = backoff or Backoff()
         self._sleep = sleep
         self._book = DesiredBook(accepted)
@@ -138,15 +140,17 @@ class Session:
             accept=lambda proposal: self._accept(proposal, protocol),
             usage=self._usage,
             changed=self._changed,
+            dial=self._dial,
             use_proxy=self._use_proxy,
         )
-        began = time.monotonic()
+        clock = asyncio.get_running_loop().time
+        began = clock()
         try:
             ending = await self._connection.hold()
         finally:
             await self._connection.close()
             self._connection = None
-        if ending.welcomed and time.monotonic() - began > _STABLE_SECONDS:
+        if ending.welcomed and clock() - began > _STABLE_SECONDS:
             self._backoff.reset()
         return ending
 

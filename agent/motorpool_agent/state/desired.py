@@ -50,8 +50,9 @@ class DesiredRecord:
             if version < last.version:
                 raise DesiredRefusedError(
                     f"the desired state {_text(version)} is older than {_text(last.version)}, the last one "
-                    "accepted; if the controller was restored from a backup, `motorpool-controller run` with a "
-                    "new epoch makes newer ones",
+                    "accepted: the controller's store is older than what this agent was told. If its file was put "
+                    "back by hand, `restore` a `motorpool-controller backup` of it: a restored one begins beyond all "
+                    "that was ever said",
                     reason="DESIRED_STALE",
                 )
             if version == last.version:
