@@ -49,13 +49,17 @@ def need(tools: Sequence[str]) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """
-    Print the kill matrix, if it ran.
+    Print the kill matrix, if it ran, and how many steps state machines took: few of them pass little.
     """
     reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, ())]
     for number, line in enumerate(table.lines(reports)):
         if not number:
             terminalreporter.section("kill matrix")
         terminalreporter.line(line)
+    for report in reports:
+        for name, value in report.user_properties:
+            if name == "steps":
+                terminalreporter.line(f"{report.nodeid}: {value}")
 
 
 def cannot_run_here(reason: str) -> NoReturn:
