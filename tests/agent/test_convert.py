@@ -272,9 +272,12 @@ def test_an_observed_instance_is_sent_whole() -> None:
                 time=TIME, reason="EXITED", message="m", signal=9, log_tail=("z" * 9000, *["l"] * 300)
             ),
             adopted=True,
+            ports={"http": 40000},
+            parts={"python": "3.11.7"},
         )
     )
 
+    assert {"python": "3.11.7"} == dict(message.parts)
     assert (message.state, message.pid, message.pid_start_ticks) == (v1.INSTANCE_STATE_RUNNING, 7, 8)
     assert (list(message.launch.argv), message.launch.ports[0].number) == (["x", "y"], 40000)
     assert message.start_time.ToDatetime(tzinfo=UTC) == TIME

@@ -78,6 +78,7 @@ def instance_message(instance: ObservedInstance) -> v1.ObservedInstance:
         pid_start_ticks=instance.pid_start_ticks,
         instance=instance.instance,
         ports=_ports(instance.ports),
+        parts=instance.parts,
     )
 
 

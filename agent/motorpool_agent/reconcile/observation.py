@@ -55,7 +55,8 @@ class ObservedInstance:
     """What the agent knows of one assignment's process. Durable facts only: no measurements.
 
     ``next_try_time`` is when it is launched again after a failure; None while it need not be.
-    ``ports`` are those that a member of an instance over several nodes reserved.
+    ``ports`` are those that a member of an instance over several nodes reserved, ``parts`` versions of what has to be
+    the same on all of them.
     """
 
     assignment_id: str
@@ -75,6 +76,7 @@ class ObservedInstance:
     adopted: bool = False
     next_try_time: datetime | None = None
     ports: Mapping[str, int] = field(default_factory=dict)
+    parts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

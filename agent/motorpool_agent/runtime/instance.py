@@ -253,9 +253,10 @@ class Instance:
         log.info("launch goes to another port: %s", message, extra={"instance": self._assignment.instance})
         return None
 
-    async def _reserved(self, reserved: Mapping[str, int]) -> Assignment:
+    async def _reserved(self, reserved: Mapping[str, int], parts: Mapping[str, str]) -> Assignment:
         """Report what a member of a gang reserved, and return its assignment once all members have."""
-        self._record.see(state=State.STARTING, message="reserved; waiting for the other members", ports=reserved)
+        message = "reserved; waiting for the other members"
+        self._record.see(state=State.STARTING, message=message, ports=reserved, parts=parts)
         await self._released.wait()
         return self._assignment
 
@@ -266,7 +267,13 @@ class Instance:
         except HandleError as error:
             raise LaunchError(error.reason, str(error), final=True) from error
         self._record.see(
-            generation=assignment.generation, pid=0, pid_start_ticks=0, start_time=None, adopted=False, ports={}
+            generation=assignment.generation,
+            pid=0,
+            pid_start_ticks=0,
+            start_time=None,
+            adopted=False,
+            ports={},
+            parts={},
         )
         record = await prepare(
             self._context,

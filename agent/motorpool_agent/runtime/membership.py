@@ -17,15 +17,18 @@ from motorpool_agent.runtime.inference import asked
 from motorpool_agent.runtime.ports import Ports, probe_address
 from motorpool_agent.runtime.watching import Asked
 from motorpool_sdk import gang as sdk
-from motorpool_sdk.backend import Profile
+from motorpool_sdk.backend import Profile, Version
 
 _GRACE_SECONDS = 30.0
 
 
 class Reserved(Protocol):
-    """Is told which ports a member reserved; returns the assignment that has everybody's, once it may run."""
+    """Is told which ports a member reserved, and its versions of what has to be alike on all of them.
 
-    async def __call__(self, ports: Mapping[str, int], /) -> Assignment:
+    Returns the assignment that has everybody's ports, once it may run.
+    """
+
+    async def __call__(self, ports: Mapping[str, int], parts: Mapping[str, str], /) -> Assignment:
         """Report, and wait."""
         ...
 
@@ -46,7 +49,16 @@ def reserve(
     return ports.reserve_named(assignment.assignment_id, address, wanted, avoid=avoid)
 
 
-def told(gang: Gang, own_ports: Mapping[str, int]) -> sdk.Gang:
+def alike(assignment: Assignment, gang: Gang, profile: Profile | None, version: Version) -> dict[str, str]:
+    """Return what this member's version has of that which has to be the same on all of them.
+
+    Of an image nothing is known: all members are told the same one.
+    """
+    names = _style(assignment, gang, profile).alike
+    return {name: version.parts[name] for name in names if name in version.parts}
+
+
+def told(gang: Gang, own_ports: Mapping[str, int], own_parts: Mapping[str, str]) -> sdk.Gang:
     """Return what the backend's plugin is told; raise ``LaunchError`` if this machine cannot be reached as a member."""
     own, leader = gang.members[gang.rank], gang.members[0]
     if gang.rank and _is_loopback(leader.address) and not _is_loopback(own.address):
@@ -69,6 +81,7 @@ def told(gang: Gang, own_ports: Mapping[str, int]) -> sdk.Gang:
                     for device in member.devices
                 ),
                 ports=own_ports if member is own else member.ports,
+                parts=own_parts if member is own else {},
             )
             for member in gang.members
         ),

@@ -7,6 +7,7 @@ import os
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 from motorpool_agent import failpoints
@@ -77,10 +78,11 @@ async def prepare(
             )
         profile = context.backends.profile(assignment.backend)
         ports = membership.reserve(context.ports, assignment, gang, profile, avoid=avoid_ports)
-        request = _request(context, assignment, found, ports)
+        parts = {} if found.image else membership.alike(assignment, gang, profile, found.version)
+        request = _request(context, assignment, found, ports, parts)
         launching.refuse(await _asked(context.backends.check(assignment.backend, request)))
-        assignment = replace(assignment, gang=await _complete(reserved, gang, ports))
-        request = _request(context, assignment, found, ports)
+        assignment = replace(assignment, gang=await _complete(reserved, gang, ports, parts))
+        request = _request(context, assignment, found, ports, parts)
     failpoints.reach("ports.reserved")
     launch = await _asked(context.backends.launch(assignment.backend, request))
     launching.agree(assignment, launch, found.image)
@@ -154,7 +156,13 @@ async def _look(context: Context, assignment: Assignment, directory: Path, say: 
     )
 
 
-def _request(context: Context, assignment: Assignment, found: _Found, ports: Mapping[str, int]) -> LaunchRequest:
+def _request(
+    context: Context,
+    assignment: Assignment,
+    found: _Found,
+    ports: Mapping[str, int],
+    parts: Mapping[str, str] = MappingProxyType({}),
+) -> LaunchRequest:
     gang = assignment.gang
     return launching.request(
         assignment,
@@ -172,13 +180,13 @@ def _request(context: Context, assignment: Assignment, found: _Found, ports: Map
         image=found.image,
         devices=found.devices,
         files_dir=found.files_dir,
-        gang=None if gang is None else membership.told(gang, ports),
+        gang=None if gang is None else membership.told(gang, ports, parts),
     )
 
 
-async def _complete(reserved: Reserved, gang: Gang, ports: Mapping[str, int]) -> Gang:
+async def _complete(reserved: Reserved, gang: Gang, ports: Mapping[str, int], parts: Mapping[str, str]) -> Gang:
     """Return the gang with everybody's ports, once all members have reserved theirs."""
-    told = (await reserved(ports)).gang or gang
+    told = (await reserved(ports, parts)).gang or gang
     known = told.members[gang.rank].ports
     if known != ports:
         raise LaunchError(

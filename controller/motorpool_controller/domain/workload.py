@@ -296,7 +296,8 @@ class Assignment:
 class MemberRun:
     """What one member of a distributed instance is told, and what its agent last said of it in this generation.
 
-    ``ports`` are those that it reserved; none while it has not.
+    ``ports`` are those that it reserved; none while it has not. ``parts`` are versions of what has to be the same on
+    all of them, told with the ports.
     """
 
     node: str
@@ -305,6 +306,7 @@ class MemberRun:
     state: InstanceState = InstanceState.SCHEDULED
     message: str = ""
     ports: Mapping[str, int] = field(default_factory=dict)
+    parts: Mapping[str, str] = field(default_factory=dict)
     launch: RenderedLaunch | None = None
     pid: int = 0
     pid_start_ticks: int = 0

@@ -84,6 +84,7 @@ def observe_member(instance: Instance, gang: Gang, report: Report, node: str, no
         state=report.state,
         message=report.message,
         ports=report.ports or own.ports,
+        parts=report.parts or own.parts,
         launch=report.launch or own.launch,
         pid=report.pid,
         pid_start_ticks=report.pid_start_ticks,
@@ -154,16 +155,14 @@ def settle_gangs(draft: Draft) -> None:
         gang = instance.gang
         if gang is None or instance.leaves:
             continue
-        states = {member.state for member in gang.members}
-        if states & {_S.UNREACHABLE, _S.QUARANTINED}:
+        if {member.state for member in gang.members} & {_S.UNREACHABLE, _S.QUARANTINED}:
             # What is left of it there nobody can stop now: a second copy of the others would be one too many.
             continue
-        if _S.ERROR in states:
-            _begin_again(draft, instance, gang)
-        elif gang.reserving:
-            _release(draft, instance, gang)
-        elif instance.state is _S.RUNNING and instance.restart_count:
-            _forget_restarts(draft, instance, gang)
+        compared = _compared(gang, draft.now)
+        if compared is gang:
+            _settle(draft, instance, gang)
+        else:
+            _settle(draft, together(replace(instance, gang=compared), draft.now), compared)
 
 
 def release_gone(draft: Draft) -> None:
@@ -179,6 +178,26 @@ def release_gone(draft: Draft) -> None:
         )
         if left and len(left) < len(placement.members):
             draft.put(replace(instance, placement=replace(placement, members=left)))
+
+
+def _settle(draft: Draft, instance: Instance, gang: Gang) -> None:
+    if _S.ERROR in {member.state for member in gang.members}:
+        _fail(draft, instance, gang)
+    elif gang.reserving:
+        _release(draft, instance, gang)
+    elif instance.state is _S.RUNNING and instance.restart_count:
+        _forget_restarts(draft, instance, gang)
+
+
+def _fail(draft: Draft, instance: Instance, gang: Gang) -> None:
+    """Have all begin again, at once if some may run; where all only reserved, not before it is time to try again."""
+    reserving = all(member.told is GangPhase.RESERVE for member in gang.members)
+    if reserving and (gang.halted or (gang.retry_time is not None and gang.retry_time > draft.now)):
+        draft.put(instance)
+        if not gang.halted and gang.retry_time is not None:
+            draft.wake(gang.retry_time)
+        return
+    _begin_again(draft, instance, gang)
 
 
 def _begin_again(draft: Draft, instance: Instance, gang: Gang) -> None:
@@ -213,6 +232,26 @@ def _begin_again(draft: Draft, instance: Instance, gang: Gang) -> None:
         )
     )
     draft.event(Severity.WARNING, "GANG_STOPPED", instance.name, f"{instance.name}: {instance.state_message}{why}.")
+
+
+def _compared(gang: Gang, now: datetime) -> Gang:
+    """Return the gang with the first member failed whose version of what has to be alike is not the leader's."""
+    leader = gang.members[0]
+    odd = next((each for each in gang.members if gang.reserving and _differences(leader, each)), None)
+    if odd is None or odd.state is _S.ERROR:
+        return gang
+    names = _differences(leader, odd)
+    has, leads = (" and ".join(f"{name} {each.parts[name]}" for name in names) for each in (odd, leader))
+    message = f"it has {has}, and {member_name(leader)} has {leads}; install the same on all of its nodes"
+    failure = Failure(time=now, reason="MEMBERS_DIFFER", message=message)
+    failed = replace(odd, state=_S.ERROR, message=message, failure=failure)
+    return replace(gang, members=tuple(failed if member is odd else member for member in gang.members))
+
+
+def _differences(leader: MemberRun, member: MemberRun) -> tuple[str, ...]:
+    """Return what has to be alike and is not; what one of the two does not tell cannot be compared."""
+    names = leader.parts.keys() & member.parts.keys()
+    return tuple(sorted(name for name in names if leader.parts[name] != member.parts[name]))
 
 
 def _forget_restarts(draft: Draft, instance: Instance, gang: Gang) -> None:

@@ -136,3 +136,4 @@ class Report:
     progress_total_bytes: int | None = None
     adopted: bool = False
     ports: Mapping[str, int] = field(default_factory=dict)
+    parts: Mapping[str, str] = field(default_factory=dict)

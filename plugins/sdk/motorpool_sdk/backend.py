@@ -79,6 +79,8 @@ class Version:
 
     ``least_runtimes`` are the least versions of a framework's runtime that it needs, e.g. ``{"cuda": "12.8"}``: of what
     devices' ``runtime_version`` tells, for cuda the driver's level of CUDA. A device that tells none is not refused.
+    ``parts`` are versions of what it consists of, e.g. ``{"python": "3.11.7"}``, where they are known: members of an
+    instance over several nodes are compared by them (``DistributedStyle.alike``).
     """
 
     version: str
@@ -90,6 +92,7 @@ class Version:
     executable: str = ""
     environment: Environment | None = None
     least_runtimes: Mapping[str, str] = field(default_factory=dict)
+    parts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 _SECONDS = 10.0
 _VERSION = re.compile(r"[0-9][0-9A-Za-z.+_-]{0,127}")
 _ASK = """
-import json, sys
+import json, platform, sys
 from importlib.metadata import PackageNotFoundError, version
 found = {}
 for name in sys.argv[1:]:
@@ -25,7 +25,7 @@ for name in sys.argv[1:]:
         found[name] = version(name)
     except PackageNotFoundError:
         pass
-print(json.dumps(found))
+print(json.dumps({"python": platform.python_version(), "versions": found}))
 """
 # What the local part of a version names: "0.32.0+cpu", torch's "2.9.0+cu129" and "2.9.0+rocm6.4", Hygon's
 # "0.9.2+das.opt1.dtk2504", "0.8.3+corex.4.3.0". Without one, as the package index has it, it is CUDA's.
@@ -42,11 +42,15 @@ class EnvironmentFault(Exception):  # noqa: N818  # what went wrong, not that so
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """An engine that is installed here: its command, its package, and the versions of all that was asked for."""
+    """An engine that is installed here: its command, its package, and the versions of all that was asked for.
+
+    ``python`` is the version of the Python that runs it.
+    """
 
     path: str
     package: str
     versions: Mapping[str, str]
+    python: str = ""
 
     @property
     def version(self) -> str:
@@ -111,12 +115,13 @@ def _asked(path: str, package: str, beside: Sequence[str]) -> Installed:
         # Nothing of the folder that the agent was started in is imported.
         cwd="/",
     ).stdout
-    versions = json.loads(said)
+    answer = json.loads(said)
+    versions = answer["versions"]
     if not _VERSION.fullmatch(versions.get(package, "")):
         raise ValueError(
             f"the Python of {command} has no package {package}, but {sorted(versions) or 'none of its parts'}"
         )
-    return Installed(path=str(command), package=package, versions=versions)
+    return Installed(path=str(command), package=package, versions=versions, python=answer["python"])
 
 
 def _interpreter(command: Path) -> tuple[str, ...]:

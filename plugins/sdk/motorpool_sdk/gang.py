@@ -36,13 +36,15 @@ class DistributedStyle:
 
     ``style`` is the name that the controller's rules know it by: ``mp`` (vLLM's own launcher), ``ray``, ``nnodes``
     (SGLang), ``rank_table`` (MindIE), ``rpc`` (llama.cpp). The leader reserves ``leader_ports`` and each follower
-    ``follower_ports``, all of them ``http`` besides.
+    ``follower_ports``, all of them ``http`` besides. Of a version's ``parts``, those named in ``alike`` have to be the
+    same on every member; one that a member's version does not tell is not compared.
     """
 
     style: str
     leader_ports: tuple[PortRange, ...] = ()
     follower_ports: tuple[PortRange, ...] = ()
     start_order: StartOrder = StartOrder.TOGETHER
+    alike: tuple[str, ...] = ()
 
     def ports(self, rank: int) -> tuple[PortRange, ...]:
         """Return what the member of this rank reserves beside ``http``."""
@@ -67,7 +69,8 @@ class GangMember:
     """One node's part of a gang.
 
     ``node`` is ``nodes/{node}``, ``devices`` are in the claim's order, and ``ports`` the first of those that it
-    reserved under each name, ``http`` among them.
+    reserved under each name, ``http`` among them. ``parts`` are its version's, as far as they have to be alike; of
+    other members none are told.
     """
 
     rank: int
@@ -75,6 +78,7 @@ class GangMember:
     address: str
     devices: tuple[GangDevice, ...] = ()
     ports: Mapping[str, int] = field(default_factory=dict)
+    parts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,7 +34,9 @@ from tests.agent.runtime.fakes import (
     until_state,
 )
 
-MP = DistributedStyle(style="mp", leader_ports=(PortRange("master"), PortRange("queue", 3)))
+MP = DistributedStyle(
+    style="mp", alike=("python", "toolkit"), leader_ports=(PortRange("master"), PortRange("queue", 3))
+)
 
 
 class GangBackends(ServerBackends):
@@ -42,7 +44,11 @@ class GangBackends(ServerBackends):
 
     def profile(self, backend: str) -> Profile | None:
         profile = super().profile(backend)
-        return None if profile is None else replace(profile, distributed_styles=(MP,))
+        if profile is None:
+            return None
+        parts = {"python": "3.11.7", "of no concern": "1"}
+        versions = tuple(replace(version, parts=parts) for version in profile.versions)
+        return replace(profile, versions=versions, distributed_styles=(MP,))
 
     async def launch(self, backend: str, request: LaunchRequest) -> Launch:
         launch = await super().launch(backend, request)
@@ -113,6 +119,8 @@ async def test_a_member_reserves_and_starts_nothing(
 
     assert (State.STARTING, 0) == (seen.state, seen.pid)
     assert ["http", "master", "queue"] == list(seen.ports)
+    # Of what has to be alike, as much as its version tells.
+    assert {"python": "3.11.7"} == seen.parts
     assert [] == backends.requests
     assert not list(data_dir.glob("instances/*/handle.json"))
 

@@ -296,6 +296,72 @@ def test_a_member_that_cannot_reserve_fails_it_before_anything_runs() -> None:
     assert "nodes/b (rank 1): /models/x does not exist" in failure.message
 
 
+def test_reserving_is_tried_again_with_pauses() -> None:
+    """
+    A member that cannot reserve is asked again at once, and then after 10 s and more: never in a loop.
+    """
+    missing = Failure(time=NOW, reason="MODEL_NOT_FOUND", message="/models/x does not exist on this node")
+
+    def cannot(before: World, now: datetime) -> tuple[World, Decision]:
+        return decided(seen(before, "b", S.ERROR, now=now, message=missing.message, last_failure=missing), now)
+
+    state, _ = cannot(of(pair()), NOW)
+    state, _ = cannot(state, NOW)
+    assert 3 == state.instances[NAME].generation
+
+    waiting, decision = cannot(state, NOW)
+    assert (3, S.ERROR) == (waiting.instances[NAME].generation, waiting.instances[NAME].state)
+    assert NOW + timedelta(seconds=10) == decision.wake_at
+    assert not decide(waiting, NOW + timedelta(seconds=9), ids()).changes_records
+
+    again, _ = decided(waiting, NOW + timedelta(seconds=10))
+    assert (4, [GangPhase.RESERVE, GangPhase.RESERVE]) == (again.instances[NAME].generation, phases(again))
+
+
+def test_reserving_is_not_tried_again_where_nobody_wants_it() -> None:
+    """
+    Without restarts a member that cannot reserve is asked once more, to stop the others, and never again.
+    """
+    missing = Failure(time=NOW, reason="MODEL_NOT_FOUND", message="/models/x does not exist on this node")
+    state = of(pair(restart=False))
+    for _ in range(2):
+        state, _ = decided(seen(state, "b", S.ERROR, message=missing.message, last_failure=missing))
+
+    assert not decide(state, NOW + timedelta(hours=1), ids()).changes_records
+    assert (2, S.ERROR) == (state.instances[NAME].generation, state.instances[NAME].state)
+
+
+def test_members_that_are_not_alike_are_told_apart_before_anything_runs() -> None:
+    """
+    Where versions of what has to be the same differ, the member, both versions and the remedy are told.
+    """
+    state = seen(of(pair()), "a", S.STARTING, ports=PORTS["a"], parts={"python": "3.11.7", "ray": "2.60.0"})
+    state = seen(state, "b", S.STARTING, ports=PORTS["b"], parts={"python": "3.12.1", "ray": "2.60.0"})
+    after, decision = decided(state)
+
+    assert [GangPhase.RESERVE, GangPhase.RESERVE] == phases(after)
+    assert S.ERROR is after.instances[NAME].state
+    failure = after.instances[NAME].last_failure
+    assert failure is not None
+    assert ("MEMBERS_DIFFER", None) == (failure.reason, failure.exit_code)
+    assert (
+        "nodes/b (rank 1): it has python 3.12.1, and nodes/a (rank 0) has python 3.11.7; install the same on all of "
+        "its nodes" == failure.message
+    )
+    assert ["GANG_STOPPED"] == [event.reason for event in decision.events]
+
+
+@pytest.mark.parametrize("other", [{}, {"python": "3.11.7"}, {"cuda": "12.9"}])
+def test_what_a_member_does_not_tell_is_not_compared(other: Mapping[str, str]) -> None:
+    """
+    An unknown version is no other one.
+    """
+    state = seen(of(pair()), "a", S.STARTING, ports=PORTS["a"], parts={"python": "3.11.7", "ray": "2.60.0"})
+    after, _ = decided(seen(state, "b", S.STARTING, ports=PORTS["b"], parts=other))
+
+    assert [GangPhase.RUN, GangPhase.RUN] == phases(after)
+
+
 def lost(before: World, name: str) -> World:
     nodes = {**before.nodes, name: replace(before.nodes[name], state=NodeState.UNREACHABLE, state_time=NOW)}
     return replace(before, nodes=nodes, connected=before.connected - {name}, lease_end={**before.lease_end, name: NOW})
@@ -430,16 +496,20 @@ def test_whatever_comes_in_whatever_order_it_is_all_or_nothing(
         state, _ = decided(state, now)
         if NAME not in state.instances or state.instances[NAME].stop_time is not None:
             return  # replaced, as a node was away for too long
-        _hold(before.instances[NAME], state.instances[NAME], could_fail)
+        _hold(before.instances[NAME], state.instances[NAME], could_fail, now)
 
 
-def _hold(before: Instance, after: Instance, reported: Gang | None) -> None:
+def _hold(before: Instance, after: Instance, reported: Gang | None, now: datetime) -> None:
     assert before.gang is not None
     assert after.gang is not None
     assert reported is not None
     states = [member.state for member in reported.members]
     told = [member.told for member in after.gang.members]
-    assert after.generation - before.generation == int(S.ERROR in states and S.UNREACHABLE not in states)
+    # What only reserves is not stopped by beginning again: that waits until it is time, if it ever is.
+    may_run = any(member.told is GangPhase.RUN for member in reported.members)
+    due = not reported.halted and (reported.retry_time is None or reported.retry_time <= now)
+    fails = S.ERROR in states and S.UNREACHABLE not in states and (may_run or due)
+    assert after.generation - before.generation == int(fails)
     if GangPhase.RUN in told:
         assert all(member.ports for member in after.gang.members)
     if after.generation == before.generation:

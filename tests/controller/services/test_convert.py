@@ -291,6 +291,19 @@ def test_a_log_tail_is_bounded() -> None:
     assert (200, "499") == (len(report.last_failure.log_tail), report.last_failure.log_tail[-1])
 
 
+def test_what_has_to_be_alike_is_told_and_bounded() -> None:
+    """
+    A member's versions come by name; hundreds of them are no member's.
+    """
+    message = v1.ObservedInstance(assignment_id="x", state=v1.INSTANCE_STATE_STARTING, parts={"python": "3.11.7"})
+
+    assert {"python": "3.11.7"} == report_of(message).parts
+
+    message.parts.update({str(number): "1" for number in range(100)})
+    with pytest.raises(InvalidError, match="parts"):
+        report_of(message)
+
+
 @given(st.binary(max_size=200))
 @pytest.mark.promise("P9")
 def test_any_bytes_make_an_object_or_an_error(raw: bytes) -> None:

@@ -13,6 +13,7 @@ from motorpool_controller.services.convert.node import etag
 from motorpool_controller.services.convert.placement import placement_message, refusal_message
 
 LOG_TAIL_LINES = 200
+_MOST_PARTS = 16
 _REPORTED = frozenset(
     {
         InstanceState.DOWNLOADING,
@@ -98,6 +99,7 @@ def report_of(message: v1.ObservedInstance, field: str = "instance") -> Report:
             else None
         ),
         ports=_ports_of(message.ports, f"{field}.ports"),
+        parts=_parts_of(message.parts, f"{field}.parts"),
     )
 
 
@@ -108,6 +110,7 @@ def _member_message(member: MemberRun) -> v1.InstanceMember:
         state=fields.number(v1.InstanceState, "INSTANCE_STATE", member.state),
         state_message=member.message,
         ports=port_messages(member.ports),
+        parts=member.parts,
         launch=None if member.launch is None else _launch_message(member.launch),
         pid=member.pid,
         start_time=fields.timestamp(member.start_time),
@@ -173,6 +176,12 @@ def _ports_of(ports: Iterable[v1.Port], field: str) -> dict[str, int]:
         fields.name(port.port_name, field): _port(port.number, field)
         for port in sorted(ports, key=lambda port: port.port_name)
     }
+
+
+def _parts_of(parts: Mapping[str, str], field: str) -> dict[str, str]:
+    if len(parts) > _MOST_PARTS:
+        raise fields.invalid(field, f"it has {len(parts)} entries; at most {_MOST_PARTS} are taken")
+    return fields.words(parts, field)
 
 
 def _port(number: int, field: str) -> int:

@@ -243,6 +243,22 @@ class ObservedInstance(google.protobuf.message.Message):
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    @typing.final
+    class PartsEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
     ASSIGNMENT_ID_FIELD_NUMBER: builtins.int
     GENERATION_FIELD_NUMBER: builtins.int
     STATE_FIELD_NUMBER: builtins.int
@@ -260,6 +276,7 @@ class ObservedInstance(google.protobuf.message.Message):
     INSTANCE_FIELD_NUMBER: builtins.int
     NEXT_TRY_TIME_FIELD_NUMBER: builtins.int
     PORTS_FIELD_NUMBER: builtins.int
+    PARTS_FIELD_NUMBER: builtins.int
     assignment_id: builtins.str
     """The assignment's id, which is the instance's uid."""
     generation: builtins.int
@@ -306,6 +323,12 @@ class ObservedInstance(google.protobuf.message.Message):
     def ports(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[motorpool.v1.instance_pb2.Port]:
         """Ports that a member of a distributed instance reserved, the first of each name; empty while it has not."""
 
+    @property
+    def parts(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """Versions of what has to be the same on all members of a distributed instance, by name, e.g. "python": those of this
+        one, as far as they are known. Reported with its ports.
+        """
+
     def __init__(
         self,
         *,
@@ -326,9 +349,10 @@ class ObservedInstance(google.protobuf.message.Message):
         instance: builtins.str = ...,
         next_try_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         ports: collections.abc.Iterable[motorpool.v1.instance_pb2.Port] | None = ...,
+        parts: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_progress_bytes", b"_progress_bytes", "_progress_total_bytes", b"_progress_total_bytes", "first_failure", b"first_failure", "last_failure", b"last_failure", "launch", b"launch", "next_try_time", b"next_try_time", "progress_bytes", b"progress_bytes", "progress_total_bytes", b"progress_total_bytes", "start_time", b"start_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_progress_bytes", b"_progress_bytes", "_progress_total_bytes", b"_progress_total_bytes", "adopted", b"adopted", "assignment_id", b"assignment_id", "first_failure", b"first_failure", "generation", b"generation", "instance", b"instance", "last_failure", b"last_failure", "launch", b"launch", "message", b"message", "next_try_time", b"next_try_time", "pid", b"pid", "pid_start_ticks", b"pid_start_ticks", "ports", b"ports", "progress_bytes", b"progress_bytes", "progress_total_bytes", b"progress_total_bytes", "restart_count", b"restart_count", "start_time", b"start_time", "state", b"state"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_progress_bytes", b"_progress_bytes", "_progress_total_bytes", b"_progress_total_bytes", "adopted", b"adopted", "assignment_id", b"assignment_id", "first_failure", b"first_failure", "generation", b"generation", "instance", b"instance", "last_failure", b"last_failure", "launch", b"launch", "message", b"message", "next_try_time", b"next_try_time", "parts", b"parts", "pid", b"pid", "pid_start_ticks", b"pid_start_ticks", "ports", b"ports", "progress_bytes", b"progress_bytes", "progress_total_bytes", b"progress_total_bytes", "restart_count", b"restart_count", "start_time", b"start_time", "state", b"state"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_progress_bytes", b"_progress_bytes"]) -> typing.Literal["progress_bytes"] | None: ...
     @typing.overload

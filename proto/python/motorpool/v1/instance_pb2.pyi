@@ -219,6 +219,22 @@ class InstanceMember(google.protobuf.message.Message):
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    @typing.final
+    class PartsEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
     NODE_FIELD_NUMBER: builtins.int
     RANK_FIELD_NUMBER: builtins.int
     STATE_FIELD_NUMBER: builtins.int
@@ -228,6 +244,7 @@ class InstanceMember(google.protobuf.message.Message):
     PID_FIELD_NUMBER: builtins.int
     START_TIME_FIELD_NUMBER: builtins.int
     ADOPTED_FIELD_NUMBER: builtins.int
+    PARTS_FIELD_NUMBER: builtins.int
     node: builtins.str
     """`nodes/{node}`."""
     rank: builtins.int
@@ -252,6 +269,10 @@ class InstanceMember(google.protobuf.message.Message):
     def start_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When the process started."""
 
+    @property
+    def parts(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """Versions of what has to be the same on all members, by name, e.g. "python"; told with its ports."""
+
     def __init__(
         self,
         *,
@@ -264,9 +285,10 @@ class InstanceMember(google.protobuf.message.Message):
         pid: builtins.int = ...,
         start_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         adopted: builtins.bool = ...,
+        parts: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["launch", b"launch", "start_time", b"start_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["adopted", b"adopted", "launch", b"launch", "node", b"node", "pid", b"pid", "ports", b"ports", "rank", b"rank", "start_time", b"start_time", "state", b"state", "state_message", b"state_message"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["adopted", b"adopted", "launch", b"launch", "node", b"node", "parts", b"parts", "pid", b"pid", "ports", b"ports", "rank", b"rank", "start_time", b"start_time", "state", b"state", "state_message", b"state_message"]) -> None: ...
 
 Global___InstanceMember: typing_extensions.TypeAlias = InstanceMember
 
