@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from operator import attrgetter
 
-from motorpool_controller.domain.fleet import Host, Node
+from motorpool_controller.domain.fleet import Host, Node, Profile
 
 _OF_ONE_NODE = frozenset(
     {
@@ -36,6 +36,22 @@ def class_of(node: Node) -> object:
             for each in node.devices
         ),
     )
+
+
+class Likeness:
+    """Numbers of profiles: the same number where they differ in where programs lie on their nodes alone."""
+
+    def __init__(self) -> None:
+        self._by_digest: dict[str, int] = {}
+        self._by_profile: dict[Profile, int] = {}
+
+    def of(self, digest: str, profile: Profile) -> int:
+        """Return the number of the profile that has this digest."""
+        if digest not in self._by_digest:
+            versions = tuple(replace(version, executable="", installed=False) for version in profile.versions)
+            same = replace(profile, versions=versions)
+            self._by_digest[digest] = self._by_profile.setdefault(same, len(self._by_profile))
+        return self._by_digest[digest]
 
 
 def _hashable(value: object) -> object:

@@ -14,7 +14,7 @@ from motorpool_controller.domain.placement import Placement
 from motorpool_controller.domain.workload import Instance
 from motorpool_controller.scheduling.allocatable import Ledger, is_loaded, unified_of
 from motorpool_controller.scheduling.banks import Bank, Bytes, Numbers, Seat, Shape, shapes_of
-from motorpool_controller.scheduling.classes import class_of
+from motorpool_controller.scheduling.classes import Likeness, class_of
 from motorpool_controller.scheduling.seen import Differing, Seen
 from motorpool_controller.scheduling.snapshot import Reading, Snapshot, Touched
 
@@ -62,6 +62,7 @@ class Columns:
         """Another number whenever ``follow`` found anything by which a decision may be another."""
         self.classes: list[Node] = []
         """One node of each class: to filters, those of a class are the same."""
+        self.likeness = Likeness()
         self.memo: dict[int, tuple[object, object, object]] = {}
         self._class_ids: dict[object, int] = {}
         self._free_slots: list[int] = []

@@ -147,7 +147,8 @@ class _Sorting:
         assert profile is not None, "a node without a profile is removed"  # noqa: S101
         digest = passed.node.profiles.get(profile.backend, "")
         versions = tuple(sorted((framework, version.version) for framework, version in passed.versions.items()))
-        key = (digest, versions, reading)
+        # Wherever its program lies, nodes with the same engine may share an instance.
+        key = (self._columns.likeness.of(digest, profile) if digest else -1, versions, reading)
         if key not in self._numbers:
             self._numbers[key] = len(self.terms)
             self.terms.append(_terms(passed, reading))

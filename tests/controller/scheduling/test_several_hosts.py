@@ -68,6 +68,21 @@ def test_without_parallel_sizes_each_node_has_a_rank_of_one_tensor_group() -> No
     assert {"tp": 2} == placement.parallelism
 
 
+@pytest.mark.parametrize(("other", "together"), [("/srv/vllm/bin/vllm", True), ("", True), ("another version", False)])
+def test_an_engine_may_lie_elsewhere_on_each_node(other: str, together: bool) -> None:
+    """
+    Nodes with the same version at different places share an instance; with another version they do not.
+    """
+    version = replace(VLLM.versions[0], executable="/opt/vllm/bin/vllm")
+    differing = replace(version, version="2.0") if other == "another version" else replace(version, executable=other)
+    snapshot = hosts(a=64, b=64)
+    profiles = {"a": replace(VLLM, versions=(version,)), "b": replace(VLLM, versions=(differing,))}
+    nodes = {name: replace(node, profiles={"vllm": name[-1]}) for name, node in snapshot.nodes.items()}
+    placement = placed(replace(snapshot, nodes=nodes, profiles=profiles), wish(0, "--nnodes", "2"))
+
+    assert (placement is not None) == together
+
+
 def test_one_node_is_taken_unless_more_are_asked_for() -> None:
     """
     Tensor parallelism alone does not leave a node whose processors can hold it.
