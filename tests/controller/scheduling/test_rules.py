@@ -6,6 +6,8 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from motorpool_controller.domain.fleet import Host, NodeState
 from motorpool_controller.domain.placement import Refusal
 from motorpool_controller.domain.sizes import GIB
@@ -200,6 +202,21 @@ def test_mindies_sizes_are_powers_of_two_and_divide() -> None:
     pinned = wish(10, backend="mindie", devices=("nodes/a/devices/GPU-5",))
     claim = schedule(fleet(npus), [pinned]).placements[CHAT].members[0].claim
     assert [(part.device_id, part.memory_bytes) for part in claim.devices] == [("GPU-5", int(64 * GIB * 0.9))]
+
+
+@pytest.mark.parametrize("option", ["--cuda-graph-max-bs-decode", "--cuda-graph-max-bs"])
+def test_sglangs_graphs_take_memory_by_either_name(option: str) -> None:
+    """
+    B7.1: each request more in CUDA graphs takes 2 MiB of what weights and cache may have, as old and new releases say.
+    """
+    snapshot = fleet(machine("a", cards(1)))
+
+    def fraction(*parameters: str) -> float:
+        placement = schedule(snapshot, [wish(10, *parameters, backend="sglang")]).placements[CHAT]
+        assert placement.memory_fraction is not None
+        return placement.memory_fraction
+
+    assert fraction(option, "8192") < fraction(option, "256") == fraction()
 
 
 def test_sglangs_options_that_exclude_one_another() -> None:

@@ -75,7 +75,8 @@ def static_fraction(total: int, *, npu: bool, tensor: int, pipeline: int, data: 
         return UNKNOWN_SIZE_FRACTION
     chunk, few, many = next((row[2:] for row in _SIZES if size < row[0] and (npu or not row[1])), _LARGER)
     chunk = wish.integer("chunked-prefill-size") or chunk
-    batch = wish.integer("cuda-graph-max-bs") or (few if tensor < 4 else many)
+    # 0.5.23 has the former, older releases the latter.
+    batch = wish.integer("cuda-graph-max-bs-decode", "cuda-graph-max-bs") or (few if tensor < 4 else many)
     reserved = 512 + 2.0 * batch + tensor * pipeline / 8 * 1024
     if chunk > 0:
         reserved += max(chunk, 2_048) * 1.5

@@ -44,6 +44,8 @@ RANK_TABLE = DistributedStyle(style="rank_table", leader_ports=(PortRange(RENDEZ
 """MindIE's own way over nodes: all members start together, and read who is where in a file."""
 
 _HEALTH_PATH = "/info"
+# https://www.hiascend.com/document/detail/en/mindie/230/LLMframe/llmdev/mindie_service0073.html : by `modelName`.
+_MODELS_PATH = "/v1/models"
 # Loading and compiling a large model takes many minutes.
 _START_TIMEOUT_SECONDS = 1800.0
 _STOP_GRACE_SECONDS = 60.0
@@ -97,7 +99,7 @@ class Mindie:
             env=variables(request),
             image=request.image,
             entrypoint=("bash", str(_START)) if own else request.command,
-            readiness=Probe(path=_HEALTH_PATH) if leads else None,
+            readiness=Probe(path=_HEALTH_PATH, models_path=_MODELS_PATH) if leads else None,
             inference=_inference(request) if gang is not None and leads else None,
             serves=leads,
             start_timeout_seconds=_START_TIMEOUT_SECONDS,
