@@ -63,7 +63,8 @@ def revised(deployment: Deployment, spec: DeploymentSpec, now: datetime) -> Depl
     generation = deployment.generation + 1
     if same_instances(spec, deployment.spec):
         rollout = deployment.rollout
-        if rollout is not None and rollout.state is RolloutState.NO_ROOM:  # there may be some now, or another way
+        # There may be room now, or another way.
+        if rollout is not None and rollout.state in {RolloutState.NO_ROOM, RolloutState.UNPLACEABLE}:
             rollout = Rollout(state=RolloutState.PROGRESSING, state_time=now)
         return replace(deployment, spec=spec, generation=generation, rollout=rollout)
     before = history(deployment)

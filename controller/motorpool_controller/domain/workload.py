@@ -123,6 +123,7 @@ class RolloutState(StrEnum):
     NO_ROOM = "no_room"
     FAILED = "failed"
     COMPLETE = "complete"
+    UNPLACEABLE = "unplaceable"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

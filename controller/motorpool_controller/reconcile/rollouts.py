@@ -28,6 +28,7 @@ _NOT_KNOWN_YET = {"MODEL_NOT_READ_YET", "NODE_NOT_READY"}
 
 _EVENTS = {
     RolloutState.NO_ROOM: (Severity.WARNING, "ROLLOUT_NO_ROOM"),
+    RolloutState.UNPLACEABLE: (Severity.ERROR, "ROLLOUT_UNPLACEABLE"),
     RolloutState.FAILED: (Severity.ERROR, "ROLLOUT_STOPPED"),
     RolloutState.COMPLETE: (Severity.INFO, "ROLLOUT_COMPLETE"),
 }
@@ -117,14 +118,16 @@ def _standing(deployment: Deployment, instances: Sequence[Instance]) -> tuple[Ro
     unknown = waiting is not None and any(row.reason in _NOT_KNOWN_YET for row in waiting.refusals)
     if waiting is None or not outdated or making_room or unknown:
         return RolloutState.PROGRESSING, ""
-    return RolloutState.NO_ROOM, (
-        f"{waiting.name}, of revision {number}, {_without_place(waiting, deployment)}. {waiting.refusals[0].message}"
-    )
+    wrong = waiting.refusals[0].message
+    if all(row.needed is None for row in waiting.refusals):
+        return RolloutState.UNPLACEABLE, (
+            f"{waiting.name}, of revision {number}, cannot be placed, and not for want of room: {wrong} `motorpool "
+            f"rollout undo {name}` returns to the former spec."
+        )
+    return RolloutState.NO_ROOM, f"{waiting.name}, of revision {number}, {_without_place(deployment)}. {wrong}"
 
 
-def _without_place(waiting: Instance, deployment: Deployment) -> str:
-    if all(row.needed is None for row in waiting.refusals):  # not for want of room
-        return "cannot be placed"
+def _without_place(deployment: Deployment) -> str:
     if deployment.spec.rollout_strategy is RolloutStrategy.REPLACE:
         return "has no place, not even that of a former one; `motorpool explain` says what would help"
     return (

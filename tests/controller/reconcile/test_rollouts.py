@@ -256,6 +256,26 @@ def test_an_impossible_new_spec_stops_nothing() -> None:
     assert "not even that of a former one" in rollout.message
 
 
+@pytest.mark.promise("P3", "P4")
+def test_a_new_spec_that_cannot_be_placed_is_not_told_to_want_room() -> None:
+    """
+    What is wrong with it is said, and how to return; freeing memory would not help. What served goes on.
+    """
+    start = world([node()], [deployment()], [placed()])
+    wrong = changed(start, backend="nobody-has-it")
+    decision = decide(wrong, NOW, ids())
+    after = settled(wrong)
+    rollout = after.deployments[NAME].rollout
+
+    assert "ROLLOUT_UNPLACEABLE" in reasons(decision)
+    assert rollout is not None
+    assert rollout.state is RolloutState.UNPLACEABLE
+    assert "not for want of room" in rollout.message
+    assert "nobody_has_it" in rollout.message
+    assert "`motorpool rollout undo chat`" in rollout.message
+    assert after.instances["instances/chat-1"].state is S.RUNNING
+
+
 def test_making_room_has_nobody_else_tried_again() -> None:
     """
     What was found to fit nowhere is not tried again because it was looked at what would be without an old instance.

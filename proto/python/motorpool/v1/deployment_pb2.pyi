@@ -139,6 +139,10 @@ class _RolloutStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._E
     """A new instance failed; the former ones go on serving. It goes on by itself when that one is well after all."""
     ROLLOUT_STATE_COMPLETE: _RolloutState.ValueType  # 4
     """All instances are of the present spec, and so many as wished were ready."""
+    ROLLOUT_STATE_UNPLACEABLE: _RolloutState.ValueType  # 5
+    """A new instance can be placed nowhere, and not for want of room: the message says what is wrong. The former ones go on
+    serving.
+    """
 
 class RolloutState(_RolloutState, metaclass=_RolloutStateEnumTypeWrapper):
     """How far the latest change of a spec has come."""
@@ -153,6 +157,10 @@ ROLLOUT_STATE_FAILED: RolloutState.ValueType  # 3
 """A new instance failed; the former ones go on serving. It goes on by itself when that one is well after all."""
 ROLLOUT_STATE_COMPLETE: RolloutState.ValueType  # 4
 """All instances are of the present spec, and so many as wished were ready."""
+ROLLOUT_STATE_UNPLACEABLE: RolloutState.ValueType  # 5
+"""A new instance can be placed nowhere, and not for want of room: the message says what is wrong. The former ones go on
+serving.
+"""
 Global___RolloutState: typing_extensions.TypeAlias = RolloutState
 
 @typing.final
