@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from motorpool import v1
-from motorpool_sdk import OptionKind
+from motorpool_sdk import LaunchRequest, OptionKind
 from motorpool_vllm.options import OPTIONS
 from motorpool_vllm.plugin import Vllm
 from tests.e2e.chat import ask
@@ -43,9 +43,7 @@ def make_parser() -> dict[str, dict[str, object]]:
     """
     What vLLM's own parser of `vllm serve` says: its options, and what it read off each launch on file.
     """
-    launches = {name: Vllm().launch(request).argv for name, request in GOLDEN.items()}
-    # A process begins with the program and `serve`; an image's entrypoint has both.
-    argv = {name: each if GOLDEN[name].image else each[2:] for name, each in launches.items()}
+    argv = {name: given for name, request in GOLDEN.items() if (given := vllms_own(request))}
     done = subprocess.run(
         [str(PYTHON), "-c", _PARSER], input=json.dumps(argv), capture_output=True, text=True, check=False, timeout=100
     )
@@ -54,12 +52,23 @@ def make_parser() -> dict[str, dict[str, object]]:
     return said
 
 
+def vllms_own(request: LaunchRequest) -> tuple[str, ...]:
+    """
+    Return the arguments after `vllm serve`: none for a node of a Ray cluster that the leader's vLLM uses.
+    """
+    argv = Vllm().launch(request).argv
+    if request.gang is not None and request.gang.style == "ray":
+        return argv[argv.index("serve") + 1 :] if request.gang.leads else ()
+    # A process begins with the program and `serve`; an image's entrypoint has both.
+    return argv if request.image else argv[2:]
+
+
 def test_vllms_own_parser_takes_every_launch(parser: dict[str, dict[str, dict[str, object]]]) -> None:
     """
     What we meant is what vLLM reads: the model, where it listens, its name, context, fraction and parallel sizes.
     """
-    for name, request in GOLDEN.items():
-        read = parser["parsed"][name]
+    for name, read in parser["parsed"].items():
+        request = GOLDEN[name]
         assert (str(request.model_path), request.listen_address, request.port, [request.served_model_name]) == (
             read["model_tag"],
             read["host"],
@@ -71,7 +80,13 @@ def test_vllms_own_parser_takes_every_launch(parser: dict[str, dict[str, dict[st
         sizes = [int(str(read[f"{kind}_parallel_size"])) for kind in ("tensor", "pipeline", "data")]
         nodes = 1 if request.gang is None else len(request.gang.members)
         assert max(len(request.device_ids) * nodes, 1) in {prod(sizes), 1}, name
-        assert (nodes, request.gang is not None and not request.gang.leads) == (read["nnodes"], read["headless"]), name
+        if request.gang is not None and request.gang.style == "ray":
+            assert ("ray", 1, False) == tuple(
+                read[each] for each in ("distributed_executor_backend", "nnodes", "headless")
+            )
+        else:
+            follows = request.gang is not None and not request.gang.leads
+            assert (nodes, follows) == (read["nnodes"], read["headless"]), name
     assert "pooling" == parser["parsed"]["embedding"]["runner"]
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from importlib import import_module
 from pathlib import Path
 from typing import ClassVar
@@ -20,17 +20,24 @@ HERE = Path(__file__).parent
 
 
 class GoldenLaunches:
-    """A plugin's launches are those in its folder ``launches``."""
+    """A plugin's launches are those in its folder ``launches``.
+
+    Of a file that goes along as it stands in the plugin, one of its ``sources``, the name is on file.
+    """
 
     plugin: ClassVar[BackendPlugin]
     golden: ClassVar[Mapping[str, LaunchRequest]]
     folder: ClassVar[Path]
+    sources: ClassVar[tuple[Path, ...]] = ()
 
     def test_launches_are_those_on_file(self) -> None:
         """
         Arguments, environment, secrets, image, entrypoint, files, readiness and times are exactly those of the file.
         """
-        made = {name: json.loads(written(self.plugin.launch(request))) for name, request in self.golden.items()}
+        made = {
+            name: json.loads(written(self.plugin.launch(request), self.sources))
+            for name, request in self.golden.items()
+        }
 
         assert {path.stem: json.loads(path.read_text()) for path in self.folder.iterdir()} == made
 
@@ -46,9 +53,11 @@ class GoldenLaunches:
         assert {name: [] for name in self.golden} == found
 
 
-def written(launch: Launch) -> str:
+def written(launch: Launch, sources: Sequence[Path] = ()) -> str:
     """Return a launch as its file has it."""
-    return json.dumps(asdict(launch), indent=1, default=str) + "\n"
+    names = {source.read_text(encoding="utf-8"): f"<{source.name} of the plugin>" for source in sources}
+    files = tuple(replace(file, text=names.get(file.text, file.text)) for file in launch.files)
+    return json.dumps(asdict(replace(launch, files=files)), indent=1, default=str) + "\n"
 
 
 def _write(backend: str) -> None:
@@ -58,7 +67,9 @@ def _write(backend: str) -> None:
     for path in tested.folder.iterdir():
         path.unlink()
     for name, request in tested.golden.items():
-        (tested.folder / f"{name}.json").write_text(written(tested.plugin.launch(request)), encoding="utf-8")
+        (tested.folder / f"{name}.json").write_text(
+            written(tested.plugin.launch(request), tested.sources), encoding="utf-8"
+        )
 
 
 if __name__ == "__main__":

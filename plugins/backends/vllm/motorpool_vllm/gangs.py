@@ -22,11 +22,9 @@ _NCCL = {"cuda", "rocm", "dtk", "corex", "maca"}
 """Frameworks whose collective library is NCCL or reads its variables."""
 
 
-def arguments(gang: Gang, data_parallel: int, *, executor_said: bool) -> Iterator[str]:
-    """Yield what a member is told beside what every node is."""
+def arguments(gang: Gang, data_parallel: int) -> Iterator[str]:
+    """Yield what a member is told beside what every node is, and by which launcher it spans them."""
     leader = gang.leader
-    if not executor_said:
-        yield from ("--distributed-executor-backend", "mp")
     yield from ("--nnodes", str(len(gang.members)))
     yield from ("--node-rank", str(gang.rank))
     yield from ("--master-addr", leader.address)

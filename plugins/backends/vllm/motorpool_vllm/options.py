@@ -98,7 +98,7 @@ OPTIONS = (
     _integer("data-parallel-size-local", "dpl"),
     # How many nodes it is to span; the launch says how many it does.
     _integer("nnodes", "n", meaning="nodes"),
-    *_strings("distributed-executor-backend"),
+    *_strings("distributed-executor-backend", "data-parallel-backend"),
     Option(name="enable-expert-parallel", aliases=("ep",), kind=_FLAG),
     Option(name="data-parallel-hybrid-lb", aliases=("dph",), kind=_FLAG),
     _json("hf-overrides", meaning="config_overrides"),

@@ -9,6 +9,7 @@ from itertools import pairwise
 from motorpool_sdk import (
     BackendPlugin,
     Finding,
+    Gang,
     InferenceProbe,
     Launch,
     LaunchRequest,
@@ -19,11 +20,12 @@ from motorpool_sdk import (
     Version,
     hookimpl,
 )
-from motorpool_vllm import gangs
+from motorpool_vllm import gangs, ray
 from motorpool_vllm.failures import FAILURES
 from motorpool_vllm.gangs import MP
-from motorpool_vllm.installation import CPU, PLATFORMS, find
+from motorpool_vllm.installation import CPU, PLATFORMS, find, parts
 from motorpool_vllm.options import OPTIONS
+from motorpool_vllm.ray import RAY
 from motorpool_vllm.releases import findings, release_of
 
 VERSION = "0.32.0"
@@ -65,6 +67,10 @@ _CACHE_SHARE = 8
 _QUIET = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1"}
 """No statistics are sent, and no hub is asked: the model lies at its path."""
 
+STYLES = (MP, RAY)
+"""The first is how it spans nodes where the user's --distributed-executor-backend does not say otherwise."""
+
+_ARGUMENTS = {MP.style: gangs.arguments, RAY.style: ray.arguments}
 _BY_NAME = {option.name: option for option in OPTIONS}
 
 
@@ -84,7 +90,7 @@ class Vllm:
             fraction_default=0.9,
             formats=("safetensors", "pytorch"),
             categories=("llm", "embedding", "reranker", "speech_to_text"),
-            distributed_styles=(MP,),
+            distributed_styles=STYLES,
             options=OPTIONS,
             health_path=_HEALTH_PATH,
             metrics_path="/metrics",
@@ -104,7 +110,7 @@ class Vllm:
         # An image's own entrypoint differs by vendor and release (a shell, the module, the command): ours is said.
         command = request.command or ("vllm", "serve")
         serves = request.gang is None or request.gang.leads
-        return Launch(
+        launch = Launch(
             argv=(*(() if request.image else _program(request)), str(request.model_path), *_arguments(request)),
             env={**_QUIET, **_cache(request), **_threads(request), **_collectives(request)},
             image=request.image,
@@ -116,6 +122,9 @@ class Vllm:
             start_timeout_seconds=_START_TIMEOUT_SECONDS,
             stop_grace_seconds=_STOP_GRACE_SECONDS,
         )
+        if request.gang is None or request.gang.style != RAY.style:
+            return launch
+        return ray.node_of(request, request.gang, launch, len(request.device_ids) or _processes(request))
 
 
 @hookimpl
@@ -131,6 +140,7 @@ def _versions() -> Iterator[Version]:
             frameworks=(found.framework(PLATFORMS),),
             executors=("process", "docker"),
             executable=found.path,
+            parts=parts(found),
         )
     for image in IMAGES:
         if found is None or image.version != found.version:
@@ -150,18 +160,30 @@ def _findings(request: LaunchRequest) -> Iterator[Finding]:
     if fraction is not None and not 0 < _number(fraction) <= 1:
         message = f"--gpu-memory-utilization is {fraction}; it is above 0, up to 1"
         yield Finding(severity=Severity.ERROR, reason="PARAMETER_INVALID", message=message)
-    executor = _given(request, "distributed-executor-backend")
-    if request.gang is not None and executor not in {None, "mp"}:
-        message = (
-            f"--distributed-executor-backend is {executor}, and this vLLM spans nodes by its own launcher (mp) here; "
-            "leave it out"
-        )
-        yield Finding(severity=Severity.ERROR, reason="PARAMETER_INVALID", message=message)
+    if request.gang is not None:
+        yield from _over_nodes(request, request.gang)
     if fraction is not None and request.framework == CPU:
         message = "--gpu-memory-utilization is left out: this instance was placed on the processors"
         yield Finding(severity=Severity.WARNING, reason="PARAMETER_IGNORED", message=message)
     if not request.image:
         yield from findings(request.backend_version)
+
+
+def _over_nodes(request: LaunchRequest, gang: Gang) -> Iterator[Finding]:
+    executor = _given(request, "distributed-executor-backend")
+    if executor not in {None, gang.style}:
+        message = (
+            f"--distributed-executor-backend is {executor}, and this vLLM was placed to span nodes by {gang.style}; "
+            f"leave it out, or choose {' or '.join(style.style for style in STYLES)}"
+        )
+        yield Finding(severity=Severity.ERROR, reason="PARAMETER_INVALID", message=message)
+    if gang.style == RAY.style and not request.image and ray.PACKAGE not in gang.own.parts:
+        message = (
+            f"Ray is not installed beside {request.executable or 'vLLM'}, and --distributed-executor-backend is ray; "
+            "install it there on every node (`python -m pip install ray`), or leave the option out: vLLM's own "
+            "launcher spans nodes, too"
+        )
+        yield Finding(severity=Severity.ERROR, reason="RAY_MISSING", message=message)
 
 
 def _program(request: LaunchRequest) -> tuple[str, ...]:
@@ -191,8 +213,9 @@ def _arguments(request: LaunchRequest) -> Iterator[str]:
         yield "--trust-remote-code"
     if request.gang is not None:
         data_parallel = int(_value(request, "data_parallel") or request.parallelism.data or 1)
-        executor_said = _says(request, "distributed-executor-backend")
-        yield from gangs.arguments(request.gang, data_parallel, executor_said=executor_said)
+        if not _says(request, "distributed-executor-backend"):
+            yield from ("--distributed-executor-backend", request.gang.style)
+        yield from _ARGUMENTS[request.gang.style](request.gang, data_parallel)
     for parameter in request.parameters:
         option = _BY_NAME.get(parameter.option) if parameter.known else None
         if request.framework == CPU and option is not None and option.meaning == "memory_fraction":

@@ -77,10 +77,61 @@ GANGS: Mapping[str, LaunchRequest] = {
     "two-nodes-embedding": replace(TWO_NODES, categories=("embedding",), memory_fraction=None, context_length=None),
 }
 
+_EVERY = ("node_manager", "object_manager", "runtime_env", "metrics", "agent_http", "agent_grpc", "worker")
+RAY_PORTS = (
+    {name: 24000 + number for number, name in enumerate(("http", "gcs", "client", "dashboard", "dp_rpc", *_EVERY))},
+    {name: 25000 + number for number, name in enumerate(("http", *_EVERY))},
+)
+RAY_PARTS = {"python": "3.12.11", "ray": "2.60.0"}
+BY_RAY: Mapping[str, LaunchRequest] = {
+    f"ray-{name}": replace(
+        request, parameters=(*request.parameters, Parameter(option="distributed-executor-backend", values=("ray",)))
+    )
+    for name, request in {
+        "cuda": TWO_NODES,
+        "container": replace(TWO_NODES, executable="", image="vllm/vllm-openai:v0.32.0"),
+        "container-command": replace(
+            TWO_NODES, executable="", image="vllm/vllm-openai:v0.32.0", command=("python3", "-m", "vllm", "serve")
+        ),
+        "rocm": replace(
+            TWO_NODES,
+            backend_version="0.32.0-rocm",
+            framework="rocm",
+            executable="",
+            image="vllm/vllm-openai-rocm:v0.32.0",
+        ),
+        "cann": GANGS["two-nodes-cann"],
+        "musa": replace(TWO_NODES, backend_version="0.9.2", framework="musa"),
+        "dtk": replace(TWO_NODES, backend_version="0.18.1", framework="dtk"),
+        "maca": replace(TWO_NODES, backend_version="0.21.0", framework="maca"),
+        "corex": replace(TWO_NODES, backend_version="0.8.3", framework="corex"),
+        "data-parallel": replace(
+            SEVERAL,
+            parallelism=Parallelism(),
+            parameters=(
+                Parameter(option="tensor-parallel-size", values=("4",)),
+                Parameter(option="data-parallel-size", values=("2",)),
+            ),
+        ),
+        "without-a-key": replace(TWO_NODES, api_key=""),
+    }.items()
+}
+
 
 def member(request: LaunchRequest, rank: int) -> LaunchRequest:
     """The same as one member of two nodes is asked."""
-    gang = Gang(style="mp", rank=rank, members=MEMBERS, interface="eth1")
+    return _asked(request, Gang(style="mp", rank=rank, members=MEMBERS, interface="eth1"))
+
+
+def ray_member(request: LaunchRequest, rank: int, parts: Mapping[str, str] = RAY_PARTS) -> LaunchRequest:
+    """The same as one of two nodes of a Ray cluster is asked."""
+    members = tuple(
+        replace(each, ports=RAY_PORTS[each.rank], parts=parts if each.rank == rank else {}) for each in MEMBERS
+    )
+    return _asked(request, Gang(style="ray", rank=rank, members=members, interface="eth1"))
+
+
+def _asked(request: LaunchRequest, gang: Gang) -> LaunchRequest:
     return replace(request, gang=gang, listen_address=gang.own.address, port=gang.own.ports["http"])
 
 
@@ -113,6 +164,7 @@ GOLDEN: Mapping[str, LaunchRequest] = {
         parallelism=Parallelism(),
     ),
     **{f"{name}-rank-{rank}": member(request, rank) for name, request in GANGS.items() for rank in (0, 1)},
+    **{f"{name}-rank-{rank}": ray_member(request, rank) for name, request in BY_RAY.items() for rank in (0, 1)},
     # The same command for every vendor: what differs is what vLLM was built for, and the image.
     "rocm": replace(
         SEVERAL, backend_version="0.32.0-rocm", framework="rocm", executable="", image="vllm/vllm-openai-rocm:v0.32.0"

@@ -1,12 +1,13 @@
 """Finding the vLLM of a node."""
 
 import os
+import platform
 from pathlib import Path
 
 import pytest
 
 from motorpool_sdk.environments import EnvironmentFault, Installed
-from motorpool_vllm.installation import PLATFORMS, find
+from motorpool_vllm.installation import PLATFORMS, find, parts
 from tests.plugins.backends.vllm.conftest import InstallVllm
 
 
@@ -97,6 +98,22 @@ def test_a_broken_one_on_path_is_not_used(install_vllm: InstallVllm, capsys: pyt
 
     assert None is find()
     assert f"{path} is not used: the Python of {path} has no package vllm" in capsys.readouterr().out
+
+
+def test_what_members_are_compared_by(install_vllm: InstallVllm) -> None:
+    """
+    The Python that runs it, and Ray where it can be started: a package without its command is of no use.
+    """
+    path = install_vllm(vllm="0.32.0", torch="2.13.0", ray="2.60.0")
+    found = find()
+    assert found is not None
+
+    assert {"python": platform.python_version()} == parts(found)
+
+    ray = path.with_name("ray")
+    ray.write_text("#!/bin/sh\n")
+    ray.chmod(0o755)
+    assert {"python": platform.python_version(), "ray": "2.60.0"} == parts(found)
 
 
 @pytest.mark.parametrize(

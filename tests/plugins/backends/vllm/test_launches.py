@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from motorpool_vllm import node
 from motorpool_vllm.plugin import Vllm
 from tests.plugins.backends.golden import GoldenLaunches
 from tests.plugins.backends.vllm.requests import GOLDEN
@@ -11,3 +12,4 @@ class TestLaunches(GoldenLaunches):
     plugin = Vllm()
     golden = GOLDEN
     folder = Path(__file__).parent / "launches"
+    sources = (Path(node.__file__),)

@@ -48,13 +48,13 @@ def test_an_installed_release_takes_the_place_of_its_image(install_vllm: Install
     assert ["0.32.0", "0.32.0-rocm", "0.23.0-ascend"] == [each.version for each in Vllm().profile().versions]
 
 
-def test_it_spans_nodes_by_its_own_launcher() -> None:
+def test_it_spans_nodes_by_its_own_launcher_and_by_ray() -> None:
     """
     Who is which, and where they meet, is Motorpool's to say; how many nodes there are is the user's wish.
     """
     profile = Vllm().profile()
 
-    assert ["mp"] == [style.style for style in profile.distributed_styles]
+    assert ["mp", "ray"] == [style.style for style in profile.distributed_styles]
     owned = {option.name for option in profile.options if option.system_owned}
     assert {"node-rank", "master-addr", "headless", "data-parallel-address"} <= owned
 
@@ -148,8 +148,8 @@ def test_a_version_that_is_gone_is_named() -> None:
         argv(replace(ONE, executable=""))
 
 
-@pytest.mark.parametrize(("executor", "errors"), [("ray", 1), ("mp", 0)])
-def test_over_nodes_only_its_own_launcher(executor: str, errors: int) -> None:
+@pytest.mark.parametrize(("executor", "errors"), [("ray", 1), ("external_launcher", 1), ("mp", 0)])
+def test_over_nodes_only_the_launcher_that_they_were_placed_for(executor: str, errors: int) -> None:
     """
     An executor that the members were not placed for is refused while they reserve, before anything is started.
     """
