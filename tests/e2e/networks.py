@@ -48,8 +48,9 @@ def network(*nodes: str) -> Iterator[Network]:
         _namespace(made, hub)
         _ip("-n", hub, "link", "add", "bridge", "type", "bridge")
         _ip("-n", hub, "link", "set", "bridge", "up")
-        # Ends with the namespace that has its other end.
         _ip("link", "add", f"{prefix}-host", "type", "veth", "peer", "name", "host", "netns", hub)
+        # It would end with the namespace that has its other end, which is some time after that was deleted.
+        made.callback(_ip, "link", "delete", f"{prefix}-host")
         _join(hub, "host")
         _ip("address", "add", f"{subnet}.1/24", "dev", f"{prefix}-host")
         _ip("link", "set", f"{prefix}-host", "up")

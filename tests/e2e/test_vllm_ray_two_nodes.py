@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import pytest
 from motorpool import v1
 from tests.e2e.chat import ask
 from tests.e2e.fleet import engines_below, wait_for
+from tests.e2e.installation import installation
 from tests.e2e.networks import NetworkFleet, may_make_networks, network
 from tests.e2e.test_vllm_two_nodes import ENGINE, processes, runs
 from tests.e2e.vllm_engine import FOLDER
@@ -147,21 +146,6 @@ def test_a_model_on_a_cluster_of_its_own_loses_a_member_as_a_whole(
     ours = {fleet.controller.pid if fleet.controller else 0, *(agent.pid for agent in fleet.agents.values())}
     left = [each for each in engines_below(fleet.folder) if each.pid not in ours]
     assert [] == [each.cmdline() for each in left if "motorpool_" not in " ".join(each.cmdline())]
-
-
-def installation(folder: Path, **versions: str) -> Path:
-    """Make an environment whose Python knows packages of these versions, with vLLM's and Ray's commands in it."""
-    packages = folder / "packages"
-    for name, version in versions.items():
-        metadata = packages / f"{name}-{version}.dist-info" / "METADATA"
-        metadata.parent.mkdir(parents=True)
-        metadata.write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-    (folder / "bin").mkdir()
-    for name in ("python", "vllm", "ray"):
-        program = folder / "bin" / name
-        program.write_text(f'#!/bin/sh\nPYTHONPATH={json.dumps(str(packages))} exec {sys.executable} -S "$@"\n')
-        program.chmod(0o755)
-    return folder
 
 
 def test_members_with_another_ray_are_told_apart(
