@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Annotated
 
 import typer
@@ -56,6 +57,10 @@ def deploy(
     served_name: Annotated[str, typer.Option(help="The `model` field of requests; the deployment's name.")] = "",
     memory: wish.Memory = "",
     device_memory: wish.DeviceMemory = "",
+    drain_time: Annotated[
+        float | None,
+        typer.Option(parser=text.parse_duration, metavar="TIME", help=f"{wish.DRAIN_HELP}; else the controller's."),
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait until every instance runs.")] = False,
     timeout: Annotated[
         float, typer.Option(parser=text.parse_duration, metavar="TIME", help="How long to wait, e.g. 90s or 15m.")
@@ -85,6 +90,8 @@ def deploy(
         )
         spec.exposure = _EXPOSURES[exposure]
         spec.served_model_name = served_name
+        if drain_time is not None:
+            spec.drain_timeout.FromTimedelta(timedelta(seconds=drain_time))
         created = connected.deployments.CreateDeployment(
             v1.CreateDeploymentRequest(
                 deployment_id=name.removeprefix("deployments/"),

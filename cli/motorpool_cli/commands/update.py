@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated
 
 import typer
@@ -39,6 +40,13 @@ def update(
         str | None, typer.Option(help="Version of the backend; an empty one is the node's default.")
     ] = None,
     image: Annotated[str | None, typer.Option(help="Image to run the engine in; an empty one runs a process.")] = None,
+    package: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--package",
+            help="NAME==VERSION to install with pip in the image, instead of those before; one empty one: none.",
+        ),
+    ] = None,
     env: Annotated[list[str] | None, typer.Option("--env", "-e", help="KEY=VALUE to set for the engine.")] = None,
     unset_env: Annotated[list[str] | None, typer.Option(help="KEY to set no more.")] = None,
     label: Annotated[
@@ -61,6 +69,9 @@ def update(
             "--replace/--surge",
             help="Without room for a new instance beside the old ones, let an old one go first; or wait for room.",
         ),
+    ] = None,
+    drain_time: Annotated[
+        str | None, typer.Option(metavar="TIME", help=f"{wish.DRAIN_HELP}; an empty one is the controller's.")
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait until all instances were replaced.")] = False,
     timeout: Timeout = 900,
@@ -87,6 +98,9 @@ def update(
         if parameters:
             spec.parameters.extend(parameters)
             paths.append("parameters")
+        if package:
+            spec.packages.extend(each for each in package if each)
+            paths.append("packages")
         if env or unset_env:
             spec.env.update(_environment(before.spec, env, unset_env))
             paths.append("env")
@@ -110,6 +124,10 @@ def update(
         if replace is not None:
             spec.rollout_strategy = _STRATEGIES[replace]
             paths.append("rollout_strategy")
+        if drain_time is not None:
+            if drain_time:
+                spec.drain_timeout.FromTimedelta(timedelta(seconds=text.parse_duration(drain_time)))
+            paths.append("drain_timeout")
         if not paths:
             raise CommandError(
                 Exit.USAGE,

@@ -22,6 +22,8 @@ class StrategyName(enum.StrEnum):
 
 SOURCE_HELP = "/path on the nodes, hf:OWNER/NAME[:FILE][@REVISION] or ms:OWNER/NAME…."
 
+DRAIN_HELP = "How long an instance that others stand in for goes on without new requests, e.g. 30s"
+
 Parameters = Annotated[
     list[str] | None, typer.Argument(help="After `--`: arguments of the engine, as on its command line.")
 ]

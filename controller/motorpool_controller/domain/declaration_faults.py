@@ -14,6 +14,7 @@ from motorpool_controller.domain.environment import why_owned
 from motorpool_controller.domain.faults import Fault
 from motorpool_controller.domain.images import image_fault
 from motorpool_controller.domain.names import BACKEND_ID_LENGTH, is_backend_id, shown
+from motorpool_controller.domain.packages import package_faults
 from motorpool_controller.domain.parameters import MAX_ELEMENT_CHARACTERS, MAX_ELEMENTS
 from motorpool_controller.domain.specs import CATEGORIES, MAX_BYTES, MAX_ENTRIES, MAX_NAME_CHARACTERS
 
@@ -141,7 +142,10 @@ def _image_faults(version: DeclaredVersion, declaration: Declaration, field: str
             yield f"{field}.entrypoint", "it stands in place of an image's, and there is no image; put it into command"
         if version.container_port is not None:
             yield f"{field}.container_port", "it is for images; a process is told where to listen with {{port}}"
+        if version.packages:
+            yield f"{field}.packages", "they are installed in an image, and there is none; install them on the nodes"
         return
+    yield from package_faults(version.packages, f"{field}.packages")
     if why := image_fault(version.image):
         yield f"{field}.image", f"{shown(version.image)} is no reference of a container image: {why}"
     if version.container_port is not None and not 0 < version.container_port <= MAX_PORT:

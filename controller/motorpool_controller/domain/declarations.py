@@ -15,7 +15,10 @@ CPU = "cpu"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeclaredVersion:
-    """How one version is run; None: as the backend. ``command``, ``entrypoint`` and values of ``env`` are templates."""
+    """How one version is run; None: as the backend. ``command``, ``entrypoint`` and values of ``env`` are templates.
+
+    ``packages`` are installed in its image before it runs.
+    """
 
     version: str
     command: tuple[str, ...] = ()
@@ -29,6 +32,7 @@ class DeclaredVersion:
     health_path: str = ""
     start_timeout_seconds: float | None = None
     stop_grace_seconds: float | None = None
+    packages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +128,12 @@ def profile_of(declared: DeclaredBackend) -> Profile:
         start_timeout_seconds=declaration.start_timeout_seconds,
         stop_grace_seconds=declaration.stop_grace_seconds,
     )
+
+
+def packages_of(declared: DeclaredBackend | None, version: str) -> tuple[str, ...]:
+    """Return the packages that a version wants installed in its image; none where nothing is declared."""
+    versions = () if declared is None else declared.declaration.versions
+    return next((each.packages for each in versions if each.version == version), ())
 
 
 def definition_of(declared: DeclaredBackend, version: str) -> Definition | None:

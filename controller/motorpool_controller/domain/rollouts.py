@@ -23,7 +23,10 @@ def history(deployment: Deployment) -> tuple[Former, ...]:
 
 def same_instances(one: DeploymentSpec, other: DeploymentSpec) -> bool:
     """Return whether instances of one spec are those of the other: their number and the way to change them aside."""
-    return replace(one, replicas=other.replicas, rollout_strategy=other.rollout_strategy) == other
+    aside = replace(
+        one, replicas=other.replicas, rollout_strategy=other.rollout_strategy, drain_seconds=other.drain_seconds
+    )
+    return aside == other
 
 
 def restored(deployment: Deployment, template_generation: int | None) -> DeploymentSpec:
@@ -46,7 +49,12 @@ def restored(deployment: Deployment, template_generation: int | None) -> Deploym
                 "NOT_FOUND", f"{deployment.name} has no revision {template_generation}; those kept are {numbers}"
             )
         found = kept[template_generation]
-    return replace(found.spec, replicas=present.spec.replicas, rollout_strategy=present.spec.rollout_strategy)
+    return replace(
+        found.spec,
+        replicas=present.spec.replicas,
+        rollout_strategy=present.spec.rollout_strategy,
+        drain_seconds=present.spec.drain_seconds,
+    )
 
 
 def is_outdated(instance: Instance, deployment: Deployment) -> bool:

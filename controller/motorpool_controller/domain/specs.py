@@ -30,6 +30,7 @@ MAX_PATH_CHARACTERS = 4_096
 MAX_NAME_CHARACTERS = 256
 MAX_ENTRIES = 256
 MAX_BYTES = 1 << 60
+MAX_DRAIN_SECONDS = 3_600.0
 CATEGORIES = ("llm", "embedding", "reranker", "image", "speech_to_text", "text_to_speech")
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -137,6 +138,8 @@ def _check_numbers(spec: DeploymentSpec) -> Iterator[Fault]:
         )
     if not math.isfinite(spec.reschedule_after_seconds):
         yield "spec.reschedule_after", "it is no number of seconds; a negative one means never"
+    if spec.drain_seconds is not None and not 0 <= spec.drain_seconds <= MAX_DRAIN_SECONDS:
+        yield "spec.drain_timeout", f"{spec.drain_seconds:g} s is not between 0 s and {MAX_DRAIN_SECONDS:g} s"
     for field, size in (
         ("spec.claim.memory_bytes", spec.claim_memory_bytes),
         ("spec.claim.device_memory_bytes", spec.claim_device_memory_bytes),

@@ -114,6 +114,7 @@ class DeploymentSpec:
     served_model_name: str = ""
     packages: tuple[str, ...] = ()
     rollout_strategy: RolloutStrategy = RolloutStrategy.SURGE
+    drain_seconds: float | None = None
 
 
 class RolloutState(StrEnum):

@@ -20,7 +20,7 @@ def settle_deadlines(draft: Draft) -> None:
         if instance.state is InstanceState.SCHEDULED:
             _schedule_due(draft, instance, settings.scheduled_deadline_seconds)
         elif instance.drain_time is not None and instance.stop_time is None:
-            _drain_due(draft, instance, instance.drain_time + timedelta(seconds=settings.drain_seconds))
+            _drain_due(draft, instance, instance.drain_time + timedelta(seconds=draft.drain_seconds(instance)))
         elif instance.state is InstanceState.STOPPING and instance.stop_time is not None:
             _stop_due(draft, instance, _grace_seconds(draft, instance) + settings.stopping_slack_seconds)
 

@@ -104,13 +104,19 @@ class Draft:
 
     def retire(self, instance: Instance, reason: str) -> None:
         """Have an instance removed that others stand in for: of one that serves, callers learn first that it leaves."""
-        seconds = self.world.settings.drain_seconds
+        seconds = self.drain_seconds(instance)
         if instance.state is not InstanceState.RUNNING or not instance.endpoint or seconds <= 0:
             self.stop(instance, reason)
             return
         message = f"{reason} It gets no new requests, and stops in {seconds:g} s."
         leaving = replace(instance, drain_time=self.now, stop_reason=reason, endpoint="")
         self.put(moved(leaving, InstanceState.STOPPING, message, self.now))
+
+    def drain_seconds(self, instance: Instance) -> float:
+        """Return how long an instance goes on that left the endpoints: as its deployment says, else as settings do."""
+        deployment = self.deployments.get(instance.deployment)
+        own = None if deployment is None else deployment.spec.drain_seconds
+        return self.world.settings.drain_seconds if own is None else own
 
     def stop(self, instance: Instance, reason: str) -> None:
         """Have an instance removed: at once if it was never placed, else by its node.

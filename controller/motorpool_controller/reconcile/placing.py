@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from motorpool_controller.domain.backends import declared_as, runner_of
-from motorpool_controller.domain.declarations import definition_of
+from motorpool_controller.domain.declarations import definition_of, packages_of
 from motorpool_controller.domain.event import Severity
 from motorpool_controller.domain.names import id_of
 from motorpool_controller.domain.parameters import STATED, without_meanings
@@ -165,7 +165,7 @@ def _assignment(
         image=spec.image,
         command=spec.command,
         definition=None if declared is None else definition_of(declared, placement.backend_version),
-        packages=spec.packages,
+        packages=(*packages_of(declared, placement.backend_version), *spec.packages),
         lora_adapters=spec.lora_adapters,
         speculative=spec.speculative,
         extended_kv_cache=spec.extended_kv_cache,

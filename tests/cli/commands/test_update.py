@@ -49,6 +49,27 @@ def test_only_what_is_given_is_changed(controller: Controller, motorpool: Motorp
     assert v1.ROLLOUT_STRATEGY_REPLACE == request.deployment.spec.rollout_strategy
 
 
+def test_packages_and_the_time_to_drain(controller: Controller, motorpool: Motorpool) -> None:
+    """
+    Packages replace those there were, or are gone with an empty one; so is the deployment's own time to drain.
+    """
+    fill(controller)
+
+    motorpool("update", "smollm2", "--package", "timm==1.0.25", "--package", "einops", "--drain-time", "1m")
+    motorpool("update", "smollm2", "--package", "", "--drain-time", "")
+
+    set_, cleared = controller.requests
+    assert isinstance(set_, v1.UpdateDeploymentRequest)
+    assert isinstance(cleared, v1.UpdateDeploymentRequest)
+    assert ["spec.packages", "spec.drain_timeout"] == list(set_.update_mask.paths) == list(cleared.update_mask.paths)
+    assert (["timm==1.0.25", "einops"], 60) == (
+        list(set_.deployment.spec.packages),
+        set_.deployment.spec.drain_timeout.seconds,
+    )
+    assert not cleared.deployment.spec.packages
+    assert not cleared.deployment.spec.HasField("drain_timeout")
+
+
 def test_where_it_may_run(controller: Controller, motorpool: Motorpool) -> None:
     """
     Labels and devices replace those there were, all at once.

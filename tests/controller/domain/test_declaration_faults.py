@@ -109,6 +109,8 @@ def test_what_holds_for_all_versions(changes: dict[str, Any], field: str, said: 
         ({"command": ("/x", "{{A}}"), "env": {"A": "{{port}}"}}, "command", "template itself"),
         ({"entrypoint": ("/e",)}, "entrypoint", "no image"),
         ({"container_port": 80}, "container_port", "for images"),
+        ({"packages": ("timm==1.0.25",)}, "packages", "there is none; install them on the nodes"),
+        ({"image": "e:1", "packages": ("git+https://x",)}, "packages", "no package"),
         ({"image": "a b"}, "image", "no reference"),
         ({"image": "e:1", "container_port": 70000}, "container_port", "65535"),
         ({"image": "e:1", "entrypoint": ("{{E}}",)}, "entrypoint[0]", "whoever deploys chooses"),

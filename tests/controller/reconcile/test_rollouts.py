@@ -309,18 +309,21 @@ def test_scaling_in_the_middle_keeps_what_serves() -> None:
     assert scaled.instances[new.name].stop_time is None
 
 
-def test_an_instance_leaves_the_endpoints_before_it_stops() -> None:
+@pytest.mark.parametrize(("own", "seconds"), [(None, 10), (30.0, 30)])
+def test_an_instance_leaves_the_endpoints_before_it_stops(own: float | None, seconds: int) -> None:
     """
-    One that is replaced gets no new requests for the time set, though its agent reports that it runs, and then stops.
+    One that is replaced gets no new requests for the time set, though its agent reports that it runs, and then stops:
+    the deployment's own time, else the controller's.
     """
     settings = Settings(drain_seconds=10)
-    start = replace(two_running(), settings=settings)
+    start = changed(replace(two_running(), settings=settings), drain_seconds=own)
+    assert start.deployments[NAME].rollout is None
     instances = {name: replace(each, endpoint="http://x") for name, each in start.instances.items()}
     now = settled(running(settled(changed(replace(start, instances=instances), parameters=NEW))))
     (leaving,) = [each for each in now.instances.values() if each.leaves]
     (node_name,) = nodes_of(leaving)
     report = Report(assignment_id=leaving.uid, generation=leaving.generation, state=S.RUNNING)
-    before, after = NOW + timedelta(seconds=9), NOW + timedelta(seconds=10)
+    before, after = NOW + timedelta(seconds=seconds - 1), NOW + timedelta(seconds=seconds)
 
     assert (S.STOPPING, "", None) == (leaving.state, leaving.endpoint, leaving.stop_time)
     assert S.STOPPING is observe(leaving, report, now.nodes[node_name], NOW).state

@@ -328,6 +328,18 @@ async def test_an_assignment_carries_its_definition(cluster: Cluster, agent: Age
     assert assignment.api_key
 
 
+async def test_an_assignment_carries_the_versions_packages_and_the_deployments(cluster: Cluster, agent: Agent) -> None:
+    """
+    What a declared version wants installed in its image comes before what the deployment does.
+    """
+    boxed = v1.DeclaredVersion(version="1.0", image="echo:1", container_port=80, packages=["timm==1.0.25"])
+    session = await joined(agent)
+    await declare(cluster, declaration=changed(versions=[boxed]))
+    await deploy(cluster, packages=["einops"])
+
+    assert ["timm==1.0.25", "einops"] == list((await placed(session)).packages)
+
+
 async def test_a_changed_declaration_leaves_instances_alone(cluster: Cluster, agent: Agent) -> None:
     """
     What stands keeps its assignment to the last byte; what is placed afterwards gets the new one.

@@ -71,6 +71,7 @@ SPECS = st.builds(
     exposure=st.sampled_from(Exposure),
     restart_on_error=st.booleans(),
     reschedule_after_seconds=st.integers(-1, 1_000_000).map(float),
+    drain_seconds=st.one_of(st.none(), st.integers(0, 3_600).map(float)),
     claim_memory_bytes=SIZE,
     claim_device_memory_bytes=SIZE,
     allow_overcommit=st.booleans(),

@@ -93,6 +93,7 @@ def _version_message(version: DeclaredVersion, *, masked: bool) -> v1.DeclaredVe
         architectures=version.architectures,
         container_port=version.container_port,
         health_path=version.health_path,
+        packages=version.packages,
         **{name: fields.duration(value) for name, value in seconds.items() if value is not None},
     )
 
@@ -109,6 +110,7 @@ def _version_of(message: v1.DeclaredVersion) -> DeclaredVersion:
         architectures=tuple(message.architectures),
         container_port=message.container_port if message.HasField("container_port") else None,
         health_path=message.health_path,
+        packages=tuple(message.packages),
         start_timeout_seconds=(fields.seconds_of(message.start_timeout) if message.HasField("start_timeout") else None),
         stop_grace_seconds=fields.seconds_of(message.stop_grace) if message.HasField("stop_grace") else None,
     )

@@ -54,6 +54,7 @@ def spec_message(spec: DeploymentSpec) -> v1.DeploymentSpec:
         trust_remote_code=spec.trust_remote_code,
         served_model_name=spec.served_model_name,
         packages=spec.packages,
+        drain_timeout=None if spec.drain_seconds is None else fields.duration(spec.drain_seconds),
         rollout_strategy=fields.number(v1.RolloutStrategy, "ROLLOUT_STRATEGY", spec.rollout_strategy),
     )
 
@@ -114,6 +115,11 @@ def spec_of(message: v1.DeploymentSpec, field: str = "spec") -> DeploymentSpec:
         trust_remote_code=message.trust_remote_code,
         served_model_name=message.served_model_name,
         packages=tuple(message.packages),
+        drain_seconds=(
+            fields.bounded_seconds_of(message.drain_timeout, f"{field}.drain_timeout")
+            if message.HasField("drain_timeout")
+            else None
+        ),
         rollout_strategy=(
             fields.member(
                 v1.RolloutStrategy,

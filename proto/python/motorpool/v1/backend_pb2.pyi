@@ -492,6 +492,7 @@ class DeclaredVersion(google.protobuf.message.Message):
     HEALTH_PATH_FIELD_NUMBER: builtins.int
     START_TIMEOUT_FIELD_NUMBER: builtins.int
     STOP_GRACE_FIELD_NUMBER: builtins.int
+    PACKAGES_FIELD_NUMBER: builtins.int
     version: builtins.str
     """The version's name, e.g. "1.0"."""
     image: builtins.str
@@ -532,6 +533,12 @@ class DeclaredVersion(google.protobuf.message.Message):
     def stop_grace(self) -> google.protobuf.duration_pb2.Duration:
         """Instead of the backend's."""
 
+    @property
+    def packages(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Python packages that are installed in the image before what it runs, those of a deployment after them; see
+        `DeploymentSpec.packages`.
+        """
+
     def __init__(
         self,
         *,
@@ -547,9 +554,10 @@ class DeclaredVersion(google.protobuf.message.Message):
         health_path: builtins.str = ...,
         start_timeout: google.protobuf.duration_pb2.Duration | None = ...,
         stop_grace: google.protobuf.duration_pb2.Duration | None = ...,
+        packages: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_container_port", b"_container_port", "container_port", b"container_port", "start_timeout", b"start_timeout", "stop_grace", b"stop_grace"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_container_port", b"_container_port", "architectures", b"architectures", "command", b"command", "container_port", b"container_port", "entrypoint", b"entrypoint", "env", b"env", "frameworks", b"frameworks", "health_path", b"health_path", "image", b"image", "operating_systems", b"operating_systems", "start_timeout", b"start_timeout", "stop_grace", b"stop_grace", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_container_port", b"_container_port", "architectures", b"architectures", "command", b"command", "container_port", b"container_port", "entrypoint", b"entrypoint", "env", b"env", "frameworks", b"frameworks", "health_path", b"health_path", "image", b"image", "operating_systems", b"operating_systems", "packages", b"packages", "start_timeout", b"start_timeout", "stop_grace", b"stop_grace", "version", b"version"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_container_port", b"_container_port"]) -> typing.Literal["container_port"] | None: ...
 
 Global___DeclaredVersion: typing_extensions.TypeAlias = DeclaredVersion

@@ -403,6 +403,7 @@ class DeploymentSpec(google.protobuf.message.Message):
     SERVED_MODEL_NAME_FIELD_NUMBER: builtins.int
     ROLLOUT_STRATEGY_FIELD_NUMBER: builtins.int
     PACKAGES_FIELD_NUMBER: builtins.int
+    DRAIN_TIMEOUT_FIELD_NUMBER: builtins.int
     replicas: builtins.int
     """Instances wished for, 0 to 1000; absent means 1."""
     backend: builtins.str
@@ -483,6 +484,12 @@ class DeploymentSpec(google.protobuf.message.Message):
         with versions, no addresses; where pip looks, `env` may say.
         """
 
+    @property
+    def drain_timeout(self) -> google.protobuf.duration_pb2.Duration:
+        """How long an instance that others stand in for goes on after it left the endpoints, 0 to 1 h; absent means the
+        controller's `drain_seconds`. A change of it replaces no instances.
+        """
+
     def __init__(
         self,
         *,
@@ -512,9 +519,10 @@ class DeploymentSpec(google.protobuf.message.Message):
         served_model_name: builtins.str = ...,
         rollout_strategy: Global___RolloutStrategy.ValueType = ...,
         packages: collections.abc.Iterable[builtins.str] | None = ...,
+        drain_timeout: google.protobuf.duration_pb2.Duration | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_cpu_offloading", b"_cpu_offloading", "_distributed", b"_distributed", "_replicas", b"_replicas", "_restart_on_error", b"_restart_on_error", "claim", b"claim", "cpu_offloading", b"cpu_offloading", "device_selector", b"device_selector", "distributed", b"distributed", "extended_kv_cache", b"extended_kv_cache", "model", b"model", "node_selector", b"node_selector", "replicas", b"replicas", "reschedule_after", b"reschedule_after", "restart_on_error", b"restart_on_error", "speculative", b"speculative"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_cpu_offloading", b"_cpu_offloading", "_distributed", b"_distributed", "_replicas", b"_replicas", "_restart_on_error", b"_restart_on_error", "allow_overcommit", b"allow_overcommit", "backend", b"backend", "backend_version", b"backend_version", "categories", b"categories", "claim", b"claim", "command", b"command", "cpu_offloading", b"cpu_offloading", "device_selector", b"device_selector", "distributed", b"distributed", "env", b"env", "exposure", b"exposure", "extended_kv_cache", b"extended_kv_cache", "image", b"image", "lora_adapters", b"lora_adapters", "model", b"model", "node_selector", b"node_selector", "packages", b"packages", "parameters", b"parameters", "placement_strategy", b"placement_strategy", "replicas", b"replicas", "reschedule_after", b"reschedule_after", "restart_on_error", b"restart_on_error", "rollout_strategy", b"rollout_strategy", "served_model_name", b"served_model_name", "speculative", b"speculative", "trust_remote_code", b"trust_remote_code"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_cpu_offloading", b"_cpu_offloading", "_distributed", b"_distributed", "_replicas", b"_replicas", "_restart_on_error", b"_restart_on_error", "claim", b"claim", "cpu_offloading", b"cpu_offloading", "device_selector", b"device_selector", "distributed", b"distributed", "drain_timeout", b"drain_timeout", "extended_kv_cache", b"extended_kv_cache", "model", b"model", "node_selector", b"node_selector", "replicas", b"replicas", "reschedule_after", b"reschedule_after", "restart_on_error", b"restart_on_error", "speculative", b"speculative"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_cpu_offloading", b"_cpu_offloading", "_distributed", b"_distributed", "_replicas", b"_replicas", "_restart_on_error", b"_restart_on_error", "allow_overcommit", b"allow_overcommit", "backend", b"backend", "backend_version", b"backend_version", "categories", b"categories", "claim", b"claim", "command", b"command", "cpu_offloading", b"cpu_offloading", "device_selector", b"device_selector", "distributed", b"distributed", "drain_timeout", b"drain_timeout", "env", b"env", "exposure", b"exposure", "extended_kv_cache", b"extended_kv_cache", "image", b"image", "lora_adapters", b"lora_adapters", "model", b"model", "node_selector", b"node_selector", "packages", b"packages", "parameters", b"parameters", "placement_strategy", b"placement_strategy", "replicas", b"replicas", "reschedule_after", b"reschedule_after", "restart_on_error", b"restart_on_error", "rollout_strategy", b"rollout_strategy", "served_model_name", b"served_model_name", "speculative", b"speculative", "trust_remote_code", b"trust_remote_code"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_cpu_offloading", b"_cpu_offloading"]) -> typing.Literal["cpu_offloading"] | None: ...
     @typing.overload
