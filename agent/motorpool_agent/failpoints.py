@@ -21,13 +21,15 @@ Step = Literal[
     "directory.made",
     "handle.drafted",
     "handle.written",
-    # Launched: below its shim, or as a container.
+    # Launched: below its shim, as a container, as a unit.
     "group.made",
     "shim.spawned",
     "shim.released",
     "container.marked",
     "container.created",
     "container.started",
+    "unit.marked",
+    "unit.started",
     "engine.executed",
     "launch.recorded",
     # Ready.
@@ -39,6 +41,9 @@ Step = Literal[
     "group.killed",
     "container.stopped",
     "container.removed",
+    "unit.termed",
+    "unit.killed",
+    "unit.stopped",
     "stop.proven",
     # Removed.
     "directory.trashed",

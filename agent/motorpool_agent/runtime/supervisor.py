@@ -60,9 +60,10 @@ class Supervisor:
         executor = Executors(
             executors
             or {
-                process.NAME: process.ProcessExecutor(self._data_dir),
                 systemd.NAME: systemd.SystemdExecutor(self._data_dir),
                 docker.NAME: docker.DockerExecutor(self._data_dir, cluster),
+                # The last to stop an instance: it ends whatever bears its mark, also a unit in its grace.
+                process.NAME: process.ProcessExecutor(self._data_dir),
             }
         )
         self._availability = Availability(executor.statuses, timings.look_period_seconds, notify)

@@ -13,6 +13,7 @@ import signal
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
+from motorpool_agent import failpoints
 from motorpool_agent.reconcile.handle import Handle, Identity, LaunchRecord, Phase
 from motorpool_agent.reconcile.observation import ExecutorStatus
 from motorpool_agent.runtime import cgroup as cgroups
@@ -76,17 +77,20 @@ class SystemdExecutor:
             await self._clear(directory, 0.0)
             (directory / creation.OOM_NAME).unlink(missing_ok=True)
             (directory / _MARK).touch()
+            failpoints.reach("unit.marked")
             try:
-                await asyncio.to_thread(creation.write_environment, record, directory)
+                # The handle first: what stands in a directory without one is not swept.
                 await asyncio.to_thread(before_exec)
+                await asyncio.to_thread(creation.write_environment, record, directory)
             except OSError as error:
                 raise LaunchError(
                     "STATE_UNWRITABLE",
-                    f"the handle in {directory} cannot be written: {error}; nothing was executed; free space there, or "
+                    f"{directory} cannot be written: {error}; nothing was executed; free space there, or "
                     "give the agent's user permission to write",
                 ) from error
             properties = tuple(creation.properties(record, directory, self._oom_counter(name)))
             said = await self._units.run(name, properties, (program, *record.argv[1:]))
+            failpoints.reach("unit.started")
             found = await self._units.find(name)
         except UnreachableError as error:
             raise LaunchError(error.reason, error.message) from error
@@ -217,6 +221,7 @@ class SystemdExecutor:
                 await self._end(found, grace_seconds)
             # Ends what a first process left behind, too.
             said = await self._units.stop(found.name)
+            failpoints.reach("unit.stopped")
             await self._finish(found.invocation_id, drain=True)
             await self._units.forget(found.name)
             left = await self._units.find(found.name)
@@ -232,12 +237,14 @@ class SystemdExecutor:
         loop = asyncio.get_running_loop()
         if grace_seconds > 0:
             await self._units.signal(found.name, signal.SIGTERM, whole=False)
+            failpoints.reach("unit.termed")
         deadline = loop.time() + grace_seconds
         engine = procfs.identify(found.pid) if found.pid else None
         while loop.time() < deadline and (procfs.alive(engine) or self._members(found)):  # noqa: ASYNC110  # another's
             await asyncio.sleep(_LOOK_SECONDS)
         if procfs.alive(engine) or self._members(found) or engine is None:
             await self._units.signal(found.name, signal.SIGKILL, whole=True)
+            failpoints.reach("unit.killed")
 
     def _members(self, found: Found) -> list[int]:
         return cgroups.members(self._group(found))

@@ -21,6 +21,7 @@ from motorpool_agent.runtime.cgroup import Cgroups
 from tests.agent.runtime import killed_agent
 from tests.agent.runtime.docker.small_engine import SmallEngine, small_engine
 from tests.agent.runtime.fakes import ENGINE, assignment
+from tests.agent.runtime.systemd import units
 from tests.docker_engine import DockerEngine
 
 # Every executor's, in the order of an instance's life.
@@ -131,6 +132,31 @@ class DockerHost:
         return [f"container {one['Id']}" for one in self._shown.containers(data_dir)]
 
 
+class SystemdHost:
+    """Units of the systemd that booted this machine."""
+
+    environment: Mapping[str, str] = {}
+
+    def wish(self, tmp_path: Path, **options: str) -> Assignment:
+        return assignment(tmp_path, "a1", generation=1, restart=True, **options)
+
+    def engines(self, data_dir: Path) -> Mapping[str, int]:
+        found = units.units(data_dir)
+        return {one["InvocationID"]: int(one["MainPID"]) for one in found if one["MainPID"] != "0"}
+
+    def kill(self, victim: str, data_dir: Path) -> None:
+        raise NotImplementedError
+
+    def mend(self, victim: str) -> None:
+        raise NotImplementedError
+
+    def left(self, data_dir: Path) -> list[str]:
+        return [
+            *(unit["name"] for unit in units.units(data_dir)),
+            *(f"engine {pid}" for pid in killed_agent.engines(data_dir)),
+        ]
+
+
 @contextlib.contextmanager
 def process() -> Iterator[ProcessHost]:
     """Every machine."""
@@ -144,6 +170,12 @@ def docker() -> Iterator[DockerHost]:
         pytest.skip("wants root, dockerd and ip: the Docker Engine that is killed is the test's own")
     with small_engine(400, "--live-restore") as engine:
         yield DockerHost(engine)
+
+
+@contextlib.contextmanager
+def systemd() -> Iterator[SystemdHost]:
+    """A machine that systemd booted: see test_of_units."""
+    yield SystemdHost()
 
 
 _BELOW_SHIM: Sequence[Step] = ("group.made", "shim.spawned", "shim.released")
@@ -167,6 +199,12 @@ COLUMNS: Mapping[str, Column] = {
             )
         },
         host=docker,
+    ),
+    "systemd": Column(
+        launching=("unit.marked", "unit.started"),
+        ending=("unit.termed", "unit.killed", "unit.stopped"),
+        victims={},
+        host=systemd,
     ),
 }
 """By executor."""

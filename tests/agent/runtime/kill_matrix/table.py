@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 from motorpool_agent.failpoints import Step
 
 PROPERTY = "kill_matrix"
+
+
+class Result(NamedTuple):
+    """What became of one cell."""
+
+    executor: str
+    victim: str
+    step: str
+    hits: int
+    passed: bool
 
 
 def lines(reports: Iterable[Any]) -> Iterator[str]:
@@ -17,9 +27,10 @@ def lines(reports: Iterable[Any]) -> Iterator[str]:
     for report in reports:
         for name, value in getattr(report, "user_properties", ()):
             if name == PROPERTY and report.when == "call":
-                executor, victim, step, count = value
-                columns[f"{executor}/{victim}"] = None
-                hits[f"{executor}/{victim}", step] = str(count) if report.passed and count else f"FAILED {count}"
+                cell = Result(*value)
+                column = f"{cell.executor}/{cell.victim}"
+                columns[column] = None
+                hits[column, cell.step] = str(cell.hits) if cell.passed else f"FAILED {cell.hits}"
     if not hits:
         return
     order = sorted(columns)

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
+import msgspec
 import pytest
 
 from motorpool_agent.failpoints import Step
 from motorpool_agent.state.directory import DataDirectoryLock
+from tests import booted
 from tests.agent.runtime.fakes import DEADLINE_SECONDS, desired, free_ports, tombstone
 from tests.agent.runtime.kill_matrix.hosts import AFTER, BEFORE, COLUMNS, ENDING, Host
 from tests.agent.runtime.kill_matrix.stop import Stop
-from tests.agent.runtime.kill_matrix.table import PROPERTY
+from tests.agent.runtime.kill_matrix.table import PROPERTY, Result
 from tests.agent.runtime.killed_agent import KilledAgent
+from tests.conftest import cannot_run_here
 
 AGENT = "agent"
+UNITS = "systemd"
+RESULTS = "MOTORPOOL_TESTS_KILL_MATRIX"
+"""Where cells that run on a machine of their own tell of themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +67,12 @@ def make_hosts() -> Iterator[Callable[[str], Host]]:
 @pytest.mark.promise("P1")
 @pytest.mark.parametrize(
     "cell",
-    [pytest.param(cell, id=str(cell), marks=pytest.mark.xdist_group(f"kill-{cell.executor}")) for cell in cells()],
+    [
+        pytest.param(cell, id=str(cell), marks=pytest.mark.xdist_group(f"kill-{cell.executor}"))
+        for cell in cells()
+        # Units want a machine of their own, and the others are not asked there a second time.
+        if (cell.executor == UNITS) == (RESULTS in os.environ)
+    ],
 )
 def test_kill_matrix(
     cell: Cell,
@@ -74,9 +87,45 @@ def test_kill_matrix(
     stop = Stop(cell.step, tmp_path / "failpoint")
     try:
         _play(cell, hosts(cell.executor), stop, data_dir, tmp_path)
-    finally:
-        record_property(PROPERTY, [cell.executor, cell.victim, cell.step, stop.hits])
+    except BaseException:
+        _record(Result(cell.executor, cell.victim, cell.step, stop.hits, passed=False), record_property)
+        raise
+    _record(Result(cell.executor, cell.victim, cell.step, stop.hits, passed=stop.hits > 0), record_property)
     assert stop.hits
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+@pytest.mark.promise("P1")
+@pytest.mark.needs("systemd-run", "journalctl", "nsenter", "unshare")
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(RESULTS in os.environ, reason="runs there")
+def test_kill_matrix_of_units(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+    """
+    The cells of units hold on a machine that systemd booted.
+    """
+    if reason := booted.missing():
+        cannot_run_here(reason)
+    results = tmp_path / "results"
+    with booted.Booted() as machine:
+        done = machine.run(
+            *("env", f"{RESULTS}={results}", sys.executable, "-m", "pytest", "-q"),
+            *("-o", f"cache_dir={tmp_path / 'cache'}", f"--basetemp={tmp_path / 'inside'}", "--color=no", __file__),
+        )
+    assert results.exists(), done.stdout
+    found = [msgspec.json.decode(line, type=Result) for line in results.read_bytes().splitlines()]
+    for result in found:
+        record_property(PROPERTY, result)
+
+    assert done.returncode == 0, done.stdout
+    assert {result.step for result in found} == {cell.step for cell in cells() if cell.executor == UNITS}
+
+
+def _record(result: Result, record_property: Callable[[str, object], None]) -> None:
+    record_property(PROPERTY, result)
+    if RESULTS in os.environ:
+        with Path(os.environ[RESULTS]).open("ab") as file:
+            file.write(msgspec.json.encode(result) + b"\n")
 
 
 def _play(cell: Cell, host: Host, stop: Stop, data_dir: Path, tmp_path: Path) -> None:
