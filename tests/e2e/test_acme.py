@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
-import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,6 +19,7 @@ from motorpool_sdk.kit.project import write_project
 from motorpool_sdk.manifest import Kind
 from tests.e2e.chat import ask
 from tests.e2e.conftest import ROOT
+from tests.e2e.environment import Environment, run
 from tests.e2e.fleet import Fleet, wait_for
 from tests.e2e.llama_server import VERSION, environment_of, install_llama_server
 
@@ -32,42 +30,6 @@ ACME = ROOT / "examples" / "plugins" / "motorpool-acme"
 CARD = "card {card} Acme-One 34359738368 {used} 37 61\n"
 # The pointer is volatile too: a compiler may drop a store that it knows to fail.
 DIES_WHEN_LOADED = "__attribute__((constructor)) static void die(void) { volatile int *volatile p = 0; *p = 1; }\n"
-
-
-def run(*command: str | Path, **env: str) -> str:
-    done = subprocess.run(
-        command, env={**os.environ, **env}, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )
-    assert 0 == done.returncode, done.stdout + done.stderr
-    return done.stdout
-
-
-@dataclass(frozen=True, slots=True)
-class Environment:
-    """An agent's environment of its own: ours, and what is installed into it with pip."""
-
-    folder: Path
-
-    @property
-    def python(self) -> Path:
-        return self.folder / "bin" / "python"
-
-    @property
-    def agent_command(self) -> tuple[str, ...]:
-        return (str(self.python), "-m", "motorpool_agent.main")
-
-    def make(self) -> None:
-        run(sys.executable, "-m", "venv", "--without-pip", self.folder)
-        [packages] = self.folder.glob("lib/python*/site-packages")
-        ours = sysconfig.get_path("purelib")
-        (packages / "ours.pth").write_text(f"import site; site.addsitedir({ours!r})\n")
-
-    def install(self, *projects: Path) -> None:
-        """Build a wheel of each, and install it as an operator would; nothing is fetched."""
-        wheels = self.folder / "wheels"
-        offline = ("--no-deps", "--no-index", "--disable-pip-version-check", "--quiet")
-        run(sys.executable, "-m", "pip", "wheel", *offline, "--no-build-isolation", "-w", wheels, *projects)
-        run(sys.executable, "-m", "pip", "--python", self.python, "install", *offline, *wheels.glob("*.whl"))
 
 
 def compile_library(target: Path, source: Path) -> None:

@@ -13,9 +13,9 @@ import pytest
 
 from motorpool import v1
 from tests.e2e.conftest import ROOT
+from tests.e2e.environment import Environment, run
 from tests.e2e.fleet import Fleet, wait_for
 from tests.e2e.llama_server import environment_of, install_llama_server
-from tests.e2e.test_acme import Environment, run
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -12,8 +12,9 @@ import pytest
 
 from motorpool import v1
 from motorpool_sdk.testing.vendor import ShownLibrary
+from tests.e2e.environment import Environment
 from tests.e2e.fleet import Fleet, wait_for
-from tests.e2e.test_acme import Environment, acme_project
+from tests.e2e.test_acme import acme_project
 from tests.plugins.accelerators.vendors import VENDORS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]

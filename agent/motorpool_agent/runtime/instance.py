@@ -211,14 +211,13 @@ class Instance:
                 return self._leave_port(error.message)
         handle = self._record.handle
         assert handle is not None  # noqa: S101  # a run has a handle before it is executed
-        started = handle.start_time or failures.now()
         outcome = await watch(
             handle.launch,
             self._context.executor.ended(running),
             self._record,
             self._context.timings,
             was_ready=handle.ready,
-            seconds_since_start=max(0.0, (failures.now() - started).total_seconds()),
+            seconds_since_start=self._record.age_seconds,
             api_key=handle.assignment.api_key,
             infer=membership.infer(self._assignment, handle.launch),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,11 @@ def alive(identity: Identity | None) -> bool:
         return False
     stat = read(identity.pid)
     return stat is not None and stat.alive and stat.start_ticks == identity.start_ticks
+
+
+def age_seconds(identity: Identity) -> float:
+    """Return how long ago a process of this boot started, whatever was done to the clock since."""
+    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - identity.start_ticks / os.sysconf("SC_CLK_TCK"))
 
 
 def taken_by_another(identity: Identity) -> bool:

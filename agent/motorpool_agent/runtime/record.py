@@ -10,6 +10,7 @@ from typing import Any
 from motorpool_agent import failpoints
 from motorpool_agent.reconcile.handle import Handle, Phase
 from motorpool_agent.reconcile.observation import ObservedInstance, State
+from motorpool_agent.runtime import failures, procfs
 from motorpool_agent.runtime.context import Context
 from motorpool_agent.runtime.executor import Running
 from motorpool_agent.runtime.work import whole
@@ -25,6 +26,14 @@ class Record:
         self.seen = seen
         self.handle = handle
         self.running: Running | None = None
+
+    @property
+    def age_seconds(self) -> float:
+        """How long ago the run began: by the kernel's count where its process is known, as clocks are set."""
+        if self.running is not None and self.running.engine is not None:
+            return procfs.age_seconds(self.running.engine)
+        started = None if self.handle is None else self.handle.start_time
+        return 0.0 if started is None else max(0.0, (failures.now() - started).total_seconds())
 
     def see(self, **changes: Any) -> None:
         """Change fields of the observed object, and report it if that changed anything."""

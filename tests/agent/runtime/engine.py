@@ -41,7 +41,8 @@ def main() -> None:
             path = connection.recv(4096).split(b" ")[1:2]
             if path == [b"/say"]:
                 print("said", flush=True)
-            status = "503 Loading" if "never-ready" in options else "200 OK"
+            waits = "ready-file" in options and not os.path.exists(options["ready-file"])  # noqa: PTH110  # as below
+            status = "503 Loading" if waits or "never-ready" in options else "200 OK"
             if path == [b"/infer"] and os.path.exists(options.get("broken", "")):  # noqa: PTH110  # -I -S: it starts fast
                 status = "500 Broken"
             body = f'{{"data":[{{"id":"{options["models"]}"}}]}}' if path == [b"/v1/models"] else ""

@@ -146,6 +146,52 @@ async def test_handle_that_cannot_be_read_is_kept(
     assert content == (directory / "handle.json").read_bytes()
 
 
+@pytest.mark.promise("P3")
+async def test_handle_that_is_missing(
+    left: ObservedInstance, make: MakeSupervisor, tmp_path: Path, directory: Path
+) -> None:
+    """
+    An engine whose handle was removed is found by what its shim wrote: quarantined, not started twice, and ended by a
+    tombstone.
+    """
+    (directory / "handle.json").unlink()
+    supervisor = make()
+    await supervisor.adopt()
+    supervisor.apply(desired(assignment(tmp_path)))
+
+    assert State.QUARANTINED is supervisor.observed()["a1"].state
+    assert {left.pid: left.pid_start_ticks} == engines(directory.parents[1])
+
+    supervisor.apply(desired(tombstones=[tombstone()]))
+    await until_gone(supervisor)
+    assert procfs.read(left.pid) is None
+
+
+@pytest.mark.promise("P1")
+@pytest.mark.parametrize("start_time", ["1999-01-01T00:00:00Z", "2999-01-01T00:00:00Z"])
+async def test_clock_that_was_set(make: MakeSupervisor, tmp_path: Path, directory: Path, start_time: str) -> None:
+    """
+    An engine that is starting is adopted as such, however far the clock was set meanwhile: it keeps its time to start.
+    """
+    supervisor = make()
+    await supervisor.adopt()
+    file = tmp_path / "ready"
+    supervisor.apply(desired(assignment(tmp_path, ready_file=str(file))))
+    await until((directory / "process.json").exists)
+    await until(lambda: supervisor.observed()["a1"].pid)
+    before = supervisor.observed()["a1"]
+    await supervisor.close()
+    handle = msgspec.json.decode((directory / "handle.json").read_bytes())
+    handle["handle"]["start_time"] = start_time
+    (directory / "handle.json").write_bytes(msgspec.json.encode(handle))
+    supervisor = make()
+    await supervisor.adopt()
+    file.touch()
+    seen = await until_state(supervisor, State.RUNNING)
+
+    assert (before.pid, None, 0) == (seen.pid, seen.last_failure, seen.restart_count)
+
+
 async def test_unreadable_handle_is_removed_by_a_tombstone(
     left: ObservedInstance, make: MakeSupervisor, directory: Path
 ) -> None:
