@@ -62,13 +62,13 @@ def invalid(
     return CommandError(exit_code, reason, "\n".join([f"{count}, {consequence}:", *lines]))
 
 
-def content(file: Path) -> bytes:
+def content(file: Path, most_bytes: int = documents.MOST_BYTES) -> bytes:
     """Return what is in a file, or on standard input; raise CommandError (USAGE)."""
     try:
         if str(file) == STDIN:
-            return sys.stdin.buffer.read(documents.MOST_BYTES + 1)
+            return sys.stdin.buffer.read(most_bytes + 1)
         with file.open("rb") as opened:
-            return opened.read(documents.MOST_BYTES + 1)
+            return opened.read(most_bytes + 1)
     except OSError as error:
         raise CommandError(
             Exit.USAGE, "FILE_UNREADABLE", f"{file} cannot be read: {error.strerror}. Name a YAML file with --file."

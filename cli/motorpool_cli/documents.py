@@ -218,17 +218,19 @@ class Document:
             return []
 
 
-def read(file: str, content: bytes) -> tuple[list[Document], list[Problem]]:
+def read(
+    file: str, content: bytes, most_bytes: int = MOST_BYTES, most_documents: int = MOST_DOCUMENTS
+) -> tuple[list[Document], list[Problem]]:
     """Return the documents of a YAML file, empty ones left out, and why there are no more of them."""
     import yaml  # noqa: PLC0415
 
     documents: list[Document] = []
-    if len(content) > MOST_BYTES:
-        return documents, [Problem(file, 1, "", f"the file is larger than {MOST_BYTES} bytes; split it")]
+    if len(content) > most_bytes:
+        return documents, [Problem(file, 1, "", f"the file is larger than {most_bytes} bytes; split it")]
     try:
         for node in yaml.compose_all(content.decode("utf-8-sig"), Loader=yaml.SafeLoader):
-            if len(documents) == MOST_DOCUMENTS:
-                return documents, [Problem(file, _line(node), "", f"more than {MOST_DOCUMENTS} documents; split it")]
+            if len(documents) == most_documents:
+                return documents, [Problem(file, _line(node), "", f"more than {most_documents} documents; split it")]
             if node is not None and node.tag != _NULL:
                 documents.append(Document(file, node))
     except UnicodeDecodeError as error:

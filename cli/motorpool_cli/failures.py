@@ -107,6 +107,23 @@ def retry_seconds(error: grpc.RpcError) -> float | None:
     return None
 
 
+def code(error: grpc.RpcError) -> grpc.StatusCode:
+    """Return a failed call's code."""
+    return _code(error)
+
+
+def reason(error: grpc.RpcError) -> str:
+    """Return a failed call's reason; empty where it is none of the controller's."""
+    info = _error_info(error)
+    return "" if info is None else str(info.reason)
+
+
+def faults(error: grpc.RpcError) -> list[tuple[str, str]]:
+    """Return what is wrong with a refused call: fields, each with a sentence, or the one that it has for all."""
+    info = _error_info(error)
+    return violations(error) or [("" if info is None else info.metadata.get("field", ""), _details(error))]
+
+
 def violations(error: grpc.RpcError) -> list[tuple[str, str]]:
     """Return the fields that a refused call names, with what is wrong with each; none where it names none."""
     found: list[tuple[str, str]] = []

@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from motorpool_cli.commands import (
+    apply,
     backends,
     cluster,
     delete,
@@ -148,7 +149,7 @@ def keep_options(
 
 for _noun in (
     *(login, cluster, fleet, backends, maintenance, models, plan, deploy, update, rollout, scale),
-    *(workloads, delete, describe, explain, logs, events, tokens),
+    *(apply, workloads, delete, describe, explain, logs, events, tokens),
 ):
     _noun.add_to(app)
 

@@ -14,6 +14,7 @@ from tests.cli.test_readme import VISIBLE
 
 ROOT = Path(__file__).parents[2]
 LINES = {
+    "apply": ("--file", str(ROOT / "examples" / "cluster.yaml")),
     "backends": (),
     "backends apply": ("--file", str(ROOT / "examples" / "backends" / "phrasebook.yaml")),
     "backends delete": ("llama_cpp",),
@@ -77,6 +78,7 @@ def test_yaml_is_the_same_document_as_json(authority: Authority, tmp_path: Path,
 
 def test_every_command_is_here() -> None:
     """
-    No command is left out, but the log, which is text, and those that change what the user has logged in to.
+    No command is left out, but the log, which is text, those that change what the user has logged in to, and an export,
+    which is a file of documents.
     """
-    assert {"login", "logout", "logs", "use"} == VISIBLE - set(LINES)
+    assert {"export", "login", "logout", "logs", "use"} == VISIBLE - set(LINES)
