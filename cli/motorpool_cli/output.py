@@ -29,6 +29,7 @@ _STYLES = {
     "STOPPING": "yellow",
     "DELETING": "yellow",
     "ENROLLED": "yellow",
+    "SUSPECT": "yellow",
     "WARNING": "yellow",
     "DEGRADED": "yellow",
     "ERROR": "red",

@@ -113,3 +113,21 @@ def parse_duration(value: str | float) -> float:
     if not 1 <= seconds <= LONGEST_SECONDS:
         raise typer.BadParameter(f"{value!r} is not a length of time from 1s to 3650d; write e.g. 90s, 15m or 24h.")
     return seconds
+
+
+def parse_reschedule_after(value: str | float) -> float:
+    """Return the seconds that an option's value says, "0" too; -1 for "never"."""
+    word = str(value).strip()
+    if word in {"never", "-1"}:
+        return -1.0
+    return 0.0 if word in {"0", "0s"} else parse_duration(word)
+
+
+def length(seconds: float) -> str:
+    """Return a length of time as an option takes it, in the largest unit that divides it."""
+    if seconds < 0:
+        return "never"
+    for unit, factor in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds and seconds % factor == 0:
+            return f"{seconds / factor:.0f}{unit}"
+    return f"{seconds:g}s"

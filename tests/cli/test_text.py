@@ -122,3 +122,30 @@ def test_printable(value: str, shown: str) -> None:
     Letters of every script stay; what moves a cursor or turns the direction is escaped.
     """
     assert shown == text.printable(value)
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"), [("never", -1.0), ("-1", -1.0), ("0", 0.0), ("0s", 0.0), ("5m", 300.0), ("90", 90.0)]
+)
+def test_reschedule_after(written: str, seconds: float) -> None:
+    """
+    How long a lost node keeps its instances may be no time at all, or for ever.
+    """
+    assert seconds == text.parse_reschedule_after(written)
+
+
+@pytest.mark.parametrize("written", ["", "soon", "-5m", "1e3", "nan"])
+def test_what_is_no_reschedule_after(written: str) -> None:
+    """
+    Anything else is refused, with what may be written.
+    """
+    with pytest.raises(typer.BadParameter, match="write e"):
+        text.parse_reschedule_after(written)
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(-1, "never"), (0, "0s"), (90, "90s"), (300, "5m"), (7200, "2h")])
+def test_length(seconds: float, words: str) -> None:
+    """
+    A length of time is told as an option takes it.
+    """
+    assert words == text.length(seconds)

@@ -55,6 +55,7 @@ def deploy(
         Exposure, typer.Option(help="The node's address, with an API key; or its loopback only.")
     ] = Exposure.NODE,
     served_name: Annotated[str, typer.Option(help="The `model` field of requests; the deployment's name.")] = "",
+    reschedule_after: wish.RescheduleAfter = None,
     memory: wish.Memory = "",
     device_memory: wish.DeviceMemory = "",
     drain_time: Annotated[
@@ -92,6 +93,8 @@ def deploy(
         spec.served_model_name = served_name
         if drain_time is not None:
             spec.drain_timeout.FromTimedelta(timedelta(seconds=drain_time))
+        if reschedule_after is not None:
+            spec.reschedule_after.FromNanoseconds(round(reschedule_after * 1e9))
         created = connected.deployments.CreateDeployment(
             v1.CreateDeploymentRequest(
                 deployment_id=name.removeprefix("deployments/"),
@@ -179,7 +182,7 @@ def _until_available(
 
 
 # Refusals that end by themselves: the agents are being asked, or are on their way.
-_WAITING_HELPS = {"MODEL_NOT_READ_YET", "NODE_NOT_READY"}
+_WAITING_HELPS = {"MODEL_NOT_READ_YET", "NODE_NOT_READY", "NODE_SUSPECT"}
 
 _NOT_FETCHED = "SOURCE_NOT_FETCHED_YET"
 

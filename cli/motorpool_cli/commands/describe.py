@@ -109,6 +109,7 @@ def _print_deployment(deployment: v1.Deployment, instances: Sequence[v1.Instance
             ("Itemised", estimates.items(deployment.estimate)),
             ("Measured", estimates.measured(deployment.estimate)),
             ("Exposure", text.word(v1.Exposure, spec.exposure or v1.EXPOSURE_NODE).lower()),
+            ("Rescheduled", _reschedule_after(spec)),
             ("Generation", str(deployment.generation)),
             ("Revision", str(deployment.revision) if deployment.revision else ""),
             ("Rollout", _rollout(deployment)),
@@ -128,6 +129,13 @@ def _rollout(deployment: v1.Deployment) -> str:
     left = f", {rollout.outdated_replicas} of former revisions" if rollout.outdated_replicas else ""
     why = f": {rollout.message}" if rollout.message else ""
     return f"{text.word(v1.RolloutState, rollout.state)}, {done}{left}{why}"
+
+
+def _reschedule_after(spec: v1.DeploymentSpec) -> str:
+    if not spec.HasField("reschedule_after"):
+        return ""
+    seconds = spec.reschedule_after.ToNanoseconds() / 1e9
+    return "never, while a node is lost" if seconds < 0 else f"{text.length(seconds)} after its node is lost"
 
 
 def _executors(spec: v1.DeploymentSpec, instances: Sequence[v1.Instance]) -> str:

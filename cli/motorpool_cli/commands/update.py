@@ -56,6 +56,7 @@ def update(
         list[str] | None, typer.Option(help="Pin to nodes/NODE/devices/DEVICE, instead of those before.")
     ] = None,
     strategy: Annotated[wish.StrategyName | None, typer.Option(help="Away from other instances, or close.")] = None,
+    reschedule_after: wish.RescheduleAfter = None,
     served_name: Annotated[str | None, typer.Option(help="The `model` field of requests.")] = None,
     memory: Annotated[
         str | None, typer.Option(help="Host memory to claim, e.g. 6GiB; an empty one is estimated.")
@@ -121,6 +122,9 @@ def update(
                 if size:
                     setattr(spec.claim, field, text.parse_size(option, size))
                 paths.append(f"claim.{field}")
+        if reschedule_after is not None:
+            spec.reschedule_after.FromNanoseconds(round(reschedule_after * 1e9))
+            paths.append("reschedule_after")
         if replace is not None:
             spec.rollout_strategy = _STRATEGIES[replace]
             paths.append("rollout_strategy")

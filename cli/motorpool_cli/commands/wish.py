@@ -52,6 +52,15 @@ Strategy = Annotated[StrategyName, typer.Option(help="Away from other instances,
 Memory = Annotated[str, typer.Option(help="Host memory to claim instead of the estimate, e.g. 6GiB.")]
 DeviceMemory = Annotated[str, typer.Option(help="Device memory to claim instead of the estimate, e.g. 8GiB.")]
 
+RescheduleAfter = Annotated[
+    float | None,
+    typer.Option(
+        parser=text.parse_reschedule_after,
+        metavar="TIME",
+        help="How long a lost node keeps its instances before others take their place, e.g. 5m, 0 or never.",
+    ),
+]
+
 STRATEGIES = {
     StrategyName.SPREAD: v1.PLACEMENT_STRATEGY_SPREAD,
     StrategyName.BINPACK: v1.PLACEMENT_STRATEGY_BINPACK,

@@ -9,11 +9,12 @@ from enum import StrEnum
 
 
 class NodeState(StrEnum):
-    """What the controller thinks of a node."""
+    """What the controller thinks of a node; SUSPECT, ready and not heard from just now, is never stored."""
 
     ENROLLED = "enrolled"
     READY = "ready"
     UNREACHABLE = "unreachable"
+    SUSPECT = "suspect"
 
 
 class Health(StrEnum):

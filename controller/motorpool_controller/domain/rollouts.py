@@ -22,11 +22,8 @@ def history(deployment: Deployment) -> tuple[Former, ...]:
 
 
 def same_instances(one: DeploymentSpec, other: DeploymentSpec) -> bool:
-    """Return whether instances of one spec are those of the other: their number and the way to change them aside."""
-    aside = replace(
-        one, replicas=other.replicas, rollout_strategy=other.rollout_strategy, drain_seconds=other.drain_seconds
-    )
-    return aside == other
+    """Return whether instances of one spec are those of the other: what only says how many and what then aside."""
+    return _kept(one, other) == other
 
 
 def restored(deployment: Deployment, template_generation: int | None) -> DeploymentSpec:
@@ -49,11 +46,17 @@ def restored(deployment: Deployment, template_generation: int | None) -> Deploym
                 "NOT_FOUND", f"{deployment.name} has no revision {template_generation}; those kept are {numbers}"
             )
         found = kept[template_generation]
+    return _kept(found.spec, present.spec)
+
+
+def _kept(spec: DeploymentSpec, present: DeploymentSpec) -> DeploymentSpec:
+    """Return a spec with what instances are not made of as the present one has it."""
     return replace(
-        found.spec,
-        replicas=present.spec.replicas,
-        rollout_strategy=present.spec.rollout_strategy,
-        drain_seconds=present.spec.drain_seconds,
+        spec,
+        replicas=present.replicas,
+        rollout_strategy=present.rollout_strategy,
+        reschedule_after_seconds=present.reschedule_after_seconds,
+        drain_seconds=present.drain_seconds,
     )
 
 

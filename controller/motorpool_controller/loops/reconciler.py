@@ -49,6 +49,7 @@ class Reconciler:
         self._clock = clock
         self._nodes_of: dict[str, tuple[str, ...]] = {}
         self._returned: frozenset[str] = frozenset()
+        self._suspect: frozenset[str] = frozenset()
         self._affected: set[str] = set()
         self._retry_seconds = 0.0
         self._agenda = Agenda()
@@ -136,9 +137,11 @@ class Reconciler:
 
     def _world(self, tx: Transaction) -> World:
         live, nodes = self._live.take_changes(), tx.nodes.merged()
+        suspect = frozenset(name for name in self._live.suspects(nodes) if nodes[name].state is NodeState.READY)
+        suspected, self._suspect = self._suspect, suspect
         told = Changes(
             rows=Touched(
-                nodes=tx.nodes.touched | self._touched["nodes"],
+                nodes=tx.nodes.touched | self._touched["nodes"] | (suspect ^ suspected),
                 instances=tx.instances.touched | self._touched["instances"],
                 usage=live.usage,
                 readings=live.readings,
@@ -161,6 +164,7 @@ class Reconciler:
                 now=tx.now,
                 whole=whole,
             ),
+            suspect=suspect,
             readings=self._live.readings,
             models=self._live.models,
             usage=self._live.settled_usage,

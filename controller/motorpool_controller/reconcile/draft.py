@@ -14,7 +14,7 @@ from motorpool_controller.domain.workload import Deployment, DeploymentSpec, Ins
 from motorpool_controller.reconcile.moves import moved
 from motorpool_controller.reconcile.world import Decision, Notice, World
 from motorpool_controller.scheduling.columns import Columns
-from motorpool_controller.scheduling.snapshot import Request, Snapshot
+from motorpool_controller.scheduling.snapshot import Request, Snapshot, suspecting
 
 _Row = TypeVar("_Row", Node, Deployment, Instance)
 
@@ -134,7 +134,7 @@ class Draft:
     def snapshot(self) -> tuple[Snapshot, Columns]:
         """Return what scheduling reads, and its columns: those that are kept, brought up to it."""
         snapshot = Snapshot(
-            nodes=self.nodes,
+            nodes=suspecting(self.nodes, self.world.suspect),
             profiles=self.world.profiles,
             instances=self.instances,
             usage=self.world.usage,

@@ -24,7 +24,10 @@ def settle_nodes(draft: Draft) -> None:
         if node.state is not NodeState.READY:
             if name in draft.world.connected and alive:
                 draft.put(replace(node, state=NodeState.READY, state_message="", state_time=draft.now))
-                draft.event(Severity.INFO, "NODE_READY", name, f"{name} is in session.")
+                if node.state is NodeState.ENROLLED:
+                    draft.event(Severity.INFO, "NODE_READY", name, f"{name} is in session.")
+                else:
+                    draft.event(Severity.INFO, "NODE_RETURNED", name, _returned(draft, node))
                 draft.wake(draft.now)  # its reports count from now on
         elif not alive:
             message = f"{name} has not been heard from since its lease ran out."
@@ -97,6 +100,27 @@ def _replace_in_time(draft: Draft, instance: Instance, node: Node) -> None:
     reason = f"{node.name} was lost; it is replaced elsewhere, and removed when the node returns."
     draft.stop(instance, reason)
     draft.event(Severity.WARNING, "INSTANCE_REPLACED", instance.name, f"{instance.name}: {reason}")
+
+
+def _returned(draft: Draft, node: Node) -> str:
+    """Return how long a node was away, and what becomes of its instances, in sentences."""
+    away = "" if node.state_time is None else f" after {_length(draft.now - node.state_time)}"
+    there = draft.on([node.name])
+    replaced = sum(each.stop_time is not None for each in there)
+    kept = len(there) - replaced
+    parts = [f"{kept} of its instances {'goes' if kept == 1 else 'go'} on"] if kept else []
+    parts += (
+        [f"{replaced} {'was' if replaced == 1 else 'were'} replaced meanwhile, and stopped there"] if replaced else []
+    )
+    return f"{node.name} is back{away}{': ' if parts else ''}{'; '.join(parts)}."
+
+
+def _length(time: timedelta) -> str:
+    seconds = int(time.total_seconds())
+    hours, minutes = seconds // 3600, seconds // 60 % 60
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {seconds % 60} s" if minutes else f"{seconds} s"
 
 
 def _say_braked(draft: Draft, held: frozenset[str]) -> None:

@@ -22,6 +22,8 @@ from motorpool_controller.scheduling.snapshot import Reading, Request, Snapshot
 from motorpool_formats.facts import ModelFacts
 
 UNEVENTFUL = "MODEL_NOT_READ_YET"
+PASSING = "NODE_SUSPECT"
+"""A row that ends soon: the node is heard from again, or its lease runs out."""
 
 
 def place_pending(draft: Draft) -> None:
@@ -106,6 +108,8 @@ def _refuse(draft: Draft, instance: Instance, verdict: Verdict) -> None:
     rows = verdict.refusals
     if unchanged(instance.refusals, rows):
         return
+    if instance.refusals and any(row.reason == PASSING for row in rows):
+        return  # what was told stands: for a moment's silence nothing is written
     draft.put(replace(instance, refusals=rows, state_message=verdict.sentence))
     reasons, told = {row.reason for row in rows}, {row.reason for row in instance.refusals}
     # While a node reads the model nothing is decided: what else there was is told once it has answered.

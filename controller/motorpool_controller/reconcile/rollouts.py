@@ -24,7 +24,7 @@ from motorpool_controller.scheduling.scheduler import schedule
 from motorpool_controller.scheduling.snapshot import Request, Touched, without
 
 # Rows that say that something is being found out: whether there is room nobody knows yet.
-_NOT_KNOWN_YET = {"MODEL_NOT_READ_YET", "NODE_NOT_READY"}
+_NOT_KNOWN_YET = {"MODEL_NOT_READ_YET", "NODE_NOT_READY", "NODE_SUSPECT"}
 
 _EVENTS = {
     RolloutState.NO_ROOM: (Severity.WARNING, "ROLLOUT_NO_ROOM"),

@@ -49,10 +49,11 @@ class World:
     of the node, path), ``models`` are what look-ups on hubs came to, ``peaks`` by kind what instances were seen to
     hold. ``connected`` names the nodes with a session now. ``lease_end`` is when a node counts as lost: its last
     heartbeat plus the lease; after a start of the controller every node, whatever its state, has one full lease more.
-    A node without an entry is left as it is. ``gone`` holds the uids of instances whose node acknowledged the tombstone
+    A node without an entry is left as it is. ``suspect`` names nodes that were not heard from just now: nothing new is
+    placed there, and nothing is recorded. ``gone`` holds the uids of instances whose node acknowledged the tombstone
     and reports nothing of them, all of their nodes if they span several; ``gone_on`` has the same by node.
     ``agenda`` is what the decision before left, and ``changes`` what changed
-    since; where that is None, everything may have.
+    since; where that is None, everything may have. A node that became suspect, or is no longer, counts as changed.
     """
 
     nodes: Mapping[str, Node]
@@ -61,6 +62,7 @@ class World:
     profiles: Mapping[str, Profile]
     connected: frozenset[str]
     lease_end: Mapping[str, datetime]
+    suspect: frozenset[str] = frozenset()
     readings: Mapping[tuple[str, str], Reading] = field(default_factory=dict)
     models: Mapping[ModelSource, Reading] = field(default_factory=dict)
     usage: Mapping[str, NodeUsage] = field(default_factory=dict)

@@ -163,10 +163,12 @@ def _by_state(passing: Passing) -> Refusal | None:
         )
     if node.state is NodeState.READY:
         return None
+    if node.state is NodeState.SUSPECT:
+        message = f"{node.name} missed its heartbeats; nothing new is placed there until it is heard from again."
+        return passing.row("state", "NODE_SUSPECT", message)
     if node.state is NodeState.ENROLLED:
-        return passing.row(
-            "state", "NODE_NOT_READY", f"{node.name} has enrolled and not opened its session yet; start its agent."
-        )
+        message = f"{node.name} has enrolled and not opened its session yet; start its agent."
+        return passing.row("state", "NODE_NOT_READY", message)
     return passing.row(
         "state",
         "NODE_UNREACHABLE",
@@ -175,8 +177,7 @@ def _by_state(passing: Passing) -> Refusal | None:
 
 
 def _by_cordon(passing: Passing) -> Refusal | None:
-    node = passing.node
-    if not node.cordoned:
+    if not (node := passing.node).cordoned:
         return None
     message = f"{node.name} is cordoned{why_cordoned(node, WHOLE)}; uncordon it to have it take work again."
     return passing.row("cordon", "NODE_CORDONED", message)

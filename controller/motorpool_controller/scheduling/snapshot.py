@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
-from motorpool_controller.domain.fleet import Node, NodeUsage, Profile
+from motorpool_controller.domain.fleet import Node, NodeState, NodeUsage, Profile
 from motorpool_controller.domain.names import id_of
 from motorpool_controller.domain.peak import Peak
 from motorpool_controller.domain.placement import Claim
@@ -59,6 +59,12 @@ class Request:
     name: str
     deployment: str
     spec: DeploymentSpec
+
+
+def suspecting(nodes: Mapping[str, Node], suspect: Collection[str]) -> Mapping[str, Node]:
+    """Return the nodes, those of them SUSPECT that are named and ready."""
+    known = [nodes[name] for name in suspect if name in nodes and nodes[name].state is NodeState.READY]
+    return {**nodes, **{node.name: replace(node, state=NodeState.SUSPECT) for node in known}} if known else nodes
 
 
 def wished(deployment: str, spec: DeploymentSpec) -> list[Request]:

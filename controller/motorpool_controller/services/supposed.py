@@ -10,7 +10,7 @@ from motorpool_controller.domain.errors import NotFoundError
 from motorpool_controller.domain.fleet import Node
 from motorpool_controller.domain.names import resource_id, shown
 from motorpool_controller.domain.workload import Instance
-from motorpool_controller.scheduling.snapshot import Snapshot, without
+from motorpool_controller.scheduling.snapshot import Snapshot, suspecting, without
 from motorpool_controller.scheduling.whatif import names_like, resized, with_more, without_node
 from motorpool_controller.services.convert import fields
 from motorpool_controller.store.live import Live
@@ -23,7 +23,7 @@ MOST_DEVICES = 64
 def fleet_now(view: View, live: Live) -> Snapshot:
     """Return the fleet as it is."""
     return Snapshot(
-        nodes=view.nodes,
+        nodes=suspecting(view.nodes, live.suspects(view.nodes)),
         profiles=view.profiles,
         instances=view.instances,
         usage=live.settled_usage,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Protocol
 
 from motorpool import v1
 from motorpool_controller.domain.backends import Offer, answers_to, own_profiles, runner_of
 from motorpool_controller.domain.declarations import DeclaredBackend, Definition, profile_of, variable_arguments
-from motorpool_controller.domain.fleet import Device, Node, Profile
+from motorpool_controller.domain.fleet import Device, Node, NodeState, Profile
 from motorpool_controller.domain.groups import Tally
 from motorpool_controller.domain.maintenance import WHOLE, concerns
 from motorpool_controller.domain.names import backend_name
@@ -115,6 +116,9 @@ OfDeployment = Callable[[str], Mapping[str, Instance]]
 def node_view(node: Node, live: Live, instances: Iterable[Instance], of: OfDeployment) -> v1.Node:
     """Return a node as callers see it; ``instances`` are those on it."""
     there = list(instances)
+    suspicion = live.suspicion(node.name) if node.state is NodeState.READY else ""
+    if suspicion:
+        node = replace(node, state=NodeState.SUSPECT, state_message=suspicion)
     keys = {*node.cordoned_devices, *([WHOLE] if node.cordoned else [])}
     return node_message(
         node,

@@ -20,6 +20,8 @@ from motorpool_controller.store.taps import LogRequest, LogTap
 
 NOTICED_BYTES = 256 * 1024 * 1024
 NOTICED_SHARE = 0.05
+SILENT_SHARE = 0.5
+"""Of a lease; without a heartbeat for so long a node is suspect."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +106,8 @@ class Live:
             # It may count as lost, and is not.
             self._sessions_touched = True
             self.changed.set()
+        elif self._is_silent(state):
+            self.changed.set()  # it takes work again
         self._beat(state, now)
         if usage is None:
             return
@@ -144,6 +148,22 @@ class Live:
     def connected(self) -> frozenset[str]:
         """Return the nodes that have a session."""
         return frozenset(name for name, state in self._nodes.items() if state.wake is not None)
+
+    def suspicion(self, node: str) -> str:
+        """Return why a node that counts as ready may be lost, empty where it may not: no session, or no heartbeat."""
+        state = self._nodes.get(node)
+        if state is None or state.heartbeat is None:
+            return "It has not been heard from since the controller started."
+        if state.wake is None:
+            return "It has no session; it counts as lost when its lease is over."
+        if not self._is_silent(state):
+            return ""
+        seconds = self._clock() - state.heartbeat
+        return f"Its last heartbeat was {seconds:.0f} s ago; it counts as lost after {state.lease_seconds:.0f} s."
+
+    def suspects(self, nodes: Iterable[str]) -> frozenset[str]:
+        """Return those of these nodes that have no session, or missed half a lease's heartbeats."""
+        return frozenset(name for name in nodes if self._is_suspect(name))
 
     def lease_end(
         self, nodes: Iterable[str], *, lease_seconds: float, now: datetime, whole: bool = True
@@ -316,6 +336,13 @@ class Live:
 
     def _node(self, node: str) -> _Node:
         return self._nodes.setdefault(node, _Node())
+
+    def _is_suspect(self, node: str) -> bool:
+        state = self._nodes.get(node)
+        return state is None or state.wake is None or self._is_silent(state)
+
+    def _is_silent(self, state: _Node) -> bool:
+        return state.heartbeat is None or self._clock() - state.heartbeat > SILENT_SHARE * state.lease_seconds
 
     def _beat(self, state: _Node, now: datetime) -> None:
         state.heartbeat = self._clock()

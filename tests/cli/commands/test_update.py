@@ -184,3 +184,19 @@ def test_wait_ends_with_a_failure(controller: Controller, motorpool: Motorpool) 
 
     assert (1, "ROLLOUT_FAILED") == (result.exit_code, error_of(result)["reason"])
     assert "instances/x failed: no such option." in json.loads(result.stderr)["error"]["message"]
+
+
+def test_how_long_a_lost_node_keeps_its_instances(controller: Controller, motorpool: Motorpool) -> None:
+    """
+    A time, 0 or never is set by update and deploy, and describe tells it in the same words.
+    """
+    fill(controller)
+    told = []
+    for written in ("never", "0", "5m"):
+        motorpool("update", "smollm2", "--reschedule-after", written)
+        (line,) = [line for line in motorpool("describe", "smollm2").stdout.splitlines() if "Rescheduled" in line]
+        told.append(" ".join(line.split()[1:]))
+    motorpool("deploy", "other", "--model", "/m.gguf", "--reschedule-after", "never")
+
+    assert ["never, while a node is lost", "0s after its node is lost", "5m after its node is lost"] == told
+    assert -1 == controller.deployments["deployments/other"].spec.reschedule_after.seconds

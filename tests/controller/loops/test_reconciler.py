@@ -57,6 +57,53 @@ async def test_session_that_ends_is_no_lost_node(cluster: Cluster, agent: Agent)
     assert instance.placement is not None
 
 
+async def test_suspect_node_takes_nothing_until_it_is_heard(cluster: Cluster, agent: Agent) -> None:
+    """
+    A node whose session is gone is shown as suspect and gets nothing new, and nothing is written of it; back, it does.
+    """
+    session, assignment = await placed(cluster, agent)
+    await session.close()
+    await cluster.live_settled()
+    before = cluster.store.view.nodes[agent.name]
+
+    shown = await cluster.nodes.GetNode(v1.GetNodeRequest(name=agent.name), metadata=cluster.admin)
+    await cluster.deploy("second")
+    rows = await cluster.until(
+        lambda: [
+            row.reason
+            for each in cluster.store.view.instances.values()
+            if each.deployment == "deployments/second"
+            for row in each.refusals
+        ]
+    )
+
+    assert (v1.NODE_STATE_SUSPECT, True) == (shown.state, "no session" in shown.state_message)
+    assert ["NODE_SUSPECT"] == rows
+    assert before is cluster.store.view.nodes[agent.name]
+    back = await agent.opened()
+    await back.read_until(lambda: len(back.of("assignment")) == 2)
+    assert assignment.assignment_id in {item.assignment.assignment_id for item in back.of("assignment")}
+
+
+async def test_missed_heartbeats_make_a_node_suspect(cluster: Cluster, agent: Agent) -> None:
+    """
+    A node whose session stands is suspect after half a lease without a heartbeat, until the next one.
+    """
+    session, _ = await placed(cluster, agent)
+
+    async def state() -> v1.NodeState.ValueType:
+        shown = await cluster.nodes.GetNode(v1.GetNodeRequest(name=agent.name), metadata=cluster.admin)
+        return shown.state
+
+    before = await state()
+    cluster.pass_time(25)
+    silent = await state()
+    await session.heartbeat()
+    await session.barrier()
+
+    assert [v1.NODE_STATE_READY, v1.NODE_STATE_SUSPECT, v1.NODE_STATE_READY] == [before, silent, await state()]
+
+
 @pytest.mark.promise("P3")
 async def test_lost_node_is_replaced_and_cleaned_up_on_return(cluster: Cluster, agent: Agent) -> None:
     """

@@ -31,7 +31,7 @@ WISHES = ("x", "y")
 @st.composite
 def steps(draw: st.DrawFn, before: World) -> World:
     """The world a moment later: one thing in it is another, or gone."""
-    kind = draw(st.sampled_from(["node", "wish", "instance", "usage", "reading", "gone", "lease", "rest"]))
+    kind = draw(st.sampled_from(["node", "wish", "instance", "usage", "reading", "gone", "lease", "suspect", "rest"]))
     if kind == "node":
         name = draw(st.sampled_from(NAMES))
         seen = st.sampled_from([NodeState.READY, NodeState.READY, NodeState.UNREACHABLE, NodeState.ENROLLED])
@@ -77,6 +77,8 @@ def steps(draw: st.DrawFn, before: World) -> World:
         return replace(before, readings=_with(before.readings, key, answer))
     if kind == "gone":
         return replace(before, gone=frozenset(each.uid for each in before.instances.values() if draw(st.booleans())))
+    if kind == "suspect":
+        return replace(before, suspect=frozenset(name for name in before.nodes if draw(st.booleans())))
     if kind == "rest":
         return before
     ends = {name: NOW + timedelta(seconds=draw(st.integers(-60, 60))) for name in before.nodes}
@@ -142,7 +144,7 @@ def _recorded(before: World, decision: Decision, now: datetime) -> World:
 def _changes(before: World, after: World) -> Changes:
     return Changes(
         rows=Touched(
-            nodes=_differing(before.nodes, after.nodes),
+            nodes=_differing(before.nodes, after.nodes) | (before.suspect ^ after.suspect),
             instances=_differing(before.instances, after.instances),
             usage=_differing(before.usage, after.usage),
             readings=_differing(before.readings, after.readings),

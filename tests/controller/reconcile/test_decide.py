@@ -268,6 +268,63 @@ def test_a_lost_instance_is_not_replaced_before_its_time(world_now: World) -> No
 
 
 @pytest.mark.promise("P3")
+@pytest.mark.parametrize(("seconds", "replaced"), [(0.0, True), (300.0, False), (-1.0, False)])
+def test_how_long_a_lost_node_keeps_its_instances(seconds: float, replaced: bool) -> None:
+    """
+    With 0 an instance is replaced as soon as its node counts as lost; with more, or never, not yet.
+    """
+    start = lost(minutes=0.1, deployments={"deployments/chat": deployment(reschedule_after_seconds=seconds)})
+
+    assert replaced is ("INSTANCE_REPLACED" in reasons(decide(start, NOW, ids())))
+
+
+def test_nothing_is_placed_on_a_suspect_node() -> None:
+    """
+    A node that was not heard from just now takes nothing new, and of it nothing is written but the row that waits.
+    """
+    start = world([node("a")], [deployment()], suspect=frozenset({"nodes/a"}))
+    now = settled(start)
+    (waiting,) = now.instances.values()
+    heard = settled(replace(now, suspect=frozenset()))
+
+    assert ["NODE_SUSPECT"] == [row.reason for row in waiting.refusals]
+    assert now.nodes == start.nodes
+    assert [S.SCHEDULED] == [each.state for each in heard.instances.values()]
+
+
+def test_a_moments_silence_rewrites_no_rows() -> None:
+    """
+    What an instance was told it waits for stands while a node is suspect, and instances that run are left alone.
+    """
+    start = settled(
+        world([node("a")], [deployment(replicas=1), deployment("big", claim_memory_bytes=1 << 50)], [placed()])
+    )
+
+    decision = decide(replace(start, suspect=frozenset({"nodes/a"})), NOW, ids())
+
+    assert not decision.changes_records
+
+
+def test_a_node_that_returns_says_what_became_of_its_instances() -> None:
+    """
+    The event of a return tells how long the node was away, and how many instances go on or were replaced.
+    """
+    away = node("a", state=NodeState.UNREACHABLE, state_time=NOW - timedelta(minutes=9))
+    instances = [
+        placed("chat-1", state=S.UNREACHABLE),
+        placed("chat-2", state=S.UNREACHABLE, stop_time=NOW, stop_reason="replaced"),
+    ]
+    start = world([away], [deployment()], instances, connected=frozenset({"nodes/a"}))
+
+    (event,) = [each for each in decide(start, NOW, ids()).events if each.reason == "NODE_RETURNED"]
+
+    assert (
+        "nodes/a is back after 9 min 0 s: 1 of its instances goes on; 1 was replaced meanwhile, and stopped there."
+        == event.message
+    )
+
+
+@pytest.mark.promise("P3")
 def test_a_mass_loss_stops_the_replacing() -> None:
     """
     When most nodes go at once nothing is replaced, and one event says why.

@@ -344,3 +344,15 @@ def test_what_serves_nobody_stops_at_once() -> None:
     scaled = settled(with_deployment(failed, revised(before, replace(before.spec, replicas=1), NOW)))
 
     assert NOW == scaled.instances[min(start.instances)].stop_time
+
+
+def test_what_instances_are_not_made_of_replaces_none() -> None:
+    """
+    To wait longer for lost nodes is no other spec of the instances, and a return to a former spec leaves it.
+    """
+    start = settled(world([node("a")], [deployment()]))
+    patient = changed(start, reschedule_after_seconds=-1.0).deployments[NAME]
+    other = changed(changed(start, parameters=NEW), reschedule_after_seconds=-1.0)
+
+    assert start.deployments[NAME].template_generation == patient.template_generation
+    assert undone(other).deployments[NAME].spec.reschedule_after_seconds == -1.0

@@ -209,3 +209,26 @@ async def test_deleted_node_is_woken_and_forgotten() -> None:
     assert not live.settled_usage
     assert None is live.usage("nodes/a")
     assert frozenset() == live.connected()
+
+
+async def test_who_is_suspect() -> None:
+    """
+    Suspect is who was not heard of since the start, has no session, or missed half a lease; the next heartbeat wakes.
+    """
+    clock = Seconds()
+    live = Live(clock)
+    connected(live, "nodes/a")
+    connected(live, "nodes/b")
+    live.disconnect("nodes/b", 1)
+    everyone = ["nodes/a", "nodes/b", "nodes/c"]
+    assert {"nodes/b", "nodes/c"} == live.suspects(everyone)
+    assert ["", True, True] == [live.suspicion(name) and bool(live.suspicion(name)) for name in everyone]
+
+    clock.now += 21
+    live.changed.clear()
+    assert {*everyone} == live.suspects(everyone)
+    assert "Its last heartbeat was 21 s ago; it counts as lost after 40 s." == live.suspicion("nodes/a")
+    live.heartbeat("nodes/a", None, NOW)
+
+    assert live.changed.is_set()
+    assert "nodes/a" not in live.suspects(everyone)

@@ -37,6 +37,10 @@ class _NodeStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     """In session; takes work unless cordoned."""
     NODE_STATE_UNREACHABLE: _NodeState.ValueType  # 3
     """Its lease ran out; takes no work, and its instances count as unreachable."""
+    NODE_STATE_SUSPECT: _NodeState.ValueType  # 4
+    """Its session ended, or half a lease went by without a heartbeat; takes no new work, what runs counts on. Known to
+    this controller alone and never stored: no change is sent to those who watch.
+    """
 
 class NodeState(_NodeState, metaclass=_NodeStateEnumTypeWrapper):
     """What the controller thinks of a node."""
@@ -49,6 +53,10 @@ NODE_STATE_READY: NodeState.ValueType  # 2
 """In session; takes work unless cordoned."""
 NODE_STATE_UNREACHABLE: NodeState.ValueType  # 3
 """Its lease ran out; takes no work, and its instances count as unreachable."""
+NODE_STATE_SUSPECT: NodeState.ValueType  # 4
+"""Its session ended, or half a lease went by without a heartbeat; takes no new work, what runs counts on. Known to
+this controller alone and never stored: no change is sent to those who watch.
+"""
 Global___NodeState: typing_extensions.TypeAlias = NodeState
 
 class _PluginState:
