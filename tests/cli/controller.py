@@ -137,7 +137,7 @@ class Controller:
                 except DroppedError:
                     context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
                 except GapError:
-                    refuse(context, code_pb2.OUT_OF_RANGE, "RESUME_TOKEN_EXPIRED", "list again")
+                    refuse(context, code_pb2.OUT_OF_RANGE, "HISTORY_COMPACTED", "list again")
 
 
 def refuse(

@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import TypeVar
 
 from motorpool_controller.domain.errors import InvalidError
@@ -49,14 +50,23 @@ def page_size(size: int) -> int:
     return min(size, MAX_SIZE) if size else DEFAULT_SIZE
 
 
-def resume_token(cluster_id: str, revision: int) -> str:
-    """Return the token from which Watch goes on after a revision."""
-    return _sealed(str(revision), ("resume", cluster_id))
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a watch has come: through a revision, or in it through this one of its changes, in their order."""
+
+    revision: int
+    within: str = ""
 
 
-def resume_revision(cluster_id: str, token: str) -> int:
-    """Return the revision of a resume token."""
-    return int(_opened(token, ("resume", cluster_id)))
+def resume_token(cluster_id: str, revision: int, within: str = "") -> str:
+    """Return the token from which Watch goes on after a revision, or after one of its changes."""
+    return _sealed(f"{revision} {within}".strip(), ("resume", cluster_id))
+
+
+def resume_position(cluster_id: str, token: str) -> Position:
+    """Return the position of a resume token."""
+    revision, _, within = _opened(token, ("resume", cluster_id)).partition(" ")
+    return Position(int(revision), within)
 
 
 def _sealed(key: str, scope: tuple[str, ...]) -> str:

@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
 
 import grpc
 
 from motorpool import v1
+from motorpool_controller.domain.backends import Offer
+from motorpool_controller.domain.event import Event
 from motorpool_controller.domain.fleet import Node
-from motorpool_controller.domain.names import id_of, resource_id
+from motorpool_controller.domain.groups import nodes_of
+from motorpool_controller.domain.names import id_of, resource_id, shown
+from motorpool_controller.domain.workload import Deployment, Instance
 from motorpool_controller.services import pages
 from motorpool_controller.services.convert import fields
 from motorpool_controller.services.convert.event import event_message
 from motorpool_controller.services.events import is_about
+from motorpool_controller.services.pages import Position
 from motorpool_controller.services.views import backend_view, deployment_view, instance_view, node_view, offers
 from motorpool_controller.store.live import Live
 from motorpool_controller.store.pending import Change
 from motorpool_controller.store.store import Store
 from motorpool_controller.store.subscription import Subscription
 
+Row = Node | Deployment | Instance | Event | Offer
 KINDS = ("nodes", "deployments", "instances", "events", "backends")
+
+
+BOOKMARK_SECONDS = 60.0
+BOOKMARK_CHANGES = 1_000
+"""After so many changes that did not match, the reader's token is renewed before they are forgotten."""
 
 
 class WatchService(v1.WatchServiceServicer):
     """Follows the store for its callers."""
 
-    def __init__(self, store: Store, live: Live) -> None:
+    def __init__(self, store: Store, live: Live, *, bookmark_seconds: float = BOOKMARK_SECONDS) -> None:
         self._store = store
         self._live = live
+        self._bookmark_seconds = bookmark_seconds
 
     async def Watch(  # noqa: N802  # gRPC's name
         self,
@@ -36,24 +49,65 @@ class WatchService(v1.WatchServiceServicer):
     ) -> AsyncIterator[v1.WatchResponse]:
         """Give every change after the resume token, then go on."""
         watch = _Watch(self._store, self._live, request)
-        view = self._store.view
-        if request.resume_token:
-            subscription = self._store.subscribe(pages.resume_revision(view.cluster_id, request.resume_token))
-        else:
-            subscription = self._store.subscribe()
-        with subscription:
+        begin = self._begin(request)
+        with self._subscribed(request, begin) as subscription:
             if not request.resume_token:
-                revision = view.revision
                 for response in watch.everything():
                     yield response
-                yield v1.WatchResponse(resume_token=pages.resume_token(view.cluster_id, revision))
-            async for change in subscription:
-                for response in watch.responses(change):
-                    response.resume_token = self._token(subscription)
+                yield self._bookmark(begin)
+            position, passed = begin, 0
+            while True:
+                try:
+                    async with asyncio.timeout(self._bookmark_seconds):
+                        change = await anext(subscription)
+                except TimeoutError:
+                    # Where nothing waits, all there was until now has been passed over.
+                    position = Position(self._store.view.revision) if subscription.is_read else position
+                    passed = 0
+                    yield self._bookmark(position)
+                    continue
+                except StopAsyncIteration:
+                    return
+                if change.revision == begin.revision and _place(change) <= begin.within:
+                    continue
+                told = list(watch.responses(change))
+                before, position = position, self._after(change, subscription)
+                for number, response in enumerate(told, start=1):
+                    # Until the last one was taken, what belongs to a change is told again.
+                    response.resume_token = self._token(position if number == len(told) else before)
                     yield response
+                passed = 0 if told else passed + 1
+                if passed >= BOOKMARK_CHANGES:
+                    passed = 0
+                    yield self._bookmark(position)
 
-    def _token(self, subscription: Subscription) -> str:
-        return pages.resume_token(self._store.view.cluster_id, subscription.resume_revision)
+    def _begin(self, request: v1.WatchRequest) -> Position:
+        view = self._store.view
+        if not request.resume_token:
+            return Position(view.revision)
+        return pages.resume_position(view.cluster_id, request.resume_token)
+
+    def _subscribed(self, request: v1.WatchRequest, begin: Position) -> Subscription:
+        if not request.resume_token:
+            return self._store.subscribe()
+        # In the middle of a revision: the whole of it, of which the first part is passed over.
+        return self._store.subscribe(begin.revision - bool(begin.within))
+
+    def _after(self, change: Change, subscription: Subscription) -> Position:
+        if subscription.is_read:
+            return Position(self._store.view.revision)
+        return Position(change.revision, _place(change))
+
+    def _bookmark(self, position: Position) -> v1.WatchResponse:
+        return v1.WatchResponse(resume_token=self._token(position))
+
+    def _token(self, position: Position) -> str:
+        return pages.resume_token(self._store.view.cluster_id, position.revision, position.within)
+
+
+def _place(change: Change) -> str:
+    """Return where a change stands among those of its revision."""
+    return f"{change.kind} {change.name}"
 
 
 class _Watch:
@@ -62,77 +116,99 @@ class _Watch:
     def __init__(self, store: Store, live: Live, request: v1.WatchRequest) -> None:
         for kind in request.kinds:
             if kind not in KINDS:
-                raise fields.invalid("kinds", f"{kind!r} is none of {', '.join(KINDS)}")
+                raise fields.invalid("kinds", f"{shown(kind)} is none of {', '.join(KINDS)}")
         if request.deployment:
             resource_id(request.deployment, "deployments", "deployment")
+        if request.node:
+            resource_id(request.node, "nodes", "node")
         self._view = store.view
         self._live = live
         self._kinds = frozenset(request.kinds or KINDS)
         self._deployment = request.deployment
+        self._node = request.node
         self._told: dict[str, tuple[int, ...]] = {}
 
-    def everything(self) -> list[v1.WatchResponse]:
-        """Return all that exists, in no order of time."""
-        rows = {
-            "nodes": self._view.nodes,
-            "deployments": self._view.deployments,
-            "instances": self._view.instances,
-            "events": self._view.events,
-            "backends": self._view.backends,
+    def everything(self) -> Iterator[v1.WatchResponse]:
+        """Give all that exists now, in no order of time; a message is made when the one before it was taken."""
+        view = self._view
+        rows: dict[str, list[Row]] = {
+            "nodes": list(view.nodes.values()),
+            "deployments": list(view.deployments.values()),
+            "instances": list(view.instances.values()),
+            "events": list(view.events.values()),
+            "backends": [offer for name in view.backends if (offer := offers(view).get(id_of(name))) is not None],
         }
-        changes = [Change(0, kind, name) for kind, names in rows.items() if kind in self._kinds for name in names]
-        return [response for change in changes for response in self.responses(change)]
+        return self._messages([row for kind, found in rows.items() if kind in self._kinds for row in found])
+
+    def _messages(self, rows: list[Row]) -> Iterator[v1.WatchResponse]:
+        for row in rows:
+            found = self._message(row)
+            if found is not None:
+                yield found
 
     def responses(self, change: Change) -> Iterator[v1.WatchResponse]:
-        """Return what a change means to the caller: nothing, one response, or one for the deployment beside it."""
+        """Return what a change means to the caller: nothing, one response, or one for the deployment before it."""
+        if change.kind == "instances" and "deployments" in self._kinds:
+            # How many instances run stands on the deployment, whose own row does not change with it.
+            yield from self._counted(change)
         if change.kind in self._kinds:
             found = self._deleted(change) if change.deleted else self._present(change)
             if found is not None:
                 yield found
-        if change.kind == "instances" and "deployments" in self._kinds:
-            # How many instances run stands on the deployment, whose own row does not change with it.
-            yield from self._counted(change)
 
     def _deleted(self, change: Change) -> v1.WatchResponse | None:
         if change.kind == "deployments":
             self._told.pop(change.name, None)
         if self._deployment and not _belongs(change, self._deployment):
             return None
+        if self._node and change.kind != "instances" and change.name != self._node:
+            return None
         # Events go for want of room; that is no change of theirs.
         return None if change.kind == "events" else v1.WatchResponse(deleted=change.name)
 
     def _present(self, change: Change) -> v1.WatchResponse | None:
         view = self._view
-        if change.kind == "nodes":
-            node = view.nodes.get(change.name)
-            if node is None or self._deployment:
-                return None
-            return v1.WatchResponse(node=self._node(node))
-        if change.kind == "deployments":
-            return self._deployment_response(change.name)
-        if change.kind == "instances":
-            instance = view.instances.get(change.name)
-            if instance is None or self._deployment not in {"", instance.deployment}:
-                return None
-            return v1.WatchResponse(instance=instance_view(instance))
         if change.kind == "backends":
-            return self._backend_response(change.name)
-        event = view.events.get(change.name)
-        if event is None or not is_about(event, self._deployment):
-            return None
-        return v1.WatchResponse(event=event_message(event))
+            row: Row | None = offers(view).get(id_of(change.name))
+        else:
+            rows: Mapping[str, Mapping[str, Row]] = {
+                "nodes": view.nodes,
+                "deployments": view.deployments,
+                "instances": view.instances,
+                "events": view.events,
+            }
+            row = rows[change.kind].get(change.name)
+        return None if row is None else self._message(row)
 
-    def _node(self, node: Node) -> v1.Node:
+    def _message(self, row: Row) -> v1.WatchResponse | None:
+        """Return a row as the caller sees it; None where it is not what was asked for."""
+        if isinstance(row, Deployment):
+            return self._deployment_response(row)
+        if isinstance(row, Instance):
+            theirs = self._deployment in {"", row.deployment} and (not self._node or self._node in _places(row))
+            return v1.WatchResponse(instance=instance_view(row)) if theirs else None
+        if isinstance(row, Event):
+            theirs = is_about(row, self._deployment) and (not self._node or self._is_of_node(row))
+            return v1.WatchResponse(event=event_message(row)) if theirs else None
+        if self._deployment:
+            return None
+        if isinstance(row, Node):
+            return v1.WatchResponse(node=self._node_view(row)) if self._node in {"", row.name} else None
+        return None if self._node else v1.WatchResponse(backend=backend_view(row))
+
+    def _is_of_node(self, event: Event) -> bool:
+        if event.subject == self._node:
+            return True
+        instance = self._view.instances.get(event.subject)
+        return instance is not None and self._node in _places(instance)
+
+    def _node_view(self, node: Node) -> v1.Node:
         groups = self._view.groups
         return node_view(node, self._live, groups.on_node(node.name).values(), groups.of_deployment)
 
-    def _backend_response(self, name: str) -> v1.WatchResponse | None:
-        offer = None if self._deployment else offers(self._view).get(id_of(name))
-        return None if offer is None else v1.WatchResponse(backend=backend_view(offer))
-
-    def _deployment_response(self, name: str) -> v1.WatchResponse | None:
-        deployment = self._view.deployments.get(name)
-        if deployment is None or self._deployment not in {"", name}:
+    def _deployment_response(self, deployment: Deployment) -> v1.WatchResponse | None:
+        name = deployment.name
+        if self._node or self._deployment not in {"", name}:
             return None
         message = deployment_view(deployment, self._view.groups.tally(name))
         rollout = message.rollout
@@ -142,10 +218,19 @@ class _Watch:
 
     def _counted(self, change: Change) -> Iterator[v1.WatchResponse]:
         name = f"deployments/{change.name.removeprefix('instances/').rpartition('-')[0]}"
+        deployment = self._view.deployments.get(name)
+        if deployment is None:
+            return
         before = self._told.get(name)
-        response = self._deployment_response(name)
+        response = self._deployment_response(deployment)
         if response is not None and before != self._told[name]:
             yield response
+
+
+def _places(instance: Instance) -> frozenset[str]:
+    """Return the nodes of an instance, also those that have nothing of it any more."""
+    gang = () if instance.gang is None else instance.gang.members
+    return frozenset({*nodes_of(instance), *(member.node for member in gang)})
 
 
 def _belongs(change: Change, deployment: str) -> bool:

@@ -179,7 +179,7 @@ class Store:
             )
         elif since < self.view.changes_since:
             raise OutOfRangeError(
-                "RESUME_TOKEN_EXPIRED",
+                "HISTORY_COMPACTED",
                 f"changes up to revision {self.view.changes_since} are no longer kept, and {since} was asked "
                 "for; list again, then watch from there",
             )

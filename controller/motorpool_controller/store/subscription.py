@@ -33,12 +33,18 @@ class Subscription(AsyncIterator[Change]):
         # More of the last revision may be waiting; it is then read again.
         return min(self._read_revision, next(iter(self._pending.values())).revision - 1)
 
+    @property
+    def is_read(self) -> bool:
+        """Whether everything that was committed has been read."""
+        return not self._pending and not self._overflowed
+
     def publish(self, changes: Iterable[Change], revision: int) -> None:
         """Take in what was committed."""
         if self._overflowed or self._closed:
             return
         quiet = not self._pending
-        for change in changes:
+        # Of one revision in one order, so that a reader can say how far in it he came.
+        for change in sorted(changes, key=lambda each: (each.revision, each.kind, each.name)):
             key = (change.kind, change.name)
             self._pending.pop(key, None)
             self._pending[key] = change
@@ -95,6 +101,6 @@ class Subscription(AsyncIterator[Change]):
     def _check(self) -> None:
         if self._overflowed:
             raise OutOfRangeError(
-                "RESUME_TOKEN_EXPIRED",
+                "HISTORY_COMPACTED",
                 f"more than {PENDING_LIMIT} changes waited to be read; list again, then watch from there",
             )

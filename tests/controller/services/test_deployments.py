@@ -282,6 +282,7 @@ async def test_model_that_cannot_be_read(cluster: Cluster, agent: Agent) -> None
     await session.read_until(lambda: not session.of("query"))
 
     cluster.pass_time(31)
+    await session.heartbeat()
     second = await session.answer(FACTS)
 
     assert first.query_id != second.query_id

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from motorpool_controller.domain.errors import InvalidError
-from motorpool_controller.services.pages import MAX_SIZE, page, page_size, resume_revision, resume_token
+from motorpool_controller.services.pages import MAX_SIZE, Position, page, page_size, resume_position, resume_token
 
 NAMES = st.lists(st.text(min_size=1), unique=True, max_size=30)
 
@@ -83,6 +83,7 @@ def test_resume_tokens() -> None:
     """
     token = resume_token("cluster", 42)
 
-    assert 42 == resume_revision("cluster", token)
+    assert Position(42) == resume_position("cluster", token)
+    assert Position(42, "nodes nodes/a") == resume_position("cluster", resume_token("cluster", 42, "nodes nodes/a"))
     with pytest.raises(InvalidError):
-        resume_revision("another", token)
+        resume_position("another", token)

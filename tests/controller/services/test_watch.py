@@ -1,15 +1,19 @@
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from motorpool import v1
-from motorpool_controller.services.pages import resume_token
+from motorpool_controller.services import watch as watch_module
+from motorpool_controller.services.pages import resume_position, resume_token
+from motorpool_controller.services.watch import WatchService
 from tests.controller.agent_client import FACTS, Agent, running_instance
 from tests.controller.clusters import WAIT_SECONDS, Cluster, reason
 
+Context = grpc.aio.ServicerContext[v1.WatchRequest, v1.WatchResponse]
 Watching = grpc.aio.UnaryStreamCall[v1.WatchRequest, v1.WatchResponse]
 
 
@@ -97,9 +101,73 @@ async def test_one_deployments_life(cluster: Cluster, agent: Agent) -> None:
     assert not [answer for answer in seen if answer.HasField("node")]
 
 
+async def test_bookmarks(cluster: Cluster) -> None:
+    """
+    While nothing happens that was asked for, bare messages have newer and newer tokens, from which nothing is missed.
+    """
+    service = WatchService(cluster.store, cluster.live, bookmark_seconds=0.05)
+    stream = service.Watch(v1.WatchRequest(kinds=["backends"]), cast("Context", None))
+    first = await anext(stream)
+    await cluster.deploy("one")
+    async with asyncio.timeout(WAIT_SECONDS):
+        while (mark := await anext(stream)).resume_token == first.resume_token:
+            assert bare(mark)
+    await cluster.until(lambda: list(cluster.store.view.instances))
+
+    assert bare(mark)
+    position = resume_position(cluster.store.view.cluster_id, mark.resume_token)
+    assert resume_position(cluster.store.view.cluster_id, first.resume_token).revision < position.revision
+
+
+async def test_what_is_passed_over_ages_no_token(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    After many changes that were not asked for a bare message comes at once, before the token gets too old.
+    """
+    monkeypatch.setattr(watch_module, "BOOKMARK_CHANGES", 3)
+    watching = watch(cluster, kinds=["backends"])
+    await until(watching, bare)
+    await cluster.deploy("one")
+
+    assert bare(await next_of(watching))
+
+
+async def test_one_nodes_watch(cluster: Cluster, agent: Agent) -> None:
+    """
+    A watch of one node sees it, what is placed on it and their events, and of others nothing.
+    """
+    session = await agent.joined()
+    await Agent(cluster, "b").joined()
+    await update_labels(cluster, "nodes/b")
+    watching = watch(cluster, node="nodes/a")
+    first = await until(watching, bare)
+    await cluster.deploy("chat", node_selector=v1.NodeSelector(match_labels={"only": "b"}))
+    await update_labels(cluster, "nodes/b")
+    await cluster.deploy("mine", node_selector=v1.NodeSelector(match_labels={}), path="/models/other.gguf")
+    await update_labels(cluster, "nodes/a")
+    seen = await until(watching, lambda answer: answer.node.labels.get("only") == "a")
+
+    assert {"nodes/a"} == {answer.node.name for answer in first if answer.HasField("node")}
+    assert {"nodes/a"} == {answer.node.name for answer in seen if answer.HasField("node")}
+    assert not [answer for answer in (*first, *seen) if answer.HasField("deployment")]
+    about = {answer.event.subject for answer in (*first, *seen) if answer.HasField("event")}
+    assert about == {"nodes/a"}
+    assert session.epoch
+
+
+async def update_labels(cluster: Cluster, name: str) -> None:
+    await cluster.nodes.UpdateNode(
+        v1.UpdateNodeRequest(
+            node=v1.Node(name=name, labels={"only": name.removeprefix("nodes/")}),
+            update_mask=FieldMask(paths=["labels"]),
+        ),
+        metadata=cluster.admin,
+    )
+
+
 @pytest.mark.parametrize(
     ("asked", "expected"),
     [
+        ({"node": "a"}, "FIELD_INVALID"),
         ({"kinds": ["pods"]}, "FIELD_INVALID"),
         ({"deployment": "chat"}, "FIELD_INVALID"),
         ({"resume_token": "garbage"}, "PAGE_TOKEN_INVALID"),

@@ -98,7 +98,7 @@ async def test_revision_that_is_no_longer_kept_is_refused(store: Store, monkeypa
     assert 40 - oldest == len(store.subscribe(oldest).take())
     with pytest.raises(OutOfRangeError) as caught:
         store.subscribe(oldest - 1)
-    assert caught.value.reason == "RESUME_TOKEN_EXPIRED"
+    assert caught.value.reason == "HISTORY_COMPACTED"
 
 
 async def test_revision_of_the_future_is_refused(store: Store) -> None:

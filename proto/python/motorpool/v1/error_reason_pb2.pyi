@@ -57,7 +57,7 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     ERROR_REASON_PAGE_TOKEN_INVALID: _ErrorReason.ValueType  # 16
     """INVALID_ARGUMENT: a page or resume token was not made by this controller."""
     ERROR_REASON_RESUME_TOKEN_EXPIRED: _ErrorReason.ValueType  # 17
-    """OUT_OF_RANGE: the resume token is older than the changes kept; list again and watch from there."""
+    """Not sent any more: it is HISTORY_COMPACTED."""
     ERROR_REASON_STALE_EPOCH: _ErrorReason.ValueType  # 18
     """ABORTED: the message carries an epoch older than the session's; open a new session."""
     ERROR_REASON_DUPLICATE_NODE: _ErrorReason.ValueType  # 19
@@ -124,6 +124,10 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """RESOURCE_EXHAUSTED: more calls wait for the store than may wait, or it answers too slowly; nothing was changed, and
     RetryInfo says when to make the same call again.
     """
+    ERROR_REASON_HISTORY_COMPACTED: _ErrorReason.ValueType  # 50
+    """OUT_OF_RANGE: the changes after the resume token are not kept any more, or a reader was too slow for them; list again
+    and watch from there.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The stable reasons of failed calls. Every error is a google.rpc.Status with one ErrorInfo whose domain is
@@ -165,7 +169,7 @@ ERROR_REASON_NODE_NOT_EMPTY: ErrorReason.ValueType  # 15
 ERROR_REASON_PAGE_TOKEN_INVALID: ErrorReason.ValueType  # 16
 """INVALID_ARGUMENT: a page or resume token was not made by this controller."""
 ERROR_REASON_RESUME_TOKEN_EXPIRED: ErrorReason.ValueType  # 17
-"""OUT_OF_RANGE: the resume token is older than the changes kept; list again and watch from there."""
+"""Not sent any more: it is HISTORY_COMPACTED."""
 ERROR_REASON_STALE_EPOCH: ErrorReason.ValueType  # 18
 """ABORTED: the message carries an epoch older than the session's; open a new session."""
 ERROR_REASON_DUPLICATE_NODE: ErrorReason.ValueType  # 19
@@ -231,5 +235,9 @@ ERROR_REASON_INSTANCE_NOT_PLACED: ErrorReason.ValueType  # 48
 ERROR_REASON_STORE_BUSY: ErrorReason.ValueType  # 49
 """RESOURCE_EXHAUSTED: more calls wait for the store than may wait, or it answers too slowly; nothing was changed, and
 RetryInfo says when to make the same call again.
+"""
+ERROR_REASON_HISTORY_COMPACTED: ErrorReason.ValueType  # 50
+"""OUT_OF_RANGE: the changes after the resume token are not kept any more, or a reader was too slow for them; list again
+and watch from there.
 """
 Global___ErrorReason: typing_extensions.TypeAlias = ErrorReason

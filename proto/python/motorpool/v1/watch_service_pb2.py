@@ -30,7 +30,7 @@ from motorpool.v1 import node_pb2 as motorpool_dot_v1_dot_node__pb2
 from motorpool.v1 import role_pb2 as motorpool_dot_v1_dot_role__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n motorpool/v1/watch_service.proto\x12\x0cmotorpool.v1\x1a\x1amotorpool/v1/backend.proto\x1a\x1dmotorpool/v1/deployment.proto\x1a\x18motorpool/v1/event.proto\x1a\x1bmotorpool/v1/instance.proto\x1a\x17motorpool/v1/node.proto\x1a\x17motorpool/v1/role.proto\"G\n\x0cWatchRequest\x12\r\n\x05kinds\x18\x01 \x03(\t\x12\x14\n\x0cresume_token\x18\x02 \x01(\t\x12\x12\n\ndeployment\x18\x03 \x01(\t\"\x92\x02\n\rWatchResponse\x12\x14\n\x0cresume_token\x18\x01 \x01(\t\x12\"\n\x04node\x18\x02 \x01(\x0b\x32\x12.motorpool.v1.NodeH\x00\x12.\n\ndeployment\x18\x03 \x01(\x0b\x32\x18.motorpool.v1.DeploymentH\x00\x12*\n\x08instance\x18\x04 \x01(\x0b\x32\x16.motorpool.v1.InstanceH\x00\x12$\n\x05\x65vent\x18\x05 \x01(\x0b\x32\x13.motorpool.v1.EventH\x00\x12\x11\n\x07\x64\x65leted\x18\x06 \x01(\tH\x00\x12(\n\x07\x62\x61\x63kend\x18\x07 \x01(\x0b\x32\x15.motorpool.v1.BackendH\x00\x42\x08\n\x06\x63hange2X\n\x0cWatchService\x12H\n\x05Watch\x12\x1a.motorpool.v1.WatchRequest\x1a\x1b.motorpool.v1.WatchResponse\"\x04\xa8\xd5\x18\x03\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n motorpool/v1/watch_service.proto\x12\x0cmotorpool.v1\x1a\x1amotorpool/v1/backend.proto\x1a\x1dmotorpool/v1/deployment.proto\x1a\x18motorpool/v1/event.proto\x1a\x1bmotorpool/v1/instance.proto\x1a\x17motorpool/v1/node.proto\x1a\x17motorpool/v1/role.proto\"U\n\x0cWatchRequest\x12\r\n\x05kinds\x18\x01 \x03(\t\x12\x14\n\x0cresume_token\x18\x02 \x01(\t\x12\x12\n\ndeployment\x18\x03 \x01(\t\x12\x0c\n\x04node\x18\x04 \x01(\t\"\x92\x02\n\rWatchResponse\x12\x14\n\x0cresume_token\x18\x01 \x01(\t\x12\"\n\x04node\x18\x02 \x01(\x0b\x32\x12.motorpool.v1.NodeH\x00\x12.\n\ndeployment\x18\x03 \x01(\x0b\x32\x18.motorpool.v1.DeploymentH\x00\x12*\n\x08instance\x18\x04 \x01(\x0b\x32\x16.motorpool.v1.InstanceH\x00\x12$\n\x05\x65vent\x18\x05 \x01(\x0b\x32\x13.motorpool.v1.EventH\x00\x12\x11\n\x07\x64\x65leted\x18\x06 \x01(\tH\x00\x12(\n\x07\x62\x61\x63kend\x18\x07 \x01(\x0b\x32\x15.motorpool.v1.BackendH\x00\x42\x08\n\x06\x63hange2X\n\x0cWatchService\x12H\n\x05Watch\x12\x1a.motorpool.v1.WatchRequest\x1a\x1b.motorpool.v1.WatchResponse\"\x04\xa8\xd5\x18\x03\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,9 +40,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WATCHSERVICE'].methods_by_name['Watch']._loaded_options = None
   _globals['_WATCHSERVICE'].methods_by_name['Watch']._serialized_options = b'\250\325\030\003'
   _globals['_WATCHREQUEST']._serialized_start=214
-  _globals['_WATCHREQUEST']._serialized_end=285
-  _globals['_WATCHRESPONSE']._serialized_start=288
-  _globals['_WATCHRESPONSE']._serialized_end=562
-  _globals['_WATCHSERVICE']._serialized_start=564
-  _globals['_WATCHSERVICE']._serialized_end=652
+  _globals['_WATCHREQUEST']._serialized_end=299
+  _globals['_WATCHRESPONSE']._serialized_start=302
+  _globals['_WATCHRESPONSE']._serialized_end=576
+  _globals['_WATCHSERVICE']._serialized_start=578
+  _globals['_WATCHSERVICE']._serialized_end=666
 # @@protoc_insertion_point(module_scope)

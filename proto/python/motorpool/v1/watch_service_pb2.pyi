@@ -32,10 +32,15 @@ class WatchRequest(google.protobuf.message.Message):
     KINDS_FIELD_NUMBER: builtins.int
     RESUME_TOKEN_FIELD_NUMBER: builtins.int
     DEPLOYMENT_FIELD_NUMBER: builtins.int
+    NODE_FIELD_NUMBER: builtins.int
     resume_token: builtins.str
     """From a list or the last answer; empty sends all that exists first."""
     deployment: builtins.str
     """Only resources of this deployment, `deployments/{deployment}`; empty for all."""
+    node: builtins.str
+    """Only this node, `nodes/{node}`, what is placed on it and their events; empty for all. Deletions of other instances may
+    come too: where they were is forgotten with them.
+    """
     @property
     def kinds(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """"nodes", "deployments", "instances", "events", "backends"; empty for all."""
@@ -46,8 +51,9 @@ class WatchRequest(google.protobuf.message.Message):
         kinds: collections.abc.Iterable[builtins.str] | None = ...,
         resume_token: builtins.str = ...,
         deployment: builtins.str = ...,
+        node: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["deployment", b"deployment", "kinds", b"kinds", "resume_token", b"resume_token"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["deployment", b"deployment", "kinds", b"kinds", "node", b"node", "resume_token", b"resume_token"]) -> None: ...
 
 Global___WatchRequest: typing_extensions.TypeAlias = WatchRequest
 
@@ -65,7 +71,9 @@ class WatchResponse(google.protobuf.message.Message):
     DELETED_FIELD_NUMBER: builtins.int
     BACKEND_FIELD_NUMBER: builtins.int
     resume_token: builtins.str
-    """Watch from here to miss nothing and see nothing twice."""
+    """Watch from here to miss nothing and see nothing twice, but for deployments, which come again with what they count.
+    Empty while all that exists is sent first.
+    """
     deleted: builtins.str
     """Name of a resource that is gone."""
     @property

@@ -47,9 +47,11 @@ class WatchServiceServicer(object):
     """
 
     def Watch(self, request, context):
-        """Gives every change after the resume token, then goes on. Several changes of one resource may come as one.
+        """Gives every change after the resume token, then goes on. Several changes of one resource may come as one, its latest.
+        Every 60 seconds without a change that matches, a bare message has a newer resume token. The last 10,000 changes are
+        kept, over restarts of the controller too; of a reader who is slow, the latest change of up to 50,000 resources.
 
-        OUT_OF_RANGE RESUME_TOKEN_EXPIRED (list again, then watch); INVALID_ARGUMENT FIELD_INVALID, PAGE_TOKEN_INVALID.
+        OUT_OF_RANGE HISTORY_COMPACTED (list again, then watch); INVALID_ARGUMENT FIELD_INVALID, PAGE_TOKEN_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -61,9 +61,11 @@ class WatchServiceStub(typing.Generic[_WatchServiceWatchType]):
     ], channel: grpc.aio.Channel) -> None: ...
 
     Watch: _WatchServiceWatchType
-    """Gives every change after the resume token, then goes on. Several changes of one resource may come as one.
+    """Gives every change after the resume token, then goes on. Several changes of one resource may come as one, its latest.
+    Every 60 seconds without a change that matches, a bare message has a newer resume token. The last 10,000 changes are
+    kept, over restarts of the controller too; of a reader who is slow, the latest change of up to 50,000 resources.
 
-    OUT_OF_RANGE RESUME_TOKEN_EXPIRED (list again, then watch); INVALID_ARGUMENT FIELD_INVALID, PAGE_TOKEN_INVALID.
+    OUT_OF_RANGE HISTORY_COMPACTED (list again, then watch); INVALID_ARGUMENT FIELD_INVALID, PAGE_TOKEN_INVALID.
     """
 
 WatchServiceAsyncStub: typing_extensions.TypeAlias = WatchServiceStub[
@@ -82,9 +84,11 @@ class WatchServiceServicer(metaclass=abc.ABCMeta):
         request: motorpool.v1.watch_service_pb2.WatchRequest,
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[motorpool.v1.watch_service_pb2.WatchResponse], collections.abc.AsyncIterator[motorpool.v1.watch_service_pb2.WatchResponse]]:
-        """Gives every change after the resume token, then goes on. Several changes of one resource may come as one.
+        """Gives every change after the resume token, then goes on. Several changes of one resource may come as one, its latest.
+        Every 60 seconds without a change that matches, a bare message has a newer resume token. The last 10,000 changes are
+        kept, over restarts of the controller too; of a reader who is slow, the latest change of up to 50,000 resources.
 
-        OUT_OF_RANGE RESUME_TOKEN_EXPIRED (list again, then watch); INVALID_ARGUMENT FIELD_INVALID, PAGE_TOKEN_INVALID.
+        OUT_OF_RANGE HISTORY_COMPACTED (list again, then watch); INVALID_ARGUMENT FIELD_INVALID, PAGE_TOKEN_INVALID.
         """
 
 def add_WatchServiceServicer_to_server(servicer: WatchServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
