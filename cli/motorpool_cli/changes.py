@@ -44,7 +44,9 @@ def follow_from(
                 )
                 yield from present()
                 token = listed.resume_token
-            request = v1.WatchRequest(kinds=asked.kinds, deployment=asked.deployment, resume_token=token)
+            request = v1.WatchRequest(
+                kinds=asked.kinds, deployment=asked.deployment, node=asked.node, resume_token=token
+            )
             for change in connected.watch.Watch(request, timeout=_left(deadline)):
                 token, delay_seconds = change.resume_token or token, _FIRST_DELAY_SECONDS
                 yield change

@@ -60,9 +60,10 @@ def plain(message: Message) -> dict[str, object]:
     return result
 
 
-def print_document(value: object, output: Format) -> None:
-    """Print one document, JSON or YAML."""
-    print(json.dumps(value, indent=2, ensure_ascii=False) if output is Format.JSON else _yaml(value))
+def print_document(value: object, output: Format, *, one_line: bool = False) -> None:
+    """Print one document, JSON or YAML; ``one_line`` has JSON be a line."""
+    indent = None if one_line else 2
+    print(json.dumps(value, indent=indent, ensure_ascii=False) if output is Format.JSON else _yaml(value), flush=True)
 
 
 def _yaml(value: object) -> str:
@@ -91,18 +92,22 @@ def note(line: str) -> None:
     errors.print(Text(text.printable(line)))
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str) -> None:
-    """Print rows under their columns, or ``empty`` when there are none. States are coloured.
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str, widths: Sequence[int] = ()
+) -> list[int]:
+    """Print rows under their columns, or ``empty`` when there are none; return the widths. States are coloured.
 
-    A row is a line, as wide as it needs: what is piped is what is seen, and a terminal folds its lines by itself.
+    A row is a line, as wide as it needs: what is piped is what is seen, and a terminal folds its lines by itself. With
+    the ``widths`` of a table that is there already the rows go on under it.
     """
     cells = [[_cell(cell) for cell in row] for row in rows]
     if not cells:
         if empty:
             note(empty)
-        return
-    widths = [max(cell_len(row[index]) for row in [columns, *cells]) for index in range(len(columns))]
-    console.print(Text(_line(columns, widths), style="bold"))
+        return []
+    if not widths:
+        widths = [max(cell_len(row[index]) for row in [columns, *cells]) for index in range(len(columns))]
+        console.print(Text(_line(columns, widths), style="bold"))
     for row in cells:
         line = Text(end="")
         for index, (cell, width) in enumerate(zip(row, widths, strict=True)):
@@ -111,6 +116,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty:
             line.append("" if last else " " * (width - cell_len(cell)) + _GAP)
         line.rstrip()
         console.print(line)
+    return list(widths)
 
 
 def _cell(value: str) -> str:

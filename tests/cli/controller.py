@@ -30,6 +30,10 @@ class DroppedError(Exception):
     """A step of a script: the stream breaks, as when the controller restarts."""
 
 
+class EndError(Exception):
+    """A step of a script: the caller may watch no longer."""
+
+
 class GapError(Exception):
     """A step of a script: the changes since the caller's token are no longer kept."""
 
@@ -55,6 +59,7 @@ class Controller:
         self.drain = v1.Drain()
         self.inspections: Iterable[v1.InspectModelResponse] = []
         self.requests: list[Message] = []
+        self.watched: list[v1.WatchRequest] = []
         self.page_size = 1000
         # What happens once a deployment was created, and step by step while somebody watches.
         self.when_created: Callable[[v1.Deployment], None] = lambda _: None
@@ -88,6 +93,11 @@ class Controller:
         with self._changed:
             self._changed.notify_all()
         self._server.stop(0).wait()
+
+    @staticmethod
+    def end() -> NoReturn:
+        """A step of a script."""
+        raise EndError
 
     def put(self, item: v1.Node | v1.Deployment | v1.Instance) -> None:
         """Store a node, deployment or instance, and tell watchers."""
@@ -136,6 +146,8 @@ class Controller:
                     self.script.pop(0)()
                 except DroppedError:
                     context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+                except EndError:
+                    refuse(context, code_pb2.PERMISSION_DENIED, "ROLE_INSUFFICIENT", "enough")
                 except GapError:
                     refuse(context, code_pb2.OUT_OF_RANGE, "HISTORY_COMPACTED", "list again")
 
@@ -491,4 +503,5 @@ class _Tokens(_Servicer, v1.TokenServiceServicer):
 class _Watch(_Servicer, v1.WatchServiceServicer):
     def Watch(self, request: v1.WatchRequest, context: grpc.ServicerContext) -> Iterator[v1.WatchResponse]:
         self.of.requests.append(request)
+        self.of.watched.append(request)
         yield from self.of.follow(int(request.resume_token or 0), context)

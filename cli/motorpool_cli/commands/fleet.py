@@ -9,6 +9,16 @@ from motorpool_cli import maintenance, text
 from motorpool_cli.context import Output, client
 from motorpool_cli.lists import list_devices, list_nodes
 from motorpool_cli.output import Format, plain, print_document, print_table
+from motorpool_cli.watching import Listing, Watch
+
+NODE_COLUMNS = (
+    *("NAME", "STATE", "ADDRESS", "OS/ARCH", "CPUS", "MEMORY", "CLAIMED", "AVAILABLE", "DEVICES", "AGENT", "AGE"),
+    "MAINTENANCE",
+)
+NO_NODES = (
+    "No nodes. Make a join token with `motorpool-controller token join`, and start `motorpool-agent run` with it on a "
+    "machine."
+)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -19,47 +29,30 @@ def add_to(app: typer.Typer) -> None:
     app.command("plugins")(plugins)
 
 
-def nodes(output: Output = Format.TABLE) -> None:
+def nodes(watch: Watch = False, output: Output = Format.TABLE) -> None:
     """List the nodes: state, memory, devices and agent."""
+    listing = Listing("nodes", NODE_COLUMNS, _node_row, NO_NODES)
     with client(output) as connected:
+        if watch:
+            listing.follow(connected, v1.WatchRequest(kinds=["nodes"]), lambda: list_nodes(connected), output)
         found = list_nodes(connected)
-    if output is not Format.TABLE:
-        print_document({"nodes": [plain(node) for node in found]}, output)
-        return
-    print_table(
-        (
-            "NAME",
-            "STATE",
-            "ADDRESS",
-            "OS/ARCH",
-            "CPUS",
-            "MEMORY",
-            "CLAIMED",
-            "AVAILABLE",
-            "DEVICES",
-            "AGENT",
-            "AGE",
-            "MAINTENANCE",
-        ),
-        (
-            (
-                text.bare(node.name),
-                maintenance.state(node),
-                node.address or text.UNKNOWN,
-                "/".join(word for word in (node.host.os, node.host.architecture) if word),
-                str(node.host.cpu_count) if node.host.cpu_count else text.UNKNOWN,
-                text.size(node.host.memory_bytes or None),
-                text.size(node.claimed_memory_bytes),
-                text.size(node.usage.memory_available_bytes if node.usage.HasField("memory_available_bytes") else None),
-                str(len(node.devices)),
-                node.agent_version or text.UNKNOWN,
-                text.age(node.create_time),
-                maintenance.why(node.cordon) if node.cordoned else "",
-            )
-            for node in found
-        ),
-        empty="No nodes. Make a join token with `motorpool-controller token join`, "
-        "and start `motorpool-agent run` with it on a machine.",
+    listing.show(found, output)
+
+
+def _node_row(node: v1.Node) -> tuple[str, ...]:
+    return (
+        text.bare(node.name),
+        maintenance.state(node),
+        node.address or text.UNKNOWN,
+        "/".join(word for word in (node.host.os, node.host.architecture) if word),
+        str(node.host.cpu_count) if node.host.cpu_count else text.UNKNOWN,
+        text.size(node.host.memory_bytes or None),
+        text.size(node.claimed_memory_bytes),
+        text.size(node.usage.memory_available_bytes if node.usage.HasField("memory_available_bytes") else None),
+        str(len(node.devices)),
+        node.agent_version or text.UNKNOWN,
+        text.age(node.create_time),
+        maintenance.why(node.cordon) if node.cordoned else "",
     )
 
 

@@ -11,9 +11,15 @@ from motorpool_cli import sources, text
 from motorpool_cli.client import TIMEOUT_SECONDS
 from motorpool_cli.context import Output, client, complete_deployment
 from motorpool_cli.lists import list_deployments, list_instances
-from motorpool_cli.output import Format, note, plain, print_document, print_facts, print_table
+from motorpool_cli.output import Format, note, plain, print_document, print_facts
+from motorpool_cli.watching import Listing, Watch
 
 Deployment = Annotated[str, typer.Argument(help="Name of the deployment.", autocompletion=complete_deployment)]
+
+
+DEPLOYMENT_COLUMNS = ("NAME", "STATE", "RUNNING", "BACKEND", "MODEL", "NEEDS", "AGE")
+NO_DEPLOYMENTS = "No deployments. Make one with `motorpool deploy NAME --model /path/to/model.gguf`."
+INSTANCE_COLUMNS = ("NAME", "STATE", "NODE", "PID", "CLAIM", "ENDPOINT", "RESTARTS", "AGE", "MESSAGE")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -26,28 +32,26 @@ def add_to(app: typer.Typer) -> None:
     app.command("endpoint")(endpoint)
 
 
-def deployments(output: Output = Format.TABLE) -> None:
+def deployments(watch: Watch = False, output: Output = Format.TABLE) -> None:
     """List the deployments."""
+    listing = Listing("deployments", DEPLOYMENT_COLUMNS, _deployment_row, NO_DEPLOYMENTS)
     with client(output) as connected:
+        if watch:
+            asked = v1.WatchRequest(kinds=["deployments"])
+            listing.follow(connected, asked, lambda: list_deployments(connected), output)
         found = list_deployments(connected)
-    if output is not Format.TABLE:
-        print_document({"deployments": [plain(deployment) for deployment in found]}, output)
-        return
-    print_table(
-        ("NAME", "STATE", "RUNNING", "BACKEND", "MODEL", "NEEDS", "AGE"),
-        (
-            (
-                text.bare(deployment.name),
-                text.word(v1.DeploymentState, deployment.state),
-                f"{deployment.running_replicas}/{wished(deployment)}",
-                deployment.spec.backend or "automatic",
-                sources.words(deployment.spec.model),
-                text.size(deployment.estimate.upper_bytes if deployment.estimate.HasField("upper_bytes") else None),
-                text.age(deployment.create_time),
-            )
-            for deployment in found
-        ),
-        empty="No deployments. Make one with `motorpool deploy NAME --model /path/to/model.gguf`.",
+    listing.show(found, output)
+
+
+def _deployment_row(deployment: v1.Deployment) -> tuple[str, ...]:
+    return (
+        text.bare(deployment.name),
+        text.word(v1.DeploymentState, deployment.state),
+        f"{deployment.running_replicas}/{wished(deployment)}",
+        deployment.spec.backend or "automatic",
+        sources.words(deployment.spec.model),
+        text.size(deployment.estimate.upper_bytes if deployment.estimate.HasField("upper_bytes") else None),
+        text.age(deployment.create_time),
     )
 
 
@@ -61,31 +65,31 @@ def instances(
         str,
         typer.Option("--deployment", help="Only those of this deployment.", autocompletion=complete_deployment),
     ] = "",
+    watch: Watch = False,
     output: Output = Format.TABLE,
 ) -> None:
     """List the instances: state, node, claim, endpoint."""
+    listing = Listing("instances", INSTANCE_COLUMNS, _instance_row, "No instances. `motorpool deploy` makes some.")
     with client(output) as connected:
+        if watch:
+            name = text.full("deployments", deployment) if deployment else ""
+            asked = v1.WatchRequest(kinds=["instances"], deployment=name)
+            listing.follow(connected, asked, lambda: list_instances(connected, deployment), output)
         found = list_instances(connected, deployment)
-    if output is not Format.TABLE:
-        print_document({"instances": [plain(instance) for instance in found]}, output)
-        return
-    print_table(
-        ("NAME", "STATE", "NODE", "PID", "CLAIM", "ENDPOINT", "RESTARTS", "AGE", "MESSAGE"),
-        (
-            (
-                text.bare(instance.name),
-                text.word(v1.InstanceState, instance.state),
-                ", ".join(text.bare(member.node) for member in instance.placement.members) or text.UNKNOWN,
-                str(instance.pid) if instance.pid else text.UNKNOWN,
-                claim(instance),
-                instance.endpoint or text.UNKNOWN,
-                str(instance.restart_count),
-                text.age(instance.create_time),
-                message(instance),
-            )
-            for instance in found
-        ),
-        empty="No instances. `motorpool deploy` makes some.",
+    listing.show(found, output)
+
+
+def _instance_row(instance: v1.Instance) -> tuple[str, ...]:
+    return (
+        text.bare(instance.name),
+        text.word(v1.InstanceState, instance.state),
+        ", ".join(text.bare(member.node) for member in instance.placement.members) or text.UNKNOWN,
+        str(instance.pid) if instance.pid else text.UNKNOWN,
+        claim(instance),
+        instance.endpoint or text.UNKNOWN,
+        str(instance.restart_count),
+        text.age(instance.create_time),
+        message(instance),
     )
 
 
