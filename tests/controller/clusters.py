@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 
@@ -37,7 +39,7 @@ from motorpool_controller.services.models import ModelService
 from motorpool_controller.services.nodes import NodeService
 from motorpool_controller.services.roles import Role
 from motorpool_controller.services.server import Server
-from motorpool_controller.services.tokens import make_token
+from motorpool_controller.services.tokens import TokenService, make_token
 from motorpool_controller.services.watch import WatchService
 from motorpool_controller.store.live import Live
 from motorpool_controller.store.store import Store, utc_now
@@ -117,6 +119,21 @@ class Cluster:
         (found,) = listed.instances
         return found
 
+    async def refusal(self, method: MethodDescriptor, request: Message) -> str | None:
+        """Call a method of the public listener by name; return the reason of its failure, None where it answers."""
+        # On the wire every call is a stream both ways.
+        path = f"/{method.containing_service.full_name}/{method.name}"
+        stream: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = self._channel.stream_stream(path)
+        call = stream(iter([request.SerializeToString()]), metadata=self.admin)
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                await call.read()
+        except grpc.aio.AioRpcError as error:
+            return reason(error)
+        finally:
+            call.cancel()
+        return None
+
     def pass_time(self, seconds: float) -> None:
         """Put the clock forward, and have the controller notice."""
         self.clock.ahead_seconds += seconds
@@ -180,6 +197,7 @@ async def running(
                 EventService(store),
                 BackendService(store),
                 WatchService(store, live),
+                TokenService(store, authority, clock=clock.now),
             ],
             agents=[AgentService(store, live, authority, made, clock=clock.now)],
         )

@@ -16,7 +16,8 @@ from motorpool_controller.domain.names import backend_name, id_of, resource_id, 
 from motorpool_controller.services import pages
 from motorpool_controller.services.authentication import caller
 from motorpool_controller.services.convert.declaration import declaration_message, declaration_of
-from motorpool_controller.services.mutations import check_etag, masked, mutate
+from motorpool_controller.services.masks import masked
+from motorpool_controller.services.mutations import check_etag, mutate
 from motorpool_controller.services.views import backend_message, backend_view, offer_of, offers, reported
 from motorpool_controller.store.store import Store
 from motorpool_controller.store.transaction import Transaction
@@ -80,7 +81,11 @@ class BackendService(v1.BackendServiceServicer):
             size=request.page_size,
             token=request.page_token,
         )
-        return v1.ListBackendsResponse(backends=[backend_view(offer) for offer in rows], next_page_token=token)
+        return v1.ListBackendsResponse(
+            backends=[backend_view(offer) for offer in rows],
+            next_page_token=token,
+            resume_token=pages.resume_token(view.cluster_id, view.revision),
+        )
 
     async def UpdateBackend(  # noqa: N802  # gRPC's name
         self,

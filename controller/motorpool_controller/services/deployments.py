@@ -26,7 +26,8 @@ from motorpool_controller.services.convert import fields
 from motorpool_controller.services.convert.deployment import deployment_message
 from motorpool_controller.services.convert.spec import spec_message, spec_of
 from motorpool_controller.services.explanations import explanation
-from motorpool_controller.services.mutations import check_etag, masked, mutate
+from motorpool_controller.services.masks import masked
+from motorpool_controller.services.mutations import check_etag, mutate
 from motorpool_controller.services.plans import Planner
 from motorpool_controller.services.views import deployment_view, offer_of, offers, revision_views
 from motorpool_controller.store.live import Live

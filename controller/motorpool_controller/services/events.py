@@ -34,7 +34,11 @@ class EventService(v1.EventServiceServicer):
             token=request.page_token,
             descending=True,
         )
-        return v1.ListEventsResponse(events=[event_message(event) for event in rows], next_page_token=token)
+        return v1.ListEventsResponse(
+            events=[event_message(event) for event in rows],
+            next_page_token=token,
+            resume_token=pages.resume_token(view.cluster_id, view.revision),
+        )
 
 
 def is_about(event: Event, subject: str) -> bool:

@@ -14,6 +14,7 @@ from motorpool_controller.domain.workload import Instance
 from motorpool_controller.services import logs, maintenance, pages
 from motorpool_controller.services.authentication import caller
 from motorpool_controller.services.convert.instance import instance_message
+from motorpool_controller.services.masks import reader
 from motorpool_controller.services.mutations import check_etag, mutate
 from motorpool_controller.services.views import instance_view
 from motorpool_controller.store.live import Live
@@ -42,6 +43,7 @@ class InstanceService(v1.InstanceServiceServicer):
         context: grpc.aio.ServicerContext[v1.ListInstancesRequest, v1.ListInstancesResponse],
     ) -> v1.ListInstancesResponse:
         """Give instances by name."""
+        keep = reader(request.read_mask, v1.Instance)
         if request.deployment:
             resource_id(request.deployment, "deployments", "deployment")
         if request.node:
@@ -58,7 +60,7 @@ class InstanceService(v1.InstanceServiceServicer):
             token=request.page_token,
         )
         return v1.ListInstancesResponse(
-            instances=[instance_view(instance) for instance in rows],
+            instances=[keep(instance_view(instance)) for instance in rows],
             next_page_token=token,
             resume_token=pages.resume_token(view.cluster_id, view.revision),
         )

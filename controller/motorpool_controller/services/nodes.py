@@ -17,6 +17,7 @@ from motorpool_controller.services import maintenance, pages
 from motorpool_controller.services.authentication import caller
 from motorpool_controller.services.convert import fields
 from motorpool_controller.services.convert.device import device_usage_message
+from motorpool_controller.services.masks import reader
 from motorpool_controller.services.mutations import check_etag, mutate
 from motorpool_controller.services.views import claimed_on, device_view, node_view
 from motorpool_controller.store.live import Live
@@ -51,6 +52,7 @@ class NodeService(v1.NodeServiceServicer):
         context: grpc.aio.ServicerContext[v1.ListNodesRequest, v1.ListNodesResponse],
     ) -> v1.ListNodesResponse:
         """Give nodes by name."""
+        keep = reader(request.read_mask, v1.Node)
         view = self._store.view
         rows, token = pages.page(
             view.nodes.values(),
@@ -61,7 +63,7 @@ class NodeService(v1.NodeServiceServicer):
         )
         return v1.ListNodesResponse(
             nodes=[
-                node_view(node, self._live, view.groups.on_node(node.name).values(), view.groups.of_deployment)
+                keep(node_view(node, self._live, view.groups.on_node(node.name).values(), view.groups.of_deployment))
                 for node in rows
             ],
             next_page_token=token,

@@ -17,7 +17,7 @@ from motorpool_controller.services.convert import fields
 from motorpool_controller.services.convert.fields import invalid, timestamp
 from motorpool_controller.services.roles import Role, role_from_proto, role_to_proto
 from motorpool_controller.store.store import Store, utc_now
-from motorpool_controller.store.tokens import StoredToken
+from motorpool_controller.store.tokens import StoredToken, unknown_token
 
 JOIN_TTL = timedelta(hours=1)
 LONGEST_TTL = timedelta(days=3650)
@@ -49,6 +49,8 @@ class TokenService(v1.TokenServiceServicer):
         token, text = make_token(
             role, request.description, ttl, uses, now=self._clock(), ca_fingerprint=self._authority.fingerprint
         )
+        if request.validate_only:
+            return v1.CreateTokenResponse(token=_message(token))
         await self._store.beside(self._store.tokens.add, token)
         return v1.CreateTokenResponse(token=_message(token), secret=text)
 
@@ -73,7 +75,10 @@ class TokenService(v1.TokenServiceServicer):
     ) -> Empty:
         """Revoke a token; calls already admitted go on."""
         token_id = resource_id(request.name, "tokens")
-        await self._store.beside(self._store.tokens.delete, token_id)
+        if not request.validate_only:
+            await self._store.beside(self._store.tokens.delete, token_id)
+        elif await self._store.beside(self._store.tokens.get, token_id) is None:
+            raise unknown_token(token_id)
         return Empty()
 
 

@@ -47,7 +47,7 @@ def once(
     if before is not None and before.time > tx.now - KEPT:
         if (before.method, before.digest) != (method, digest):
             raise InvalidError(
-                "FIELD_INVALID",
+                "REQUEST_ID_REUSED",
                 f"request_id {request_id!r} was used for another request within the last hour; make a new "
                 "one for each new request",
                 metadata={"field": "request_id"},

@@ -67,10 +67,7 @@ class TokenTable:
         with told(self._engine, "written"), write(self._engine) as connection, connection.begin():
             found = connection.execute(delete(schema.tokens).where(schema.tokens.c.id == token_id))
         if found.rowcount == 0:
-            raise NotFoundError(
-                "NOT_FOUND",
-                f"tokens/{token_id} does not exist; `motorpool-controller token list` shows those that do",
-            )
+            raise unknown_token(token_id)
 
     def was_used_for(self, token_id: str, node_uid: str) -> bool:
         """Return whether a use of the token was counted for the node."""
@@ -78,6 +75,13 @@ class TokenTable:
         query = select(uses.c.token).where(uses.c.token == token_id, uses.c.node_uid == node_uid)
         with told(self._engine), self._engine.connect() as connection:
             return connection.execute(query).one_or_none() is not None
+
+
+def unknown_token(token_id: str) -> NotFoundError:
+    """Return the error of a token that there is not."""
+    return NotFoundError(
+        "NOT_FOUND", f"tokens/{token_id} does not exist; `motorpool-controller token list` shows those that do"
+    )
 
 
 def _token(row: Row[tuple[object, ...]]) -> StoredToken:

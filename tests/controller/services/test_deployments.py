@@ -118,7 +118,7 @@ async def test_repeated_request(cluster: Cluster) -> None:
     again = await create(cluster, request_id=request_id)
 
     assert first == again
-    assert "FIELD_INVALID" == await refused(create(cluster, "other", request_id=request_id))
+    assert "REQUEST_ID_REUSED" == await refused(create(cluster, "other", request_id=request_id))
 
 
 async def test_unknown_backend_names_the_known(cluster: Cluster, agent: Agent) -> None:

@@ -50,7 +50,7 @@ async def test_id_of_another_request_is_refused(store: Store) -> None:
 
     with pytest.raises(InvalidError, match="was used for another request") as caught:
         await store.commit(lambda tx: create(tx, "id-1", "b"))
-    assert ("FIELD_INVALID", {"field": "request_id"}) == (caught.value.reason, caught.value.metadata)
+    assert ("REQUEST_ID_REUSED", {"field": "request_id"}) == (caught.value.reason, caught.value.metadata)
 
 
 async def test_endless_id_is_refused(store: Store) -> None:

@@ -28,7 +28,7 @@ from motorpool.v1 import backend_pb2 as motorpool_dot_v1_dot_backend__pb2
 from motorpool.v1 import role_pb2 as motorpool_dot_v1_dot_role__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"motorpool/v1/backend_service.proto\x12\x0cmotorpool.v1\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1amotorpool/v1/backend.proto\x1a\x17motorpool/v1/role.proto\"}\n\x14\x43reateBackendRequest\x12\x12\n\nbackend_id\x18\x01 \x01(\t\x12&\n\x07\x62\x61\x63kend\x18\x02 \x01(\x0b\x32\x15.motorpool.v1.Backend\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"!\n\x11GetBackendRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"<\n\x13ListBackendsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"X\n\x14ListBackendsResponse\x12\'\n\x08\x62\x61\x63kends\x18\x01 \x03(\x0b\x32\x15.motorpool.v1.Backend\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb1\x01\n\x14UpdateBackendRequest\x12&\n\x07\x62\x61\x63kend\x18\x01 \x01(\x0b\x32\x15.motorpool.v1.Backend\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rallow_missing\x18\x03 \x01(\x08\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"]\n\x14\x44\x65leteBackendRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t2\xb0\x03\n\x0e\x42\x61\x63kendService\x12P\n\rCreateBackend\x12\".motorpool.v1.CreateBackendRequest\x1a\x15.motorpool.v1.Backend\"\x04\xa8\xd5\x18\x05\x12J\n\nGetBackend\x12\x1f.motorpool.v1.GetBackendRequest\x1a\x15.motorpool.v1.Backend\"\x04\xa8\xd5\x18\x03\x12[\n\x0cListBackends\x12!.motorpool.v1.ListBackendsRequest\x1a\".motorpool.v1.ListBackendsResponse\"\x04\xa8\xd5\x18\x03\x12P\n\rUpdateBackend\x12\".motorpool.v1.UpdateBackendRequest\x1a\x15.motorpool.v1.Backend\"\x04\xa8\xd5\x18\x05\x12Q\n\rDeleteBackend\x12\".motorpool.v1.DeleteBackendRequest\x1a\x16.google.protobuf.Empty\"\x04\xa8\xd5\x18\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"motorpool/v1/backend_service.proto\x12\x0cmotorpool.v1\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1amotorpool/v1/backend.proto\x1a\x17motorpool/v1/role.proto\"}\n\x14\x43reateBackendRequest\x12\x12\n\nbackend_id\x18\x01 \x01(\t\x12&\n\x07\x62\x61\x63kend\x18\x02 \x01(\x0b\x32\x15.motorpool.v1.Backend\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"!\n\x11GetBackendRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"<\n\x13ListBackendsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"n\n\x14ListBackendsResponse\x12\'\n\x08\x62\x61\x63kends\x18\x01 \x03(\x0b\x32\x15.motorpool.v1.Backend\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x14\n\x0cresume_token\x18\x03 \x01(\t\"\xb1\x01\n\x14UpdateBackendRequest\x12&\n\x07\x62\x61\x63kend\x18\x01 \x01(\x0b\x32\x15.motorpool.v1.Backend\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rallow_missing\x18\x03 \x01(\x08\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"]\n\x14\x44\x65leteBackendRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t2\xb0\x03\n\x0e\x42\x61\x63kendService\x12P\n\rCreateBackend\x12\".motorpool.v1.CreateBackendRequest\x1a\x15.motorpool.v1.Backend\"\x04\xa8\xd5\x18\x05\x12J\n\nGetBackend\x12\x1f.motorpool.v1.GetBackendRequest\x1a\x15.motorpool.v1.Backend\"\x04\xa8\xd5\x18\x03\x12[\n\x0cListBackends\x12!.motorpool.v1.ListBackendsRequest\x1a\".motorpool.v1.ListBackendsResponse\"\x04\xa8\xd5\x18\x03\x12P\n\rUpdateBackend\x12\".motorpool.v1.UpdateBackendRequest\x1a\x15.motorpool.v1.Backend\"\x04\xa8\xd5\x18\x05\x12Q\n\rDeleteBackend\x12\".motorpool.v1.DeleteBackendRequest\x1a\x16.google.protobuf.Empty\"\x04\xa8\xd5\x18\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -52,11 +52,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTBACKENDSREQUEST']._serialized_start=330
   _globals['_LISTBACKENDSREQUEST']._serialized_end=390
   _globals['_LISTBACKENDSRESPONSE']._serialized_start=392
-  _globals['_LISTBACKENDSRESPONSE']._serialized_end=480
-  _globals['_UPDATEBACKENDREQUEST']._serialized_start=483
-  _globals['_UPDATEBACKENDREQUEST']._serialized_end=660
-  _globals['_DELETEBACKENDREQUEST']._serialized_start=662
-  _globals['_DELETEBACKENDREQUEST']._serialized_end=755
-  _globals['_BACKENDSERVICE']._serialized_start=758
-  _globals['_BACKENDSERVICE']._serialized_end=1190
+  _globals['_LISTBACKENDSRESPONSE']._serialized_end=502
+  _globals['_UPDATEBACKENDREQUEST']._serialized_start=505
+  _globals['_UPDATEBACKENDREQUEST']._serialized_end=682
+  _globals['_DELETEBACKENDREQUEST']._serialized_start=684
+  _globals['_DELETEBACKENDREQUEST']._serialized_end=777
+  _globals['_BACKENDSERVICE']._serialized_start=780
+  _globals['_BACKENDSERVICE']._serialized_end=1212
 # @@protoc_insertion_point(module_scope)

@@ -101,8 +101,11 @@ class ListBackendsResponse(google.protobuf.message.Message):
 
     BACKENDS_FIELD_NUMBER: builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: builtins.int
     next_page_token: builtins.str
     """For the next page; empty on the last."""
+    resume_token: builtins.str
+    """Resume token: Watch from here misses no change of a declared backend."""
     @property
     def backends(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[motorpool.v1.backend_pb2.Backend]:
         """By name."""
@@ -112,8 +115,9 @@ class ListBackendsResponse(google.protobuf.message.Message):
         *,
         backends: collections.abc.Iterable[motorpool.v1.backend_pb2.Backend] | None = ...,
         next_page_token: builtins.str = ...,
+        resume_token: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["backends", b"backends", "next_page_token", b"next_page_token"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["backends", b"backends", "next_page_token", b"next_page_token", "resume_token", b"resume_token"]) -> None: ...
 
 Global___ListBackendsResponse: typing_extensions.TypeAlias = ListBackendsResponse
 

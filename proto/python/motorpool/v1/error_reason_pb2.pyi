@@ -128,6 +128,10 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """OUT_OF_RANGE: the changes after the resume token are not kept any more, or a reader was too slow for them; list again
     and watch from there.
     """
+    ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 51
+    """INVALID_ARGUMENT: the request id was used for another request within the last hour; make a new one for each."""
+    ERROR_REASON_BACKEND_VERSION_UNKNOWN: _ErrorReason.ValueType  # 52
+    """INVALID_ARGUMENT: no node offers that version of the backend."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The stable reasons of failed calls. Every error is a google.rpc.Status with one ErrorInfo whose domain is
@@ -240,4 +244,8 @@ ERROR_REASON_HISTORY_COMPACTED: ErrorReason.ValueType  # 50
 """OUT_OF_RANGE: the changes after the resume token are not kept any more, or a reader was too slow for them; list again
 and watch from there.
 """
+ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 51
+"""INVALID_ARGUMENT: the request id was used for another request within the last hour; make a new one for each."""
+ERROR_REASON_BACKEND_VERSION_UNKNOWN: ErrorReason.ValueType  # 52
+"""INVALID_ARGUMENT: no node offers that version of the backend."""
 Global___ErrorReason: typing_extensions.TypeAlias = ErrorReason

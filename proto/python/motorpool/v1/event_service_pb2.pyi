@@ -53,8 +53,11 @@ class ListEventsResponse(google.protobuf.message.Message):
 
     EVENTS_FIELD_NUMBER: builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: builtins.int
     next_page_token: builtins.str
     """For the next page; empty on the last."""
+    resume_token: builtins.str
+    """Resume token: Watch from here misses nothing."""
     @property
     def events(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[motorpool.v1.event_pb2.Event]:
         """The latest first."""
@@ -64,7 +67,8 @@ class ListEventsResponse(google.protobuf.message.Message):
         *,
         events: collections.abc.Iterable[motorpool.v1.event_pb2.Event] | None = ...,
         next_page_token: builtins.str = ...,
+        resume_token: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["events", b"events", "next_page_token", b"next_page_token"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["events", b"events", "next_page_token", b"next_page_token", "resume_token", b"resume_token"]) -> None: ...
 
 Global___ListEventsResponse: typing_extensions.TypeAlias = ListEventsResponse

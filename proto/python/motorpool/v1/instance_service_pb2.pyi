@@ -7,6 +7,7 @@ import builtins
 import collections.abc
 import google.protobuf.descriptor
 import google.protobuf.duration_pb2
+import google.protobuf.field_mask_pb2
 import google.protobuf.internal.containers
 import google.protobuf.message
 import motorpool.v1.instance_pb2
@@ -48,6 +49,7 @@ class ListInstancesRequest(google.protobuf.message.Message):
     NODE_FIELD_NUMBER: builtins.int
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    READ_MASK_FIELD_NUMBER: builtins.int
     deployment: builtins.str
     """Only those of this deployment, `deployments/{deployment}`; empty for all."""
     node: builtins.str
@@ -56,6 +58,10 @@ class ListInstancesRequest(google.protobuf.message.Message):
     """At most so many; 0 means 100, the most is 1000."""
     page_token: builtins.str
     """From the last answer; empty for the first page."""
+    @property
+    def read_mask(self) -> google.protobuf.field_mask_pb2.FieldMask:
+        """Only these fields of each, e.g. "name", "state"; absent for all. `name` always comes."""
+
     def __init__(
         self,
         *,
@@ -63,8 +69,10 @@ class ListInstancesRequest(google.protobuf.message.Message):
         node: builtins.str = ...,
         page_size: builtins.int = ...,
         page_token: builtins.str = ...,
+        read_mask: google.protobuf.field_mask_pb2.FieldMask | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["deployment", b"deployment", "node", b"node", "page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["read_mask", b"read_mask"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["deployment", b"deployment", "node", b"node", "page_size", b"page_size", "page_token", b"page_token", "read_mask", b"read_mask"]) -> None: ...
 
 Global___ListInstancesRequest: typing_extensions.TypeAlias = ListInstancesRequest
 

@@ -30,7 +30,7 @@ from motorpool.v1 import node_pb2 as motorpool_dot_v1_dot_node__pb2
 from motorpool.v1 import role_pb2 as motorpool_dot_v1_dot_role__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fmotorpool/v1/node_service.proto\x12\x0cmotorpool.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x19motorpool/v1/device.proto\x1a\x17motorpool/v1/node.proto\x1a\x17motorpool/v1/role.proto\"\x1e\n\x0eGetNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"9\n\x10ListNodesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"e\n\x11ListNodesResponse\x12!\n\x05nodes\x18\x01 \x03(\x0b\x32\x12.motorpool.v1.Node\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x14\n\x0cresume_token\x18\x03 \x01(\t\"\x91\x01\n\x11UpdateNodeRequest\x12 \n\x04node\x18\x01 \x01(\x0b\x32\x12.motorpool.v1.Node\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"j\n\x11\x43ordonNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"\\\n\x13UncordonNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\x9e\x01\n\x10\x44rainNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x33\n\x10\x64\x65\x61\x64line_timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\x12\x12\n\nrequest_id\x18\x06 \x01(\t\"i\n\x11\x44\x65leteNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"K\n\x12ListDevicesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"[\n\x13ListDevicesResponse\x12+\n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32\x1a.motorpool.v1.DeviceStatus\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"u\n\x0c\x44\x65viceStatus\x12$\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x14.motorpool.v1.Device\x12(\n\x05usage\x18\x02 \x01(\x0b\x32\x19.motorpool.v1.DeviceUsage\x12\x15\n\rclaimed_bytes\x18\x03 \x01(\x03\x32\xf1\x04\n\x0bNodeService\x12\x41\n\x07GetNode\x12\x1c.motorpool.v1.GetNodeRequest\x1a\x12.motorpool.v1.Node\"\x04\xa8\xd5\x18\x03\x12R\n\tListNodes\x12\x1e.motorpool.v1.ListNodesRequest\x1a\x1f.motorpool.v1.ListNodesResponse\"\x04\xa8\xd5\x18\x03\x12G\n\nUpdateNode\x12\x1f.motorpool.v1.UpdateNodeRequest\x1a\x12.motorpool.v1.Node\"\x04\xa8\xd5\x18\x04\x12G\n\nCordonNode\x12\x1f.motorpool.v1.CordonNodeRequest\x1a\x12.motorpool.v1.Node\"\x04\xa8\xd5\x18\x04\x12K\n\x0cUncordonNode\x12!.motorpool.v1.UncordonNodeRequest\x1a\x12.motorpool.v1.Node\"\x04\xa8\xd5\x18\x04\x12\x45\n\tDrainNode\x12\x1e.motorpool.v1.DrainNodeRequest\x1a\x12.motorpool.v1.Node\"\x04\xa8\xd5\x18\x04\x12K\n\nDeleteNode\x12\x1f.motorpool.v1.DeleteNodeRequest\x1a\x16.google.protobuf.Empty\"\x04\xa8\xd5\x18\x05\x12X\n\x0bListDevices\x12 .motorpool.v1.ListDevicesRequest\x1a!.motorpool.v1.ListDevicesResponse\"\x04\xa8\xd5\x18\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fmotorpool/v1/node_service.proto\x12\x0cmotorpool.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x19motorpool/v1/device.proto\x1a\x17motorpool/v1/node.proto\x1a\x17motorpool/v1/role.proto\"\x1e\n\x0eGetNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"h\n\x10ListNodesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12-\n\tread_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"e\n\x11ListNodesResponse\x12!\n\x05nodes\x18\x01 \x03(\x0b\x32\x12.motorpool.v1.Node\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x14\n\x0cresume_token\x18\x03 \x01(\t\"\x91\x01\n\x11UpdateNodeRequest\x12 \n\x04node\x18\x01 \x01(\x0b\x32\x12.motorpool.v1.Node\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"j\n\x11\x43ordonNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"\\\n\x13UncordonNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\x9e\x01\n\x10\x44rainNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x33\n\x10\x64\x65\x61\x64line_timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\x12\x12\n\nrequest_id\x18\x06 \x01(\t\"i\n\x11\x44\x65leteNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"K\n\x12ListDevicesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"[\n\x13ListDevicesResponse\x12+\n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32\x1a.motorpool.v1.DeviceStatus\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"u\n\x0c\x44\x65viceStatus\x12$\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x14.motorpool.v1.Device\x12(\n\x05usage\x18\x02 \x01(\x0b\x32\x19.motorpool.v1.DeviceUsage\x12\x15\n\rclaimed_bytes\x18\x03 \x01(\x03\x32\xf1\x04\n\x0bNodeService\x12\x41\n\x07GetNode\x12\x1c.motorpool.v1.GetNodeRequest\x1a\x12.motorpool.v1.Node\"\x04\xa8\xd5\x18\x03\x12R\n\tListNodes\x12\x1e.motorpool.v1.ListNodesRequest\x1a\x1f.motorpool.v1.ListNodesResponse\"\x04\xa8\xd5\x18\x03\x12G\n\nUpdateNode\x12\x1f.motorpool.v1.UpdateNodeRequest\x1a\x12.motorpool.v1.Node\"\x04\xa8\xd5\x18\x04\x12G\n\nCordonNode\x12\x1f.motorpool.v1.CordonNodeRequest\x1a\x12.motorpool.v1.Node\"\x04\xa8\xd5\x18\x04\x12K\n\x0cUncordonNode\x12!.motorpool.v1.UncordonNodeRequest\x1a\x12.motorpool.v1.Node\"\x04\xa8\xd5\x18\x04\x12\x45\n\tDrainNode\x12\x1e.motorpool.v1.DrainNodeRequest\x1a\x12.motorpool.v1.Node\"\x04\xa8\xd5\x18\x04\x12K\n\nDeleteNode\x12\x1f.motorpool.v1.DeleteNodeRequest\x1a\x16.google.protobuf.Empty\"\x04\xa8\xd5\x18\x05\x12X\n\x0bListDevices\x12 .motorpool.v1.ListDevicesRequest\x1a!.motorpool.v1.ListDevicesResponse\"\x04\xa8\xd5\x18\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -56,25 +56,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETNODEREQUEST']._serialized_start=221
   _globals['_GETNODEREQUEST']._serialized_end=251
   _globals['_LISTNODESREQUEST']._serialized_start=253
-  _globals['_LISTNODESREQUEST']._serialized_end=310
-  _globals['_LISTNODESRESPONSE']._serialized_start=312
-  _globals['_LISTNODESRESPONSE']._serialized_end=413
-  _globals['_UPDATENODEREQUEST']._serialized_start=416
-  _globals['_UPDATENODEREQUEST']._serialized_end=561
-  _globals['_CORDONNODEREQUEST']._serialized_start=563
-  _globals['_CORDONNODEREQUEST']._serialized_end=669
-  _globals['_UNCORDONNODEREQUEST']._serialized_start=671
-  _globals['_UNCORDONNODEREQUEST']._serialized_end=763
-  _globals['_DRAINNODEREQUEST']._serialized_start=766
-  _globals['_DRAINNODEREQUEST']._serialized_end=924
-  _globals['_DELETENODEREQUEST']._serialized_start=926
-  _globals['_DELETENODEREQUEST']._serialized_end=1031
-  _globals['_LISTDEVICESREQUEST']._serialized_start=1033
-  _globals['_LISTDEVICESREQUEST']._serialized_end=1108
-  _globals['_LISTDEVICESRESPONSE']._serialized_start=1110
-  _globals['_LISTDEVICESRESPONSE']._serialized_end=1201
-  _globals['_DEVICESTATUS']._serialized_start=1203
-  _globals['_DEVICESTATUS']._serialized_end=1320
-  _globals['_NODESERVICE']._serialized_start=1323
-  _globals['_NODESERVICE']._serialized_end=1948
+  _globals['_LISTNODESREQUEST']._serialized_end=357
+  _globals['_LISTNODESRESPONSE']._serialized_start=359
+  _globals['_LISTNODESRESPONSE']._serialized_end=460
+  _globals['_UPDATENODEREQUEST']._serialized_start=463
+  _globals['_UPDATENODEREQUEST']._serialized_end=608
+  _globals['_CORDONNODEREQUEST']._serialized_start=610
+  _globals['_CORDONNODEREQUEST']._serialized_end=716
+  _globals['_UNCORDONNODEREQUEST']._serialized_start=718
+  _globals['_UNCORDONNODEREQUEST']._serialized_end=810
+  _globals['_DRAINNODEREQUEST']._serialized_start=813
+  _globals['_DRAINNODEREQUEST']._serialized_end=971
+  _globals['_DELETENODEREQUEST']._serialized_start=973
+  _globals['_DELETENODEREQUEST']._serialized_end=1078
+  _globals['_LISTDEVICESREQUEST']._serialized_start=1080
+  _globals['_LISTDEVICESREQUEST']._serialized_end=1155
+  _globals['_LISTDEVICESRESPONSE']._serialized_start=1157
+  _globals['_LISTDEVICESRESPONSE']._serialized_end=1248
+  _globals['_DEVICESTATUS']._serialized_start=1250
+  _globals['_DEVICESTATUS']._serialized_end=1367
+  _globals['_NODESERVICE']._serialized_start=1370
+  _globals['_NODESERVICE']._serialized_end=1995
 # @@protoc_insertion_point(module_scope)

@@ -48,17 +48,24 @@ class ListNodesRequest(google.protobuf.message.Message):
 
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    READ_MASK_FIELD_NUMBER: builtins.int
     page_size: builtins.int
     """At most so many; 0 means 100, the most is 1000."""
     page_token: builtins.str
     """From the last answer; empty for the first page."""
+    @property
+    def read_mask(self) -> google.protobuf.field_mask_pb2.FieldMask:
+        """Only these fields of each, e.g. "name", "state"; absent for all. `name` always comes."""
+
     def __init__(
         self,
         *,
         page_size: builtins.int = ...,
         page_token: builtins.str = ...,
+        read_mask: google.protobuf.field_mask_pb2.FieldMask | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["read_mask", b"read_mask"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["page_size", b"page_size", "page_token", b"page_token", "read_mask", b"read_mask"]) -> None: ...
 
 Global___ListNodesRequest: typing_extensions.TypeAlias = ListNodesRequest
 

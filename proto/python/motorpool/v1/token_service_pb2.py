@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from motorpool.v1 import role_pb2 as motorpool_dot_v1_dot_role__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n motorpool/v1/token_service.proto\x12\x0cmotorpool.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17motorpool/v1/role.proto\"\xd4\x01\n\x05Token\x12\x0c\n\x04name\x18\x01 \x01(\t\x12 \n\x04role\x18\x02 \x01(\x0e\x32\x12.motorpool.v1.Role\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\tuses_left\x18\x06 \x01(\x05H\x00\x88\x01\x01\x42\x0c\n\n_uses_left\"\x8f\x01\n\x12\x43reateTokenRequest\x12 \n\x04role\x18\x01 \x01(\x0e\x32\x12.motorpool.v1.Role\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\x04uses\x18\x04 \x01(\x05H\x00\x88\x01\x01\x42\x07\n\x05_uses\"I\n\x13\x43reateTokenResponse\x12\"\n\x05token\x18\x01 \x01(\x0b\x32\x13.motorpool.v1.Token\x12\x0e\n\x06secret\x18\x02 \x01(\t\":\n\x11ListTokensRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"R\n\x12ListTokensResponse\x12#\n\x06tokens\x18\x01 \x03(\x0b\x32\x13.motorpool.v1.Token\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\"\n\x12\x44\x65leteTokenRequest\x12\x0c\n\x04name\x18\x01 \x01(\t2\x8e\x02\n\x0cTokenService\x12X\n\x0b\x43reateToken\x12 .motorpool.v1.CreateTokenRequest\x1a!.motorpool.v1.CreateTokenResponse\"\x04\xa8\xd5\x18\x05\x12U\n\nListTokens\x12\x1f.motorpool.v1.ListTokensRequest\x1a .motorpool.v1.ListTokensResponse\"\x04\xa8\xd5\x18\x05\x12M\n\x0b\x44\x65leteToken\x12 .motorpool.v1.DeleteTokenRequest\x1a\x16.google.protobuf.Empty\"\x04\xa8\xd5\x18\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n motorpool/v1/token_service.proto\x12\x0cmotorpool.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17motorpool/v1/role.proto\"\xd4\x01\n\x05Token\x12\x0c\n\x04name\x18\x01 \x01(\t\x12 \n\x04role\x18\x02 \x01(\x0e\x32\x12.motorpool.v1.Role\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\tuses_left\x18\x06 \x01(\x05H\x00\x88\x01\x01\x42\x0c\n\n_uses_left\"\xa6\x01\n\x12\x43reateTokenRequest\x12 \n\x04role\x18\x01 \x01(\x0e\x32\x12.motorpool.v1.Role\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\x04uses\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\x42\x07\n\x05_uses\"I\n\x13\x43reateTokenResponse\x12\"\n\x05token\x18\x01 \x01(\x0b\x32\x13.motorpool.v1.Token\x12\x0e\n\x06secret\x18\x02 \x01(\t\":\n\x11ListTokensRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"R\n\x12ListTokensResponse\x12#\n\x06tokens\x18\x01 \x03(\x0b\x32\x13.motorpool.v1.Token\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"9\n\x12\x44\x65leteTokenRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\x32\x8e\x02\n\x0cTokenService\x12X\n\x0b\x43reateToken\x12 .motorpool.v1.CreateTokenRequest\x1a!.motorpool.v1.CreateTokenResponse\"\x04\xa8\xd5\x18\x05\x12U\n\nListTokens\x12\x1f.motorpool.v1.ListTokensRequest\x1a .motorpool.v1.ListTokensResponse\"\x04\xa8\xd5\x18\x05\x12M\n\x0b\x44\x65leteToken\x12 .motorpool.v1.DeleteTokenRequest\x1a\x16.google.protobuf.Empty\"\x04\xa8\xd5\x18\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,15 +44,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TOKEN']._serialized_start=170
   _globals['_TOKEN']._serialized_end=382
   _globals['_CREATETOKENREQUEST']._serialized_start=385
-  _globals['_CREATETOKENREQUEST']._serialized_end=528
-  _globals['_CREATETOKENRESPONSE']._serialized_start=530
-  _globals['_CREATETOKENRESPONSE']._serialized_end=603
-  _globals['_LISTTOKENSREQUEST']._serialized_start=605
-  _globals['_LISTTOKENSREQUEST']._serialized_end=663
-  _globals['_LISTTOKENSRESPONSE']._serialized_start=665
-  _globals['_LISTTOKENSRESPONSE']._serialized_end=747
-  _globals['_DELETETOKENREQUEST']._serialized_start=749
-  _globals['_DELETETOKENREQUEST']._serialized_end=783
-  _globals['_TOKENSERVICE']._serialized_start=786
-  _globals['_TOKENSERVICE']._serialized_end=1056
+  _globals['_CREATETOKENREQUEST']._serialized_end=551
+  _globals['_CREATETOKENRESPONSE']._serialized_start=553
+  _globals['_CREATETOKENRESPONSE']._serialized_end=626
+  _globals['_LISTTOKENSREQUEST']._serialized_start=628
+  _globals['_LISTTOKENSREQUEST']._serialized_end=686
+  _globals['_LISTTOKENSRESPONSE']._serialized_start=688
+  _globals['_LISTTOKENSRESPONSE']._serialized_end=770
+  _globals['_DELETETOKENREQUEST']._serialized_start=772
+  _globals['_DELETETOKENREQUEST']._serialized_end=829
+  _globals['_TOKENSERVICE']._serialized_start=832
+  _globals['_TOKENSERVICE']._serialized_end=1102
 # @@protoc_insertion_point(module_scope)

@@ -75,12 +75,15 @@ class CreateTokenRequest(google.protobuf.message.Message):
     DESCRIPTION_FIELD_NUMBER: builtins.int
     TTL_FIELD_NUMBER: builtins.int
     USES_FIELD_NUMBER: builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: builtins.int
     role: motorpool.v1.role_pb2.Role.ValueType
     """JOIN, READER, OPERATOR or ADMIN."""
     description: builtins.str
     """What it is for."""
     uses: builtins.int
     """Uses of a join token; absent means 1, negative any number."""
+    validate_only: builtins.bool
+    """Check only; the answer has no secret."""
     @property
     def ttl(self) -> google.protobuf.duration_pb2.Duration:
         """How long it holds; absent means one hour for join tokens and never for others."""
@@ -92,9 +95,10 @@ class CreateTokenRequest(google.protobuf.message.Message):
         description: builtins.str = ...,
         ttl: google.protobuf.duration_pb2.Duration | None = ...,
         uses: builtins.int | None = ...,
+        validate_only: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_uses", b"_uses", "ttl", b"ttl", "uses", b"uses"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_uses", b"_uses", "description", b"description", "role", b"role", "ttl", b"ttl", "uses", b"uses"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_uses", b"_uses", "description", b"description", "role", b"role", "ttl", b"ttl", "uses", b"uses", "validate_only", b"validate_only"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_uses", b"_uses"]) -> typing.Literal["uses"] | None: ...
 
 Global___CreateTokenRequest: typing_extensions.TypeAlias = CreateTokenRequest
@@ -177,13 +181,17 @@ class DeleteTokenRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     NAME_FIELD_NUMBER: builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`tokens/{token}`."""
+    validate_only: builtins.bool
+    """Check only."""
     def __init__(
         self,
         *,
         name: builtins.str = ...,
+        validate_only: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["name", b"name"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name", "validate_only", b"validate_only"]) -> None: ...
 
 Global___DeleteTokenRequest: typing_extensions.TypeAlias = DeleteTokenRequest

@@ -58,7 +58,8 @@ class TokenServiceServicer(object):
     """
 
     def CreateToken(self, request, context):
-        """Makes a token. INVALID_ARGUMENT FIELD_INVALID.
+        """Makes a token. It takes no request id: the answer holds the secret, which is kept nowhere; after a lost answer make
+        another one and revoke the one that nobody has. INVALID_ARGUMENT FIELD_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -72,7 +73,7 @@ class TokenServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteToken(self, request, context):
-        """Revokes a token. NOT_FOUND.
+        """Revokes a token; NOT_FOUND for one that is revoked already, so that it needs no request id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -110,13 +110,15 @@ class TokenServiceStub(typing.Generic[_TokenServiceCreateTokenType, _TokenServic
     ], channel: grpc.aio.Channel) -> None: ...
 
     CreateToken: _TokenServiceCreateTokenType
-    """Makes a token. INVALID_ARGUMENT FIELD_INVALID."""
+    """Makes a token. It takes no request id: the answer holds the secret, which is kept nowhere; after a lost answer make
+    another one and revoke the one that nobody has. INVALID_ARGUMENT FIELD_INVALID.
+    """
 
     ListTokens: _TokenServiceListTokensType
     """Gives tokens by name, without their secrets. INVALID_ARGUMENT PAGE_TOKEN_INVALID."""
 
     DeleteToken: _TokenServiceDeleteTokenType
-    """Revokes a token. NOT_FOUND."""
+    """Revokes a token; NOT_FOUND for one that is revoked already, so that it needs no request id."""
 
 TokenServiceAsyncStub: typing_extensions.TypeAlias = TokenServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
@@ -142,7 +144,9 @@ class TokenServiceServicer(metaclass=abc.ABCMeta):
         request: motorpool.v1.token_service_pb2.CreateTokenRequest,
         context: _ServicerContext,
     ) -> typing.Union[motorpool.v1.token_service_pb2.CreateTokenResponse, collections.abc.Awaitable[motorpool.v1.token_service_pb2.CreateTokenResponse]]:
-        """Makes a token. INVALID_ARGUMENT FIELD_INVALID."""
+        """Makes a token. It takes no request id: the answer holds the secret, which is kept nowhere; after a lost answer make
+        another one and revoke the one that nobody has. INVALID_ARGUMENT FIELD_INVALID.
+        """
 
     @abc.abstractmethod
     def ListTokens(
@@ -158,6 +162,6 @@ class TokenServiceServicer(metaclass=abc.ABCMeta):
         request: motorpool.v1.token_service_pb2.DeleteTokenRequest,
         context: _ServicerContext,
     ) -> typing.Union[google.protobuf.empty_pb2.Empty, collections.abc.Awaitable[google.protobuf.empty_pb2.Empty]]:
-        """Revokes a token. NOT_FOUND."""
+        """Revokes a token; NOT_FOUND for one that is revoked already, so that it needs no request id."""
 
 def add_TokenServiceServicer_to_server(servicer: TokenServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
