@@ -169,11 +169,8 @@ def _by_state(passing: Passing) -> Refusal | None:
     if node.state is NodeState.ENROLLED:
         message = f"{node.name} has enrolled and not opened its session yet; start its agent."
         return passing.row("state", "NODE_NOT_READY", message)
-    return passing.row(
-        "state",
-        "NODE_UNREACHABLE",
-        f"{node.name} is not heard from; look at its agent's log there, and at the network between.",
-    )
+    message = f"{node.name} is not heard from; look at its agent's log there, and at the network between."
+    return passing.row("state", "NODE_UNREACHABLE", message)
 
 
 def _by_cordon(passing: Passing) -> Refusal | None:
