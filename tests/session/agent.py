@@ -55,6 +55,7 @@ class AgentProcess:
         self.versions: list[tuple[int, int]] = []
         """Versions it accepted, in this run, in their order."""
         self.supervisor: Supervisor | None = None
+        self._session: Session | None = None
         self._clock = clock
         self._network = network
         self._instance_id = instance_id
@@ -74,6 +75,11 @@ class AgentProcess:
                 if descriptor.readlink() == self.machine.disk / LOCK_NAME:
                     os.close(int(descriptor.name))
 
+    def renewed(self) -> None:
+        """Its certificate was renewed."""
+        if self._session is not None:
+            self.loop.call_soon(self._session.reconnect)
+
     async def _live(self) -> None:
         store = IdentityStore(self.machine.disk)
         identity = store.load()
@@ -91,7 +97,7 @@ class AgentProcess:
             executors={"process": MachineExecutor(self.machine)},
         )
         await supervisor.adopt()
-        session = Session(
+        self._session = session = Session(
             renewal=Renewal(store, identity, use_proxy=False, now=self._clock.now, chance=lambda: 0.5),
             report=NodeReport(
                 agent_instance_id=self._instance_id,

@@ -51,7 +51,7 @@ class ControllerProcess:
     def __init__(self, settings: Settings, clock: Clock, network: Network) -> None:
         self.loop = ProcessLoop(clock)
         self.settings = settings
-        self._clock = clock
+        self.clock = clock
         self._network = network
         self.store = run(self.loop, Store.open(settings.database, clock=clock.now))
         self.live = Live(clock.monotonic)

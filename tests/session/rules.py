@@ -58,7 +58,7 @@ class Fleet(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.directory = Path(tempfile.mkdtemp(dir=self.folder))
-        self.world = World(self.directory, self.cluster)
+        self.world = World(self.directory, self.cluster, session_max_age_seconds=900.0)
         self.world.rest()
         self.deploy_this("x", 2, 8, 30, None)
         self.deploy_this("y", 1, 12, 300, None)
@@ -224,6 +224,13 @@ class Fleet(RuleBasedStateMachine):
         self.go_on(rounds)
 
     @rule(node=NODES, rounds=ROUNDS)
+    def certificate_is_renewed(self, node: str, rounds: int | None) -> None:
+        agent = self.world.sites[node].agent
+        if agent is not None:
+            agent.renewed()
+        self.go_on(rounds)
+
+    @rule(node=NODES, rounds=ROUNDS)
     def machine_reboots(self, node: str, rounds: int | None) -> None:
         self.world.kill_agent(self.world.sites[node], machine_too=True)
         self.world.start_agent(self.world.sites[node])
@@ -301,6 +308,13 @@ class Fleet(RuleBasedStateMachine):
     def node_is_cut_off(self, node: str, rounds: int | None) -> None:
         self.world.network.cut(node)
         self.go_on(rounds)
+
+    @rule(spared=NODES, seconds=st.sampled_from([20.0, 90.0, 500.0]))
+    def most_are_cut_off(self, spared: str, seconds: float) -> None:
+        for node in sorted(DEVICES):
+            if node != spared:
+                self.world.network.cut(node)
+        self.world.pass_time(seconds)
 
     @rule(rounds=ROUNDS)
     def network_heals(self, rounds: int | None) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import random
-import tempfile
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -22,16 +21,6 @@ from tests.session.world import DEVICES
 
 STEPS = int(os.environ.get("MOTORPOOL_SESSION_STEPS", "3000"))
 """About so many are carried out in all, each example being of fifty at the most."""
-
-
-@pytest.fixture(name="folder")
-def _folder(tmp_path: Path) -> Iterator[Path]:
-    """
-    A folder in memory, where there is one: what a kill leaves is the same there, and it is fast.
-    """
-    memory = Path("/dev/shm")  # a folder of its own below it
-    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else tmp_path) as folder:
-        yield Path(folder)
 
 
 @pytest.mark.promise("P1", "P2", "P3", "P4", "P7", "P8")

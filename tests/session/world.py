@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -54,10 +55,10 @@ class _Graveyard:
 class World:
     """Everything there is, on a folder of its own."""
 
-    def __init__(self, directory: Path, cluster: Path) -> None:
+    def __init__(self, directory: Path, cluster: Path, **changes: Any) -> None:
         shutil.copytree(cluster, directory, dirs_exist_ok=True)
         self.directory = directory
-        self.settings = template.settings(directory)
+        self.settings = template.settings(directory, **changes)
         self.database = self.settings.data_dir / "controller.db"
         self.model = str(directory / template.MODEL)
         self.clock = Clock()
@@ -68,6 +69,8 @@ class World:
         self.copies: list[Saved] = []
         self.calls: list[tuple[asyncio.Task[Any], Callable[[Expected], None]]] = []
         self.rounds = 0
+        self.forgetful = False
+        """Whether the store may not know of something that a node was told to run: it was put back, or lost a node."""
         self._dead = _Graveyard()
         self._clones = self._saved = 0
         self.controller: ControllerProcess | None = None
@@ -145,7 +148,7 @@ class World:
         self.pass_time(1.0)  # a folder for what is replaced, once a second
         restore(self.settings, saved.path, self.clock.now(), replace=True)
         self.expected = saved.expected.copy([])
-        self.ledger.restored()
+        self._forgets()
         self.start_controller()
 
     def copy_database(self) -> None:
@@ -161,8 +164,12 @@ class World:
             Path(f"{self.database}{suffix}").unlink(missing_ok=True)
         shutil.copyfile(saved.path, self.database)
         self.expected = saved.expected.copy([])
-        self.ledger.restored()
+        self._forgets()
         self.start_controller()
+
+    def _forgets(self) -> None:
+        self.forgetful = True
+        self.ledger.restored()
 
     # --- time
 
@@ -201,7 +208,7 @@ class World:
             due = min((time for time in self._times() if time is not None), default=until)
             if due >= until:
                 break
-            self.clock.seconds = max(self.clock.seconds, due)
+            self.clock.seconds = max(self.clock.seconds, math.ceil(due * 1e6) / 1e6)
             self.network.give_up()
         self.clock.seconds = until
         self.network.give_up()

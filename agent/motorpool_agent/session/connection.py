@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from motorpool import v1
 from motorpool_agent.identity.dial import failure_of
 from motorpool_agent.identity.store import Identity
 from motorpool_agent.session.desired import Proposal
-from motorpool_agent.session.protocol import ProtocolError, SessionProtocol, Welcomed
+from motorpool_agent.session.protocol import HandOver, Paced, ProtocolError, SessionProtocol, Welcomed
 from motorpool_agent.session.seams import Dial
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ class Ending:
     retry_after_seconds: float | None = None
     unreachable: bool = False
     welcomed: bool = False
-    replaced: bool = False
 
 
 class Connection:
@@ -51,7 +51,6 @@ class Connection:
         protocol: SessionProtocol,
         accept: Callable[[Proposal], Awaitable[None]],
         usage: Callable[[], Awaitable[v1.NodeUsage]],
-        changed: asyncio.Event,
         dial: Dial,
         use_proxy: bool,
     ) -> None:
@@ -59,16 +58,24 @@ class Connection:
         self._protocol = protocol
         self._accept = accept
         self._usage = usage
-        self._changed = changed
-        self._replace = asyncio.Event()
-        self._welcomed = False
+        self._changed = asyncio.Event()
+        self._leave = asyncio.Event()
+        self._period_seconds = 0.0
+        self._paced = asyncio.Event()
+        self.welcomed = asyncio.Event()
+        self.due = asyncio.Event()
+        """Set when the next session is to be opened beside this one."""
         self._pulses: list[asyncio.Task[None]] = []
         self._channel = dial(identity, endpoint, use_proxy=use_proxy)
         self.stub: AsyncStub = v1.AgentServiceStub(self._channel)
 
-    def replace(self) -> None:
-        """End this session, so that another is opened at once."""
-        self._replace.set()
+    def leave(self) -> None:
+        """End this session: another one stands in its place."""
+        self._leave.set()
+
+    def changed(self) -> None:
+        """There may be something new to show."""
+        self._changed.set()
 
     async def hold(self) -> Ending:
         """Converse until the session ends; return how it did."""
@@ -76,13 +83,13 @@ class Connection:
         async with asyncio.TaskGroup() as tasks:
             reading = tasks.create_task(self._read(call, tasks))
             writing = tasks.create_task(self._write(call))
-            replacing = tasks.create_task(self._replace.wait())
-            await asyncio.wait({reading, replacing}, return_when=asyncio.FIRST_COMPLETED)
+            leaving = tasks.create_task(self._leave.wait())
+            await asyncio.wait({reading, leaving}, return_when=asyncio.FIRST_COMPLETED)
             ending = reading.result() if reading.done() else None
-            for task in (reading, writing, replacing, *self._pulses):
+            for task in (reading, writing, leaving, *self._pulses):
                 task.cancel()
         call.cancel()
-        return ending or Ending(message="a new certificate", welcomed=self._welcomed, replaced=True)
+        return ending or Ending(message="another session stands in its place", welcomed=self.welcomed.is_set())
 
     async def close(self) -> None:
         """Close the connection."""
@@ -98,12 +105,16 @@ class Connection:
                     self._open(todo, tasks)
                 elif isinstance(todo, Proposal):
                     await self._accept(todo)
+                elif isinstance(todo, Paced):
+                    self._pace(todo.heartbeat_seconds)
+                elif isinstance(todo, HandOver):
+                    self.due.set()
                 self._changed.set()
                 message = await call.read()
         except TimeoutError:
             return Ending(message=f"{self._endpoint} gave no welcome in {WELCOME_SECONDS:.0f} s", unreachable=True)
         except ProtocolError as error:
-            return Ending(message=str(error), welcomed=self._welcomed)
+            return Ending(message=str(error), welcomed=self.welcomed.is_set())
         except grpc.aio.AioRpcError as error:
             failure = failure_of(error)
             return Ending(
@@ -111,13 +122,14 @@ class Connection:
                 reason=failure.reason,
                 retry_after_seconds=failure.retry_after_seconds,
                 unreachable=failure.code is grpc.StatusCode.UNAVAILABLE and not failure.reason,
-                welcomed=self._welcomed,
+                welcomed=self.welcomed.is_set(),
             )
-        return Ending(message=f"{self._endpoint} closed the session", welcomed=self._welcomed)
+        return Ending(message=f"{self._endpoint} closed the session", welcomed=self.welcomed.is_set())
 
     def _open(self, welcomed: Welcomed, tasks: asyncio.TaskGroup) -> None:
-        self._welcomed = True
-        self._pulses.append(tasks.create_task(self._beat(welcomed.heartbeat_seconds)))
+        self.welcomed.set()
+        self._pace(welcomed.heartbeat_seconds)
+        self._pulses.append(tasks.create_task(self._beat()))
         log.info(
             "session opened",
             extra={
@@ -141,8 +153,18 @@ class Connection:
             # The stream has ended; the reader learns how.
             return
 
-    async def _beat(self, period_seconds: float) -> None:
+    def _pace(self, period_seconds: float) -> None:
+        self._period_seconds = period_seconds
+        self._paced.set()
+
+    async def _beat(self) -> None:
+        clock = asyncio.get_running_loop().time
         while True:
             self._protocol.heartbeat(await self._usage())
             self._changed.set()
-            await asyncio.sleep(period_seconds)
+            began = clock()
+            while (rest_seconds := began + self._period_seconds - clock()) > 0:
+                self._paced.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(rest_seconds):
+                        await self._paced.wait()

@@ -10,6 +10,8 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from google.protobuf.duration_pb2 import Duration
+
 from motorpool import v1
 from motorpool_agent.convert.desired import seconds_of
 from motorpool_agent.convert.observed import digest_over
@@ -35,6 +37,17 @@ class Welcomed:
     controller_version: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paced:
+    """Heartbeats are sent at another pace from now on."""
+
+    heartbeat_seconds: float
+
+
+class HandOver:
+    """The next session is to be opened; this one lasts until that one is welcomed."""
+
+
 class SessionProtocol:
     """The agent's half of one session.
 
@@ -56,7 +69,7 @@ class SessionProtocol:
         self._sent: dict[str, str] = {}
         self.dropped = 0
 
-    def received(self, message: v1.SessionResponse) -> Welcomed | Proposal | None:
+    def received(self, message: v1.SessionResponse) -> Welcomed | Proposal | Paced | HandOver | None:
         """Take a message in; return what is to be done. A ProtocolError ends the session."""
         kind = message.WhichOneof("message")
         if self._epoch is None:
@@ -72,6 +85,10 @@ class SessionProtocol:
                 self._pong = message.ping.nonce
             case "resend_observed":
                 self._full = True
+            case "hand_over":
+                return HandOver()
+            case "pace":
+                return Paced(heartbeat_seconds=_heartbeat_seconds(message.pace.heartbeat_period))
             case "desired":
                 verdict = self._book.consider(message.desired)
                 if isinstance(verdict, Proposal):
@@ -130,12 +147,9 @@ class SessionProtocol:
             )
         self._epoch = welcome.session_epoch
         self._full = True
-        seconds = seconds_of(welcome.heartbeat_period)
-        shortest, longest = _HEARTBEAT_SECONDS
-        usable = math.isfinite(seconds) and seconds > 0
         return Welcomed(
             session_epoch=welcome.session_epoch,
-            heartbeat_seconds=min(longest, max(shortest, seconds)) if usable else _DEFAULT_HEARTBEAT_SECONDS,
+            heartbeat_seconds=_heartbeat_seconds(welcome.heartbeat_period),
             controller_version=welcome.controller_version,
         )
 
@@ -157,3 +171,10 @@ class SessionProtocol:
         if not full and not changed and not removed:
             return None
         return v1.ObservedState(full=full, objects=changed, removed=removed)
+
+
+def _heartbeat_seconds(period: Duration) -> float:
+    seconds = seconds_of(period)
+    shortest, longest = _HEARTBEAT_SECONDS
+    usable = math.isfinite(seconds) and seconds > 0
+    return min(longest, max(shortest, seconds)) if usable else _DEFAULT_HEARTBEAT_SECONDS

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from motorpool import v1
@@ -19,6 +20,7 @@ from motorpool_agent.inventory import HostUsage
 from motorpool_agent.reconcile.assignment import DesiredVersion
 from motorpool_agent.session.backoff import Backoff
 from motorpool_agent.session.connection import Connection, Ending
+from motorpool_agent.session.conversation import Conversation
 from motorpool_agent.session.desired import DesiredBook, Proposal
 from motorpool_agent.session.logs import LogSender
 from motorpool_agent.session.observer import Observer
@@ -99,7 +101,8 @@ class Session:
         self._observer = Observer(
             node=renewal.identity.document.node, plugins=plugins, instances=instances, answers=questions.answers
         )
-        self._connection: Connection | None = None
+        self._conversation: Conversation | None = None
+        self._accepting = asyncio.Lock()
         self._logs = LogSender(instances=instances, stub=self._stub)
 
     async def run(self) -> None:
@@ -107,6 +110,7 @@ class Session:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._keep_renewed())
+                tasks.create_task(self._tell_changes())
                 while True:
                     delay_seconds = await self._converse()
                     await self._sleep(delay_seconds)
@@ -115,9 +119,9 @@ class Session:
             await self._questions.close()
 
     def reconnect(self) -> None:
-        """Open the session anew at once, as after a renewal."""
-        if self._connection is not None:
-            self._connection.replace()
+        """Hand the session over to a new one, as after a renewal; there is no gap between them."""
+        if self._conversation is not None:
+            self._conversation.hand_over()
 
     async def _converse(self) -> float:
         """Hold one session; return how long to wait before the next one."""
@@ -132,31 +136,35 @@ class Session:
         return await self._delay_after(ending)
 
     async def _converse_with(self, endpoint: str) -> Ending:
+        self._conversation = Conversation(partial(self._connect, endpoint), self._pause)
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        try:
+            ending = await self._conversation.hold()
+        finally:
+            self._conversation = None
+        if ending.welcomed and clock() - began > _STABLE_SECONDS:
+            self._backoff.reset()
+        return ending
+
+    def _connect(self, endpoint: str) -> Connection:
         protocol = SessionProtocol(hello=self._hello(), book=self._book, observed=self._observer.objects)
-        self._connection = Connection(
+        return Connection(
             self._renewal.identity,
             endpoint,
             protocol=protocol,
             accept=lambda proposal: self._accept(proposal, protocol),
             usage=self._usage,
-            changed=self._changed,
             dial=self._dial,
             use_proxy=self._use_proxy,
         )
-        clock = asyncio.get_running_loop().time
-        began = clock()
-        try:
-            ending = await self._connection.hold()
-        finally:
-            await self._connection.close()
-            self._connection = None
-        if ending.welcomed and clock() - began > _STABLE_SECONDS:
-            self._backoff.reset()
-        return ending
+
+    async def _pause(self, ending: Ending) -> None:
+        """Wait before the next try to hand the session over."""
+        log.debug("session not handed over yet", extra={"error": ending.message})
+        await self._sleep(self._backoff.delay_seconds(ending.retry_after_seconds))
 
     async def _delay_after(self, ending: Ending) -> float:
-        if ending.replaced:
-            return 0.0
         if ending.reason == "CERTIFICATE_EXPIRED" and await self._renew():
             return 0.0
         advice = _ADVICE.get(ending.reason)
@@ -194,7 +202,20 @@ class Session:
             await asyncio.sleep(min(self._renewal.wait_seconds(), _RENEWAL_CHECK_SECONDS))
             await self._renewal.renew_if_due()
 
+    async def _tell_changes(self) -> None:
+        """Have every connection look at what there is to show: while sessions change hands there are two."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            if self._conversation is not None:
+                self._conversation.changed()
+
     async def _accept(self, proposal: Proposal, protocol: SessionProtocol) -> None:
+        # One at a time: while sessions change hands, two of them bring wishes.
+        async with self._accepting:
+            await self._take(proposal, protocol)
+
+    async def _take(self, proposal: Proposal, protocol: SessionProtocol) -> None:
         desired = proposal.desired()
         try:
             await asyncio.to_thread(self._record, proposal.version)
@@ -230,7 +251,8 @@ class Session:
         )
 
     def _stub(self) -> AsyncStub | None:
-        return None if self._connection is None else self._connection.stub
+        connection = None if self._conversation is None else self._conversation.connection
+        return None if connection is None else connection.stub
 
     def _hello(self) -> v1.Hello:
         report, document = self._report, self._renewal.identity.document

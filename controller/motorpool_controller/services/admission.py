@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from motorpool import v1
 from motorpool_controller.config import Settings
@@ -31,7 +32,9 @@ from motorpool_controller.store.store import Store
 from motorpool_controller.store.transaction import Transaction
 
 PING_SECONDS = 2.0
-RETRY_SECONDS = 1.0
+TURN_SECONDS = 1.0
+"""In which at least so many hellos are admitted as may be at once."""
+LONGEST_TURN_SECONDS = 60.0
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +42,16 @@ log = logging.getLogger(__name__)
 class Admission:
     """Admits sessions, and knows the present one of each node."""
 
-    def __init__(self, store: Store, live: Live, settings: Settings, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        live: Live,
+        settings: Settings,
+        clock: Callable[[], datetime],
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._chance = chance
+        self._next_turn = 0.0
         self._store = store
         self._live = live
         self._settings = settings
@@ -89,13 +101,27 @@ class Admission:
             raise UnavailableError(
                 "BUSY",
                 f"{self._hellos} agents are being admitted already; this one's turn comes soon",
-                retry_seconds=RETRY_SECONDS,
+                retry_seconds=self._turn(),
             )
         self._hellos += 1
         try:
             yield
         finally:
             self._hellos -= 1
+
+    def _hand_over_time(self, caller: Caller) -> datetime:
+        """Return when a session is handed over: in the last quarter of its time, so that no fleet moves in step."""
+        share = 0.75 + 0.25 * self._chance()
+        due = self._clock() + timedelta(seconds=share * self._settings.session_max_age_seconds)
+        return due if caller.session_end is None else min(due, caller.session_end)
+
+    def _turn(self) -> float:
+        """Return the seconds until the turn of one more agent: behind those that were sent away before it."""
+        now = asyncio.get_running_loop().time()
+        first = max(now + TURN_SECONDS, self._next_turn)
+        turn = min(first, now + LONGEST_TURN_SECONDS)
+        self._next_turn = turn + TURN_SECONDS / self._settings.hellos_at_once
+        return turn - now
 
     async def _replace(self, hello: v1.Hello, caller: Caller) -> Session:
         before = self._sessions.get(caller.node)
@@ -112,8 +138,11 @@ class Admission:
             )
         epoch = await self._store.commit(lambda tx: _enter(tx, caller, hello))
         if before is not None:
+            same = before.hands_over and before.agent_instance_id == hello.agent_instance_id
             before.end(
-                ConflictError(
+                None
+                if same
+                else ConflictError(
                     "STALE_EPOCH",
                     f"session {before.epoch} of {caller.node} was replaced by session {epoch}; open a new session",
                 )
@@ -129,12 +158,14 @@ class Admission:
             epoch=epoch,
             agent_instance_id=hello.agent_instance_id,
             told=told,
+            settings=self._settings,
+            hand_over_time=self._hand_over_time(caller),
         )
         self._sessions[caller.node] = session
         self._live.connect(
             caller.node,
             session_epoch=epoch,
-            lease_seconds=self._settings.lease_seconds(len(self._store.view.nodes)),
+            lease_seconds=self._settings.lease_periods * session.period_seconds,
             wake=session.wake,
             now=self._clock(),
         )

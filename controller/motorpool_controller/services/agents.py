@@ -64,7 +64,7 @@ class AgentService(v1.AgentServiceServicer):
                 session.wake.clear()
                 for message in session.outgoing():
                     yield message
-                await session.wake.wait()
+                await session.woken()
         finally:
             reader.cancel()
             self._admission.leave(session)
@@ -119,14 +119,14 @@ class AgentService(v1.AgentServiceServicer):
                 tap.end(f"the agent of {who.node} broke off; try again")
 
     def _welcome(self, session: sessions.Session) -> v1.SessionResponse:
-        nodes = len(self._store.view.nodes)
+        period_seconds = session.period_seconds
         return v1.SessionResponse(
             session_epoch=session.epoch,
             welcome=v1.Welcome(
                 session_epoch=session.epoch,
                 protocol=PROTOCOL_MAX,
-                heartbeat_period=fields.duration(self._settings.heartbeat_period_seconds(nodes)),
-                lease=fields.duration(self._settings.lease_seconds(nodes)),
+                heartbeat_period=fields.duration(period_seconds),
+                lease=fields.duration(self._settings.lease_periods * period_seconds),
                 controller_version=self._version,
             ),
         )

@@ -40,6 +40,8 @@ class Caller:
     node: str = ""
     node_uid: str = ""
     certificate_serial: str = ""
+    session_end: datetime | None = None
+    """Until when the certificate opens sessions."""
 
     @property
     def actor(self) -> str:
@@ -141,7 +143,13 @@ class CertificateAuthenticator:
                 f"the certificate of {node.name} was good until {identity.session_end:%Y-%m-%d %H:%M:%S} UTC; "
                 "call Renew, then open a new session",
             )
-        return Caller(role=Role.AGENT, node=node.name, node_uid=node.uid, certificate_serial=identity.serial)
+        return Caller(
+            role=Role.AGENT,
+            node=node.name,
+            node_uid=node.uid,
+            certificate_serial=identity.serial,
+            session_end=identity.session_end,
+        )
 
 
 def _forgotten(identity: AgentIdentity, restored: Restoration | None) -> bool:

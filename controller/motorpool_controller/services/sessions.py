@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from motorpool import v1
-from motorpool_controller.domain.errors import ConflictError, InvalidError
+from motorpool_controller.config import Settings
+from motorpool_controller.domain.errors import ConflictError, InvalidError, UnavailableError
 from motorpool_controller.domain.event import Severity
 from motorpool_controller.domain.fleet import NodeUsage
 from motorpool_controller.estimation.measured import grown
@@ -21,6 +23,11 @@ from motorpool_controller.services.observed import Changed, Observed, in_session
 from motorpool_controller.store.live import Live
 from motorpool_controller.store.store import Store
 from motorpool_controller.store.transaction import Transaction
+
+HAND_OVER = timedelta(seconds=60)
+"""How long an agent has for opening the next session before this one is ended."""
+NOTICED_SHARE = 0.1
+"""By how much another period differs that an agent is told of."""
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +46,8 @@ class Session:
         epoch: int,
         agent_instance_id: str,
         told: Told,
+        settings: Settings,
+        hand_over_time: datetime,
     ) -> None:
         self.node = node
         self.node_uid = node_uid
@@ -49,13 +58,19 @@ class Session:
         self._live = live
         self._clock = clock
         self._told = told
+        self._settings = settings
+        self._hand_over_time = hand_over_time
+        self.hands_over = False
+        """Whether the agent was asked to open the next session, which takes this one's place kindly."""
+        self.period_seconds = settings.heartbeat_period_seconds(len(store.view.nodes))
         self._observed = Observed()
         self._acknowledged = Acknowledged()
         self._everything_due = True
         self._resend: str | None = None
         self._resend_asked = False
         self._pings: dict[int, asyncio.Event] = {}
-        self._pings_due: list[int] = []
+        self._ping_due = False
+        self._pace_due = False
         self._last_nonce = 0
         self._ended = False
         self._error: Exception | None = None
@@ -72,7 +87,7 @@ class Session:
         self._last_nonce += 1
         nonce = self._last_nonce
         answered = self._pings[nonce] = asyncio.Event()
-        self._pings_due.append(nonce)
+        self._ping_due = True
         self.wake.set()
         try:
             async with asyncio.timeout(seconds):
@@ -90,6 +105,9 @@ class Session:
         row = view.nodes.get(self.node)
         if not self._ended and (row is None or row.uid != self.node_uid):
             self.end(revoked(self.node))
+        if not self._ended and self._clock() >= self._hand_over_time + HAND_OVER:
+            message = f"session {self.epoch} of {self.node} has lasted for its time; open a new session"
+            self.end(UnavailableError("SESSION_AGED", message, retry_seconds=0.0))
         if self._ended:
             for answered in self._pings.values():
                 answered.set()
@@ -97,11 +115,27 @@ class Session:
                 raise self._error
         return self._ended
 
+    async def woken(self) -> None:
+        """Return when there may be something to say, or it is time for the agent's next session."""
+        due = self._hand_over_time + (HAND_OVER if self.hands_over else timedelta())
+        with suppress(TimeoutError):
+            # Clocks are rounded differently: woken a trifle before its time, it would wait for no time at all.
+            async with asyncio.timeout((due - self._clock()).total_seconds() + 0.001):
+                await self.wake.wait()
+
     def outgoing(self) -> Iterator[v1.SessionResponse]:
         """Return what the agent must be told now. Only the latest of everything: nothing queues."""
-        for nonce in self._pings_due:
-            yield v1.SessionResponse(session_epoch=self.epoch, ping=v1.Ping(nonce=nonce))
-        self._pings_due.clear()
+        if self._ping_due:
+            # Whoever answers the last one lives, and that is all that any of them asked.
+            self._ping_due = False
+            yield v1.SessionResponse(session_epoch=self.epoch, ping=v1.Ping(nonce=self._last_nonce))
+        if not self.hands_over and self._clock() >= self._hand_over_time:
+            self.hands_over = True
+            why = v1.HandOver(message="this session has lasted for its time")
+            yield v1.SessionResponse(session_epoch=self.epoch, hand_over=why)
+        if self._pace_due:
+            self._pace_due = False
+            yield v1.SessionResponse(session_epoch=self.epoch, pace=self._pace())
         if self._resend is not None and not self._resend_asked:
             self._resend_asked = True
             yield v1.SessionResponse(session_epoch=self.epoch, resend_observed=v1.ResendObserved(message=self._resend))
@@ -131,9 +165,9 @@ class Session:
         elif kind == "desired_ack":
             await self._acknowledge(message.desired_ack)
         elif kind == "pong":
-            answered = self._pings.get(message.pong.nonce)
-            if answered is not None:
-                answered.set()
+            for nonce, answered in self._pings.items():
+                if nonce <= message.pong.nonce:
+                    answered.set()
         elif kind == "hello":
             raise InvalidError("FIELD_INVALID", "hello: a session has one Hello; open a new session for another")
         # An unknown kind is of a newer agent, whose features this controller did not welcome: passed over.
@@ -146,6 +180,7 @@ class Session:
                 usage = usage_of(heartbeat.usage, now, placed=self._store.view.groups.on_node(self.node))
             except InvalidError as error:
                 log.warning("measurement passed over", extra={"node": self.node, "error": error.message})
+        self._keep_pace()
         self._live.heartbeat(self.node, usage, now)
         if usage is not None:
             await self._learn(usage, now)
@@ -156,6 +191,26 @@ class Session:
             self._confirm()
         else:
             self._ask_resend("the digest in the heartbeat is not that of what was received")
+
+    def _keep_pace(self) -> None:
+        """Tell the agent another period where the fleet has become so much larger or smaller since."""
+        nodes = len(self._store.view.nodes)
+        period_seconds, before = self._settings.heartbeat_period_seconds(nodes), self.period_seconds
+        differs = abs(period_seconds - before) >= NOTICED_SHARE * before
+        # The longer one until the next heartbeat, which may yet come at the pace of before.
+        longest = max(period_seconds, before) if differs else before
+        self._live.set_lease(self.node, self.epoch, self._settings.lease_periods * longest)
+        if not differs:
+            return
+        self.period_seconds = period_seconds
+        self._pace_due = True
+        self.wake.set()
+
+    def _pace(self) -> v1.Pace:
+        return v1.Pace(
+            heartbeat_period=fields.duration(self.period_seconds),
+            lease=fields.duration(self._settings.lease_periods * self.period_seconds),
+        )
 
     async def _learn(self, usage: NodeUsage, now: datetime) -> None:
         """Keep what instances were seen to hold, where it is the most so far by a margin."""

@@ -118,6 +118,12 @@ class Live:
             self._measured.add(node)
             self.changed.set()
 
+    def set_lease(self, node: str, session_epoch: int, lease_seconds: float) -> None:
+        """How long the node counts as alive after a heartbeat of this session, from the next one on."""
+        state = self._nodes.get(node)
+        if state is not None and state.session_epoch == session_epoch:
+            state.lease_seconds = lease_seconds
+
     def show(self, node: str, reports: Iterable[Report]) -> None:
         """These are all the reports of the node's instances, kept for when the node counts as ready again."""
         self._node(node).reports = tuple(reports)
@@ -189,7 +195,10 @@ class Live:
 
     def next_lease_end(self, now: datetime) -> datetime | None:
         """Return when the first lease may run out of those that ``lease_end`` was last asked for; None for never."""
-        return None if math.isinf(self._next_end) else now + timedelta(seconds=self._next_end - self._clock())
+        if math.isinf(self._next_end):
+            return None
+        # A trifle later: clocks are rounded differently, and who came too early would come again and again.
+        return now + timedelta(seconds=self._next_end - self._clock() + 0.001)
 
     def take_changes(self) -> LiveChanges:
         """Return what changed since this was last called."""

@@ -16,7 +16,7 @@ from motorpool import v1
 from motorpool_agent.reconcile.assignment import DesiredVersion
 from motorpool_agent.session.desired import DesiredBook, Proposal
 from motorpool_agent.session.observer import Observer
-from motorpool_agent.session.protocol import ProtocolError, SessionProtocol, Welcomed
+from motorpool_agent.session.protocol import HandOver, Paced, ProtocolError, SessionProtocol, Welcomed
 from tests.agent.session.fakes import FixedPlugins, RecordingInstances
 from tests.agent.session.objects import assignment, change, everything, logs, query, tombstone
 
@@ -36,7 +36,7 @@ class Talk:
         self.says()
         return self
 
-    def hears(self, *, epoch: int = 7, **message: Any) -> Welcomed | Proposal | None:
+    def hears(self, *, epoch: int = 7, **message: Any) -> Welcomed | Proposal | Paced | HandOver | None:
         todo = self.protocol.received(v1.SessionResponse(session_epoch=epoch, **message))
         if isinstance(todo, Proposal):
             self.instances.apply(todo.desired())
@@ -335,3 +335,23 @@ def test_nothing_the_controller_says_removes_without_a_tombstone(responses: list
         for gone in before.keys() - talk.instances.running.keys():
             assert any(gone == assignment_id for assignment_id, _ in ordered)
         talk.says()
+
+
+@pytest.mark.parametrize(("told", "seconds"), [(Duration(seconds=25), 25.0), (Duration(seconds=-1), 10.0)])
+def test_another_pace(told: Duration, seconds: float) -> None:
+    """
+    A pace within bounds is kept from now on; nonsense becomes the usual one.
+    """
+    todo = Talk().opened().hears(pace=v1.Pace(heartbeat_period=told))
+
+    assert Paced(heartbeat_seconds=seconds) == todo
+
+
+def test_hand_over_is_asked() -> None:
+    """
+    The wish for the next session is handed on; in this one nothing is said about it.
+    """
+    talk = Talk().opened()
+
+    assert isinstance(talk.hears(hand_over=v1.HandOver()), HandOver)
+    assert [] == talk.says()

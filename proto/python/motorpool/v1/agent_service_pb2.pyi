@@ -646,6 +646,55 @@ class ResendObserved(google.protobuf.message.Message):
 Global___ResendObserved: typing_extensions.TypeAlias = ResendObserved
 
 @typing.final
+class HandOver(google.protobuf.message.Message):
+    """Asks the agent to open its next session now, beside this one, which lasts until that one is welcomed: this one has
+    lasted for its time, or its certificate has. An agent that does not is told UNAVAILABLE SESSION_AGED a minute later.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MESSAGE_FIELD_NUMBER: builtins.int
+    message: builtins.str
+    """Why, in words."""
+    def __init__(
+        self,
+        *,
+        message: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["message", b"message"]) -> None: ...
+
+Global___HandOver: typing_extensions.TypeAlias = HandOver
+
+@typing.final
+class Pace(google.protobuf.message.Message):
+    """The fleet grew or shrank: from now on, this often. Sent after a heartbeat whose period would now be another one by a
+    tenth or more; until it arrives the longer of both leases holds.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    HEARTBEAT_PERIOD_FIELD_NUMBER: builtins.int
+    LEASE_FIELD_NUMBER: builtins.int
+    @property
+    def heartbeat_period(self) -> google.protobuf.duration_pb2.Duration:
+        """How often to send a heartbeat."""
+
+    @property
+    def lease(self) -> google.protobuf.duration_pb2.Duration:
+        """How long the node counts as alive after the last heartbeat."""
+
+    def __init__(
+        self,
+        *,
+        heartbeat_period: google.protobuf.duration_pb2.Duration | None = ...,
+        lease: google.protobuf.duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["heartbeat_period", b"heartbeat_period", "lease", b"lease"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["heartbeat_period", b"heartbeat_period", "lease", b"lease"]) -> None: ...
+
+Global___Pace: typing_extensions.TypeAlias = Pace
+
+@typing.final
 class SessionResponse(google.protobuf.message.Message):
     """What the controller sends in a session."""
 
@@ -656,6 +705,8 @@ class SessionResponse(google.protobuf.message.Message):
     DESIRED_FIELD_NUMBER: builtins.int
     RESEND_OBSERVED_FIELD_NUMBER: builtins.int
     PING_FIELD_NUMBER: builtins.int
+    HAND_OVER_FIELD_NUMBER: builtins.int
+    PACE_FIELD_NUMBER: builtins.int
     session_epoch: builtins.int
     """The session's epoch."""
     @property
@@ -674,6 +725,14 @@ class SessionResponse(google.protobuf.message.Message):
     def ping(self) -> Global___Ping:
         """Are you alive?"""
 
+    @property
+    def hand_over(self) -> Global___HandOver:
+        """Open the next session."""
+
+    @property
+    def pace(self) -> Global___Pace:
+        """Send heartbeats at another pace."""
+
     def __init__(
         self,
         *,
@@ -682,10 +741,12 @@ class SessionResponse(google.protobuf.message.Message):
         desired: Global___DesiredState | None = ...,
         resend_observed: Global___ResendObserved | None = ...,
         ping: Global___Ping | None = ...,
+        hand_over: Global___HandOver | None = ...,
+        pace: Global___Pace | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["desired", b"desired", "message", b"message", "ping", b"ping", "resend_observed", b"resend_observed", "welcome", b"welcome"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["desired", b"desired", "message", b"message", "ping", b"ping", "resend_observed", b"resend_observed", "session_epoch", b"session_epoch", "welcome", b"welcome"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["message", b"message"]) -> typing.Literal["welcome", "desired", "resend_observed", "ping"] | None: ...
+    def HasField(self, field_name: typing.Literal["desired", b"desired", "hand_over", b"hand_over", "message", b"message", "pace", b"pace", "ping", b"ping", "resend_observed", b"resend_observed", "welcome", b"welcome"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["desired", b"desired", "hand_over", b"hand_over", "message", b"message", "pace", b"pace", "ping", b"ping", "resend_observed", b"resend_observed", "session_epoch", b"session_epoch", "welcome", b"welcome"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["message", b"message"]) -> typing.Literal["welcome", "desired", "resend_observed", "ping", "hand_over", "pace"] | None: ...
 
 Global___SessionResponse: typing_extensions.TypeAlias = SessionResponse
 

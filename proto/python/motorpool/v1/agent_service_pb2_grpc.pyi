@@ -79,6 +79,24 @@ class AgentServiceStub(typing.Generic[_AgentServiceSessionType, _AgentServiceRen
     The session's stream carries state, never calls in disguise: losing it at any byte is harmless. Both directions
     carry objects with an id and a digest that their writer made; latest wins, nothing is queued, and the digest over
     all (id, digest) pairs tells whether both sides hold the same. On a mismatch the writer sends everything again.
+
+      message         who         when                                    lost means
+      Hello           agent       first                                   no session: dials again, 1 to 20 s later
+      Welcome         controller  admitted, the new epoch is on disk      as for Hello; an epoch that nobody uses
+      ObservedState   agent       full after Welcome, then changes        the next digest differs: ResendObserved
+      Heartbeat       agent       every period                            nothing; after a lease of none: UNREACHABLE
+      ResendObserved  controller  a digest differs, changes came first    asked again at the next heartbeat
+      DesiredState    controller  full after Welcome, then changes        the next change is a mismatch: sent in full
+      DesiredAck      agent       for each DesiredState                   tombstones stay; taken with the next one
+      Ping            controller  another agent says Hello for the node   counts as silent after 2 s: the newcomer enters
+      Pong            agent       for the last Ping                       as for Ping
+      Pace            controller  another period by a tenth or more       the stream broke, and Welcome tells it
+      HandOver        controller  in the last quarter of a session's age  ended a minute later with SESSION_AGED
+
+    A stream is ordered, so what is lost is its end, and everything begins anew with the next Hello. Whatever comes of an
+    earlier session is refused by its epoch; of an earlier controller, or of a store that was put back, by the version.
+    Removal is a tombstone, which stays until the agent took it and shows nothing of the assignment: what is lost is said
+    again, what is said twice changes nothing, and what is missing ends nothing.
     """
 
     @typing.overload
@@ -118,7 +136,7 @@ class AgentServiceStub(typing.Generic[_AgentServiceSessionType, _AgentServiceRen
 
     Ends with ABORTED STALE_EPOCH (another session replaced this one), ALREADY_EXISTS DUPLICATE_NODE (another live
     agent holds the node), FAILED_PRECONDITION WRONG_CLUSTER or VERSION_UNSUPPORTED, UNAVAILABLE BUSY (RetryInfo
-    says when), UNAUTHENTICATED CERTIFICATE_EXPIRED (call Renew) or CERTIFICATE_REVOKED (enrol again).
+    says when) or SESSION_AGED (open another session), UNAUTHENTICATED CERTIFICATE_EXPIRED (call Renew) or CERTIFICATE_REVOKED (enrol again).
     """
 
     Renew: _AgentServiceRenewType
@@ -154,6 +172,24 @@ class AgentServiceServicer(metaclass=abc.ABCMeta):
     The session's stream carries state, never calls in disguise: losing it at any byte is harmless. Both directions
     carry objects with an id and a digest that their writer made; latest wins, nothing is queued, and the digest over
     all (id, digest) pairs tells whether both sides hold the same. On a mismatch the writer sends everything again.
+
+      message         who         when                                    lost means
+      Hello           agent       first                                   no session: dials again, 1 to 20 s later
+      Welcome         controller  admitted, the new epoch is on disk      as for Hello; an epoch that nobody uses
+      ObservedState   agent       full after Welcome, then changes        the next digest differs: ResendObserved
+      Heartbeat       agent       every period                            nothing; after a lease of none: UNREACHABLE
+      ResendObserved  controller  a digest differs, changes came first    asked again at the next heartbeat
+      DesiredState    controller  full after Welcome, then changes        the next change is a mismatch: sent in full
+      DesiredAck      agent       for each DesiredState                   tombstones stay; taken with the next one
+      Ping            controller  another agent says Hello for the node   counts as silent after 2 s: the newcomer enters
+      Pong            agent       for the last Ping                       as for Ping
+      Pace            controller  another period by a tenth or more       the stream broke, and Welcome tells it
+      HandOver        controller  in the last quarter of a session's age  ended a minute later with SESSION_AGED
+
+    A stream is ordered, so what is lost is its end, and everything begins anew with the next Hello. Whatever comes of an
+    earlier session is refused by its epoch; of an earlier controller, or of a store that was put back, by the version.
+    Removal is a tombstone, which stays until the agent took it and shows nothing of the assignment: what is lost is said
+    again, what is said twice changes nothing, and what is missing ends nothing.
     """
 
     @abc.abstractmethod
@@ -166,7 +202,7 @@ class AgentServiceServicer(metaclass=abc.ABCMeta):
 
         Ends with ABORTED STALE_EPOCH (another session replaced this one), ALREADY_EXISTS DUPLICATE_NODE (another live
         agent holds the node), FAILED_PRECONDITION WRONG_CLUSTER or VERSION_UNSUPPORTED, UNAVAILABLE BUSY (RetryInfo
-        says when), UNAUTHENTICATED CERTIFICATE_EXPIRED (call Renew) or CERTIFICATE_REVOKED (enrol again).
+        says when) or SESSION_AGED (open another session), UNAUTHENTICATED CERTIFICATE_EXPIRED (call Renew) or CERTIFICATE_REVOKED (enrol again).
         """
 
     @abc.abstractmethod

@@ -132,6 +132,8 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """INVALID_ARGUMENT: the request id was used for another request within the last hour; make a new one for each."""
     ERROR_REASON_BACKEND_VERSION_UNKNOWN: _ErrorReason.ValueType  # 52
     """INVALID_ARGUMENT: no node offers that version of the backend."""
+    ERROR_REASON_SESSION_AGED: _ErrorReason.ValueType  # 53
+    """UNAVAILABLE: an agent's session has lasted for its time, and the agent did not open the next one; it opens one now."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The stable reasons of failed calls. Every error is a google.rpc.Status with one ErrorInfo whose domain is
@@ -248,4 +250,6 @@ ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 51
 """INVALID_ARGUMENT: the request id was used for another request within the last hour; make a new one for each."""
 ERROR_REASON_BACKEND_VERSION_UNKNOWN: ErrorReason.ValueType  # 52
 """INVALID_ARGUMENT: no node offers that version of the backend."""
+ERROR_REASON_SESSION_AGED: ErrorReason.ValueType  # 53
+"""UNAVAILABLE: an agent's session has lasted for its time, and the agent did not open the next one; it opens one now."""
 Global___ErrorReason: typing_extensions.TypeAlias = ErrorReason
