@@ -17,7 +17,7 @@ from motorpool_vllm.plugin import Vllm
 from tests.e2e.chat import ask
 from tests.e2e.fleet import Fleet, engines_below
 from tests.e2e.vllm_engine import COMMAND, FOLDER, PYTHON, VERSION
-from tests.models.tiny_llama import make_tiny_llama
+from tests.models.tiny_llama import make_tiny_adapter, make_tiny_llama
 from tests.plugins.backends.vllm.requests import GOLDEN
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.engine("vllm")]
@@ -136,6 +136,45 @@ def test_a_model_is_served(fleet: Fleet, tmp_path: Path, monkeypatch: pytest.Mon
     assert 8 == said["usage"]["completion_tokens"]
     assert said["choices"][0]["message"]["content"] == ask(credentials, tokens=8)
     assert VERSION in fleet.command("motorpool", "describe", "deployments/tiny").stdout
+
+    fleet.delete("tiny")
+
+
+@pytest.mark.timeout(400)
+def test_an_adapter_is_served_beside_its_model(fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    With `--lora NAME=PATH` its weights are claimed with the model's, and it answers by its own name, in its own way.
+    """
+    model, adapter = tmp_path / "models" / "tiny-llama", tmp_path / "models" / "law"
+    make_tiny_llama(model)
+    make_tiny_adapter(adapter)
+    monkeypatch.setenv("MOTORPOOL_VLLM", str(FOLDER))
+    fleet.start_agent("a")
+
+    fleet.command(
+        *("motorpool", "deploy", "tiny", "--backend", "vllm", "--model", str(model), "--lora", f"law={adapter}"),
+        *("--", "--max-model-len", "512", "--enforce-eager", "--dtype", "float32"),
+    )
+    instance = fleet.wait_state("tiny", v1.INSTANCE_STATE_RUNNING, timeout_seconds=300)
+    credentials = fleet.credentials("tiny")
+
+    argv = list(instance.launch.argv)
+    # Of rank 12, by the adapter's own file: the next that vLLM takes.
+    assert "16" == argv[argv.index("--max-lora-rank") + 1]
+    said = {}
+    with httpx.Client(
+        base_url=credentials.endpoints[0],
+        headers={"Authorization": f"Bearer {credentials.api_key}"},
+        timeout=60,
+        trust_env=False,
+    ) as client:
+        listed = client.get("/v1/models").raise_for_status().json()["data"]
+        assert {"tiny", "law"} == {each["id"] for each in listed}
+        for name in ("tiny", "law"):
+            asked = {"model": name, "prompt": "say something", "max_tokens": 8, "temperature": 0}
+            said[name] = client.post("/v1/completions", json=asked).raise_for_status().json()["choices"][0]["text"]
+    assert said["tiny"] != said["law"]
+    assert "adapters" in fleet.command("motorpool", "explain", "tiny").stdout
 
     fleet.delete("tiny")
 

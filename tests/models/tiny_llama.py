@@ -34,6 +34,23 @@ def make_tiny_llama(folder: Path) -> None:
         (folder / name).write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
+def make_tiny_adapter(folder: Path, rank: int = 12) -> None:
+    """Write a LoRA adapter of that model, strong enough that it says something else."""
+    random = np.random.default_rng(2)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {}
+    for layer in range(LAYERS):
+        for name, rows in (("q_proj", HEADS * HEAD), ("v_proj", KV_HEADS * HEAD)):
+            place = f"base_model.model.model.layers.{layer}.self_attn.{name}"
+            tensors[f"{place}.lora_A.weight"] = random.standard_normal((rank, WIDTH)).astype(np.float32)
+            tensors[f"{place}.lora_B.weight"] = random.standard_normal((rows, rank)).astype(np.float32)
+    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    config = {"peft_type": "LORA", "r": rank, "lora_alpha": 2 * rank, "target_modules": ["q_proj", "v_proj"]}
+    (folder / "adapter_config.json").write_text(
+        json.dumps({**config, "bias": "none", "task_type": "CAUSAL_LM", "base_model_name_or_path": "tiny-llama"})
+    )
+
+
 def _weights() -> dict[str, np.ndarray]:
     random = np.random.default_rng(1)
 

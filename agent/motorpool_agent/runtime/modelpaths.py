@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,9 @@ from motorpool_agent.reconcile.assignment import Assignment, ModelSource
 from motorpool_agent.runtime.errors import LaunchError
 from motorpool_formats.places import place_of
 from motorpool_sdk.backend import Adapter, ExtendedKvCache, Speculative
+
+_ADAPTER_CONFIG = "adapter_config.json"
+_MOST_BYTES = 1 << 20
 
 
 def model_path(assignment: Assignment) -> Path:
@@ -47,7 +51,18 @@ def companion_paths(assignment: Assignment, model: Path) -> tuple[Path, ...]:
 
 def adapters_of(assignment: Assignment) -> tuple[Adapter, ...]:
     """Return the LoRA adapters with their places here; raise ``LaunchError`` where one is missing."""
-    return tuple(Adapter(name=each.name, path=_existing(assignment, each.source)) for each in assignment.adapters)
+    found = [(each.name, _existing(assignment, each.source)) for each in assignment.adapters]
+    return tuple(Adapter(name=name, path=path, rank=_rank(path)) for name, path in found)
+
+
+def _rank(adapter: Path) -> int | None:
+    """Return the rank that an adapter's own file says; None where it says none."""
+    try:
+        with (adapter / _ADAPTER_CONFIG).open("rb") as file:
+            said = json.loads(file.read(_MOST_BYTES)).get("r")
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return None
+    return said if isinstance(said, int) and not isinstance(said, bool) and said > 0 else None
 
 
 def speculative_of(assignment: Assignment) -> Speculative | None:

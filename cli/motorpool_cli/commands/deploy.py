@@ -58,6 +58,10 @@ def deploy(
     reschedule_after: wish.RescheduleAfter = None,
     memory: wish.Memory = "",
     device_memory: wish.DeviceMemory = "",
+    lora: wish.Lora = None,
+    speculative: wish.Speculative = "",
+    draft_model: wish.DraftModel = "",
+    draft_tokens: wish.DraftTokens = None,
     drain_time: Annotated[
         float | None,
         typer.Option(parser=text.parse_duration, metavar="TIME", help=f"{wish.DRAIN_HELP}; else the controller's."),
@@ -88,6 +92,10 @@ def deploy(
             strategy=strategy,
             memory=memory,
             device_memory=device_memory,
+            lora=lora,
+            speculative=speculative,
+            draft_model=draft_model,
+            draft_tokens=draft_tokens,
         )
         spec.exposure = _EXPOSURES[exposure]
         spec.served_model_name = served_name

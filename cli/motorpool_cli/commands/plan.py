@@ -63,6 +63,10 @@ def check(
     strategy: wish.Strategy = wish.StrategyName.SPREAD,
     memory: wish.Memory = "",
     device_memory: wish.DeviceMemory = "",
+    lora: wish.Lora = None,
+    speculative: wish.Speculative = "",
+    draft_model: wish.DraftModel = "",
+    draft_tokens: wish.DraftTokens = None,
     output: Output = Format.TABLE,
 ) -> None:
     """Check whether a model would run: backend, model and room. Exits with 1 if it would not."""
@@ -81,6 +85,10 @@ def check(
             strategy=strategy,
             memory=memory,
             device_memory=device_memory,
+            lora=lora,
+            speculative=speculative,
+            draft_model=draft_model,
+            draft_tokens=draft_tokens,
         )
         found = planned(connected, v1.PlanDeploymentRequest(deployment=v1.Deployment(spec=spec)), output)
         if output is Format.TABLE:

@@ -64,6 +64,17 @@ def update(
     device_memory: Annotated[
         str | None, typer.Option(help="Device memory to claim, e.g. 8GiB; an empty one is estimated.")
     ] = None,
+    lora: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=SOURCE", help="LoRA adapter and its name, instead of those before; one empty one: none."
+        ),
+    ] = None,
+    speculative: Annotated[
+        str | None, typer.Option(help="Guess tokens ahead: eagle3, mtp, ngram, …; an empty one: no more.")
+    ] = None,
+    draft_model: wish.DraftModel = "",
+    draft_tokens: wish.DraftTokens = None,
     replace: Annotated[
         bool | None,
         typer.Option(
@@ -102,6 +113,14 @@ def update(
         if package:
             spec.packages.extend(each for each in package if each)
             paths.append("packages")
+        if lora:
+            spec.lora_adapters.extend(wish.adapters([each for each in lora if each]))
+            paths.append("lora_adapters")
+        guessing = wish.speculation(speculative or "", draft_model, draft_tokens)
+        if speculative is not None:
+            if guessing is not None:
+                spec.speculative.CopyFrom(guessing)
+            paths.append("speculative")
         if env or unset_env:
             spec.env.update(_environment(before.spec, env, unset_env))
             paths.append("env")

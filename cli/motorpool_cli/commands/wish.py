@@ -11,6 +11,7 @@ from motorpool import v1
 from motorpool_cli import text
 from motorpool_cli.context import complete_backend
 from motorpool_cli.failures import CommandError, Exit
+from motorpool_cli.sources import source_of
 
 
 class StrategyName(enum.StrEnum):
@@ -60,6 +61,13 @@ RescheduleAfter = Annotated[
         help="How long a lost node keeps its instances before others take their place, e.g. 5m, 0 or never.",
     ),
 ]
+Lora = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=SOURCE", help="LoRA adapter, and the name it is served by; may be repeated."),
+]
+Speculative = Annotated[str, typer.Option(help="Guess tokens ahead: eagle3, mtp, ngram, … of the backend's.")]
+DraftModel = Annotated[str, typer.Option(metavar="SOURCE", help="The model that guesses, where that takes one.")]
+DraftTokens = Annotated[int | None, typer.Option(min=1, help="How many tokens are guessed at a time.")]
 
 STRATEGIES = {
     StrategyName.SPREAD: v1.PLACEMENT_STRATEGY_SPREAD,
@@ -83,6 +91,10 @@ def spec(
     strategy: StrategyName,
     memory: str,
     device_memory: str,
+    lora: list[str] | None = None,
+    speculative: str = "",
+    draft_model: str = "",
+    draft_tokens: int | None = None,
 ) -> v1.DeploymentSpec:
     """Return the spec that the options say."""
     if image == "":  # as a script writes it whose variable is not set; it would run a process instead
@@ -102,6 +114,9 @@ def spec(
         placement_strategy=STRATEGIES[strategy],
         node_selector=v1.NodeSelector(match_labels=pairs("--node-label", labels)),
     )
+    made.lora_adapters.extend(adapters(lora))
+    if guessing := speculation(speculative, draft_model, draft_tokens):
+        made.speculative.CopyFrom(guessing)
     if devices:
         made.device_selector.devices.extend(devices)
     if memory:
@@ -111,14 +126,41 @@ def spec(
     return made
 
 
-def pairs(option: str, values: list[str] | None) -> dict[str, str]:
+def adapters(values: list[str] | None) -> list[v1.LoraAdapter]:
+    """Return the LoRA adapters that NAME=SOURCE says."""
+    return [
+        v1.LoraAdapter(adapter=name, source=source_of(f"--lora {name}", source))
+        for name, source in pairs("--lora", values, takes="NAME=SOURCE").items()
+    ]
+
+
+def speculation(algorithm: str, draft_model: str, draft_tokens: int | None) -> v1.SpeculativeDecoding | None:
+    """Return how tokens are guessed ahead; None where nobody says."""
+    if not algorithm:
+        if draft_model or draft_tokens is not None:
+            given = "--draft-model" if draft_model else "--draft-tokens"
+            raise CommandError(
+                Exit.USAGE,
+                "OPTION_INVALID",
+                f"{given} says nothing without --speculative; give that, too.",
+            )
+        return None
+    return v1.SpeculativeDecoding(
+        algorithm=algorithm,
+        draft_model=source_of("--draft-model", draft_model) if draft_model else None,
+        draft_tokens=draft_tokens,
+    )
+
+
+def pairs(option: str, values: list[str] | None, *, takes: str = "KEY=VALUE") -> dict[str, str]:
     """Return what KEY=VALUE says, by key."""
     read: dict[str, str] = {}
     for value in values or ():
         key, equals, rest = value.partition("=")
         if not equals or not key:  # the value is not shown: with the key forgotten it may be a secret
+            missing = takes.partition("=")[0].lower()
             raise CommandError(
-                Exit.USAGE, "OPTION_INVALID", f"{option} takes KEY=VALUE, and one of them has no key or no `=`."
+                Exit.USAGE, "OPTION_INVALID", f"{option} takes {takes}, and one of them has no {missing} or no `=`."
             )
         if key in read:
             raise CommandError(Exit.USAGE, "OPTION_INVALID", f"{option} {key}=… is given twice; give it once.")

@@ -14,7 +14,9 @@ from motorpool_controller.domain.workload import DeploymentSpec
 from motorpool_controller.estimation.needs import needs_of
 from motorpool_controller.scheduling.banks import Mask
 from motorpool_controller.scheduling.columns import Codes, Columns
-from motorpool_controller.scheduling.filters import Passing, examined, pins_of, refused_anywhere, unknown_pins
+from motorpool_controller.scheduling.companions import wanted_by, with_companions
+from motorpool_controller.scheduling.filters import examined, pins_of, refused_anywhere, unknown_pins
+from motorpool_controller.scheduling.passing import Passing
 from motorpool_controller.scheduling.rules.registry import RULES
 from motorpool_controller.scheduling.rules.wish import Wish
 from motorpool_controller.scheduling.snapshot import Reading, Request, Snapshot
@@ -90,6 +92,7 @@ class _Sorting:
         self._spec = spec
         self._numbers: dict[object, int] = {}
         self._codes, self._readings = columns.readings_at(spec.model.path)
+        self._beside = {wanted.path: columns.readings_at(wanted.path) for wanted in wanted_by(spec)}
 
     def by_node(self) -> None:
         """Look at the nodes that have pinned devices, one by one; the others are not pinned."""
@@ -97,7 +100,7 @@ class _Sorting:
         for name, seat in self._columns.seats.items():
             if pins_of(self._spec, name):
                 passing = Passing(seat.node, self._spec, self._snapshot)
-                passing.reading = self._readings[self._codes[seat.slot]]
+                self._answer(passing, seat.slot)
                 self._sort(passing, np.array([seat.slot]), examined(passing))
             else:
                 others.append(seat.slot)
@@ -109,12 +112,19 @@ class _Sorting:
         classes = self._columns.class_of
         passing_labels = self._labelled()
         mixed = classes * len(self._readings) + self._codes
+        for codes, readings in self._beside.values():
+            mixed = mixed * len(readings) + codes
         mixed[~passing_labels] = NOWHERE
         for each in np.flatnonzero(np.bincount(mixed[mixed >= 0])):
-            number, code = divmod(int(each), len(self._readings))
-            passing = Passing(self._columns.classes[number], self._spec, self._snapshot)
-            passing.reading = self._readings[code]
-            self._sort(passing, np.flatnonzero(mixed == each), examined(passing, labels=False))
+            slots = np.flatnonzero(mixed == each)
+            passing = Passing(self._columns.classes[int(classes[slots[0]])], self._spec, self._snapshot)
+            self._answer(passing, int(slots[0]))
+            self._sort(passing, slots, examined(passing, labels=False))
+
+    def _answer(self, passing: Passing, slot: int) -> None:
+        """Give a node the answers that those of its slot gave."""
+        passing.reading = self._readings[self._codes[slot]]
+        passing.readings = {path: readings[codes[slot]] for path, (codes, readings) in self._beside.items()}
 
     def _labelled(self) -> Mask:
         passing = self._columns.class_of >= 0
@@ -133,10 +143,10 @@ class _Sorting:
         return passing
 
     def _sort(self, passing: Passing, slots: Codes, row: Refusal | None) -> None:
-        if passing.asks:
+        if passing.asked:
             chosen = set(slots.tolist())
-            path = self._spec.model.path
-            self.questions += [(name, path) for name, seat in self._columns.seats.items() if seat.slot in chosen]
+            names = [name for name, seat in self._columns.seats.items() if seat.slot in chosen]
+            self.questions += [(name, path) for path in passing.asked for name in names]
         if row is not None:
             self.removed.setdefault((row.stage, row.reason), []).append(slots)
             return
@@ -148,7 +158,8 @@ class _Sorting:
         digest = passed.node.profiles.get(profile.backend, "")
         versions = tuple(sorted((framework, version.version) for framework, version in passed.versions.items()))
         # Wherever its program lies, nodes with the same engine may share an instance.
-        key = (self._columns.likeness.of(digest, profile) if digest else -1, versions, reading)
+        beside = tuple((passed.readings or {}).values())
+        key = (self._columns.likeness.of(digest, profile) if digest else -1, versions, reading, beside)
         if key not in self._numbers:
             self._numbers[key] = len(self.terms)
             self.terms.append(_terms(passed, reading))
@@ -158,7 +169,8 @@ class _Sorting:
 def _terms(passed: Passing, reading: Reading) -> Terms:
     profile = passed.profile
     assert profile is not None, "a node without a profile is removed"  # noqa: S101
-    needs = needs_of(reading.facts, profile, passed.parameters, passed.spec, passed.snapshot.peaks)
+    facts = None if reading.facts is None else with_companions(reading.facts, passed)
+    needs = needs_of(facts, profile, passed.parameters, passed.spec, passed.snapshot.peaks)
     version: BackendVersion | None = next(iter(passed.versions.values()), None)
     wish = Wish(
         spec=passed.spec,

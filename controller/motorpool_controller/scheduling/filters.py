@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from motorpool_controller.domain.backends import answers_to, misfit, own_profiles, runner_of, wanted_backend
 from motorpool_controller.domain.errors import InvalidError
@@ -12,8 +12,10 @@ from motorpool_controller.domain.maintenance import WHOLE, why_cordoned
 from motorpool_controller.domain.names import device_of, shown
 from motorpool_controller.domain.parameters import parse
 from motorpool_controller.domain.placement import Refusal
-from motorpool_controller.domain.workload import DeploymentSpec, Parameter, SourceKind
+from motorpool_controller.domain.workload import DeploymentSpec, SourceKind
 from motorpool_controller.estimation.needs import FIXED
+from motorpool_controller.scheduling.companions import refused
+from motorpool_controller.scheduling.passing import Passing
 from motorpool_controller.scheduling.rules.registry import RULES
 from motorpool_controller.scheduling.runtimes import too_old, too_old_message
 from motorpool_controller.scheduling.snapshot import Reading, Request, Snapshot
@@ -26,25 +28,6 @@ READABLE_BY_HAND = "MODEL_FORMAT_UNKNOWN"
 
 ABSENT = frozenset({"MODEL_NOT_FOUND", "MODEL_UNREADABLE"})
 """Answers that keep a path from backends of any format too; what is in the file is their own business."""
-
-
-@dataclass(slots=True)
-class Passing:
-    """A node on its way through the filters."""
-
-    node: Node
-    spec: DeploymentSpec
-    snapshot: Snapshot
-    devices: tuple[Device, ...] = ()
-    profile: Profile | None = None
-    versions: dict[str, BackendVersion] = field(default_factory=dict)
-    reading: Reading | None = None
-    parameters: tuple[Parameter, ...] = ()
-    asks: bool = False
-
-    def row(self, stage: str, reason: str, message: str) -> Refusal:
-        """Return why the node is removed."""
-        return Refusal(stage=stage, reason=reason, subject=self.node.name, message=message)
 
 
 def examined(passing: Passing, *, labels: bool = True) -> Refusal | None:
@@ -302,7 +285,8 @@ def _by_framework(passing: Passing, profile: Profile) -> Refusal | None:
 def _by_path(passing: Passing) -> Refusal | None:
     reading = _reading(passing)
     path, name = passing.spec.model.path, passing.node.name
-    passing.asks = reading.facts is None
+    if reading.facts is None:
+        passing.asked += (path,)
     if reading.facts is not None:
         return None
     if not reading.error_reason:
@@ -393,6 +377,7 @@ _FILTERS = (
     _by_features,
     _by_parameters,
     _by_path,
+    refused,
     _by_format,
 )
 """In this order; the first that removes a node names the reason."""

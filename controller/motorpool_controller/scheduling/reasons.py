@@ -15,8 +15,9 @@ from motorpool_controller.domain.names import device_name
 from motorpool_controller.domain.placement import Refusal
 from motorpool_controller.scheduling.banks import Bank, Fitness, Mask, Seat, fitness
 from motorpool_controller.scheduling.columns import Codes
-from motorpool_controller.scheduling.filters import Passing, examined
+from motorpool_controller.scheduling.filters import examined
 from motorpool_controller.scheduling.kinds import Kinds
+from motorpool_controller.scheduling.passing import Passing
 from motorpool_controller.scheduling.refusals import (
     DEVICE_MEMORY,
     HOST_MEMORY,

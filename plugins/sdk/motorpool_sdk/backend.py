@@ -168,10 +168,11 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adapter:
-    """A LoRA adapter: the name under which it is served, and its folder on this node."""
+    """A LoRA adapter: the name under which it is served, and its folder on this node; the ``rank`` that it says."""
 
     name: str
     path: Path
+    rank: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from motorpool_agent.reconcile.assignment import Assignment, ModelSource
+from motorpool_agent.reconcile.assignment import Adapter, Assignment, ModelSource
 from motorpool_agent.runtime.errors import LaunchError
 from motorpool_agent.runtime.launching import request
-from motorpool_agent.runtime.modelpaths import model_path, projector_paths
+from motorpool_agent.runtime.modelpaths import adapters_of, model_path, projector_paths
 from motorpool_formats import read_model
 from motorpool_formats.facts import Companion
 from tests.agent.runtime.fakes import assignment
@@ -41,6 +41,32 @@ def test_other_formats_are_given_as_a_folder(tmp_path: Path) -> None:
     given = replace(of_folder(tmp_path), facts=EVERYTHING)
 
     assert tmp_path / "models" == model_path(given)
+
+
+@pytest.mark.parametrize(
+    ("config", "rank"),
+    [
+        ('{"r": 12}', 12),
+        ("{}", None),
+        ('{"r": "12"}', None),
+        ('{"r": true}', None),
+        ("[]", None),
+        ("{", None),
+        ("", None),
+    ],
+)
+def test_an_adapters_rank_is_what_its_own_file_says(tmp_path: Path, config: str, rank: int | None) -> None:
+    """
+    A file that is not there, no JSON, or says something else tells none.
+    """
+    folder = tmp_path / "law"
+    folder.mkdir()
+    if config:
+        (folder / "adapter_config.json").write_text(config)
+    source = ModelSource(kind="local_path", path=str(folder))
+    given = replace(assignment(tmp_path), adapters=(Adapter(name="law", source=source),))
+
+    assert [("law", folder, rank)] == [(each.name, each.path, each.rank) for each in adapters_of(given)]
 
 
 def test_a_backend_is_told_what_the_model_is_for(tmp_path: Path) -> None:

@@ -70,6 +70,33 @@ def test_packages_and_the_time_to_drain(controller: Controller, motorpool: Motor
     assert not cleared.deployment.spec.HasField("drain_timeout")
 
 
+def test_what_is_loaded_beside_the_model(controller: Controller, motorpool: Motorpool) -> None:
+    """
+    Adapters replace those there were; guessing is said whole, or no more with an empty word.
+    """
+    fill(controller)
+
+    motorpool(
+        *("update", "smollm2", "--lora", "law=/models/law", "--speculative", "eagle3"),
+        *("--draft-model", "/models/eagle", "--draft-tokens", "3"),
+    )
+    motorpool("update", "smollm2", "--lora", "", "--speculative", "")
+
+    set_, cleared = controller.requests
+    assert isinstance(set_, v1.UpdateDeploymentRequest)
+    assert isinstance(cleared, v1.UpdateDeploymentRequest)
+    spec = set_.deployment.spec
+    assert [("law", "/models/law")] == [(each.adapter, each.source.local_path) for each in spec.lora_adapters]
+    assert ("eagle3", "/models/eagle", 3) == (
+        spec.speculative.algorithm,
+        spec.speculative.draft_model.local_path,
+        spec.speculative.draft_tokens,
+    )
+    assert ["spec.lora_adapters", "spec.speculative"] == list(cleared.update_mask.paths)
+    assert not cleared.deployment.spec.lora_adapters
+    assert not cleared.deployment.spec.HasField("speculative")
+
+
 def test_where_it_may_run(controller: Controller, motorpool: Motorpool) -> None:
     """
     Labels and devices replace those there were, all at once.

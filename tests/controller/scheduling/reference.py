@@ -17,7 +17,8 @@ from motorpool_controller.domain.sizes import MIB
 from motorpool_controller.domain.workload import InstanceState, Strategy
 from motorpool_controller.estimation.needs import needs_of
 from motorpool_controller.scheduling.demand import Demand
-from motorpool_controller.scheduling.filters import Passing, examined, pinned, pins_of
+from motorpool_controller.scheduling.filters import examined, pinned, pins_of
+from motorpool_controller.scheduling.passing import Passing
 from motorpool_controller.scheduling.rules.registry import RULES
 from motorpool_controller.scheduling.rules.wish import Wish
 from motorpool_controller.scheduling.snapshot import Reading, Request, Snapshot

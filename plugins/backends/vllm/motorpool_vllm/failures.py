@@ -92,6 +92,18 @@ FAILURES = (
         hint="deploy with --dtype half, or pin newer devices with --device",
     ),
     KnownFailure(
+        reason="RAY_UNSUPPORTED",
+        patterns=("current platform {platform} does not support ray.",),
+        message="this vLLM was built for {platform}, which it does not run by Ray",
+        hint="leave --distributed-executor-backend out: vLLM's own launcher spans nodes, too",
+    ),
+    KnownFailure(
+        reason="RAY_DIFFERS",
+        patterns=("RuntimeError: Version mismatch: The cluster was started with:",),
+        message="the node has another Ray or Python than the one that leads",
+        hint="install the same on all nodes; images by a tag that moves may differ, name them by digest",
+    ),
+    KnownFailure(
         reason="REMOTE_CODE",
         patterns=("Please pass the argument `trust_remote_code=True`", "set the option `trust_remote_code=True`"),
         message="the model brings code of its own, which vLLM runs only if it is told to",

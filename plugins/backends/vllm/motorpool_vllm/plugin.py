@@ -20,7 +20,7 @@ from motorpool_sdk import (
     Version,
     hookimpl,
 )
-from motorpool_vllm import gangs, ray
+from motorpool_vllm import beside, gangs, ray
 from motorpool_vllm.failures import FAILURES
 from motorpool_vllm.gangs import MP
 from motorpool_vllm.installation import CPU, PLATFORMS, find, parts
@@ -95,6 +95,7 @@ class Vllm:
             health_path=_HEALTH_PATH,
             metrics_path="/metrics",
             api_key=True,
+            features=beside.FEATURES,
             cpu=any(CPU in version.frameworks for version in versions),
             start_timeout_seconds=_START_TIMEOUT_SECONDS,
             stop_grace_seconds=_STOP_GRACE_SECONDS,
@@ -160,6 +161,10 @@ def _findings(request: LaunchRequest) -> Iterator[Finding]:
     if fraction is not None and not 0 < _number(fraction) <= 1:
         message = f"--gpu-memory-utilization is {fraction}; it is above 0, up to 1"
         yield Finding(severity=Severity.ERROR, reason="PARAMETER_INVALID", message=message)
+    for wish, name in ((request.adapters, "lora-modules"), (request.speculative, "speculative-config")):
+        if wish and _says(request, name):
+            message = f"--{name} of the parameters stands in place of what the deployment says of the same"
+            yield Finding(severity=Severity.WARNING, reason="WISH_IGNORED", message=message)
     if request.gang is not None:
         yield from _over_nodes(request, request.gang)
     if fraction is not None and request.framework == CPU:
@@ -211,6 +216,10 @@ def _arguments(request: LaunchRequest) -> Iterator[str]:
         yield from ("--kv-offloading-size", f"{cache.memory_bytes / _GIB:g}")
     if request.trust_remote_code and not _says(request, "trust-remote-code"):
         yield "--trust-remote-code"
+    if request.adapters and not _says(request, "lora-modules"):
+        yield from beside.adapters(request.adapters)
+    if request.speculative is not None and not _says(request, "speculative-config"):
+        yield from beside.speculative(request.speculative)
     if request.gang is not None:
         data_parallel = int(_value(request, "data_parallel") or request.parallelism.data or 1)
         if not _says(request, "distributed-executor-backend"):

@@ -4,7 +4,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from motorpool_sdk import ExtendedKvCache, Gang, GangDevice, GangMember, LaunchRequest, Parallelism, Parameter
+from motorpool_sdk import (
+    Adapter,
+    ExtendedKvCache,
+    Gang,
+    GangDevice,
+    GangMember,
+    LaunchRequest,
+    Parallelism,
+    Parameter,
+    Speculative,
+)
 
 ONE = LaunchRequest(
     backend_version="0.32.0",
@@ -164,6 +174,17 @@ GOLDEN: Mapping[str, LaunchRequest] = {
         parallelism=Parallelism(),
     ),
     **{f"{name}-rank-{rank}": member(request, rank) for name, request in GANGS.items() for rank in (0, 1)},
+    "lora": replace(
+        ONE,
+        adapters=(
+            Adapter(name="law", path=Path("/models/law"), rank=24),
+            Adapter(name="med=1", path=Path("/models/a=b")),
+        ),
+    ),
+    "draft-model": replace(
+        ONE, speculative=Speculative(algorithm="eagle3", draft_path=Path("/models/eagle"), draft_tokens=3)
+    ),
+    "ngram": replace(ONE, speculative=Speculative(algorithm="ngram", ngram_min=2, ngram_max=4)),
     **{f"{name}-rank-{rank}": ray_member(request, rank) for name, request in BY_RAY.items() for rank in (0, 1)},
     # The same command for every vendor: what differs is what vLLM was built for, and the image.
     "rocm": replace(

@@ -7,7 +7,7 @@ import pytest
 from motorpool_sdk import LaunchRequest, Parallelism, Parameter, Severity
 from motorpool_vllm.plugin import Vllm
 from tests.plugins.backends.vllm.conftest import InstallVllm
-from tests.plugins.backends.vllm.requests import CONTAINER, CPU, ONE, SEVERAL, TWO_NODES, member
+from tests.plugins.backends.vllm.requests import CONTAINER, CPU, GOLDEN, ONE, SEVERAL, TWO_NODES, member
 
 
 def argv(request: LaunchRequest, *parameters: Parameter) -> tuple[str, ...]:
@@ -112,6 +112,20 @@ def test_the_users_parallel_sizes_win(option: str) -> None:
 
     assert (f"--{option}", "4") == arguments[-2:]
     assert 1 == sum("parallel" in argument for argument in arguments)
+
+
+def test_the_users_adapters_win() -> None:
+    """
+    What the parameters say of adapters and of guessing stands in place of the deployment's word, which is told.
+    """
+    lora, config = Parameter(option="lora-modules", values=("a=/a",)), Parameter(option="sc", values=("{}",))
+    wish = replace(GOLDEN["lora"], speculative=GOLDEN["ngram"].speculative)
+    given = replace(wish, parameters=(lora, replace(config, option="speculative-config")))
+
+    arguments = Vllm().launch(given).argv
+    assert (1, 1) == (arguments.count("--lora-modules"), arguments.count("--speculative-config"))
+    assert ["WISH_IGNORED", "WISH_IGNORED"] == [finding.reason for finding in Vllm().check(given)]
+    assert () == Vllm().check(wish)
 
 
 def test_the_users_runner_wins() -> None:
