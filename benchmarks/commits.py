@@ -3,7 +3,8 @@
 A controller with 5,000 half-full nodes that stand in its store (``crowd.py``); this process is its client. Deployments
 of a thousand replicas are created one after another, and a watch tells when every instance is placed: what a watch
 tells is on disk. Then deployments of one replica, several calls under way at once, beside a unary echo of grpc.aio over
-the same TLS in the controller's own process while the controller is idle.
+the same TLS in the controller's own process while the controller is idle. Then all of it again on PostgreSQL (fsync on,
+on this machine), where that is installed.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import asyncio
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import grpc
@@ -22,6 +24,7 @@ from benchmarks.crowd import ECHO, Controller, crowd
 from benchmarks.figures import BenchmarkError, Figure
 from motorpool import v1
 from tests.controller.fleets import PATH
+from tests.postgresql import PostgresServer, programs
 
 NODES = 5_000
 DEPLOYMENTS, REPLICAS = 4, 1_000
@@ -31,11 +34,35 @@ GIB = 1 << 30
 
 
 def measure() -> Sequence[Figure]:
-    """Measure both kinds of deployments."""
+    """Measure both kinds of deployments, and them again on PostgreSQL where that is installed."""
     with tempfile.TemporaryDirectory(prefix="motorpool-bench-") as name:
         print(f"{NODES} nodes", file=sys.stderr, flush=True)
-        with crowd(NODES, Path(name)) as controller:
-            return asyncio.run(_measure(controller))
+        with crowd(NODES, Path(name) / "sqlite") as controller:
+            figures = asyncio.run(_measure(controller))
+        if programs() is None:
+            print("no PostgreSQL on this machine: its figures are left out", file=sys.stderr, flush=True)
+            return figures
+        print(f"{NODES} nodes, PostgreSQL", file=sys.stderr, flush=True)
+        with (
+            closing(PostgresServer(fsync=True)) as server,
+            crowd(NODES, Path(name) / "postgresql", server.new()) as controller,
+        ):
+            others = asyncio.run(_measure(controller))
+    return [*figures, *_beside(figures, others)]
+
+
+def _beside(figures: Sequence[Figure], others: Sequence[Figure]) -> Iterator[Figure]:
+    """Yield the figures of PostgreSQL that differ in kind, and their ratio to SQLite's."""
+    here = {figure.key: figure.value for figure in figures}
+    for figure in others:
+        if figure.key.endswith("_per_second_5000_nodes"):
+            name = figure.key.removesuffix("_5000_nodes")
+            yield Figure(key=f"{name}_postgresql", value=figure.value, meaning=f"PostgreSQL: {figure.meaning}")
+            yield Figure(
+                key=f"{name}_postgresql_to_sqlite_ratio",
+                value=round(figure.value / here[figure.key], 3),
+                meaning="PostgreSQL / SQLite",
+            )
 
 
 async def _measure(controller: Controller) -> Sequence[Figure]:

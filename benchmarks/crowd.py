@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from benchmarks.figures import BenchmarkError
 from benchmarks.scheduling import DEVICES, standing
+from motorpool_controller.config import PostgresUrl
 from motorpool_controller.domain.workload import Deployment
 from motorpool_controller.scheduling.snapshot import Reading
 from motorpool_controller.security.authority import Authority, key_pem
@@ -56,9 +57,10 @@ class Controller:
 
 
 @contextmanager
-def crowd(nodes: int, folder: Path) -> Iterator[Controller]:
-    """Run a controller with so many nodes as a process of its own; its data lies in the folder."""
-    command = [sys.executable, "-m", "benchmarks.crowd", str(nodes), str(folder)]
+def crowd(nodes: int, folder: Path, database: PostgresUrl | None = None) -> Iterator[Controller]:
+    """Run a controller with so many nodes as a process of its own; its data lies in the folder, or in a database."""
+    where = [] if database is None else [database.url]
+    command = [sys.executable, "-m", "benchmarks.crowd", str(nodes), str(folder), *where]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             line = "" if process.stdout is None else process.stdout.readline()
@@ -70,8 +72,9 @@ def crowd(nodes: int, folder: Path) -> Iterator[Controller]:
             process.wait(STOP_SECONDS)
 
 
-async def _serve(nodes: int, folder: Path) -> None:
-    made = settings(folder / "data", lease_periods=LEASE_SECONDS)
+async def _serve(nodes: int, folder: Path, *where: str) -> None:
+    url = PostgresUrl(where[0]) if where else None
+    made = settings(folder / "data", lease_periods=LEASE_SECONDS, database_url=url)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     async with running(made, reconcile=False):
@@ -156,4 +159,4 @@ async def _connect(cluster: Cluster) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(int(sys.argv[1]), Path(sys.argv[2])))
+    asyncio.run(_serve(int(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:]))

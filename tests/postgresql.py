@@ -17,8 +17,7 @@ import psycopg
 from motorpool_controller.config import PostgresUrl
 
 USER = "motorpool"
-SERVER_OPTIONS = "-c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=200"
-"""Processes are killed in tests, machines are not: without fsync nothing that a test could see is lost."""
+SERVER_OPTIONS = "-c listen_addresses=127.0.0.1 -c max_connections=200"
 
 
 def programs() -> Path | None:
@@ -29,9 +28,13 @@ def programs() -> Path | None:
 
 
 class PostgresServer:
-    """One cluster. The server refuses to run as root: then it is the user ``postgres``."""
+    """One cluster. The server refuses to run as root: then it is the user ``postgres``.
 
-    def __init__(self) -> None:
+    Processes are killed in tests, machines are not: without ``fsync`` nothing that a test could see is lost.
+    """
+
+    def __init__(self, *, fsync: bool = False) -> None:
+        self._fsync = "on" if fsync else "off"
         folder = programs()
         assert folder is not None
         self._programs = folder
@@ -48,7 +51,9 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start the server, and return when it answers."""
-        options = f"{SERVER_OPTIONS} -c port={self.port} -c unix_socket_directories={self.folder}"
+        options = (
+            f"{SERVER_OPTIONS} -c fsync={self._fsync} -c port={self.port} -c unix_socket_directories={self.folder}"
+        )
         self._ctl("start", "-w", "-o", options, "-l", str(self.folder / "log"))
 
     def stop(self, mode: str = "fast") -> None:

@@ -180,7 +180,7 @@ async def running(
 ) -> AsyncIterator[Cluster]:
     """Run a controller on a data directory; make the cluster where there is none."""
     clock = clock or Clock()
-    if not made.database_file.exists():
+    if not (made.data_dir / "ca.pem").exists():
         await asyncio.to_thread(initialise_data_dir, made)
     async with await Store.open(made.database, clock=clock.now) as store:
         authority = Authority.load(made.data_dir, store.view.cluster_id)
