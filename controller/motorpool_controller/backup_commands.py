@@ -1,4 +1,4 @@
-"""``motorpool-controller backup`` and ``restore``: the whole cluster in one file, and back."""
+"""``motorpool-controller backup``, ``restore`` and ``export``: the cluster in a file, and back."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ def add_to(app: typer.Typer) -> None:
     """Put this file's commands on the application."""
     app.command("backup")(backup)
     app.command("restore")(restore)
+    app.command("export")(export)
 
 
 def backup(
@@ -67,6 +68,18 @@ def restore(
         "- Tokens and nodes that were revoked or deleted since are back: revoke and delete them again.\n"
         "Then start it: motorpool-controller run"
     )
+
+
+def export(
+    secrets: Annotated[bool, typer.Option("--secrets", help="With the values of environments, else ***.")] = False,
+    data_dir: DataDir = None,
+    config_file: ConfigFile = None,
+) -> None:
+    """Print what the cluster is asked to be, as `motorpool export` does, for `motorpool apply`; needs no controller."""
+    from motorpool_controller.services.exports import export as exported  # noqa: PLC0415  # as in main
+
+    with faults():
+        typer.echo(exported(settings_of(data_dir, config_file), secrets=secrets))
 
 
 def _counts(made: Backup) -> str:

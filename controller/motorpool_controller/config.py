@@ -127,6 +127,8 @@ def load(
     if "data_dir" not in values:
         values["data_dir"] = default_data_dir()
     values["database_url"] = values.pop("database", None)
+    if values["database_url"] is None and "database_password_file" in values:
+        raise ConfigError("database_password_file is set, and database is not: name the database, or leave both out")
     return Settings(**values)  # type: ignore[arg-type]  # each parser returns its field's type
 
 

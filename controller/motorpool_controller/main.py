@@ -47,6 +47,7 @@ def init(
         settings = settings_of(data_dir, config_file, listen, agents_listen, advertise)
         made = initialise_data_dir(settings)
     where = "" if data_dir is None else f" --data-dir {shlex.quote(str(settings.data_dir))}"
+    where += "" if config_file is None else f" --config {shlex.quote(str(config_file.absolute()))}"
     given = [("--listen", listen), ("--agents-listen", agents_listen)]
     given += [("--advertise", host) for host in advertise or ()]
     same = "".join(f" {flag} {shlex.quote(value)}" for flag, value in given if value)

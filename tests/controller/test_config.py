@@ -57,6 +57,14 @@ def test_a_password_is_not_shown() -> None:
     assert "s3cret" not in f"{caught.value} {settings}"
 
 
+def test_a_password_without_a_database_is_refused(tmp_path: Path) -> None:
+    """
+    Who names a password's file means a database, and would get a file of rows instead.
+    """
+    with pytest.raises(ConfigError, match="database_password_file is set, and database is not"):
+        load({}, environment={"MOTORPOOL_CONTROLLER_DATABASE_PASSWORD_FILE": str(tmp_path / "password")})
+
+
 @pytest.mark.parametrize("name", list(config._SETTINGS))
 def test_bad_value_names_source_value_and_what_is_allowed(name: str, tmp_path: Path) -> None:
     """

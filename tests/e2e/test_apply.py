@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from motorpool import v1
+from motorpool_controller.services.exports import export
 from tests.controller.agent_client import Agent
 from tests.controller.clusters import Cluster, running, settings
 from tests.e2e.fleet import BIN
@@ -114,6 +116,24 @@ async def test_an_export_makes_the_same_cluster_again(here: Cluster, there: Clus
     assert {"created", "changed"} == set(first.values())
     assert {"unchanged"} == set(again.values())
     assert {"backends/echo", "deployments/chat"} == again.keys()
+
+
+async def test_what_the_database_says_is_what_the_controller_says(here: Cluster, there: Cluster) -> None:
+    """
+    Exported out of the data directory the documents are the same, and `apply` takes them.
+    """
+    await join(here)
+    await motorpool(here, "cordon", "a/gpu-0", "--reason", "loud fan")
+    await applied(here, f"{DEPLOYMENT}---{DECLARED}")
+    masked, _ = await motorpool(here, "export")
+    whole, _ = await motorpool(here, "export", "--secrets")
+    offline = await asyncio.to_thread(export, here.settings, secrets=True)
+    await join(there)
+    changed = await applied(there, offline)
+
+    assert list(yaml.safe_load_all(whole)) == list(yaml.safe_load_all(offline))
+    assert list(yaml.safe_load_all(masked)) == list(yaml.safe_load_all(export(here.settings, secrets=False)))
+    assert {"backends/echo", "deployments/chat", "nodes/a/devices/gpu-0"} == changed.keys()
 
 
 async def test_a_dry_run_says_what_would_change_and_changes_nothing(here: Cluster) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from sqlalchemy import Connection, Table, delete, select, update
+from sqlalchemy import Connection, Engine, Table, delete, select, update
 
 from motorpool_controller.domain.declarations import DeclaredBackend
 from motorpool_controller.domain.event import Event
@@ -56,6 +56,20 @@ def take_over(seat: Seat, now: datetime) -> View:
             changes=_changes(connection),
         )
     return view
+
+
+def wishes(engine: Engine) -> tuple[list[DeclaredBackend], list[Node], list[Deployment]]:
+    """Return declared backends, nodes and deployments by name as they are committed, beside a controller or without."""
+    cluster_id(engine)
+    with told(engine), engine.connect() as connection, connection.begin():
+        backends = [decode(body, DeclaredBackend) for _, body in _bodies(connection, schema.backends)]
+        nodes = [decode(body, Node) for _, body in _bodies(connection, schema.nodes)]
+        deployments = [decode(body, Deployment) for _, body in _bodies(connection, schema.deployments)]
+    return (
+        sorted(backends, key=lambda row: row.name),
+        sorted(nodes, key=lambda row: row.name),
+        sorted(deployments, key=lambda row: row.name),
+    )
 
 
 def _bodies(connection: Connection, table: Table) -> Iterator[tuple[str, str]]:
