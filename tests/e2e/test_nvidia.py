@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -231,3 +233,39 @@ def test_a_quarantined_vendors_claims_are_kept(fleet: Fleet, cards: Cards, tiny_
     still = fleet.wait_state("tiny", v1.INSTANCE_STATE_RUNNING)
     assert (running.pid, running.restart_count) == (still.pid, still.restart_count)
     assert ask(fleet.credentials("tiny"))
+
+
+@pytest.mark.promise("P3")
+@pytest.mark.usefixtures("llama_server")
+def test_memory_that_does_not_come_free_is_told(fleet: Fleet, cards: Cards, tiny_model: Path) -> None:
+    """
+    A process that keeps memory of a card after its instance was removed is told, as are others on the cards; it is
+    not killed, what it holds is nobody's room, and nothing is said once it is free.
+    """
+    fleet.start_agent()
+    wait_used(fleet, FIRST, 0)
+    fleet.deploy("tiny", tiny_model, cpu_offloading=False)
+    running = fleet.wait_state("tiny", v1.INSTANCE_STATE_RUNNING)
+    (claim,) = running.placement.members[0].claim.devices
+    other = next(uuid for uuid in (FIRST, SECOND) if uuid != claim.device_id)
+    cards.take(claim.device_id, 700, running.pid)
+    cards.take(other, 300, os.getpid())
+    wait_used(fleet, claim.device_id, 700)
+    wait_used(fleet, other, 300)
+    (outsider,) = statuses(fleet)[other].usage.strangers
+    assert (os.getpid(), 300 * MIB, "") == (outsider.pid, outsider.used_bytes, outsider.instance)
+    assert outsider.user == getpass.getuser()
+    assert not statuses(fleet)[claim.device_id].usage.strangers
+
+    fleet.delete("tiny")
+    left = wait_for("what is left to be told", lambda: statuses(fleet)[claim.device_id].usage.remains)
+    assert f"{running.name} ended, and memory of process {running.pid}" in left
+    (kept,) = statuses(fleet)[claim.device_id].usage.strangers
+    assert (running.pid, 700 * MIB) == (kept.pid, kept.used_bytes)
+    node = fleet.command("motorpool", "describe", "nodes/a").stdout
+    assert "Left over" in node
+    assert f"{other}: 300 MiB by process {os.getpid()}" in node
+    assert "LEFT OVER" in fleet.command("motorpool", "devices").stdout
+
+    cards.take(claim.device_id, 0)
+    wait_for("it to be free", lambda: not statuses(fleet)[claim.device_id].usage.remains)

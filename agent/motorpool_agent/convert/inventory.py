@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 from google.protobuf.duration_pb2 import Duration
 
 from motorpool import v1
 from motorpool_agent.convert.observed import line, timestamp
 from motorpool_agent.inventory import HostFacts, HostUsage, PluginState, PluginStatus, PluginUsage
-from motorpool_sdk.accelerator import Device, Health, MemoryKind, Sample
+from motorpool_agent.inventory.strangers import Stranger, stranger
+from motorpool_sdk.accelerator import Device, Health, MemoryKind, Process, Sample
 from motorpool_sdk.backend import MemoryModel, OptionKind, Profile, Version
 from motorpool_sdk.gang import StartOrder
 
@@ -166,11 +168,14 @@ def usage_message(
     plugins: Iterable[PluginUsage] = (),
     instances: Mapping[str, int | None],
     instance_of: Callable[[int], str],
+    stranger_of: Callable[[int], Stranger] = stranger,
+    remains: Mapping[str, str] = MappingProxyType({}),
     now: datetime,
 ) -> v1.NodeUsage:
     """Return the message of one measurement.
 
-    ``instances`` is the host memory of each by name; ``instance_of`` names the one that a process belongs to, or "".
+    ``instances`` is the host memory of each by name; ``instance_of`` names the one that a process belongs to, or "",
+    and ``stranger_of`` tells of one that belongs to none; ``remains`` are sentences by device.
     """
     held = [size for size in instances.values() if size is not None]
     return v1.NodeUsage(
@@ -187,10 +192,8 @@ def usage_message(
                 utilization_ratio=sample.utilization_ratio,
                 temperature_celsius=sample.temperature_celsius,
                 power_watts=sample.power_watts,
-                processes=[
-                    v1.DeviceProcess(pid=process.pid, used_bytes=process.used_bytes, instance=instance_of(process.pid))
-                    for process in sample.processes
-                ],
+                processes=[_device_process(process, instance_of, stranger_of) for process in sample.processes],
+                remains=remains.get(sample.device_id, ""),
             )
             for _, sample in sorted(samples.items())
         ],
@@ -205,6 +208,17 @@ def usage_message(
             for each in plugins
         ],
     )
+
+
+def _device_process(
+    process: Process, instance_of: Callable[[int], str], stranger_of: Callable[[int], Stranger]
+) -> v1.DeviceProcess:
+    instance = instance_of(process.pid)
+    message = v1.DeviceProcess(pid=process.pid, used_bytes=process.used_bytes, instance=instance)
+    if not instance:
+        whose = stranger_of(process.pid)
+        message.user, message.control_group, message.program = whose.user, whose.control_group, whose.program
+    return message
 
 
 def _version(version: Version, *, installed: bool) -> v1.BackendVersion:

@@ -51,6 +51,14 @@ class Rendered:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OnDevices:
+    """An engine that runs, and the devices that it claims."""
+
+    pid: int
+    device_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ObservedInstance:
     """What the agent knows of one assignment's process. Durable facts only: no measurements.
 

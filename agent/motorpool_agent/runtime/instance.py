@@ -74,6 +74,11 @@ class Instance:
         return self._record.running
 
     @property
+    def device_ids(self) -> tuple[str, ...]:
+        """The devices that it claims."""
+        return tuple(claim.device_id for claim in self._assignment.devices)
+
+    @property
     def known(self) -> Known:
         """What the decision needs to know of it."""
         return Known(generation=self._assignment.generation, proven=not self._unproven)

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from motorpool_agent.reconcile.assignment import Assignment, Desired, LogSubscription, ModelSource
 from motorpool_agent.reconcile.decide import Action, decide
 from motorpool_agent.reconcile.handle import Handle
-from motorpool_agent.reconcile.observation import ExecutorStatus, ObservedInstance
+from motorpool_agent.reconcile.observation import ExecutorStatus, ObservedInstance, OnDevices
 from motorpool_agent.runtime import choosing, logs, process
 from motorpool_agent.runtime.availability import Availability
 from motorpool_agent.runtime.context import Context, Timings
@@ -138,6 +138,14 @@ class Supervisor:
             instance.observed.instance: self._context.executor.memory_bytes(instance.running)
             for instance in self._instances.values()
             if instance.running is not None
+        }
+
+    def on_devices(self) -> Mapping[str, OnDevices]:
+        """Return the engines that run and the devices that they claim, by instance."""
+        return {
+            instance.observed.instance: OnDevices(pid=instance.observed.pid, device_ids=instance.device_ids)
+            for instance in self._instances.values()
+            if instance.running is not None and instance.device_ids
         }
 
     async def lines(self, subscription: LogSubscription) -> AsyncGenerator[list[str], None]:

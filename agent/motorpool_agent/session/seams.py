@@ -10,7 +10,7 @@ import grpc.aio
 from motorpool_agent.identity.store import Identity
 from motorpool_agent.inventory import PluginStatus, PluginUsage
 from motorpool_agent.reconcile.assignment import Desired, LogSubscription
-from motorpool_agent.reconcile.observation import ExecutorStatus, ObservedInstance
+from motorpool_agent.reconcile.observation import ExecutorStatus, ObservedInstance, OnDevices
 from motorpool_sdk.accelerator import Device, Sample
 from motorpool_sdk.backend import Profile
 
@@ -32,6 +32,10 @@ class Instances(Protocol):
 
     def memory_used(self) -> Mapping[str, int | None]:
         """Return the host memory that each instance holds, by name; None if unknown."""
+        ...
+
+    def on_devices(self) -> Mapping[str, OnDevices]:
+        """Return the engines that run and the devices that they claim, by instance."""
         ...
 
     def lines(self, subscription: LogSubscription) -> AsyncIterator[list[str]]:

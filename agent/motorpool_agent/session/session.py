@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from motorpool_agent.identity.dial import dial_agents
 from motorpool_agent.identity.errors import IdentityError, RefusedError
 from motorpool_agent.identity.renewal import Renewal
 from motorpool_agent.inventory import HostUsage
+from motorpool_agent.inventory.strangers import stranger
 from motorpool_agent.reconcile.assignment import DesiredVersion
 from motorpool_agent.session.backoff import Backoff
 from motorpool_agent.session.connection import Connection, Ending
@@ -26,6 +28,7 @@ from motorpool_agent.session.logs import LogSender
 from motorpool_agent.session.observer import Observer
 from motorpool_agent.session.protocol import PROTOCOL_MAX, PROTOCOL_MIN, SessionProtocol
 from motorpool_agent.session.questions import Questions
+from motorpool_agent.session.remains import Remains
 from motorpool_agent.session.seams import Dial, Instances, Plugins
 from motorpool_agent.state.errors import StateError
 
@@ -101,6 +104,7 @@ class Session:
         self._observer = Observer(
             node=renewal.identity.document.node, plugins=plugins, instances=instances, answers=questions.answers
         )
+        self._remains = Remains(self._observer.instance_of, stranger)
         self._conversation: Conversation | None = None
         self._accepting = asyncio.Lock()
         self._logs = LogSender(instances=instances, stub=self._stub)
@@ -241,12 +245,14 @@ class Session:
 
     async def _usage(self) -> v1.NodeUsage:
         samples = await self._plugins.sample()
+        remains = self._remains.look(samples, self._instances.on_devices(), time.monotonic())
         return usage_message(
             self._measure(),
             samples,
             plugins=self._plugins.processes(),
             instances=self._instances.memory_used(),
             instance_of=self._observer.instance_of,
+            remains=remains,
             now=datetime.now(UTC),
         )
 

@@ -244,6 +244,8 @@ def _print_node(node: v1.Node) -> None:
             ("Busy", text.ratio(usage.cpu_ratio if usage.HasField("cpu_ratio") else None)),
             ("Labels", " ".join(f"{key}={value}" for key, value in sorted(node.labels.items()))),
             ("Devices", ", ".join(f"{device.device_id} {device.product}".strip() for device in node.devices)),
+            *(("Outside use", said) for each in usage.devices for said in _strangers(each)),
+            *(("Left over", f"{each.device_id}: {each.remains}") for each in usage.devices if each.remains),
             *(("Executor", _executor(executor)) for executor in node.executors),
             ("Agent", node.agent_version),
             ("Heartbeat", f"{text.age(node.heartbeat_time)} ago" if node.heartbeat_time.seconds else ""),
@@ -251,6 +253,15 @@ def _print_node(node: v1.Node) -> None:
             *(("Plugin", _plugin(plugin, usage)) for plugin in node.plugins),
         )
     )
+
+
+def _strangers(usage: v1.DeviceUsage) -> Iterator[str]:
+    """Who holds a device's memory and is no instance that is placed there, as far as the vendor and the agent tell."""
+    for each in usage.strangers:
+        held = text.size(each.used_bytes) if each.HasField("used_bytes") else "some memory"
+        whose = (each.program, f"user {each.user}" if each.user else "", each.control_group, each.instance)
+        known = ", ".join(part for part in whose if part)
+        yield f"{usage.device_id}: {held} by process {each.pid}{f' ({known})' if known else ''}"
 
 
 def _plugin(plugin: v1.PluginStatus, usage: v1.NodeUsage) -> str:

@@ -92,7 +92,9 @@ def _device_row(status: v1.DeviceStatus) -> tuple[str, ...]:
         device.vendor,
         device.product,
         str(device.index) if device.HasField("index") else text.UNKNOWN,
-        text.word(v1.Health, device.health) + maintenance.suffix(device.cordon if device.cordoned else None),
+        text.word(v1.Health, device.health)
+        + maintenance.suffix(device.cordon if device.cordoned else None)
+        + (", LEFT OVER" if usage.remains else ""),
         text.size(device.memory.total_bytes if device.memory.HasField("total_bytes") else None),
         text.size(status.claimed_bytes),
         text.size(usage.used_bytes if usage.HasField("used_bytes") else None),

@@ -298,8 +298,23 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stranger:
+    """A process on a device that belongs to no instance placed there; what is not known of it is empty or None."""
+
+    pid: int
+    used_bytes: int | None = None
+    program: str = ""
+    user: str = ""
+    control_group: str = ""
+    instance: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceUsage:
-    """One measurement of a device: bytes, a ratio of 0 to 1, degrees Celsius, watts."""
+    """One measurement of a device: bytes, a ratio of 0 to 1, degrees Celsius, watts.
+
+    ``strangers`` are those that hold most; ``remains`` says what an instance left there.
+    """
 
     device_id: str
     used_bytes: int | None = None
@@ -307,6 +322,8 @@ class DeviceUsage:
     temperature_celsius: float | None = None
     power_watts: float | None = None
     own_bytes: int | None = None
+    strangers: tuple[Stranger, ...] = ()
+    remains: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from motorpool_agent.inventory import HostUsage, PluginState, PluginStatus, PluginUsage
 from motorpool_agent.reconcile.assignment import Desired, LogSubscription
-from motorpool_agent.reconcile.observation import ExecutorStatus, ObservedInstance, State
+from motorpool_agent.reconcile.observation import ExecutorStatus, ObservedInstance, OnDevices, State
 from motorpool_agent.runtime.errors import RuntimeFault
 from motorpool_sdk.accelerator import Device, Health, MemoryKind, Process, Sample
 from motorpool_sdk.backend import Environment, MemoryModel, Option, OptionKind, Profile, Version
@@ -75,6 +75,9 @@ class RecordingInstances:
 
     def memory_used(self) -> Mapping[str, int | None]:
         return {each.instance: 12345 for each in self.running.values()}
+
+    def on_devices(self) -> Mapping[str, OnDevices]:
+        return {}
 
     async def lines(self, subscription: LogSubscription) -> AsyncIterator[list[str]]:
         if subscription.assignment_id not in self.running:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Container
 
 from motorpool import v1
-from motorpool_controller.domain.fleet import Device, DeviceUsage, Health, Link, MemoryKind
+from motorpool_controller.domain.fleet import Device, DeviceUsage, Health, Link, MemoryKind, Stranger
 from motorpool_controller.domain.names import device_name
 from motorpool_controller.services.convert import fields
+
+_MOST_STRANGERS = 16
 
 
 def device_message(node: str, device: Device, cordon: v1.Cordon | None = None) -> v1.Device:
@@ -85,6 +87,18 @@ def device_usage_message(usage: DeviceUsage) -> v1.DeviceUsage:
         utilization_ratio=usage.utilization_ratio,
         temperature_celsius=usage.temperature_celsius,
         power_watts=usage.power_watts,
+        strangers=[
+            v1.DeviceProcess(
+                pid=each.pid,
+                used_bytes=each.used_bytes,
+                program=each.program,
+                user=each.user,
+                control_group=each.control_group,
+                instance=each.instance,
+            )
+            for each in usage.strangers
+        ],
+        remains=usage.remains,
     )
 
 
@@ -105,7 +119,26 @@ def device_usage_of(message: v1.DeviceUsage, field: str, placed: Container[str] 
             if message.processes and all(process.HasField("used_bytes") for process in ours)
             else None
         ),
+        strangers=_strangers(message, placed, f"{field}.processes"),
+        remains=fields.text(message.remains),
     )
+
+
+def _strangers(message: v1.DeviceUsage, placed: Container[str] | None, field: str) -> tuple[Stranger, ...]:
+    """Return who holds a device beside the instances that are placed there: the greatest of them."""
+    found = [
+        Stranger(
+            pid=fields.size(each.pid, f"{field}.pid"),
+            used_bytes=fields.size(each.used_bytes, f"{field}.used_bytes") if each.HasField("used_bytes") else None,
+            program=fields.text(each.program),
+            user=fields.text(each.user),
+            control_group=fields.text(each.control_group),
+            instance=fields.text(each.instance),
+        )
+        for each in message.processes
+        if not each.instance or (placed is not None and each.instance not in placed)
+    ]
+    return tuple(sorted(found, key=lambda each: (-(each.used_bytes or 0), each.pid))[:_MOST_STRANGERS])
 
 
 def _device_id(value: str, field: str) -> str:

@@ -244,21 +244,33 @@ class DeviceProcess(google.protobuf.message.Message):
     PID_FIELD_NUMBER: builtins.int
     USED_BYTES_FIELD_NUMBER: builtins.int
     INSTANCE_FIELD_NUMBER: builtins.int
+    USER_FIELD_NUMBER: builtins.int
+    CONTROL_GROUP_FIELD_NUMBER: builtins.int
+    PROGRAM_FIELD_NUMBER: builtins.int
     pid: builtins.int
     """Process id on the node."""
     used_bytes: builtins.int
     """Device bytes it holds; absent when the vendor does not tell."""
     instance: builtins.str
     """The instance it belongs to, `instances/{instance}`; empty for foreign processes."""
+    user: builtins.str
+    """Of a foreign process: the user that owns it; empty where the agent cannot tell."""
+    control_group: builtins.str
+    """Of a foreign process: its control group, which names its service or container; empty where the agent cannot tell."""
+    program: builtins.str
+    """Of a foreign process: its program's name, without arguments; empty where the agent cannot tell."""
     def __init__(
         self,
         *,
         pid: builtins.int = ...,
         used_bytes: builtins.int | None = ...,
         instance: builtins.str = ...,
+        user: builtins.str = ...,
+        control_group: builtins.str = ...,
+        program: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_used_bytes", b"_used_bytes", "used_bytes", b"used_bytes"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_used_bytes", b"_used_bytes", "instance", b"instance", "pid", b"pid", "used_bytes", b"used_bytes"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_used_bytes", b"_used_bytes", "control_group", b"control_group", "instance", b"instance", "pid", b"pid", "program", b"program", "used_bytes", b"used_bytes", "user", b"user"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_used_bytes", b"_used_bytes"]) -> typing.Literal["used_bytes"] | None: ...
 
 Global___DeviceProcess: typing_extensions.TypeAlias = DeviceProcess
@@ -275,6 +287,8 @@ class DeviceUsage(google.protobuf.message.Message):
     TEMPERATURE_CELSIUS_FIELD_NUMBER: builtins.int
     POWER_WATTS_FIELD_NUMBER: builtins.int
     PROCESSES_FIELD_NUMBER: builtins.int
+    REMAINS_FIELD_NUMBER: builtins.int
+    STRANGERS_FIELD_NUMBER: builtins.int
     device_id: builtins.str
     """Id of the device."""
     used_bytes: builtins.int
@@ -285,9 +299,15 @@ class DeviceUsage(google.protobuf.message.Message):
     """Degrees Celsius; absent when unknown."""
     power_watts: builtins.float
     """Watts; absent when unknown."""
+    remains: builtins.str
+    """What did not come free after an instance ended here, and who holds it; empty while there is nothing."""
     @property
     def processes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___DeviceProcess]:
-        """Processes that hold memory here, where the vendor tells."""
+        """Processes that hold memory here, where the vendor tells. Set by the agent."""
+
+    @property
+    def strangers(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___DeviceProcess]:
+        """Those of `processes` that belong to no instance placed here, the greatest first, at most 16. Output only."""
 
     def __init__(
         self,
@@ -298,9 +318,11 @@ class DeviceUsage(google.protobuf.message.Message):
         temperature_celsius: builtins.float | None = ...,
         power_watts: builtins.float | None = ...,
         processes: collections.abc.Iterable[Global___DeviceProcess] | None = ...,
+        remains: builtins.str = ...,
+        strangers: collections.abc.Iterable[Global___DeviceProcess] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_power_watts", b"_power_watts", "_temperature_celsius", b"_temperature_celsius", "_used_bytes", b"_used_bytes", "_utilization_ratio", b"_utilization_ratio", "power_watts", b"power_watts", "temperature_celsius", b"temperature_celsius", "used_bytes", b"used_bytes", "utilization_ratio", b"utilization_ratio"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_power_watts", b"_power_watts", "_temperature_celsius", b"_temperature_celsius", "_used_bytes", b"_used_bytes", "_utilization_ratio", b"_utilization_ratio", "device_id", b"device_id", "power_watts", b"power_watts", "processes", b"processes", "temperature_celsius", b"temperature_celsius", "used_bytes", b"used_bytes", "utilization_ratio", b"utilization_ratio"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_power_watts", b"_power_watts", "_temperature_celsius", b"_temperature_celsius", "_used_bytes", b"_used_bytes", "_utilization_ratio", b"_utilization_ratio", "device_id", b"device_id", "power_watts", b"power_watts", "processes", b"processes", "remains", b"remains", "strangers", b"strangers", "temperature_celsius", b"temperature_celsius", "used_bytes", b"used_bytes", "utilization_ratio", b"utilization_ratio"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_power_watts", b"_power_watts"]) -> typing.Literal["power_watts"] | None: ...
     @typing.overload
