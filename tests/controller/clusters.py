@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 
@@ -119,19 +120,25 @@ class Cluster:
         (found,) = listed.instances
         return found
 
-    async def refusal(self, method: MethodDescriptor, request: Message) -> str | None:
-        """Call a method of the public listener by name; return the reason of its failure, None where it answers."""
+    async def call(self, method: MethodDescriptor, request: Message) -> Message | None:
+        """Call a method of the public listener by name; return its first answer, None where it ends without one."""
         # On the wire every call is a stream both ways.
         path = f"/{method.containing_service.full_name}/{method.name}"
         stream: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = self._channel.stream_stream(path)
         call = stream(iter([request.SerializeToString()]), metadata=self.admin)
         try:
             async with asyncio.timeout(WAIT_SECONDS):
-                await call.read()
-        except grpc.aio.AioRpcError as error:
-            return reason(error)
+                answer = await call.read()
         finally:
             call.cancel()
+        return GetMessageClass(method.output_type).FromString(answer) if isinstance(answer, bytes) else None
+
+    async def refusal(self, method: MethodDescriptor, request: Message) -> str | None:
+        """Return the reason for which a call fails, None where it answers."""
+        try:
+            await self.call(method, request)
+        except grpc.aio.AioRpcError as error:
+            return reason(error)
         return None
 
     def pass_time(self, seconds: float) -> None:

@@ -49,6 +49,8 @@ class _Node:
     wake: asyncio.Event | None = None
     session_epoch: int = 0
     lease_seconds: float = 0.0
+    silent_seconds: float = 0.0
+    """Without a heartbeat for so long it is suspect."""
     heartbeat: float | None = None
     heartbeat_time: datetime | None = None
     usage: NodeUsage | None = None
@@ -83,6 +85,7 @@ class Live:
         state.wake = wake
         state.session_epoch = session_epoch
         state.lease_seconds = lease_seconds
+        state.silent_seconds = SILENT_SHARE * lease_seconds
         state.gone = frozenset()
         state.reports = ()
         self._beat(state, now)
@@ -167,9 +170,16 @@ class Live:
         seconds = self._clock() - state.heartbeat
         return f"Its last heartbeat was {seconds:.0f} s ago; it counts as lost after {state.lease_seconds:.0f} s."
 
-    def suspects(self, nodes: Iterable[str]) -> frozenset[str]:
+    def suspects(self, nodes: Collection[str]) -> frozenset[str]:
         """Return those of these nodes that have no session, or missed half a lease's heartbeats."""
-        return frozenset(name for name in nodes if self._is_suspect(name))
+        unknown = [name for name in nodes if name not in self._nodes]
+        now = self._clock()
+        known = [
+            name
+            for name, state in self._nodes.items()
+            if state.wake is None or state.heartbeat is None or now - state.heartbeat > state.silent_seconds
+        ]
+        return frozenset([*unknown, *(name for name in known if name in nodes)])
 
     def lease_end(
         self, nodes: Iterable[str], *, lease_seconds: float, now: datetime, whole: bool = True
@@ -346,12 +356,8 @@ class Live:
     def _node(self, node: str) -> _Node:
         return self._nodes.setdefault(node, _Node())
 
-    def _is_suspect(self, node: str) -> bool:
-        state = self._nodes.get(node)
-        return state is None or state.wake is None or self._is_silent(state)
-
     def _is_silent(self, state: _Node) -> bool:
-        return state.heartbeat is None or self._clock() - state.heartbeat > SILENT_SHARE * state.lease_seconds
+        return state.heartbeat is None or self._clock() - state.heartbeat > state.silent_seconds
 
     def _beat(self, state: _Node, now: datetime) -> None:
         state.heartbeat = self._clock()

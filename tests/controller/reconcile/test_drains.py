@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -243,6 +244,7 @@ def test_gang_is_moved_whole() -> None:
     assert 1 == serving(after)
 
 
+@pytest.mark.promise("P3")
 def test_lost_node_is_drained_when_it_confirms() -> None:
     """
     Nothing counts as gone because it is not heard of: a lost node is drained once it came back and confirmed.
@@ -282,6 +284,7 @@ def happened(now: World, step: str) -> World:
     return replace(now, deployments={NAME: replace(wish, spec=replace(wish.spec, replicas=replicas))})
 
 
+@pytest.mark.promise("P3")
 @given(replicas=st.integers(1, 3), steps=STEPS)
 def test_a_drain_takes_nothing_away_that_serves(replicas: int, steps: list[str]) -> None:
     """

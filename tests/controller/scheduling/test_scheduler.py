@@ -4,14 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from motorpool_controller.domain.fleet import Health, MemoryKind, Reserved
+from motorpool_controller.domain.fleet import Cordon, Health, MemoryKind, Reserved
+from motorpool_controller.domain.maintenance import cordoned
 from motorpool_controller.domain.sizes import GIB, MIB
 from motorpool_controller.domain.workload import Strategy
 from motorpool_controller.scheduling.kinds import FOLD_ABOVE
 from motorpool_controller.scheduling.refusals import unchanged
 from motorpool_controller.scheduling.scheduler import Plan, explain, schedule
 from motorpool_controller.scheduling.snapshot import without
-from tests.controller.fleets import SMOLLM2, device, node, placed, request, snapshot, usage
+from tests.controller.fleets import NOW, SMOLLM2, device, node, placed, request, snapshot, usage
 
 CHAT = "instances/chat-1"
 
@@ -189,6 +190,23 @@ def test_a_device_that_may_not_be_used_is_a_row(card: object, reason: str) -> No
 
     assert where(schedule(fleet, [request()])) == ("nodes/a", ())
     assert explain(fleet, request()).refusals[0].reason == reason
+
+
+def test_a_part_of_a_cordoned_device_is_cordoned() -> None:
+    """
+    Of a divided device that is cordoned no partition is used, and the row names the whole, who shut it and why.
+    """
+    cards = [device("GPU-0"), device("MIG-1", partition_of="GPU-0")]
+    shut = cordoned(node(devices=cards), "GPU-0", Cordon(time=NOW, actor="ops", reason="ECC"))
+    fleet = snapshot(shut)
+
+    rows = [row for row in explain(fleet, request()).refusals if row.reason == "DEVICE_CORDONED"]
+
+    assert where(schedule(fleet, [request()])) == ("nodes/a", ())
+    assert (
+        "nodes/a/devices/GPU-0, of which nodes/a/devices/MIG-1 is a part, is cordoned by ops: ECC; uncordon it to have "
+        "it take work again."
+    ) in [row.message for row in rows]
 
 
 def test_a_pinned_device_is_used_and_no_processor() -> None:

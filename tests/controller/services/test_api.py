@@ -106,6 +106,24 @@ def test_every_list_has_pages(name: str) -> None:
     assert ("resume_token" in names(method.output_type)) is (method.name not in UNWATCHED)
 
 
+async def test_no_list_takes_a_token_of_another(cluster: Cluster, agent: Agent) -> None:
+    """
+    A page token that was not given for this list is refused, and a page of less than nothing.
+    """
+    await agent.enrol()
+    found = {}
+    for name, method in LISTS.items():
+        if method.name not in UNPAGED:
+            kind = GetMessageClass(method.input_type)
+            parent = {"parent": "nodes/a"} if method.name == "ListDevices" else {}
+            token = await cluster.refusal(method, kind(page_token="x", **parent))
+            size = await cluster.refusal(method, kind(page_size=-1, **parent))
+            found[name] = (token, size)
+
+    assert dict.fromkeys(found, ("PAGE_TOKEN_INVALID", "FIELD_INVALID")) == found
+    assert len(found) > 5
+
+
 def test_every_reason_in_the_code_is_documented() -> None:
     """
     Each reason of an error that is raised stands in the protos' ErrorReason.
