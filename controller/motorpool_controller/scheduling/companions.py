@@ -33,9 +33,14 @@ def wanted_by(spec: DeploymentSpec) -> Iterator[Wanted]:
         yield Wanted(DRAFT, draft.path, "the draft model")
 
 
+def unread(passing: Passing) -> list[Wanted]:
+    """Return what a node has not told of."""
+    return [wanted for wanted in wanted_by(passing.spec) if passing.answer(wanted.path).facts is None]
+
+
 def refused(passing: Passing) -> Refusal | None:
-    """Return why a node lacks something of it, and have it asked about all that it has not told yet."""
-    missing = [wanted for wanted in wanted_by(passing.spec) if passing.answer(wanted.path).facts is None]
+    """Return why a node lacks something of it, and have it asked about all that it has not told of."""
+    missing = unread(passing)
     passing.asked += tuple(wanted.path for wanted in missing)
     for wanted in missing:
         reading, name = passing.answer(wanted.path), passing.node.name

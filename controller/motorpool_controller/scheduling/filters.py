@@ -14,7 +14,7 @@ from motorpool_controller.domain.parameters import parse
 from motorpool_controller.domain.placement import Refusal
 from motorpool_controller.domain.workload import DeploymentSpec, SourceKind
 from motorpool_controller.estimation.needs import FIXED
-from motorpool_controller.scheduling.companions import refused
+from motorpool_controller.scheduling.companions import refused, unread
 from motorpool_controller.scheduling.passing import Passing
 from motorpool_controller.scheduling.rules.registry import RULES
 from motorpool_controller.scheduling.runtimes import too_old, too_old_message
@@ -286,7 +286,7 @@ def _by_path(passing: Passing) -> Refusal | None:
     reading = _reading(passing)
     path, name = passing.spec.model.path, passing.node.name
     if reading.facts is None:
-        passing.asked += (path,)
+        passing.asked += (path, *(wanted.path for wanted in unread(passing)))
     if reading.facts is not None:
         return None
     if not reading.error_reason:

@@ -25,6 +25,7 @@ from motorpool_controller.domain.placement import Placement
 from motorpool_controller.domain.specs import check_spec
 from motorpool_controller.domain.workload import DeploymentSpec, Instance, InstanceState, ModelSource, SourceKind
 from motorpool_controller.scheduling.columns import Columns
+from motorpool_controller.scheduling.companions import ADAPTER, Wanted, wanted_by
 from motorpool_controller.scheduling.scheduler import explain, schedule
 from motorpool_controller.scheduling.snapshot import Reading, Request, Touched, wished
 from motorpool_controller.scheduling.suggestions import advised
@@ -157,7 +158,8 @@ class OfflineFleet:
     def _follow(self, spec: DeploymentSpec, reading: Reading) -> Columns:
         """Have every node know the model, and offer the version, that are asked for."""
         before = self._snapshot
-        readings = {(node, spec.model.path): reading for node in before.nodes}
+        known = {spec.model.path: reading, **{each.path: _beside(each, reading) for each in wanted_by(spec)}}
+        readings = {(node, path): each for path, each in known.items() for node in before.nodes}
         self._snapshot = of_version(replace(before, readings=readings), spec.backend_version)
         if self._columns is None:
             self._columns = Columns.of(self._snapshot)
@@ -194,6 +196,26 @@ def _wish(message: v1.Deployment) -> tuple[DeploymentSpec, Reading]:
         spec = replace(spec, model=ModelSource(kind=SourceKind.LOCAL_PATH, path=MODEL_PATH))
     check_spec(spec)
     return spec, reading
+
+
+def _beside(wanted: Wanted, reading: Reading) -> Reading:
+    """Return what every node knows of something that is loaded beside the model: what the model's facts say of it."""
+    facts = reading.facts
+    companions = () if facts is None else facts.companions
+    found = next((each for each in companions if (each.kind, each.file) == (wanted.kind, wanted.path)), None)
+    if facts is None or found is None:
+        message = f"the facts in the file have no companion of kind {wanted.kind!r} with the file {wanted.path}"
+        return Reading(error_reason="MODEL_NOT_FOUND", error_message=message)
+    categories = (ADAPTER,) if wanted.kind == ADAPTER else facts.categories
+    return Reading(
+        facts=replace(
+            facts,
+            categories=categories,
+            file_bytes=found.file_bytes,
+            weight_bytes=found.file_bytes if found.weight_bytes is None else found.weight_bytes,
+            companions=(),
+        )
+    )
 
 
 def _standing(request: Request, placement: Placement) -> Instance:

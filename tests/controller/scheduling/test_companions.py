@@ -12,6 +12,7 @@ from motorpool_controller.domain.workload import LoraAdapter, ModelSource, Sourc
 from motorpool_controller.scheduling.scheduler import explain, schedule
 from motorpool_controller.scheduling.snapshot import Reading, Snapshot
 from motorpool_formats.facts import ModelFacts
+from tests.controller.fleets import PATH
 from tests.controller.scheduling.accelerators import QWEN3_32B, backend, cards, fleet, machine, wish
 
 CHAT = "instances/chat-1"
@@ -60,6 +61,9 @@ def test_nodes_are_asked_about_all_of_it_at_once() -> None:
 
     assert {} == plan.placements
     assert {("nodes/a", EAGLE), ("nodes/b", LAW), ("nodes/b", EAGLE)} == set(plan.questions)
+    unread = replace(nodes(), readings={})
+    everything = {(node, path) for node in ("nodes/a", "nodes/b") for path in (PATH, LAW, EAGLE)}
+    assert everything == set(schedule(unread, [wish(0, **WISHES)]).questions)
     rows = explain(nodes(), wish(0, **WISHES)).refusals
     assert {"MODEL_NOT_READ_YET"} == {row.reason for row in rows}
     assert "the adapter “law” at /models/law" in rows[0].message

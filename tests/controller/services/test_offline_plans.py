@@ -70,6 +70,25 @@ def test_each_example_is_planned(example: str, expected: list[dict[str, int]]) -
     assert all(instance["placement"] or instance["refusals"] for instance in instances)
 
 
+def test_what_is_loaded_beside_the_model_is_a_companion_of_its_facts(tmp_path: Path) -> None:
+    """
+    An adapter's bytes stand among the facts; without them it says so, instead of planning for nothing.
+    """
+    wish = json.loads((EXAMPLES / "one-device.json").read_text())
+    adapter = {"adapter": "law", "source": {"local_path": "/models/law"}}
+    wish["spec"] |= {"backend": "vllm", "lora_adapters": [adapter], "replicas": 1}
+    file = tmp_path / "wish.json"
+    file.write_text(json.dumps(wish))
+    [without] = planned(file, BARE)
+    wish["facts"]["companions"] = [{"kind": "adapter", "file": "/models/law", "file_bytes": 1 << 20}]
+    file.write_text(json.dumps(wish))
+    [beside] = planned(file, BARE)
+
+    assert without["placement"] is None
+    assert any("no companion of kind 'adapter'" in row["message"] for row in without["refusals"]), without
+    assert beside["placement"], beside
+
+
 def test_every_place_of_the_first_instance_is_told() -> None:
     """
     Sixteen free devices are sixteen candidates with their claims: 72 GiB of 80, and 57.6 of 64.
