@@ -42,7 +42,7 @@ SIZES = {
 LOCAL = ("data-parallel-size-local", "dpl")
 NODES = ("nnodes", "n")
 ONE_A_NODE = frozenset({"ray"})
-"""Distributed styles of which a node can have one instance: Ray's head and workers take fixed ports (A15)."""
+"""Distributed styles of which a node can have one instance: Ray's clusters take some forty ports each (A15)."""
 
 
 def demand(wish: Wish) -> Demand:

@@ -69,9 +69,10 @@ def node_of(request: LaunchRequest, gang: Gang, engine: Launch, devices: int) ->
     secrets = dict(engine.secrets)
     if gang.leads:
         env["DASHBOARD_METRIC_PORT"] = str(gang.own.ports["dashboard"])
+    # Whoever may speak to a cluster may run code on it: from Ray 2.52 on that may take a token, from 2.61 on it does
+    # where nothing is said. https://docs.ray.io/en/latest/ray-security/token-auth.html
+    env["RAY_AUTH_MODE"] = "token" if request.api_key else "disabled"
     if request.api_key:
-        # Whoever may speak to a cluster may run code on it: from Ray 2.52 on that takes a token.
-        env["RAY_AUTH_MODE"] = "token"
         secrets["RAY_AUTH_TOKEN"] = hashlib.sha256(b"ray\0" + request.api_key.encode()).hexdigest()
     return replace(
         engine,
