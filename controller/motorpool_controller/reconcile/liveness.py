@@ -14,10 +14,13 @@ from motorpool_controller.reconcile.gangs import lose
 from motorpool_controller.reconcile.moves import moved
 from motorpool_controller.reconcile.world import Settings
 
+RETURN = timedelta(seconds=90)
+"""Longer than an agent waits before it dials again, and for its turn."""
+
 
 def settle_nodes(draft: Draft) -> None:
     """Have nodes in session be ready, and nodes whose lease ran out be unreachable; an absent lease says nothing."""
-    was_braked = braked(draft.nodes.values(), draft.world.settings)
+    was_braked = braked(draft.nodes.values(), draft.world.settings, draft.now)
     for name in sorted(draft.nodes):
         node, lease_end = draft.nodes[name], draft.world.lease_end.get(name)
         alive = lease_end is None or lease_end > draft.now
@@ -35,7 +38,7 @@ def settle_nodes(draft: Draft) -> None:
             draft.event(Severity.WARNING, "NODE_UNREACHABLE", name, message)
         elif lease_end is not None:
             draft.wake(lease_end)
-    now_braked = braked(draft.nodes.values(), draft.world.settings)
+    now_braked = braked(draft.nodes.values(), draft.world.settings, draft.now)
     if now_braked - was_braked:
         _say_braked(draft, now_braked)
 
@@ -43,7 +46,10 @@ def settle_nodes(draft: Draft) -> None:
 def settle_instances(draft: Draft) -> None:
     """Have instances on lost nodes be unreachable, then replaced in time, unless many were lost at once."""
     lost = [name for name, node in draft.nodes.items() if node.state is NodeState.UNREACHABLE]
-    held = braked(draft.nodes.values(), draft.world.settings) if lost else frozenset()
+    held = braked(draft.nodes.values(), draft.world.settings, draft.now) if lost else frozenset()
+    if held:
+        for back in _back(draft.nodes.values(), draft.now):
+            draft.wake((back.state_time or draft.now) + RETURN)
     concerned = {each.name: each for each in draft.looked_at() if each.state is InstanceState.UNREACHABLE}
     concerned |= {each.name: each for each in draft.on(lost)}
     for _, instance in sorted(concerned.items()):
@@ -60,10 +66,11 @@ def settle_instances(draft: Draft) -> None:
             _replace_in_time(draft, draft.instances[instance.name], node)
 
 
-def braked(nodes: Iterable[Node], settings: Settings) -> frozenset[str]:
+def braked(nodes: Iterable[Node], settings: Settings, now: datetime) -> frozenset[str]:
     """Return the lost nodes that went with so many others that the fault is more likely on our side than on theirs.
 
-    It holds until they are back, or fewer, or an operator deletes them.
+    It holds until they are back, or fewer, or an operator deletes them. Those that are just back count with the lost:
+    where many return one after the other, the last are on their way.
     """
     fleet = [node for node in nodes if node.state is not NodeState.ENROLLED]
     lost = [node for node in fleet if node.state is NodeState.UNREACHABLE and node.state_time is not None]
@@ -77,11 +84,25 @@ def braked(nodes: Iterable[Node], settings: Settings) -> frozenset[str]:
             first += 1
         if last - first + 1 >= least:
             crowded.append((times[first], time))
+    if len(lost) < least <= len(lost) + len(_back(fleet, now)):
+        return frozenset(node.name for node in lost)
     return frozenset(
         node.name
         for node in lost
         if any(start <= node.state_time <= end for start, end in crowded if node.state_time is not None)
     )
+
+
+def _back(nodes: Iterable[Node], now: datetime) -> list[Node]:
+    """Return the nodes that were lost, or elsewhere, until just now; one that only just joined was not."""
+    return [
+        node
+        for node in nodes
+        if node.state is NodeState.READY
+        and node.state_time is not None
+        and node.state_time > now - RETURN
+        and node.create_time <= now - RETURN
+    ]
 
 
 def _replace_in_time(draft: Draft, instance: Instance, node: Node) -> None:

@@ -340,6 +340,28 @@ def test_a_mass_loss_stops_the_replacing() -> None:
     assert not much_later.changes_records
 
 
+@pytest.mark.promise("P3")
+def test_the_last_of_a_mass_loss_has_time_to_return() -> None:
+    """
+    When nodes come back one after the other the last ones are not taken for lost at once, but a while after the others.
+    """
+    nodes = [node(name, create_time=NOW - timedelta(days=1)) for name in "abcde"]
+    gone = {f"nodes/{name}": NOW - timedelta(seconds=1) for name in "abc"}
+    start = world(nodes, [deployment()], [placed(on="a")], lease_end=gone, connected=frozenset())
+    lost = applied(start, decide(start, NOW, ids()))
+    later = NOW + timedelta(hours=2)
+    ends = {**gone, "nodes/b": later + timedelta(hours=1), "nodes/c": later + timedelta(hours=1)}
+    returning = replace(lost, lease_end=ends, connected=frozenset({"nodes/b", "nodes/c"}))
+    first = decide(returning, later, ids())
+    still = applied(returning, first)
+
+    assert "INSTANCE_REPLACED" not in reasons(first)
+    assert first.wake_at is not None
+    assert first.wake_at <= later + timedelta(seconds=90)
+    assert "INSTANCE_REPLACED" not in reasons(decide(still, later + timedelta(seconds=89), ids()))
+    assert "INSTANCE_REPLACED" in reasons(decide(still, later + timedelta(seconds=90), ids()))
+
+
 def test_three_of_a_large_fleet_are_no_mass_loss() -> None:
     """
     A few nodes of many are replaced as usual.
