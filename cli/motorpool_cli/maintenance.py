@@ -60,7 +60,7 @@ def replaced(drain: v1.Drain) -> str:
 
 def waited(wait: v1.DrainWait) -> str:
     """Return what an instance that is moved away waits for."""
-    return f"{text.bare(wait.instance)} for {wait.message}"
+    return f"{text.bare(wait.instance)}: {wait.message}"
 
 
 def _told(reason: str, actor: str) -> str:

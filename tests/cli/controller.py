@@ -21,7 +21,7 @@ from tests.cli.authority import Authority
 T = TypeVar("T")
 
 TOKEN = "mpt_admin_4f2a9c"  # made up
-ACTOR = "nightly (tokens/t1)"
+ACTOR = "tokens/t1 (nightly)"
 API_KEY = "sk-made-up-77aa"
 ROLES = {TOKEN: v1.ROLE_ADMIN, "mpt_reader_1": v1.ROLE_READER}
 

@@ -75,11 +75,11 @@ def _complete(draft: Draft, node: Node) -> None:
 
 
 def _took(drain: Drain, now: datetime) -> str:
-    """Return how many instances were moved, and how long that took."""
+    """Return how many instances went, and how long that took."""
     if not drain.total:
         return ": there was nothing on it"
-    number = "1 instance was" if drain.total == 1 else f"{drain.total} instances were"
-    return f": {number} moved away in {(now - drain.time).total_seconds():.0f} s"
+    number = "1 instance" if drain.total == 1 else f"{drain.total} instances"
+    return f": {number} left it in {(now - drain.time).total_seconds():.0f} s"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,11 +112,11 @@ def _wait(instance: Instance, replacement: Instance | None) -> str:
     if instance.leaves:
         return f"it is being stopped: {instance.state_message}"
     if replacement is None:
-        return "its turn: one instance of a deployment is moved at a time"
+        return "it waits for its turn: one instance of a deployment is moved at a time"
     if replacement.placement is None:
         why = replacement.refusals[0].message if replacement.refusals else "it was only just made"
-        return f"a place for {replacement.name}: {why}"
+        return f"it waits for a place for {replacement.name}: {why}"
     if is_ready(replacement):
         return f"{replacement.name} serves; it is withdrawn next"
     detail = f": {replacement.state_message}" if replacement.state_message else ""
-    return f"{replacement.name} to serve, which is {replacement.state.name}{detail}"
+    return f"it waits for {replacement.name} to serve, which is {replacement.state.name}{detail}"

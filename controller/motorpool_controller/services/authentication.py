@@ -45,13 +45,13 @@ class Caller:
 
     @property
     def actor(self) -> str:
-        """Who it is in records and events, for people: what the token is for, and its name."""
+        """Who it is in records and events, for people: the token's name, and what it is for."""
         token = f"tokens/{self.token_id}" if self.token_id else self.node
         words = " ".join(self.description.split())
         if not words:
             return token
         cut = words if len(words) <= SHOWN_CHARACTERS else f"{words[: SHOWN_CHARACTERS - 1]}…"
-        return f"{cut} ({token})"
+        return f"{token} ({cut})"
 
 
 _CALLER: ContextVar[Caller] = ContextVar("caller")

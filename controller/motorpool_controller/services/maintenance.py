@@ -135,7 +135,7 @@ def drain_instance(tx: Transaction, instance: Instance, order: Order) -> Instanc
         actor=order.actor,
         deadline_time=order.deadline(tx.now),
     )
-    message = f"{instance.name} is replaced{why_drained(made)}{_until(made)}."
+    message = f"{instance.name} is drained{why_drained(made)}. Another one is to stand in for it{_until(made)}."
     tx.event(Severity.INFO, "DRAINING", instance.name, message)
     return tx.instances.put(replace(instance, drain=made))
 
@@ -157,7 +157,7 @@ def _number(there: list[Instance]) -> str:
 def _until(drain: Drain) -> str:
     if drain.deadline_time is None:
         return ""
-    return f"; without another place they are stopped at {drain.deadline_time:%Y-%m-%d %H:%M:%S} UTC"
+    return f"; what has no other place is stopped at {drain.deadline_time:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _check_there(node: Node, place: Place) -> None:

@@ -103,7 +103,9 @@ def test_wait_tells_each_move(controller: Controller, motorpool: Motorpool) -> N
     With --wait each step is told, and what is waited for, until nothing is left.
     """
     fill(controller)
-    wait = v1.DrainWait(instance="instances/smollm2-x7k2p", message="a place for instances/smollm2-2: no room")
+    wait = v1.DrainWait(
+        instance="instances/smollm2-x7k2p", message="it waits for a place for instances/smollm2-2: no room"
+    )
     controller.drain = v1.Drain(total_instances=1, remaining_instances=1, waits=[wait])
 
     def finish() -> None:
@@ -120,7 +122,7 @@ def test_wait_tells_each_move(controller: Controller, motorpool: Motorpool) -> N
     assert 0 == done.exit_code, done.stderr
     assert done.stdout.endswith("nodes/rack1 is drained, 1 moved\n")
     assert "0 of 1 moved" in done.stderr
-    assert "smollm2-x7k2p for a place for instances/smollm2-2: no room" in done.stderr
+    assert "smollm2-x7k2p: it waits for a place for instances/smollm2-2: no room" in done.stderr
 
 
 def test_wait_ends_when_it_is_taken_back(controller: Controller, motorpool: Motorpool) -> None:

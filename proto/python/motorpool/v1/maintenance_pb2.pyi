@@ -58,7 +58,7 @@ class Cordon(google.protobuf.message.Message):
     reason: builtins.str
     """The operator's words; empty when none were given."""
     actor: builtins.str
-    """Who set it: the description and name of the caller's token. Empty for what a controller of 0.1 was told."""
+    """Who set it: name and description of the caller's token. Empty for what a controller of 0.1 was told."""
     @property
     def create_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When it was set; absent for what a controller of 0.1 was told."""
@@ -100,7 +100,7 @@ class Drain(google.protobuf.message.Message):
     reason: builtins.str
     """The operator's words; empty when none were given."""
     actor: builtins.str
-    """Who set it: the description and name of the caller's token."""
+    """Who set it: name and description of the caller's token."""
     state: Global___DrainState.ValueType
     """How far it has come."""
     total_instances: builtins.int
