@@ -16,7 +16,8 @@ import psycopg
 
 from motorpool_controller.config import PostgresUrl
 
-USER = "motorpool"
+USER, GUARDED = "motorpool", "guarded"
+"""Whom the server takes without a password, and whom with one."""
 SERVER_OPTIONS = "-c listen_addresses=127.0.0.1 -c max_connections=200"
 
 
@@ -47,6 +48,8 @@ class PostgresServer:
             self.port = free.getsockname()[1]
         self._numbers = itertools.count()
         self._run("initdb", "-D", str(self.folder / "data"), "-A", "trust", "-U", USER, "--no-sync", "-E", "UTF8")
+        rules = self.folder / "data" / "pg_hba.conf"
+        rules.write_text(f"host all {GUARDED} 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
         self.start()
 
     def start(self) -> None:

@@ -15,7 +15,7 @@ from motorpool_controller.store.errors import DatabaseTooNewError, NotInitialise
 from motorpool_controller.store.postgresql import _parameters
 from motorpool_controller.store.store import Store
 from tests.controller.store.sql import sql
-from tests.postgresql import PostgresServer
+from tests.postgresql import GUARDED, USER, PostgresServer
 
 
 def test_migrations_make_the_tables_of_the_schema(database: Where, new_place: Callable[[], Where]) -> None:
@@ -193,6 +193,41 @@ async def test_no_error_shows_a_password(url: str, caplog: pytest.LogCaptureFixt
 
     assert "s3cr" not in told
     assert "127.0.0.1:1" in str(caught.value) or "libpq" in str(caught.value)
+
+
+async def test_server_that_asks_for_a_password_gets_it(
+    postgres: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    From the URL, from its own file, or from libpq's: the server lets us in; with a wrong one it does not, and nobody
+    learns either.
+    """
+    plain = postgres.new()
+    name = plain.url.rpartition("/")[2]
+    sql(
+        plain,
+        f"DROP ROLE IF EXISTS {GUARDED}",
+        f"CREATE ROLE {GUARDED} LOGIN PASSWORD 's3cr/et'",
+        f"ALTER DATABASE {name} OWNER TO {GUARDED}",
+    )
+    host = f"127.0.0.1:{postgres.port}/{name}"
+    file, passfile = tmp_path / "password", tmp_path / "pgpass"
+    file.write_text("s3cr/et\n")
+    passfile.write_text(f"127.0.0.1:{postgres.port}:*:{GUARDED}:s3cr/et\n")
+    passfile.chmod(0o600)
+    who = [
+        sql(PostgresUrl(f"postgresql://{GUARDED}:s3cr%2Fet@{host}"), "SELECT current_user"),
+        sql(PostgresUrl(f"postgresql://{GUARDED}@{host}", file), "SELECT current_user"),
+    ]
+    monkeypatch.setenv("PGPASSFILE", str(passfile))
+    who.append(sql(PostgresUrl(f"postgresql://{GUARDED}@{host}"), "SELECT current_user"))
+    wrong = PostgresUrl(f"postgresql://{GUARDED}:wr0ng@{host}")
+    with pytest.raises(StoreError, match="password authentication failed") as caught:
+        await Store.open(wrong)
+    sql(plain, f"ALTER DATABASE {name} OWNER TO {USER}", f"DROP ROLE {GUARDED}")
+
+    assert [[(GUARDED,)]] * 3 == who
+    assert "wr0ng" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_password_may_stand_in_a_file(tmp_path: Path) -> None:
