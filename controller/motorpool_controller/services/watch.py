@@ -29,6 +29,8 @@ Row = Node | Deployment | Instance | Event | Offer
 KINDS = ("nodes", "deployments", "instances", "events", "backends")
 
 
+COUNTS_DUE = " +"
+"""Behind the place of an instance's change: it was told, and its deployment's counts were not yet."""
 BOOKMARK_SECONDS = 60.0
 BOOKMARK_CHANGES = 1_000
 """After so many changes that did not match, the reader's token is renewed before they are forgotten."""
@@ -69,12 +71,17 @@ class WatchService(v1.WatchServiceServicer):
                 except StopAsyncIteration:
                     return
                 if change.revision == begin.revision and _place(change) <= begin.within:
-                    continue
-                told = list(watch.responses(change))
-                before, position = position, self._after(change, subscription)
-                for number, response in enumerate(told, start=1):
-                    # Until the last one was taken, what belongs to a change is told again.
-                    response.resume_token = self._token(position if number == len(told) else before)
+                    if begin.within != _place(change) + COUNTS_DUE:
+                        continue
+                    told = list(watch.counted(change))
+                else:
+                    told = list(watch.responses(change))
+                position = self._after(change, subscription)
+                for response in told[:-1]:
+                    response.resume_token = self._token(Position(change.revision, _place(change) + COUNTS_DUE))
+                    yield response
+                for response in told[-1:]:
+                    response.resume_token = self._token(position)
                     yield response
                 passed = 0 if told else passed + 1
                 if passed >= BOOKMARK_CHANGES:
@@ -147,14 +154,12 @@ class _Watch:
                 yield found
 
     def responses(self, change: Change) -> Iterator[v1.WatchResponse]:
-        """Return what a change means to the caller: nothing, one response, or one for the deployment before it."""
-        if change.kind == "instances" and "deployments" in self._kinds:
-            # How many instances run stands on the deployment, whose own row does not change with it.
-            yield from self._counted(change)
+        """Return what a change means to the caller: nothing, one response, or one for the deployment after it."""
         if change.kind in self._kinds:
             found = self._deleted(change) if change.deleted else self._present(change)
             if found is not None:
                 yield found
+        yield from self.counted(change)
 
     def _deleted(self, change: Change) -> v1.WatchResponse | None:
         if change.kind == "deployments":
@@ -216,7 +221,10 @@ class _Watch:
         self._told[name] = (message.state, message.running_replicas, *counts)
         return v1.WatchResponse(deployment=message)
 
-    def _counted(self, change: Change) -> Iterator[v1.WatchResponse]:
+    def counted(self, change: Change) -> Iterator[v1.WatchResponse]:
+        """Return the deployment of an instance: how many run stands on it, and its own row does not change then."""
+        if change.kind != "instances" or "deployments" not in self._kinds:
+            return
         name = f"deployments/{change.name.removeprefix('instances/').rpartition('-')[0]}"
         deployment = self._view.deployments.get(name)
         if deployment is None:

@@ -131,6 +131,31 @@ async def test_what_is_passed_over_ages_no_token(cluster: Cluster, monkeypatch: 
     assert bare(await next_of(watching))
 
 
+async def test_counts_follow_their_instance(cluster: Cluster, agent: Agent) -> None:
+    """
+    An instance's change comes before what its deployment counts; who stops between the two still gets the counts.
+    """
+    session = await agent.joined()
+    await cluster.deploy("chat")
+    await session.answer(FACTS)
+    assignment = await session.assignment()
+    watching = watch(cluster, kinds=["deployments", "instances"])
+    await until(watching, bare)
+    await session.change(running_instance(assignment))
+
+    *_, ran = await until(watching, lambda answer: answer.instance.state == v1.INSTANCE_STATE_RUNNING)
+    counted = await next_of(watching)
+    resumed = watch(cluster, kinds=["deployments", "instances"], resume_token=ran.resume_token)
+    again = await next_of(resumed)
+    after = watch(cluster, kinds=["deployments", "instances"], resume_token=counted.resume_token)
+    await cluster.deploy("next")
+    then = await until(after, lambda answer: answer.deployment.name == "deployments/next")
+
+    assert v1.DEPLOYMENT_STATE_AVAILABLE == counted.deployment.state
+    assert counted.deployment == again.deployment
+    assert not [answer for answer in then if answer.instance.name == assignment.instance]
+
+
 async def test_one_nodes_watch(cluster: Cluster, agent: Agent) -> None:
     """
     A watch of one node sees it, what is placed on it and their events, and of others nothing.
