@@ -32,6 +32,7 @@ from motorpool_cli.commands import (
     plan,
     rollout,
     scale,
+    strays,
     tokens,
     update,
     workloads,
@@ -148,7 +149,7 @@ def keep_options(
 
 
 for _noun in (
-    *(login, cluster, fleet, backends, maintenance, models, plan, deploy, update, rollout, scale),
+    *(login, cluster, fleet, backends, maintenance, strays, models, plan, deploy, update, rollout, scale),
     *(apply, workloads, delete, describe, explain, logs, events, tokens),
 ):
     _noun.add_to(app)

@@ -52,6 +52,7 @@ class Controller:
         self.instances: dict[str, v1.Instance] = {}
         self.tokens: dict[str, v1.Token] = {}
         self.events: list[v1.Event] = []
+        self.strays: list[v1.StrayInstance] = []
         self.explanations: dict[str, v1.ExplainDeploymentResponse] = {}
         self.revisions: dict[str, v1.ListDeploymentRevisionsResponse] = {}
         self.plan = v1.PlanDeploymentResponse()
@@ -457,6 +458,19 @@ class _Instances(_Servicer, v1.InstanceServiceServicer):
         instance = self.get(self.of.instances, request.name, context)
         instance.ClearField("drain")
         return instance
+
+    def ListStrayInstances(
+        self, request: v1.ListStrayInstancesRequest, context: grpc.ServicerContext
+    ) -> v1.ListStrayInstancesResponse:
+        return v1.ListStrayInstancesResponse(strays=self.of.strays)
+
+    def ReleaseStrayInstance(
+        self, request: v1.ReleaseStrayInstanceRequest, context: grpc.ServicerContext
+    ) -> v1.StrayInstance:
+        self.of.requests.append(request)
+        [stray] = [each for each in self.of.strays if each.assignment_id == request.assignment_id]
+        stray.release.CopyFrom(v1.Release(reason=request.reason, actor=ACTOR))
+        return stray
 
     def StreamInstanceLogs(
         self, request: v1.StreamInstanceLogsRequest, context: grpc.ServicerContext

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
+import psutil
 import pytest
 
 from motorpool import v1
@@ -55,6 +57,12 @@ def test_what_began_after_the_backup_runs_on(fleet: Fleet, tiny_model: Path, tmp
     assert 0 == after.restart_count
     assert str(new.pid) in events
     assert [] == fleet.instances("new")
+    [stray] = _strays(fleet)
+    assert (new.name, new.uid, str(new.pid)) == (stray["instance"], stray["assignment_id"], str(stray["pid"]))
+    fleet.command("motorpool", "release", "a", new.uid, "--reason", "made after the backup")
+    wait_for("its end", lambda: not psutil.pid_exists(new.pid))
+    wait_for("no strays", lambda: not _strays(fleet))
+    assert psutil.pid_exists(old.pid)
 
 
 def _put_back(file: Path, data: Path, folder: Path) -> None:
@@ -62,6 +70,13 @@ def _put_back(file: Path, data: Path, folder: Path) -> None:
     for name in ("controller.db-wal", "controller.db-shm"):
         (data / name).unlink(missing_ok=True)
     shutil.copyfile(folder / "unpacked" / "controller.db", data / "controller.db")
+
+
+def _strays(fleet: Fleet) -> list[dict[str, str]]:
+    told: list[dict[str, str]] = json.loads(
+        fleet.command("motorpool", "instances", "--strays", "--output", "json").stdout
+    )["strays"]
+    return told
 
 
 def _unknown(fleet: Fleet) -> str | None:

@@ -9,6 +9,7 @@ import typer
 from motorpool import v1
 from motorpool_cli import sources, text
 from motorpool_cli.client import TIMEOUT_SECONDS
+from motorpool_cli.commands import strays
 from motorpool_cli.context import Output, client, complete_deployment
 from motorpool_cli.lists import list_deployments, list_instances
 from motorpool_cli.output import Format, note, plain, print_document, print_facts
@@ -65,10 +66,20 @@ def instances(
         str,
         typer.Option("--deployment", help="Only those of this deployment.", autocompletion=complete_deployment),
     ] = "",
+    strays_only: Annotated[
+        bool, typer.Option("--strays", help="What nodes have and is placed nowhere, instead; see `release`.")
+    ] = False,
     watch: Watch = False,
     output: Output = Format.TABLE,
 ) -> None:
     """List the instances: state, node, claim, endpoint."""
+    if strays_only:
+        if deployment or watch:
+            raise typer.BadParameter(
+                "it lists what belongs to no deployment; leave the others out.", param_hint="--strays"
+            )
+        strays.show("", output)
+        return
     listing = Listing("instances", INSTANCE_COLUMNS, _instance_row, "No instances. `motorpool deploy` makes some.")
     with client(output) as connected:
         if watch:

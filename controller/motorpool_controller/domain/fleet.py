@@ -247,6 +247,17 @@ class Cordon:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """An operator's word that a node is to end something that no record places there, up to this generation."""
+
+    assignment_id: str
+    generation: int
+    time: datetime
+    actor: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """A machine with an agent. ``name`` is full (``nodes/a``); ``labels`` are the agent's, overlaid by an operator's.
 
@@ -279,6 +290,7 @@ class Node:
     session_epoch: int = 0
     refused: str = ""
     certificate_serials: tuple[str, ...] = ()
+    releases: tuple[Release, ...] = ()
     revision: int = 0
 
     @property

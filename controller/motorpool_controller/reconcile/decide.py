@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 
 from motorpool_controller.domain.event import Severity
@@ -27,6 +28,7 @@ def decide(world: World, now: datetime, fresh_ids: Iterator[str]) -> Decision:
     if world.changes is None or world.changes.nodes_due:
         settle_nodes(draft)
     _forget_gone(draft)
+    _forget_released(draft)
     release_gone(draft)
     settle_instances(draft)
     settle_gangs(draft)
@@ -49,6 +51,19 @@ def _forget_gone(draft: Draft) -> None:
         node = "" if instance.placement is None else instance.placement.members[0].node
         why = "its node confirmed that nothing is left of it" if node in draft.nodes else f"{node} was deleted"
         draft.event(Severity.INFO, "INSTANCE_REMOVED", instance.name, f"{instance.name} is gone: {why}.")
+
+
+def _forget_released(draft: Draft) -> None:
+    """Drop an operator's orders to end strays of which the node confirmed that nothing is left."""
+    for name, uids in draft.world.gone_on.items():
+        node = draft.nodes.get(name)
+        done = [] if node is None else [each for each in node.releases if each.assignment_id in uids]
+        if node is None or not done:
+            continue
+        draft.put(replace(node, releases=tuple(each for each in node.releases if each not in done)))
+        for each in done:
+            message = f"Nothing is left of assignment {each.assignment_id} on {name}."
+            draft.event(Severity.INFO, "STRAY_REMOVED", name, message)
 
 
 def _is_gone(draft: Draft, instance: Instance) -> bool:

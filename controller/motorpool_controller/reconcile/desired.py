@@ -31,16 +31,30 @@ class DesiredOfNode:
 def desired_of(node: str, world: World) -> DesiredOfNode:
     """Return what ``node`` (its full name) is to run and to remove; the same records give the same answer."""
     placed = sorted(_on(node, world), key=lambda instance: instance.uid)
+    known = {instance.uid for instance in placed}
+    row = world.nodes.get(node)
+    released = [
+        Tombstone(
+            assignment_id=each.assignment_id,
+            generation=each.generation,
+            message=each.reason or "released: it is placed nowhere",
+        )
+        for each in (() if row is None else row.releases)
+        if each.assignment_id not in known
+    ]
     return DesiredOfNode(
         assignments=tuple(
             assignment
             for instance in placed
             if instance.stop_time is None and (assignment := member_assignment(instance, node)) is not None
         ),
-        tombstones=tuple(
-            Tombstone(assignment_id=instance.uid, generation=instance.generation, message=instance.stop_reason)
-            for instance in placed
-            if instance.stop_time is not None
+        tombstones=(
+            *(
+                Tombstone(assignment_id=instance.uid, generation=instance.generation, message=instance.stop_reason)
+                for instance in placed
+                if instance.stop_time is not None
+            ),
+            *sorted(released, key=lambda each: each.assignment_id),
         ),
     )
 

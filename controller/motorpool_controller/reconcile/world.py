@@ -139,3 +139,4 @@ class Report:
     adopted: bool = False
     ports: Mapping[str, int] = field(default_factory=dict)
     parts: Mapping[str, str] = field(default_factory=dict)
+    instance: str = ""

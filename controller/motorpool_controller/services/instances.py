@@ -11,9 +11,10 @@ from motorpool import v1
 from motorpool_controller.domain.errors import NotFoundError, PreconditionError
 from motorpool_controller.domain.names import resource_id, shown
 from motorpool_controller.domain.workload import Instance
-from motorpool_controller.services import logs, maintenance, pages
+from motorpool_controller.services import logs, maintenance, pages, strays
 from motorpool_controller.services.authentication import caller
 from motorpool_controller.services.convert.instance import instance_message
+from motorpool_controller.services.convert.maintenance import reason_of
 from motorpool_controller.services.masks import reader
 from motorpool_controller.services.mutations import check_etag, mutate
 from motorpool_controller.services.views import instance_view
@@ -93,6 +94,50 @@ class InstanceService(v1.InstanceServiceServicer):
             return instance_message(maintenance.undrain_instance(tx, _standing(tx, request.name, request.etag), actor))
 
         return await mutate(self._store, request, v1.Instance, change)
+
+    async def ListStrayInstances(  # noqa: N802  # gRPC's name
+        self,
+        request: v1.ListStrayInstancesRequest,
+        context: grpc.aio.ServicerContext[v1.ListStrayInstancesRequest, v1.ListStrayInstancesResponse],
+    ) -> v1.ListStrayInstancesResponse:
+        """Give what nodes have and no record places there."""
+        if request.node:
+            resource_id(request.node, "nodes", "node")
+        rows, token = pages.page(
+            strays.strays(self._store, self._live, request.node),
+            key=lambda stray: stray.key,
+            scope=("strays", self._store.view.cluster_id, request.node),
+            size=request.page_size,
+            token=request.page_token,
+        )
+        return v1.ListStrayInstancesResponse(
+            strays=[strays.stray_message(stray) for stray in rows], next_page_token=token
+        )
+
+    async def ReleaseStrayInstance(  # noqa: N802  # gRPC's name
+        self,
+        request: v1.ReleaseStrayInstanceRequest,
+        context: grpc.aio.ServicerContext[v1.ReleaseStrayInstanceRequest, v1.StrayInstance],
+    ) -> v1.StrayInstance:
+        """Have a node end one of those."""
+        resource_id(request.node, "nodes", "node")
+        reason, actor = reason_of(request.reason), caller().actor
+        told = {report.assignment_id: report for report in self._live.reports(request.node)}
+
+        def change(tx: Transaction) -> v1.StrayInstance:
+            return strays.stray_message(
+                strays.release(
+                    tx,
+                    told.get(request.assignment_id),
+                    request.node,
+                    request.assignment_id,
+                    request.generation,
+                    actor,
+                    reason,
+                )
+            )
+
+        return await mutate(self._store, request, v1.StrayInstance, change)
 
     async def StreamInstanceLogs(  # noqa: N802  # gRPC's name
         self,

@@ -213,7 +213,8 @@ def record(tx: Transaction, node: Node, observed: Observed, changed: Changed) ->
                 "ASSIGNMENT_UNKNOWN",
                 node.name,
                 f"{node.name} has something of assignment {report.assignment_id} ({shown(name)}, pid {report.pid}) "
-                "that is not placed there; it is left alone: look at it on the node",
+                "that is not placed there; it is left alone: `motorpool instances --strays` shows it, and `motorpool "
+                f"release` ends it",
             )
             continue
         seen = observe(instance, report, node, tx.now)

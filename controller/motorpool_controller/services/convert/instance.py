@@ -39,7 +39,7 @@ def instance_message(instance: Instance) -> v1.Instance:
         placement=None if instance.placement is None else placement_message(instance.placement),
         refusals=[refusal_message(refusal) for refusal in instance.refusals],
         endpoint=instance.endpoint,
-        launch=None if instance.launch is None else _launch_message(instance.launch),
+        launch=None if instance.launch is None else launch_message(instance.launch),
         pid=instance.pid,
         start_time=fields.timestamp(instance.start_time),
         restart_count=instance.restart_count,
@@ -100,6 +100,7 @@ def report_of(message: v1.ObservedInstance, field: str = "instance") -> Report:
         ),
         ports=_ports_of(message.ports, f"{field}.ports"),
         parts=_parts_of(message.parts, f"{field}.parts"),
+        instance=fields.text(message.instance),
     )
 
 
@@ -111,7 +112,7 @@ def _member_message(member: MemberRun) -> v1.InstanceMember:
         state_message=member.message,
         ports=port_messages(member.ports),
         parts=member.parts,
-        launch=None if member.launch is None else _launch_message(member.launch),
+        launch=None if member.launch is None else launch_message(member.launch),
         pid=member.pid,
         start_time=fields.timestamp(member.start_time),
         adopted=member.adopted,
@@ -149,7 +150,8 @@ def _failure_of(message: v1.Failure, field: str) -> Failure:
     )
 
 
-def _launch_message(launch: RenderedLaunch) -> v1.RenderedLaunch:
+def launch_message(launch: RenderedLaunch) -> v1.RenderedLaunch:
+    """Return a launch command as a message."""
     return v1.RenderedLaunch(
         executor=launch.executor,
         argv=launch.argv,

@@ -134,6 +134,12 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """INVALID_ARGUMENT: no node offers that version of the backend."""
     ERROR_REASON_SESSION_AGED: _ErrorReason.ValueType  # 53
     """UNAVAILABLE: an agent's session has lasted for its time, and the agent did not open the next one; it opens one now."""
+    ERROR_REASON_INSTANCE_PLACED: _ErrorReason.ValueType  # 54
+    """FAILED_PRECONDITION: it is an instance that is placed there, and no stray."""
+    ERROR_REASON_GENERATION_MISMATCH: _ErrorReason.ValueType  # 55
+    """FAILED_PRECONDITION: the node tells of another generation than the caller saw."""
+    ERROR_REASON_TOO_MANY_RELEASES: _ErrorReason.ValueType  # 56
+    """FAILED_PRECONDITION: so many strays are to be ended on that node that there are to be no more."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The stable reasons of failed calls. Every error is a google.rpc.Status with one ErrorInfo whose domain is
@@ -252,4 +258,10 @@ ERROR_REASON_BACKEND_VERSION_UNKNOWN: ErrorReason.ValueType  # 52
 """INVALID_ARGUMENT: no node offers that version of the backend."""
 ERROR_REASON_SESSION_AGED: ErrorReason.ValueType  # 53
 """UNAVAILABLE: an agent's session has lasted for its time, and the agent did not open the next one; it opens one now."""
+ERROR_REASON_INSTANCE_PLACED: ErrorReason.ValueType  # 54
+"""FAILED_PRECONDITION: it is an instance that is placed there, and no stray."""
+ERROR_REASON_GENERATION_MISMATCH: ErrorReason.ValueType  # 55
+"""FAILED_PRECONDITION: the node tells of another generation than the caller saw."""
+ERROR_REASON_TOO_MANY_RELEASES: ErrorReason.ValueType  # 56
+"""FAILED_PRECONDITION: so many strays are to be ended on that node that there are to be no more."""
 Global___ErrorReason: typing_extensions.TypeAlias = ErrorReason

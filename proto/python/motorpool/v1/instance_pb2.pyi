@@ -440,3 +440,93 @@ class Instance(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_progress_total_bytes", b"_progress_total_bytes"]) -> typing.Literal["progress_total_bytes"] | None: ...
 
 Global___Instance: typing_extensions.TypeAlias = Instance
+
+@typing.final
+class StrayInstance(google.protobuf.message.Message):
+    """Something of an instance that a node has and no record places there."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: builtins.int
+    ASSIGNMENT_ID_FIELD_NUMBER: builtins.int
+    INSTANCE_FIELD_NUMBER: builtins.int
+    GENERATION_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    STATE_MESSAGE_FIELD_NUMBER: builtins.int
+    LAUNCH_FIELD_NUMBER: builtins.int
+    PID_FIELD_NUMBER: builtins.int
+    START_TIME_FIELD_NUMBER: builtins.int
+    RELEASE_FIELD_NUMBER: builtins.int
+    node: builtins.str
+    """`nodes/{node}`."""
+    assignment_id: builtins.str
+    """The assignment's id."""
+    instance: builtins.str
+    """Name of the instance as the node knows it; empty where it does not."""
+    generation: builtins.int
+    """Generation of the assignment; 0 where the node does not know."""
+    state: Global___InstanceState.ValueType
+    """What the node says that it is doing."""
+    state_message: builtins.str
+    """Why, in words: what was found, and what to do."""
+    pid: builtins.int
+    """Process id on the node; 0 when there is none."""
+    @property
+    def launch(self) -> Global___RenderedLaunch:
+        """The launch command; absent where the node does not know."""
+
+    @property
+    def start_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When the process started; absent when that is not known."""
+
+    @property
+    def release(self) -> Global___Release:
+        """The order to end it; absent while there is none."""
+
+    def __init__(
+        self,
+        *,
+        node: builtins.str = ...,
+        assignment_id: builtins.str = ...,
+        instance: builtins.str = ...,
+        generation: builtins.int = ...,
+        state: Global___InstanceState.ValueType = ...,
+        state_message: builtins.str = ...,
+        launch: Global___RenderedLaunch | None = ...,
+        pid: builtins.int = ...,
+        start_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        release: Global___Release | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["launch", b"launch", "release", b"release", "start_time", b"start_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["assignment_id", b"assignment_id", "generation", b"generation", "instance", b"instance", "launch", b"launch", "node", b"node", "pid", b"pid", "release", b"release", "start_time", b"start_time", "state", b"state", "state_message", b"state_message"]) -> None: ...
+
+Global___StrayInstance: typing_extensions.TypeAlias = StrayInstance
+
+@typing.final
+class Release(google.protobuf.message.Message):
+    """An operator's order to end what is placed nowhere."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CREATE_TIME_FIELD_NUMBER: builtins.int
+    ACTOR_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    actor: builtins.str
+    """Who gave it: the caller's token."""
+    reason: builtins.str
+    """Why, in the operator's words."""
+    @property
+    def create_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When it was given."""
+
+    def __init__(
+        self,
+        *,
+        create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        actor: builtins.str = ...,
+        reason: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["create_time", b"create_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["actor", b"actor", "create_time", b"create_time", "reason", b"reason"]) -> None: ...
+
+Global___Release: typing_extensions.TypeAlias = Release

@@ -28,7 +28,7 @@ from motorpool.v1 import instance_pb2 as motorpool_dot_v1_dot_instance__pb2
 from motorpool.v1 import role_pb2 as motorpool_dot_v1_dot_role__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#motorpool/v1/instance_service.proto\x12\x0cmotorpool.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1bmotorpool/v1/instance.proto\x1a\x17motorpool/v1/role.proto\"\"\n\x12GetInstanceRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x8e\x01\n\x14ListInstancesRequest\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12-\n\tread_mask\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"q\n\x15ListInstancesResponse\x12)\n\tinstances\x18\x01 \x03(\x0b\x32\x16.motorpool.v1.Instance\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x14\n\x0cresume_token\x18\x03 \x01(\t\"\xa2\x01\n\x14\x44rainInstanceRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x33\n\x10\x64\x65\x61\x64line_timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\x12\x12\n\nrequest_id\x18\x06 \x01(\t\"_\n\x16UndrainInstanceRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\x81\x01\n\x19StreamInstanceLogsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x17\n\ntail_lines\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x0e\n\x06\x66ollow\x18\x03 \x01(\x08\x12\x10\n\x08previous\x18\x04 \x01(\x08\x12\x0c\n\x04rank\x18\x05 \x01(\x05\x42\r\n\x0b_tail_lines\"+\n\x1aStreamInstanceLogsResponse\x12\r\n\x05lines\x18\x01 \x03(\t2\xdb\x03\n\x0fInstanceService\x12M\n\x0bGetInstance\x12 .motorpool.v1.GetInstanceRequest\x1a\x16.motorpool.v1.Instance\"\x04\xa8\xd5\x18\x03\x12^\n\rListInstances\x12\".motorpool.v1.ListInstancesRequest\x1a#.motorpool.v1.ListInstancesResponse\"\x04\xa8\xd5\x18\x03\x12Q\n\rDrainInstance\x12\".motorpool.v1.DrainInstanceRequest\x1a\x16.motorpool.v1.Instance\"\x04\xa8\xd5\x18\x04\x12U\n\x0fUndrainInstance\x12$.motorpool.v1.UndrainInstanceRequest\x1a\x16.motorpool.v1.Instance\"\x04\xa8\xd5\x18\x04\x12o\n\x12StreamInstanceLogs\x12\'.motorpool.v1.StreamInstanceLogsRequest\x1a(.motorpool.v1.StreamInstanceLogsResponse\"\x04\xa8\xd5\x18\x03\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#motorpool/v1/instance_service.proto\x12\x0cmotorpool.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1bmotorpool/v1/instance.proto\x1a\x17motorpool/v1/role.proto\"\"\n\x12GetInstanceRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x8e\x01\n\x14ListInstancesRequest\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12-\n\tread_mask\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"q\n\x15ListInstancesResponse\x12)\n\tinstances\x18\x01 \x03(\x0b\x32\x16.motorpool.v1.Instance\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x14\n\x0cresume_token\x18\x03 \x01(\t\"\xa2\x01\n\x14\x44rainInstanceRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x33\n\x10\x64\x65\x61\x64line_timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\x12\x12\n\nrequest_id\x18\x06 \x01(\t\"_\n\x16UndrainInstanceRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"P\n\x19ListStrayInstancesRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"b\n\x1aListStrayInstancesResponse\x12+\n\x06strays\x18\x01 \x03(\x0b\x32\x1b.motorpool.v1.StrayInstance\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x91\x01\n\x1bReleaseStrayInstanceRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x15\n\rassignment_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x12\n\ngeneration\x18\x04 \x01(\x03\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\x12\x12\n\nrequest_id\x18\x06 \x01(\t\"\x81\x01\n\x19StreamInstanceLogsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x17\n\ntail_lines\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x0e\n\x06\x66ollow\x18\x03 \x01(\x08\x12\x10\n\x08previous\x18\x04 \x01(\x08\x12\x0c\n\x04rank\x18\x05 \x01(\x05\x42\r\n\x0b_tail_lines\"+\n\x1aStreamInstanceLogsResponse\x12\r\n\x05lines\x18\x01 \x03(\t2\xb0\x05\n\x0fInstanceService\x12M\n\x0bGetInstance\x12 .motorpool.v1.GetInstanceRequest\x1a\x16.motorpool.v1.Instance\"\x04\xa8\xd5\x18\x03\x12^\n\rListInstances\x12\".motorpool.v1.ListInstancesRequest\x1a#.motorpool.v1.ListInstancesResponse\"\x04\xa8\xd5\x18\x03\x12Q\n\rDrainInstance\x12\".motorpool.v1.DrainInstanceRequest\x1a\x16.motorpool.v1.Instance\"\x04\xa8\xd5\x18\x04\x12U\n\x0fUndrainInstance\x12$.motorpool.v1.UndrainInstanceRequest\x1a\x16.motorpool.v1.Instance\"\x04\xa8\xd5\x18\x04\x12m\n\x12ListStrayInstances\x12\'.motorpool.v1.ListStrayInstancesRequest\x1a(.motorpool.v1.ListStrayInstancesResponse\"\x04\xa8\xd5\x18\x03\x12\x64\n\x14ReleaseStrayInstance\x12).motorpool.v1.ReleaseStrayInstanceRequest\x1a\x1b.motorpool.v1.StrayInstance\"\x04\xa8\xd5\x18\x04\x12o\n\x12StreamInstanceLogs\x12\'.motorpool.v1.StreamInstanceLogsRequest\x1a(.motorpool.v1.StreamInstanceLogsResponse\"\x04\xa8\xd5\x18\x03\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,6 +43,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INSTANCESERVICE'].methods_by_name['DrainInstance']._serialized_options = b'\250\325\030\004'
   _globals['_INSTANCESERVICE'].methods_by_name['UndrainInstance']._loaded_options = None
   _globals['_INSTANCESERVICE'].methods_by_name['UndrainInstance']._serialized_options = b'\250\325\030\004'
+  _globals['_INSTANCESERVICE'].methods_by_name['ListStrayInstances']._loaded_options = None
+  _globals['_INSTANCESERVICE'].methods_by_name['ListStrayInstances']._serialized_options = b'\250\325\030\003'
+  _globals['_INSTANCESERVICE'].methods_by_name['ReleaseStrayInstance']._loaded_options = None
+  _globals['_INSTANCESERVICE'].methods_by_name['ReleaseStrayInstance']._serialized_options = b'\250\325\030\004'
   _globals['_INSTANCESERVICE'].methods_by_name['StreamInstanceLogs']._loaded_options = None
   _globals['_INSTANCESERVICE'].methods_by_name['StreamInstanceLogs']._serialized_options = b'\250\325\030\003'
   _globals['_GETINSTANCEREQUEST']._serialized_start=173
@@ -55,10 +59,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DRAININSTANCEREQUEST']._serialized_end=632
   _globals['_UNDRAININSTANCEREQUEST']._serialized_start=634
   _globals['_UNDRAININSTANCEREQUEST']._serialized_end=729
-  _globals['_STREAMINSTANCELOGSREQUEST']._serialized_start=732
-  _globals['_STREAMINSTANCELOGSREQUEST']._serialized_end=861
-  _globals['_STREAMINSTANCELOGSRESPONSE']._serialized_start=863
-  _globals['_STREAMINSTANCELOGSRESPONSE']._serialized_end=906
-  _globals['_INSTANCESERVICE']._serialized_start=909
-  _globals['_INSTANCESERVICE']._serialized_end=1384
+  _globals['_LISTSTRAYINSTANCESREQUEST']._serialized_start=731
+  _globals['_LISTSTRAYINSTANCESREQUEST']._serialized_end=811
+  _globals['_LISTSTRAYINSTANCESRESPONSE']._serialized_start=813
+  _globals['_LISTSTRAYINSTANCESRESPONSE']._serialized_end=911
+  _globals['_RELEASESTRAYINSTANCEREQUEST']._serialized_start=914
+  _globals['_RELEASESTRAYINSTANCEREQUEST']._serialized_end=1059
+  _globals['_STREAMINSTANCELOGSREQUEST']._serialized_start=1062
+  _globals['_STREAMINSTANCELOGSREQUEST']._serialized_end=1191
+  _globals['_STREAMINSTANCELOGSRESPONSE']._serialized_start=1193
+  _globals['_STREAMINSTANCELOGSRESPONSE']._serialized_end=1236
+  _globals['_INSTANCESERVICE']._serialized_start=1239
+  _globals['_INSTANCESERVICE']._serialized_end=1927
 # @@protoc_insertion_point(module_scope)

@@ -176,6 +176,94 @@ class UndrainInstanceRequest(google.protobuf.message.Message):
 Global___UndrainInstanceRequest: typing_extensions.TypeAlias = UndrainInstanceRequest
 
 @typing.final
+class ListStrayInstancesRequest(google.protobuf.message.Message):
+    """Asks for what is placed nowhere."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    node: builtins.str
+    """Only those on this node, `nodes/{node}`; empty for all."""
+    page_size: builtins.int
+    """At most so many; 0 means 100, the most is 1000."""
+    page_token: builtins.str
+    """From the last answer; empty for the first page."""
+    def __init__(
+        self,
+        *,
+        node: builtins.str = ...,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["node", b"node", "page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
+
+Global___ListStrayInstancesRequest: typing_extensions.TypeAlias = ListStrayInstancesRequest
+
+@typing.final
+class ListStrayInstancesResponse(google.protobuf.message.Message):
+    """Some of it."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    STRAYS_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    """For the next page; empty on the last."""
+    @property
+    def strays(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[motorpool.v1.instance_pb2.StrayInstance]:
+        """By node and assignment."""
+
+    def __init__(
+        self,
+        *,
+        strays: collections.abc.Iterable[motorpool.v1.instance_pb2.StrayInstance] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["next_page_token", b"next_page_token", "strays", b"strays"]) -> None: ...
+
+Global___ListStrayInstancesResponse: typing_extensions.TypeAlias = ListStrayInstancesResponse
+
+@typing.final
+class ReleaseStrayInstanceRequest(google.protobuf.message.Message):
+    """Names what a node is to end."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: builtins.int
+    ASSIGNMENT_ID_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    GENERATION_FIELD_NUMBER: builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    node: builtins.str
+    """`nodes/{node}`."""
+    assignment_id: builtins.str
+    """The assignment that the node tells of."""
+    reason: builtins.str
+    """Why, for people; at most 500 characters."""
+    generation: builtins.int
+    """The generation that the caller saw; checked when set."""
+    validate_only: builtins.bool
+    """Check only."""
+    request_id: builtins.str
+    """Same id, same answer, for an hour."""
+    def __init__(
+        self,
+        *,
+        node: builtins.str = ...,
+        assignment_id: builtins.str = ...,
+        reason: builtins.str = ...,
+        generation: builtins.int = ...,
+        validate_only: builtins.bool = ...,
+        request_id: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["assignment_id", b"assignment_id", "generation", b"generation", "node", b"node", "reason", b"reason", "request_id", b"request_id", "validate_only", b"validate_only"]) -> None: ...
+
+Global___ReleaseStrayInstanceRequest: typing_extensions.TypeAlias = ReleaseStrayInstanceRequest
+
+@typing.final
 class StreamInstanceLogsRequest(google.protobuf.message.Message):
     """Asks for an instance's log."""
 

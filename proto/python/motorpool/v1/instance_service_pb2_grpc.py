@@ -56,6 +56,16 @@ class InstanceServiceStub(object):
                 request_serializer=motorpool_dot_v1_dot_instance__service__pb2.UndrainInstanceRequest.SerializeToString,
                 response_deserializer=motorpool_dot_v1_dot_instance__pb2.Instance.FromString,
                 _registered_method=True)
+        self.ListStrayInstances = channel.unary_unary(
+                '/motorpool.v1.InstanceService/ListStrayInstances',
+                request_serializer=motorpool_dot_v1_dot_instance__service__pb2.ListStrayInstancesRequest.SerializeToString,
+                response_deserializer=motorpool_dot_v1_dot_instance__service__pb2.ListStrayInstancesResponse.FromString,
+                _registered_method=True)
+        self.ReleaseStrayInstance = channel.unary_unary(
+                '/motorpool.v1.InstanceService/ReleaseStrayInstance',
+                request_serializer=motorpool_dot_v1_dot_instance__service__pb2.ReleaseStrayInstanceRequest.SerializeToString,
+                response_deserializer=motorpool_dot_v1_dot_instance__pb2.StrayInstance.FromString,
+                _registered_method=True)
         self.StreamInstanceLogs = channel.unary_stream(
                 '/motorpool.v1.InstanceService/StreamInstanceLogs',
                 request_serializer=motorpool_dot_v1_dot_instance__service__pb2.StreamInstanceLogsRequest.SerializeToString,
@@ -100,6 +110,26 @@ class InstanceServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListStrayInstances(self, request, context):
+        """Gives what nodes have of instances that no record places there: what was found without a handle, and what a controller
+        that was restored from a backup does not know. Nodes tell of it while they are in session; it is left alone.
+
+        INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseStrayInstance(self, request, context):
+        """Has a node end one of those, by a tombstone. What is not the node's own for certain it leaves alone, and says what to do
+        by hand. Asked again, it changes nothing.
+
+        NOT_FOUND; FAILED_PRECONDITION INSTANCE_PLACED, GENERATION_MISMATCH, TOO_MANY_RELEASES; INVALID_ARGUMENT FIELD_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def StreamInstanceLogs(self, request, context):
         """Gives an instance's log, and with follow goes on until the caller leaves.
 
@@ -131,6 +161,16 @@ def add_InstanceServiceServicer_to_server(servicer, server):
                     servicer.UndrainInstance,
                     request_deserializer=motorpool_dot_v1_dot_instance__service__pb2.UndrainInstanceRequest.FromString,
                     response_serializer=motorpool_dot_v1_dot_instance__pb2.Instance.SerializeToString,
+            ),
+            'ListStrayInstances': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListStrayInstances,
+                    request_deserializer=motorpool_dot_v1_dot_instance__service__pb2.ListStrayInstancesRequest.FromString,
+                    response_serializer=motorpool_dot_v1_dot_instance__service__pb2.ListStrayInstancesResponse.SerializeToString,
+            ),
+            'ReleaseStrayInstance': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseStrayInstance,
+                    request_deserializer=motorpool_dot_v1_dot_instance__service__pb2.ReleaseStrayInstanceRequest.FromString,
+                    response_serializer=motorpool_dot_v1_dot_instance__pb2.StrayInstance.SerializeToString,
             ),
             'StreamInstanceLogs': grpc.unary_stream_rpc_method_handler(
                     servicer.StreamInstanceLogs,
@@ -247,6 +287,60 @@ class InstanceService(object):
             '/motorpool.v1.InstanceService/UndrainInstance',
             motorpool_dot_v1_dot_instance__service__pb2.UndrainInstanceRequest.SerializeToString,
             motorpool_dot_v1_dot_instance__pb2.Instance.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListStrayInstances(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/motorpool.v1.InstanceService/ListStrayInstances',
+            motorpool_dot_v1_dot_instance__service__pb2.ListStrayInstancesRequest.SerializeToString,
+            motorpool_dot_v1_dot_instance__service__pb2.ListStrayInstancesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseStrayInstance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/motorpool.v1.InstanceService/ReleaseStrayInstance',
+            motorpool_dot_v1_dot_instance__service__pb2.ReleaseStrayInstanceRequest.SerializeToString,
+            motorpool_dot_v1_dot_instance__pb2.StrayInstance.FromString,
             options,
             channel_credentials,
             insecure,

@@ -90,6 +90,38 @@ _InstanceServiceUndrainInstanceType = typing_extensions.TypeVar(
     ],
 )
 
+_InstanceServiceListStrayInstancesType = typing_extensions.TypeVar(
+    '_InstanceServiceListStrayInstancesType',
+    grpc.UnaryUnaryMultiCallable[
+        motorpool.v1.instance_service_pb2.ListStrayInstancesRequest,
+        motorpool.v1.instance_service_pb2.ListStrayInstancesResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        motorpool.v1.instance_service_pb2.ListStrayInstancesRequest,
+        motorpool.v1.instance_service_pb2.ListStrayInstancesResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        motorpool.v1.instance_service_pb2.ListStrayInstancesRequest,
+        motorpool.v1.instance_service_pb2.ListStrayInstancesResponse,
+    ],
+)
+
+_InstanceServiceReleaseStrayInstanceType = typing_extensions.TypeVar(
+    '_InstanceServiceReleaseStrayInstanceType',
+    grpc.UnaryUnaryMultiCallable[
+        motorpool.v1.instance_service_pb2.ReleaseStrayInstanceRequest,
+        motorpool.v1.instance_pb2.StrayInstance,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        motorpool.v1.instance_service_pb2.ReleaseStrayInstanceRequest,
+        motorpool.v1.instance_pb2.StrayInstance,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        motorpool.v1.instance_service_pb2.ReleaseStrayInstanceRequest,
+        motorpool.v1.instance_pb2.StrayInstance,
+    ],
+)
+
 _InstanceServiceStreamInstanceLogsType = typing_extensions.TypeVar(
     '_InstanceServiceStreamInstanceLogsType',
     grpc.UnaryStreamMultiCallable[
@@ -106,7 +138,7 @@ _InstanceServiceStreamInstanceLogsType = typing_extensions.TypeVar(
     ],
 )
 
-class InstanceServiceStub(typing.Generic[_InstanceServiceGetInstanceType, _InstanceServiceListInstancesType, _InstanceServiceDrainInstanceType, _InstanceServiceUndrainInstanceType, _InstanceServiceStreamInstanceLogsType]):
+class InstanceServiceStub(typing.Generic[_InstanceServiceGetInstanceType, _InstanceServiceListInstancesType, _InstanceServiceDrainInstanceType, _InstanceServiceUndrainInstanceType, _InstanceServiceListStrayInstancesType, _InstanceServiceReleaseStrayInstanceType, _InstanceServiceStreamInstanceLogsType]):
     """Instances. They are made and removed by their deployment."""
 
     @typing.overload
@@ -126,6 +158,14 @@ class InstanceServiceStub(typing.Generic[_InstanceServiceGetInstanceType, _Insta
         grpc.UnaryUnaryMultiCallable[
             motorpool.v1.instance_service_pb2.UndrainInstanceRequest,
             motorpool.v1.instance_pb2.Instance,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            motorpool.v1.instance_service_pb2.ListStrayInstancesRequest,
+            motorpool.v1.instance_service_pb2.ListStrayInstancesResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            motorpool.v1.instance_service_pb2.ReleaseStrayInstanceRequest,
+            motorpool.v1.instance_pb2.StrayInstance,
         ],
         grpc.UnaryStreamMultiCallable[
             motorpool.v1.instance_service_pb2.StreamInstanceLogsRequest,
@@ -150,6 +190,14 @@ class InstanceServiceStub(typing.Generic[_InstanceServiceGetInstanceType, _Insta
         grpc.aio.UnaryUnaryMultiCallable[
             motorpool.v1.instance_service_pb2.UndrainInstanceRequest,
             motorpool.v1.instance_pb2.Instance,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            motorpool.v1.instance_service_pb2.ListStrayInstancesRequest,
+            motorpool.v1.instance_service_pb2.ListStrayInstancesResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            motorpool.v1.instance_service_pb2.ReleaseStrayInstanceRequest,
+            motorpool.v1.instance_pb2.StrayInstance,
         ],
         grpc.aio.UnaryStreamMultiCallable[
             motorpool.v1.instance_service_pb2.StreamInstanceLogsRequest,
@@ -176,6 +224,20 @@ class InstanceServiceStub(typing.Generic[_InstanceServiceGetInstanceType, _Insta
     NOT_FOUND; FAILED_PRECONDITION INSTANCE_LEAVES, INSTANCE_NOT_PLACED; ABORTED ETAG_MISMATCH; INVALID_ARGUMENT FIELD_INVALID.
     """
 
+    ListStrayInstances: _InstanceServiceListStrayInstancesType
+    """Gives what nodes have of instances that no record places there: what was found without a handle, and what a controller
+    that was restored from a backup does not know. Nodes tell of it while they are in session; it is left alone.
+
+    INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+    """
+
+    ReleaseStrayInstance: _InstanceServiceReleaseStrayInstanceType
+    """Has a node end one of those, by a tombstone. What is not the node's own for certain it leaves alone, and says what to do
+    by hand. Asked again, it changes nothing.
+
+    NOT_FOUND; FAILED_PRECONDITION INSTANCE_PLACED, GENERATION_MISMATCH, TOO_MANY_RELEASES; INVALID_ARGUMENT FIELD_INVALID.
+    """
+
     StreamInstanceLogs: _InstanceServiceStreamInstanceLogsType
     """Gives an instance's log, and with follow goes on until the caller leaves.
 
@@ -198,6 +260,14 @@ InstanceServiceAsyncStub: typing_extensions.TypeAlias = InstanceServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         motorpool.v1.instance_service_pb2.UndrainInstanceRequest,
         motorpool.v1.instance_pb2.Instance,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        motorpool.v1.instance_service_pb2.ListStrayInstancesRequest,
+        motorpool.v1.instance_service_pb2.ListStrayInstancesResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        motorpool.v1.instance_service_pb2.ReleaseStrayInstanceRequest,
+        motorpool.v1.instance_pb2.StrayInstance,
     ],
     grpc.aio.UnaryStreamMultiCallable[
         motorpool.v1.instance_service_pb2.StreamInstanceLogsRequest,
@@ -245,6 +315,30 @@ class InstanceServiceServicer(metaclass=abc.ABCMeta):
         """Has an instance stay after all, unless its removal was decided.
 
         NOT_FOUND; FAILED_PRECONDITION INSTANCE_LEAVES, INSTANCE_NOT_PLACED; ABORTED ETAG_MISMATCH; INVALID_ARGUMENT FIELD_INVALID.
+        """
+
+    @abc.abstractmethod
+    def ListStrayInstances(
+        self,
+        request: motorpool.v1.instance_service_pb2.ListStrayInstancesRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[motorpool.v1.instance_service_pb2.ListStrayInstancesResponse, collections.abc.Awaitable[motorpool.v1.instance_service_pb2.ListStrayInstancesResponse]]:
+        """Gives what nodes have of instances that no record places there: what was found without a handle, and what a controller
+        that was restored from a backup does not know. Nodes tell of it while they are in session; it is left alone.
+
+        INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+        """
+
+    @abc.abstractmethod
+    def ReleaseStrayInstance(
+        self,
+        request: motorpool.v1.instance_service_pb2.ReleaseStrayInstanceRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[motorpool.v1.instance_pb2.StrayInstance, collections.abc.Awaitable[motorpool.v1.instance_pb2.StrayInstance]]:
+        """Has a node end one of those, by a tombstone. What is not the node's own for certain it leaves alone, and says what to do
+        by hand. Asked again, it changes nothing.
+
+        NOT_FOUND; FAILED_PRECONDITION INSTANCE_PLACED, GENERATION_MISMATCH, TOO_MANY_RELEASES; INVALID_ARGUMENT FIELD_INVALID.
         """
 
     @abc.abstractmethod
