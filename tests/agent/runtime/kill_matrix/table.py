@@ -11,7 +11,7 @@ PROPERTY = "kill_matrix"
 
 
 class Result(NamedTuple):
-    """What became of one cell."""
+    """What became of one cell. Recorded as a list: test processes tell each other of plain values only."""
 
     executor: str
     victim: str

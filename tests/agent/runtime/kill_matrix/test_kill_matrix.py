@@ -115,14 +115,14 @@ def test_kill_matrix_of_units(tmp_path: Path, record_property: Callable[[str, ob
     assert results.exists(), done.stdout
     found = [msgspec.json.decode(line, type=Result) for line in results.read_bytes().splitlines()]
     for result in found:
-        record_property(PROPERTY, result)
+        record_property(PROPERTY, [*result])
 
     assert done.returncode == 0, done.stdout
     assert {result.step for result in found} == {cell.step for cell in cells() if cell.executor == UNITS}
 
 
 def _record(result: Result, record_property: Callable[[str, object], None]) -> None:
-    record_property(PROPERTY, result)
+    record_property(PROPERTY, [*result])
     if RESULTS in os.environ:
         with Path(os.environ[RESULTS]).open("ab") as file:
             file.write(msgspec.json.encode(result) + b"\n")
