@@ -305,6 +305,12 @@ class Fleet(RuleBasedStateMachine):
         self.go_on(rounds)
 
     @rule(node=NODES, rounds=ROUNDS)
+    def change_is_swallowed(self, node: str, rounds: int | None) -> None:
+        for stream in self.world.network.of(node)[-1:]:
+            stream.swallows = True
+        self.go_on(rounds)
+
+    @rule(node=NODES, rounds=ROUNDS)
     def node_is_cut_off(self, node: str, rounds: int | None) -> None:
         self.world.network.cut(node)
         self.go_on(rounds)
