@@ -10,7 +10,7 @@ from motorpool import v1
 from motorpool_controller.domain.fleet import NodeState
 from motorpool_controller.domain.workload import InstanceState
 from tests.controller.agent_client import FACTS, PROFILE, Agent, Session, observed, running_instance
-from tests.controller.clusters import Cluster, reason, running, settings
+from tests.controller.clusters import WAIT_SECONDS, Cluster, reason, running, settings
 
 
 async def refused(session: Session, **changes: object) -> str:
@@ -508,3 +508,24 @@ async def test_a_stale_report_of_the_past_changes_nothing(cluster: Cluster, agen
     (instance,) = cluster.store.view.instances.values()
     assert InstanceState.SCHEDULED is instance.state
     assert observed(running_instance(assignment)).id == f"instance/{instance.uid}"
+
+
+async def test_aged_session_makes_way_kindly(tmp_path: Path) -> None:
+    """
+    A session that has lasted for its time asks for the next one; when that is opened, it ends without an error.
+    """
+    async with running(settings(tmp_path / "data", session_max_age_seconds=0.2)) as cluster:
+        agent = Agent(cluster)
+        first = await agent.joined()
+        async with asyncio.timeout(WAIT_SECONDS):
+            while (await first.read()).WhichOneof("message") != "hand_over":
+                pass
+
+        second = await agent.opened()
+
+        async with asyncio.timeout(WAIT_SECONDS):
+            while (message := await first.call.read()) is not grpc.aio.EOF:
+                assert isinstance(message, v1.SessionResponse)
+        assert grpc.StatusCode.OK is await first.call.code()
+        assert first.epoch + 1 == second.epoch
+        assert cluster.live.is_connected(agent.name)
