@@ -222,8 +222,10 @@ class Network:
         return [each for each in self.streams if each.node == node]
 
     def break_stream(self, stream: Stream, *, agent_sees: bool, controller_sees: bool, keep: int = 0) -> None:
-        """Break a stream; of what is under way upward the first few messages may still come, while it lingers."""
+        """Break a stream; of what is under way the first few messages still come, upward while it lingers."""
         stream.broken = True
+        for _ in range(min(keep, len(stream.down))):
+            stream.at_agent.put(stream.down.popleft())
         while len(stream.up) > keep:
             stream.up.pop()
         stream.down.clear()

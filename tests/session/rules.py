@@ -58,7 +58,7 @@ class Fleet(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.directory = Path(tempfile.mkdtemp(dir=self.folder))
-        self.world = World(self.directory, self.cluster, session_max_age_seconds=900.0)
+        self.world = World(self.directory, self.cluster, session_max_age_seconds=6_000.0)
         self.world.rest()
         self.deploy_this("x", 2, 8, 30, None)
         self.deploy_this("y", 1, 12, 300, None)
