@@ -32,7 +32,7 @@ def test_agent_and_plugin_of_newer_wheels_adopt_what_runs(fleet: Fleet, tiny_mod
     environment.install(of_version(AGENT, "0.1.1", tmp_path), of_version(PLUGIN, "0.1.1", tmp_path))
     fleet.agent_command = environment.agent_command
     agent = fleet.start_agent()
-    assert ("0.1.1", "0.1.1") == _versions(fleet)
+    _wait_versions(fleet, "0.1.1", "0.1.1")
     fleet.deploy("tiny", tiny_model)
     before = fleet.wait_state("tiny", v1.INSTANCE_STATE_RUNNING)
 
@@ -47,13 +47,13 @@ def test_agent_and_plugin_of_newer_wheels_adopt_what_runs(fleet: Fleet, tiny_mod
         assert 0 == agent.terminate()
         questioner.wait_for_more(10, "without an agent")
         agent = fleet.start_agent()
-        assert ("0.1.2", "0.1.2") == _versions(fleet)
+        _wait_versions(fleet, "0.1.2", "0.1.2")
         upgraded = fleet.wait_state("tiny", v1.INSTANCE_STATE_RUNNING)
         environment.install(of_version(AGENT, "0.1.1.post1", tmp_path))
         agent.kill()
         questioner.wait_for_more(10, "without an agent again")
         fleet.start_agent()
-        assert ("0.1.1.post1", "0.1.2") == _versions(fleet)
+        _wait_versions(fleet, "0.1.1.post1", "0.1.2")
         returned = fleet.wait_state("tiny", v1.INSTANCE_STATE_RUNNING)
         questioner.wait_for_more(10, "after the way back")
 
@@ -65,15 +65,15 @@ def test_agent_and_plugin_of_newer_wheels_adopt_what_runs(fleet: Fleet, tiny_mod
     assert not psutil.pid_exists(before.pid)
 
 
-def _versions(fleet: Fleet) -> tuple[str, str]:
-    """Return the agent's version and its plugin's, once it has told of that."""
+def _wait_versions(fleet: Fleet, agent: str, plugin: str) -> None:
+    """Wait until the node tells of an agent and of its plugin in these versions."""
 
-    def told() -> tuple[str, str] | None:
+    def told() -> bool:
         node = fleet.nodes.GetNode(v1.GetNodeRequest(name="nodes/a"))
-        plugin = next((plugin for plugin in node.plugins if plugin.plugin_id == "llama_cpp"), None)
-        return None if plugin is None or not plugin.version else (node.agent_version, plugin.version)
+        plugins = [each.version for each in node.plugins if each.plugin_id == "llama_cpp"]
+        return (node.agent_version, plugins) == (agent, [plugin])
 
-    return wait_for("the plugin's version", told)
+    wait_for(f"agent {agent} and plugin {plugin}", told)
 
 
 def _kill_plugins(agent: int) -> None:
