@@ -88,7 +88,7 @@ class Machine:
         return f"boot-{self.node}-{self.boots}"
 
     def alive(self) -> list[Process]:
-        return [each for each in self.processes.values() if not each.end]
+        return [each for each in self.launched if not each.end]
 
     def listens(self, port: int) -> bool:
         return any(each.port == port for each in self.alive())
@@ -190,7 +190,7 @@ class MachineExecutor:
         return ExecutorStatus(executor="process", works=True)
 
     def _of(self, directory: Path) -> list[Process]:
-        return [each for (name, _), each in self._machine.processes.items() if name == directory.name]
+        return [each for each in self._machine.launched if each.assignment_id == directory.name]
 
     def _running(self, directory: Path, process: Process) -> Running:
         identity = Identity(pid=process.pid, start_ticks=process.pid, boot_id=process.boot_id)

@@ -26,7 +26,7 @@ from tests.session.world import DEVICES, World
 
 NODES = st.sampled_from(sorted(DEVICES))
 NAMES = st.sampled_from(["x", "y", "z"])
-ROUNDS = st.sampled_from([0, 1, 2, 3, 5, 8, 13, None, None, None])
+ROUNDS = st.sampled_from([0, 1, 2, 3, 5, 8, 13, 21, 34, None, None, None])
 """How long everybody is let go on after a step; None until nothing is left to do."""
 SECONDS = st.sampled_from([0.2, 1.0, 5.0, 10.0, 25.0, 45.0, 130.0, 400.0])
 
