@@ -173,13 +173,16 @@ class Reconciler:
             agenda=self._agenda,
             changes=changes,
             gone=self._gone(tx),
-            gone_on={node: uids for node in tx.nodes if (uids := self._live.gone(node))},
+            gone_on=self._gone_on(tx),
             settings=self._settings.reconcile,
         )
 
+    def _gone_on(self, tx: Transaction) -> dict[str, frozenset[str]]:
+        return {node: uids for node, uids in self._live.gone.items() if tx.nodes.get(node) is not None}
+
     def _gone(self, tx: Transaction) -> frozenset[str]:
         """Return the uids of instances of which nothing is left on any of their nodes."""
-        nodes = {node: uids for node in tx.nodes if (uids := self._live.gone(node))}
+        nodes = self._gone_on(tx)
         return frozenset(
             instance.uid
             for node in nodes

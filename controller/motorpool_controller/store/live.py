@@ -7,7 +7,7 @@ import math
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from motorpool_controller.domain.fleet import NodeUsage
@@ -15,11 +15,10 @@ from motorpool_controller.domain.workload import ModelSource
 from motorpool_controller.reconcile.desired import DesiredOfNode
 from motorpool_controller.reconcile.world import Report
 from motorpool_controller.scheduling.snapshot import Reading
+from motorpool_controller.store.noticing import notable
 from motorpool_controller.store.questions import Question, Questions
 from motorpool_controller.store.taps import LogRequest, LogTap
 
-NOTICED_BYTES = 256 * 1024 * 1024
-NOTICED_SHARE = 0.05
 SILENT_SHARE = 0.5
 """Of a lease; without a heartbeat for so long a node is suspect."""
 
@@ -49,13 +48,10 @@ class _Node:
     wake: asyncio.Event | None = None
     session_epoch: int = 0
     lease_seconds: float = 0.0
-    silent_seconds: float = 0.0
-    """Without a heartbeat for so long it is suspect."""
     heartbeat: float | None = None
     heartbeat_time: datetime | None = None
     usage: NodeUsage | None = None
     desired: DesiredOfNode | None = None
-    gone: frozenset[str] = field(default_factory=frozenset)
     reports: tuple[Report, ...] = ()
 
 
@@ -74,6 +70,11 @@ class Live:
         self._measured: set[str] = set()
         self._sessions_touched = True
         self._next_end = -math.inf
+        self._gone: dict[str, frozenset[str]] = {}
+        self._connected: frozenset[str] | None = None
+        self._suspects: tuple[int, frozenset[str]] | None = None
+        """Of how many nodes these are; None once a session began, ended, or was heard from again."""
+        self._next_silence = -math.inf
 
     # --- sessions
 
@@ -85,11 +86,11 @@ class Live:
         state.wake = wake
         state.session_epoch = session_epoch
         state.lease_seconds = lease_seconds
-        state.silent_seconds = SILENT_SHARE * lease_seconds
-        state.gone = frozenset()
+        self._gone.pop(node, None)
         state.reports = ()
         self._beat(state, now)
         self._sessions_touched = True
+        self._connected = self._suspects = None
         self.changed.set()
 
     def disconnect(self, node: str, session_epoch: int) -> None:
@@ -98,6 +99,7 @@ class Live:
         if state is None or state.session_epoch != session_epoch:
             return
         state.wake = None
+        self._connected = self._suspects = None
         for tap in [tap for tap in self._taps.values() if tap.node == node and not tap.dialled.is_set()]:
             tap.end(f"the agent of {node} left its session; try again when the node is back")
         self.changed.set()
@@ -109,14 +111,15 @@ class Live:
             # It may count as lost, and is not.
             self._sessions_touched = True
             self.changed.set()
-        elif self._is_silent(state):
+        if self._is_silent(state):
+            self._suspects = None
             self.changed.set()  # it takes work again
         self._beat(state, now)
         if usage is None:
             return
         state.usage = usage
         before = self._settled.get(node)
-        if before is None or _notable(before, usage):
+        if before is None or notable(before, usage):
             self._settled[node] = usage
             self._measured.add(node)
             self.changed.set()
@@ -126,6 +129,7 @@ class Live:
         state = self._nodes.get(node)
         if state is not None and state.session_epoch == session_epoch:
             state.lease_seconds = lease_seconds
+            self._suspects = None
 
     def show(self, node: str, reports: Iterable[Report]) -> None:
         """These are all the reports of the node's instances, kept for when the node counts as ready again."""
@@ -142,6 +146,8 @@ class Live:
         self._settled.pop(node, None)
         self._measured.add(node)
         self._sessions_touched = True
+        self._connected = self._suspects = None
+        self._gone.pop(node, None)
         self._questions.forget_node(node)
         for tap in [tap for tap in self._taps.values() if tap.node == node]:
             tap.end(f"{node} was deleted")
@@ -156,7 +162,9 @@ class Live:
 
     def connected(self) -> frozenset[str]:
         """Return the nodes that have a session."""
-        return frozenset(name for name, state in self._nodes.items() if state.wake is not None)
+        if self._connected is None:
+            self._connected = frozenset(name for name, state in self._nodes.items() if state.wake is not None)
+        return self._connected
 
     def suspicion(self, node: str) -> str:
         """Return why a node that counts as ready may be lost, empty where it may not: no session, or no heartbeat."""
@@ -171,15 +179,20 @@ class Live:
         return f"Its last heartbeat was {seconds:.0f} s ago; it counts as lost after {state.lease_seconds:.0f} s."
 
     def suspects(self, nodes: Collection[str]) -> frozenset[str]:
-        """Return those of these nodes that have no session, or missed half a lease's heartbeats."""
-        unknown = [name for name in nodes if name not in self._nodes]
-        now = self._clock()
-        known = [
-            name
-            for name, state in self._nodes.items()
-            if state.wake is None or state.heartbeat is None or now - state.heartbeat > state.silent_seconds
-        ]
-        return frozenset([*unknown, *(name for name in known if name in nodes)])
+        """Return those of these nodes, all there are, that have no session, or missed half a lease's heartbeats.
+
+        They are looked for when a session changed, or one of those that were heard may have fallen silent since.
+        """
+        if self._suspects is None or self._suspects[0] != len(nodes) or self._clock() >= self._next_silence:
+            found = {name for name in nodes if name not in self._nodes}
+            self._next_silence = math.inf
+            for name, state in self._nodes.items():
+                if state.wake is None or self._is_silent(state):
+                    found.add(name)
+                else:
+                    self._next_silence = min(self._next_silence, _silence(state))
+            self._suspects = (len(nodes), frozenset(found.intersection(nodes)))
+        return self._suspects[1]
 
     def lease_end(
         self, nodes: Iterable[str], *, lease_seconds: float, now: datetime, whole: bool = True
@@ -259,15 +272,16 @@ class Live:
 
     def confirm_gone(self, node: str, uids: frozenset[str]) -> None:
         """Of these instances the node reports nothing any more, though it took their tombstones."""
-        state = self._node(node)
-        if state.gone != uids:
-            state.gone = uids
+        if self._gone.get(node, frozenset()) != uids:
+            self._gone[node] = uids
             self.changed.set()
+        if not uids:
+            self._gone.pop(node, None)
 
-    def gone(self, node: str) -> frozenset[str]:
-        """Return the uids of the instances of which nothing is left on a node."""
-        state = self._nodes.get(node)
-        return frozenset() if state is None else state.gone
+    @property
+    def gone(self) -> Mapping[str, frozenset[str]]:
+        """The uids of the instances of which nothing is left on a node, by node; only where there are any."""
+        return self._gone
 
     # --- questions
 
@@ -357,7 +371,7 @@ class Live:
         return self._nodes.setdefault(node, _Node())
 
     def _is_silent(self, state: _Node) -> bool:
-        return state.heartbeat is None or self._clock() - state.heartbeat > state.silent_seconds
+        return self._clock() >= _silence(state)
 
     def _beat(self, state: _Node, now: datetime) -> None:
         state.heartbeat = self._clock()
@@ -369,22 +383,6 @@ class Live:
             state.wake.set()
 
 
-def _notable(before: NodeUsage, after: NodeUsage) -> bool:
-    """Return whether two measurements differ enough to decide anew."""
-    if _differ(before.memory_available_bytes, after.memory_available_bytes) or _differ(
-        before.memory_own_bytes, after.memory_own_bytes
-    ):
-        return True
-    devices = {device.device_id: device for device in before.devices}
-    return len(devices) != len(after.devices) or any(
-        device.device_id not in devices
-        or _differ(devices[device.device_id].used_bytes, device.used_bytes)
-        or _differ(devices[device.device_id].own_bytes, device.own_bytes)
-        for device in after.devices
-    )
-
-
-def _differ(before: int | None, after: int | None) -> bool:
-    if before is None or after is None:
-        return before is not after
-    return abs(after - before) >= max(NOTICED_BYTES, NOTICED_SHARE * before)
+def _silence(state: _Node) -> float:
+    """Return when a node without another heartbeat becomes suspect."""
+    return -math.inf if state.heartbeat is None else state.heartbeat + SILENT_SHARE * state.lease_seconds

@@ -70,8 +70,14 @@ class Overlay(Mapping[str, V], Generic[V]):
 
     def merged(self) -> dict[str, V]:
         """Return what this change sees now, as a dict of its own: reading many rows of that is cheaper."""
-        rows = {**self._committed, **self._earlier, **self._own}
-        return {name: row for name, row in rows.items() if row is not None}
+        rows = dict(self._committed)
+        for changed in (self._earlier, self._own):
+            for name, row in changed.items():
+                if row is None:
+                    rows.pop(name, None)
+                else:
+                    rows[name] = row
+        return rows
 
     def delete(self, name: str) -> None:
         """Remove a row; nothing happens where there is none."""

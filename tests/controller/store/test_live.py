@@ -211,6 +211,22 @@ async def test_deleted_node_is_woken_and_forgotten() -> None:
     assert frozenset() == live.connected()
 
 
+async def test_a_longer_lease_is_a_longer_silence() -> None:
+    """
+    Whose heartbeats are to come less often is not suspect for it; who has changed nothing is not looked at again.
+    """
+    clock = Seconds()
+    live = Live(clock)
+    connected(live, "nodes/a")
+    live.set_lease("nodes/a", 1, 200.0)
+    clock.now += 90
+    assert frozenset() == live.suspects(["nodes/a"])
+    assert live.suspects(["nodes/a"]) is live.suspects(["nodes/a"])
+    clock.now += 20
+    assert {"nodes/a"} == live.suspects(["nodes/a"])
+    assert {"nodes/a", "nodes/new"} == live.suspects(["nodes/a", "nodes/new"])
+
+
 async def test_who_is_suspect() -> None:
     """
     Suspect is who was not heard of since the start, has no session, or missed half a lease; the next heartbeat wakes.
