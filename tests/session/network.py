@@ -45,8 +45,8 @@ class Stream:
         self.said: list[bytes] = []
         """All that the agent wrote, for who dials it again."""
         self.welcomed = False
-        self.swallows = False
-        """Whether the next change that the agent shows gets lost: no stream does that, and digests are there for it."""
+        self.swallows = 0
+        """Which of the agent's next changes gets lost, 0 for none: no stream does that; digests are there for it."""
         self.handler: asyncio.Task[None] | None = None
         self.ended_by_controller: Callable[[], None] | None = None
         self.give_up_at: float | None = None
@@ -82,9 +82,9 @@ class Stream:
 
     def write_up(self, message: bytes) -> None:
         self.said.append(message)
-        if self.swallows and _is_change(message):
-            self.swallows = False
-        elif not self.broken:
+        counts = self.swallows > 0 and _is_change(message)
+        self.swallows -= counts
+        if not (counts and self.swallows == 0) and not self.broken:
             self.up.append(message)
             self.at_controller.wake()
 

@@ -304,10 +304,10 @@ class Fleet(RuleBasedStateMachine):
             self.world.network.break_stream(stream, agent_sees=agent_sees, controller_sees=controller_sees, keep=keep)
         self.go_on(rounds)
 
-    @rule(node=NODES, rounds=ROUNDS)
-    def change_is_swallowed(self, node: str, rounds: int | None) -> None:
+    @rule(node=NODES, which=st.integers(1, 6), rounds=ROUNDS)
+    def change_is_swallowed(self, node: str, which: int, rounds: int | None) -> None:
         for stream in self.world.network.of(node)[-1:]:
-            stream.swallows = True
+            stream.swallows = which
         self.go_on(rounds)
 
     @rule(node=NODES, rounds=ROUNDS)
