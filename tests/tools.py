@@ -22,4 +22,5 @@ def missing_packages(tools: Iterable[str] = PACKAGES) -> list[str]:
 
 
 if __name__ == "__main__":
-    print("\n".join(missing_packages()))
+    for package in missing_packages():
+        print(package)

@@ -1,14 +1,20 @@
-"""``motorpool-controller backup``, ``restore`` and ``export``: the cluster in a file, and back."""
+"""``motorpool-controller backup``, ``restore``, ``export`` and ``apply``: the cluster in a file, and back."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from motorpool_controller.options import ConfigFile, DataDir, faults, settings_of
+from motorpool_controller.options import ConfigFile, DataDir, Exit, faults, settings_of
+
+CLIENT_FILE = "client.toml"
+"""What `init` made for the cluster's first admin."""
 
 if TYPE_CHECKING:
     from motorpool_controller.services.backups import Backup
@@ -19,6 +25,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("backup")(backup)
     app.command("restore")(restore)
     app.command("export")(export)
+    app.command("apply")(apply)
 
 
 def backup(
@@ -80,6 +87,32 @@ def export(
 
     with faults():
         typer.echo(exported(settings_of(data_dir, config_file), secrets=secrets))
+
+
+def apply(
+    file: Annotated[list[Path], typer.Option("--file", "-f", help="What `export` wrote; - reads standard input.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change; nothing is.")] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="Delete deployments and backends that no file names.")] = False,
+    data_dir: DataDir = None,
+    config_file: ConfigFile = None,
+) -> None:
+    """Make the cluster of DATA_DIR as files say, by the controller that runs there: `motorpool apply`, as its admin."""
+    with faults():
+        admin = settings_of(data_dir, config_file).data_dir / CLIENT_FILE
+    # Beside this command first: of this version, and perhaps not on PATH.
+    places = os.pathsep.join([str(Path(sys.argv[0]).parent), os.environ.get("PATH", os.defpath)])
+    command = shutil.which("motorpool", path=places)
+    if command is None:
+        typer.echo(
+            "motorpool-controller: the command `motorpool` is not installed here, by which a controller is spoken to: "
+            f"pip install motorpool-cli, or run it elsewhere: motorpool --config {admin} apply",
+            err=True,
+        )
+        raise typer.Exit(Exit.FAILED)
+    options = [*(["--dry-run"] if dry_run else []), *(["--prune"] if prune else [])]
+    files = [word for each in file for word in ("--file", str(each))]
+    done = subprocess.run([command, "--config", str(admin), "apply", *files, *options], check=False)
+    raise typer.Exit(done.returncode)
 
 
 def _counts(made: Backup) -> str:

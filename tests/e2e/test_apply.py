@@ -118,6 +118,36 @@ async def test_an_export_makes_the_same_cluster_again(here: Cluster, there: Clus
     assert {"backends/echo", "deployments/chat"} == again.keys()
 
 
+async def test_the_controllers_own_command_speaks_to_the_controller(here: Cluster, tmp_path: Path) -> None:
+    """
+    `motorpool-controller apply` makes the cluster of its data directory so, by the admin's file that `init` made.
+    """
+    await join(here)
+    file = tmp_path / "wishes.yaml"
+    file.write_text(f"{DEPLOYMENT}---{DECLARED}", encoding="utf-8")
+
+    async def controller(*words: str) -> tuple[int | None, str]:
+        process = await asyncio.create_subprocess_exec(
+            *(str(BIN / "motorpool-controller"), "apply", "--data-dir", str(here.settings.data_dir), *words),
+            env={**os.environ, "MOTORPOOL_SERVER": here.public_target},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        out, _ = await asyncio.wait_for(process.communicate(), timeout=60)
+        return process.returncode, out.decode()
+
+    tried = await controller("-f", str(file), "--dry-run")
+    made = await controller("-f", str(file))
+    again = await controller("-f", str(file), "--prune")
+    wrong = await controller("-f", str(tmp_path / "missing.yaml"))
+
+    assert (0, True) == (tried[0], "would be created" in tried[1]), tried
+    assert (0, True) == (made[0], "deployments/chat is created" in made[1]), made
+    assert (0, True) == (again[0], "2 as they were" in again[1]), again
+    assert wrong[0] != 0
+    assert "missing.yaml" in wrong[1]
+
+
 async def test_what_the_database_says_is_what_the_controller_says(here: Cluster, there: Cluster) -> None:
     """
     Exported out of the data directory the documents are the same, and `apply` takes them.

@@ -71,6 +71,8 @@ class World:
         self.rounds = 0
         self.forgetful = False
         """Whether the store may not know of something that a node was told to run: it was put back, or lost a node."""
+        self.put_back: set[str] = set()
+        """Instances that stood in a store that was put back."""
         self._dead = _Graveyard()
         self._clones = self._saved = 0
         self.controller: ControllerProcess | None = None
@@ -170,6 +172,8 @@ class World:
     def _forgets(self) -> None:
         self.forgetful = True
         self.ledger.restored()
+        with closing(sqlite3.connect(self.database)) as store:
+            self.put_back |= {uid for (uid,) in store.execute("SELECT uid FROM instances")}
 
     # --- time
 
