@@ -100,4 +100,4 @@ class PostgresServer:
             out.seek(0)
             said = out.read()
         Path(out.name).unlink()
-        assert done.returncode == 0, f"{' '.join(command)}: {said}"
+        assert done.returncode == 0, f"{' '.join(command)} ended with {done.returncode}: {said}"

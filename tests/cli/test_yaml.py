@@ -38,6 +38,7 @@ LINES = {
     "plan": ("smollm2",),
     "plugins": (),
     "ps": (),
+    "release": ("a", "a1"),
     "rollout history": ("smollm2",),
     "rollout status": ("smollm2",),
     "rollout undo": ("smollm2",),
@@ -61,6 +62,7 @@ def test_yaml_is_the_same_document_as_json(authority: Authority, tmp_path: Path,
         controller = Controller(authority, tmp_path / output)
         try:
             fill(controller)
+            controller.strays = [v1.StrayInstance(node="nodes/a", assignment_id="a1")]
             controller.inspections = INSPECTION_STEPS
             controller.deployments["deployments/smollm2"].revision = 2
             controller.revisions["deployments/smollm2"] = v1.ListDeploymentRevisionsResponse()

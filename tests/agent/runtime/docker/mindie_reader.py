@@ -7,7 +7,8 @@ from pathlib import Path
 CONFIGURATION = Path("/usr/local/Ascend/mindie/latest/mindie-service/conf/config.json")
 
 told = json.loads(CONFIGURATION.read_text(encoding="utf-8"))
-weights = Path(told["BackendConfig"]["ModelDeployConfig"]["ModelConfig"][0]["modelWeightPath"])
+model = told["BackendConfig"]["ModelDeployConfig"]["ModelConfig"][0]
+weights = Path(model["modelWeightPath"])
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -15,7 +16,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:  # http.server's name
         files = {path.name: path.read_text(encoding="utf-8") for path in sorted(weights.glob("*.json"))}
-        body = json.dumps({"told": told, "files": files, "mode": CONFIGURATION.stat().st_mode & 0o777}).encode()
+        said = {"told": told, "files": files, "mode": CONFIGURATION.stat().st_mode & 0o777}
+        # The list of models, as OpenAI's API has it, is in every answer, too.
+        body = json.dumps({**said, "data": [{"id": model["modelName"]}]}).encode()
         self.send_response(200)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
