@@ -172,8 +172,12 @@ class World:
     def _forgets(self) -> None:
         self.forgetful = True
         self.ledger.restored()
+        self.put_back |= self.recorded()
+
+    def recorded(self) -> set[str]:
+        """Return the instances that stand in the store."""
         with closing(sqlite3.connect(self.database)) as store:
-            self.put_back |= {uid for (uid,) in store.execute("SELECT uid FROM instances")}
+            return {uid for (uid,) in store.execute("SELECT uid FROM instances")}
 
     # --- time
 

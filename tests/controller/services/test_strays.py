@@ -61,6 +61,10 @@ async def test_release_ends_a_stray_and_is_forgotten_then(cluster: Cluster, agen
     asked = v1.ReleaseStrayInstanceRequest(node="nodes/a", assignment_id="u1", reason=" not ours ", request_id="r1")
     made = await cluster.instances.ReleaseStrayInstance(asked, metadata=operator)
     assert made == await cluster.instances.ReleaseStrayInstance(asked, metadata=operator)
+    asked.reason = "another"
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await cluster.instances.ReleaseStrayInstance(asked, metadata=operator)
+    assert "REQUEST_ID_REUSED" == reason(failed.value)
     order = await session.tombstone()
     assert ("u1", 2, "not ours") == (order.assignment_id, order.generation, order.message)
     assert made.release.actor.startswith("tokens/")
