@@ -56,6 +56,8 @@ class Observed:
         """Assignments of which the agent has something."""
         self.reports: dict[str, Report] = {}
         """What it says of them, where that can be read."""
+        self.strays: set[str] = set()
+        """Those that are not placed there, of which people were told: once, however often what they do changes."""
         self.devices: dict[str, Device] = {}
         self.plugins: dict[str, Plugin] = {}
         self.profiles: dict[str, Profile] = {}
@@ -167,6 +169,7 @@ class Observed:
         if kind == "instance":
             self.instances.discard(identifier)
             self.reports.pop(identifier, None)
+            self.strays.discard(identifier)
             changed.removed.append(identifier)
 
     def _discard(self, kind: str, identifier: str, changed: Changed) -> None:
@@ -208,6 +211,9 @@ def record(tx: Transaction, node: Node, observed: Observed, changed: Changed) ->
     for report, name in changed.reports:
         instance = _instance(tx, report.assignment_id, name)
         if instance is None or not _runs_on(instance, node.name):
+            if report.assignment_id in observed.strays:
+                continue
+            observed.strays.add(report.assignment_id)
             tx.event(
                 Severity.WARNING,
                 "ASSIGNMENT_UNKNOWN",
@@ -217,6 +223,7 @@ def record(tx: Transaction, node: Node, observed: Observed, changed: Changed) ->
                 f"release` ends it",
             )
             continue
+        observed.strays.discard(report.assignment_id)
         seen = observe(instance, report, node, tx.now)
         if seen is not instance:
             tx.instances.put(seen)

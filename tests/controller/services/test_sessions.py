@@ -271,16 +271,22 @@ async def test_broken_objects_cost_themselves(cluster: Cluster, agent: Agent) ->
 
 async def test_what_nobody_assigned_is_told(cluster: Cluster, agent: Agent) -> None:
     """
-    Something of an assignment that is not placed on the node becomes an event, and nothing is ordered.
+    Something of an assignment that is not placed on the node becomes an event, and nothing is ordered. What it does
+    after that, starting again and again say, is written nowhere.
     """
     session = await agent.joined()
+    stray = v1.ObservedInstance(assignment_id="unheard", state=v1.INSTANCE_STATE_QUARANTINED, instance="instances/x")
 
-    await session.change(
-        v1.ObservedInstance(assignment_id="unheard", state=v1.INSTANCE_STATE_QUARANTINED, instance="instances/x")
-    )
+    await session.change(stray)
 
     await cluster.until(lambda: "ASSIGNMENT_UNKNOWN" in cluster.event_reasons())
     assert not session.of("tombstone")
+    revision = cluster.store.view.revision
+    for count in range(1, 4):
+        stray.restart_count = count
+        await session.change(stray)
+    await session.barrier()
+    assert revision == cluster.store.view.revision
 
 
 @pytest.mark.promise("P3")
