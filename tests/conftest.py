@@ -49,7 +49,7 @@ def need(tools: Sequence[str]) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """
-    Print the kill matrix, if it ran, and how many steps state machines took: few of them pass little.
+    Print the kill matrix, if it ran, and how much longer tests did: few steps or answers prove little.
     """
     reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, ())]
     for number, line in enumerate(table.lines(reports)):
@@ -58,7 +58,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.line(line)
     for report in reports:
         for name, value in report.user_properties:
-            if name == "steps":
+            if name in {"steps", "phases"}:
                 terminalreporter.line(f"{report.nodeid}: {value}")
 
 
