@@ -421,3 +421,71 @@ def test_any_line_fits_into_a_message(text: str) -> None:
     message = v1.SendLogsRequest(lines=[line(text)])
 
     assert len(message.SerializeToString()) < 3000
+
+
+def test_what_it_was_told_to_run_is_told_back_whole() -> None:
+    """
+    An assignment with every field that an agent keeps is told back as it came.
+    """
+    definition = v1.BackendDefinition(
+        backend="tts", version="1", command=["{{model_path}}"], env={"A": "b"}, health_path="/h", container_port=80
+    )
+    definition.start_timeout.FromMilliseconds(1500)
+    definition.stop_grace.FromSeconds(5)
+    hub = v1.ModelSource(hugging_face=v1.HuggingFaceSource(repository="o/n", file="f", revision="r"))
+    scope = v1.ModelSource(model_scope=v1.ModelScopeSource(model_id="o/n", file_path="f", revision="r"))
+    members = [
+        v1.GangMember(
+            rank=rank,
+            node=f"nodes/{rank}",
+            address=f"10.0.0.{rank}",
+            device_ids=["d0"],
+            devices=[v1.GangDevice(device_id="d0", index=0, address="192.0.2.1")],
+            ports=[v1.Port(port_name="http", number=24_000 + rank)],
+        )
+        for rank in range(2)
+    ]
+    told = assignment(
+        "a",
+        3,
+        served_model_name="m",
+        parameters=[v1.Parameter(option="ctx-size", values=["8"], known=True)],
+        env={"A": "b"},
+        exposure=v1.EXPOSURE_LOCAL,
+        api_key="k",
+        context_length=0,
+        parallel=4,
+        offloaded_layers=12,
+        memory_fraction=0.5,
+        tensor_split=[0.25, 0.75],
+        restart_on_error=True,
+        trust_remote_code=True,
+        memory_limit_bytes=1 << 30,
+        image="i:1",
+        command=["run"],
+        packages=["p==1"],
+        definition=definition,
+        lora_adapters=[v1.LoraAdapter(adapter="l", source=scope)],
+        speculative=v1.SpeculativeDecoding(algorithm="eagle3", draft_model=hub, draft_tokens=3),
+        extended_kv_cache=v1.ExtendedKvCache(enabled=True, chunk_size=256),
+        parallelism={"tp": 2},
+        rank=1,
+        gang=members,
+        gang_style="mp",
+        gang_phase=v1.GANG_PHASE_RUN,
+    )
+    told.assignment.facts.CopyFrom(facts_message(EVERYTHING))
+    told.assignment.model.CopyFrom(hub)
+    told.assignment.claim.devices.add(device_id="d0", memory_bytes=9)
+    body = body_of(told)
+    assert isinstance(body, Assignment)
+    shown = ObservedInstance(
+        assignment_id="a", instance="instances/a", generation=3, state=State.QUARANTINED, assignment=body
+    )
+
+    unset = {field.name for field in told.assignment.DESCRIPTOR.fields} - {
+        field.name for field, _ in told.assignment.ListFields()
+    }
+    assert set() == unset
+    assert told.assignment == instance_message(shown).assignment
+    assert "api_key" not in repr(shown)

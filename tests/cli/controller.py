@@ -472,6 +472,11 @@ class _Instances(_Servicer, v1.InstanceServiceServicer):
         stray.release.CopyFrom(v1.Release(reason=request.reason, actor=ACTOR))
         return stray
 
+    def AdoptStrayInstance(self, request: v1.AdoptStrayInstanceRequest, context: grpc.ServicerContext) -> v1.Instance:
+        self.of.requests.append(request)
+        [stray] = [each for each in self.of.strays if each.assignment_id == request.assignment_id]
+        return v1.Instance(name=stray.instance, deployment=request.deployment or stray.deployment)
+
     def StreamInstanceLogs(
         self, request: v1.StreamInstanceLogsRequest, context: grpc.ServicerContext
     ) -> Iterator[v1.StreamInstanceLogsResponse]:

@@ -14,6 +14,7 @@ from tests.cli.test_readme import VISIBLE
 
 ROOT = Path(__file__).parents[2]
 LINES = {
+    "adopt": ("a", "a1"),
     "apply": ("--file", str(ROOT / "examples" / "cluster.yaml")),
     "backends": (),
     "backends apply": ("--file", str(ROOT / "examples" / "backends" / "phrasebook.yaml")),

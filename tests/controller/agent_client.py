@@ -280,7 +280,7 @@ class Session:
         await self.send(desired_ack=v1.DesiredAck(version=state.results_in))
 
 
-def running_instance(assignment: v1.Assignment, **changes: Any) -> v1.ObservedInstance:
+def running_instance(assignment: v1.Assignment, /, **changes: Any) -> v1.ObservedInstance:
     return v1.ObservedInstance(
         **{
             "assignment_id": assignment.assignment_id,

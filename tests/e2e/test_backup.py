@@ -65,6 +65,58 @@ def test_what_began_after_the_backup_runs_on(fleet: Fleet, tiny_model: Path, tmp
     assert psutil.pid_exists(old.pid)
 
 
+@pytest.mark.promise("P1")
+@pytest.mark.timeout(300)
+def test_what_began_after_the_backup_is_adopted(fleet: Fleet, tiny_model: Path, tmp_path: Path) -> None:
+    """
+    A model that a restored controller does not know answers on, without a failure and as the same process, while its
+    deployment is made again and it is adopted as its instance; with the key that its callers have. It is the
+    deployment's from then on: it is found again by a new agent, and ends with it.
+    """
+    agent = fleet.start_agent()
+    data, file = str(fleet.controller_dir), str(tmp_path / "cluster.backup")
+    fleet.command("motorpool-controller", "backup", file, "--data-dir", data)
+    fleet.deploy("new", tiny_model)
+    before = fleet.wait_state("new", v1.INSTANCE_STATE_RUNNING)
+    credentials = fleet.credentials("new")
+
+    with Questioner(credentials) as questioner:
+        assert fleet.controller is not None
+        fleet.controller.terminate()
+        fleet.command("motorpool-controller", "restore", file, "--replace", "--data-dir", data)
+        fleet.start_controller()
+        fleet.wait_ready()
+        wait_for("the agent's report", lambda: _strays(fleet))
+        refused = fleet.command("motorpool", "adopt", "a", before.name, check=False)
+        fleet.command("motorpool", "deploy", "new", "--model", str(tiny_model), "--replicas", "0")
+        said = fleet.command("motorpool", "adopt", "a", before.name, "--add-replica", "--reason", "restored").stdout
+        after = fleet.wait_state("new", v1.INSTANCE_STATE_RUNNING)
+        questioner.wait_for_more(10, "after the adoption")
+        agent.kill()
+        fleet.start_agent()
+        questioner.wait_for_more(10, "after a restart of the agent")
+        again = fleet.wait_state("new", v1.INSTANCE_STATE_RUNNING)
+
+    assert [] == questioner.failures
+    assert "--replicas 0" in " ".join(refused.stderr.split())
+    assert f"{before.name} is deployments/new's now" in said
+    assert not _strays(fleet)
+    for each in (after, again):
+        assert (before.name, before.uid, before.pid, before.pid_start_ticks, before.endpoint, 0) == (
+            each.name,
+            each.uid,
+            each.pid,
+            each.pid_start_ticks,
+            each.endpoint,
+            each.restart_count,
+        )
+        assert before.placement.members == each.placement.members
+    assert credentials == fleet.credentials("new")
+    assert 1 == len(fleet.instances("new"))
+    fleet.delete("new")
+    wait_for("its end", lambda: not psutil.pid_exists(before.pid))
+
+
 def _put_back(file: Path, data: Path, folder: Path) -> None:
     shutil.unpack_archive(file, folder / "unpacked", "gztar")
     for name in ("controller.db-wal", "controller.db-shm"):

@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from motorpool import v1
+from motorpool_agent.convert.assignment import assignment_message
 from motorpool_agent.convert.facts import facts_message
 from motorpool_agent.reconcile.observation import Answer, ExecutorStatus, Failure, ObservedInstance, Rendered, State
 
@@ -79,6 +80,7 @@ def instance_message(instance: ObservedInstance) -> v1.ObservedInstance:
         instance=instance.instance,
         ports=_ports(instance.ports),
         parts=instance.parts,
+        assignment=None if instance.assignment is None else assignment_message(instance.assignment),
     )
 
 

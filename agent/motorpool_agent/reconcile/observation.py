@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from motorpool_agent.reconcile.assignment import Assignment
 from motorpool_formats.facts import ModelFacts
 
 
@@ -64,7 +65,7 @@ class ObservedInstance:
 
     ``next_try_time`` is when it is launched again after a failure; None while it need not be.
     ``ports`` are those that a member of an instance over several nodes reserved, ``parts`` versions of what has to be
-    the same on all of them.
+    the same on all of them. ``assignment`` is what runs for certain and the controller does not name any more.
     """
 
     assignment_id: str
@@ -85,6 +86,7 @@ class ObservedInstance:
     next_try_time: datetime | None = None
     ports: Mapping[str, int] = field(default_factory=dict)
     parts: Mapping[str, str] = field(default_factory=dict)
+    assignment: Assignment | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

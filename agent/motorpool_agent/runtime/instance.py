@@ -29,10 +29,6 @@ log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.02
 _ASK_AGAIN_SECONDS = 1.0
-_ABSENT = (
-    "the controller does not name this instance any more, and has not ordered its removal: it is left as it is; "
-    "`motorpool delete` removes it"
-)
 
 
 class Instance:
@@ -66,7 +62,7 @@ class Instance:
         # What is unproven is quarantined already, for a reason that says more.
         if self._present.is_set() or self._removing or self._unproven:
             return self._record.seen
-        return replace(self._record.seen, state=State.QUARANTINED, message=_ABSENT)
+        return self._record.left(self._assignment)
 
     @property
     def running(self) -> Running | None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from motorpool_agent import failpoints
+from motorpool_agent.reconcile.assignment import Assignment
 from motorpool_agent.reconcile.handle import Handle, Phase
 from motorpool_agent.reconcile.observation import ObservedInstance, State
 from motorpool_agent.runtime import failures, procfs
@@ -16,6 +17,11 @@ from motorpool_agent.runtime.executor import Running
 from motorpool_agent.runtime.work import whole
 
 log = logging.getLogger(__name__)
+
+_ABSENT = (
+    "the controller does not name this instance any more, and has not ordered its removal: it is left as it is; "
+    "`motorpool adopt` takes it for an instance of its deployment, `motorpool release` ends it"
+)
 
 
 class Record:
@@ -44,6 +50,11 @@ class Record:
         if seen != self.seen:
             self.seen = seen
             self._context.notify()
+
+    def left(self, assignment: Assignment) -> ObservedInstance:
+        """Return what is shown of it while the controller does not name it: with what it runs, if it runs."""
+        runs = None if self.running is None else assignment
+        return replace(self.seen, state=State.QUARANTINED, message=_ABSENT, assignment=runs)
 
     def progress(
         self, state: State, message: str, done_bytes: int | None = None, total_bytes: int | None = None

@@ -154,7 +154,7 @@ def _assignment(
         served_model_name=spec.served_model_name or id_of(deployment.name),
         claim=leader.claim,
         facts=_meant(verdict.facts, spec),
-        parameters=without_meanings(verdict.parameters, verdict.options, _stated(placement)),
+        parameters=without_meanings(verdict.parameters, verdict.options, stated_by(placement)),
         env=spec.env,
         offloaded_layers=placement.offloaded_layers,
         tensor_split=placement.tensor_split,
@@ -184,7 +184,7 @@ def _meant(facts: ModelFacts | None, spec: DeploymentSpec) -> ModelFacts | None:
     return replace(facts, categories=spec.categories) if facts is not None and spec.categories else facts
 
 
-def _stated(placement: Placement) -> tuple[str, ...]:
+def stated_by(placement: Placement) -> tuple[str, ...]:
     """Return the meanings that the assignment states itself; what it does not, the user's parameters still say."""
     stated = {
         "context_length": placement.context_length,

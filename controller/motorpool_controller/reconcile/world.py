@@ -11,6 +11,7 @@ from motorpool_controller.domain.event import Severity
 from motorpool_controller.domain.fleet import Node, NodeUsage, Profile
 from motorpool_controller.domain.peak import Peak
 from motorpool_controller.domain.workload import (
+    Assignment,
     Deployment,
     Failure,
     Instance,
@@ -120,7 +121,10 @@ class Decision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What an agent says of one assignment: the proto's ``ObservedInstance``. Generation 0 means it does not know."""
+    """What an agent says of one assignment: the proto's ``ObservedInstance``. Generation 0 means it does not know.
+
+    ``assignment`` is what it was told to run, of a process that is the node's own for certain and placed nowhere.
+    """
 
     assignment_id: str
     generation: int
@@ -140,3 +144,4 @@ class Report:
     ports: Mapping[str, int] = field(default_factory=dict)
     parts: Mapping[str, str] = field(default_factory=dict)
     instance: str = ""
+    assignment: Assignment | None = field(default=None, repr=False)

@@ -11,7 +11,7 @@ from motorpool import v1
 from motorpool_controller.domain.errors import NotFoundError, PreconditionError
 from motorpool_controller.domain.names import resource_id, shown
 from motorpool_controller.domain.workload import Instance
-from motorpool_controller.services import logs, maintenance, pages, strays
+from motorpool_controller.services import adoptions, logs, maintenance, pages, strays
 from motorpool_controller.services.authentication import caller
 from motorpool_controller.services.convert.instance import instance_message
 from motorpool_controller.services.convert.maintenance import reason_of
@@ -138,6 +138,32 @@ class InstanceService(v1.InstanceServiceServicer):
             )
 
         return await mutate(self._store, request, v1.StrayInstance, change)
+
+    async def AdoptStrayInstance(  # noqa: N802  # gRPC's name
+        self,
+        request: v1.AdoptStrayInstanceRequest,
+        context: grpc.aio.ServicerContext[v1.AdoptStrayInstanceRequest, v1.Instance],
+    ) -> v1.Instance:
+        """Take one of those for an instance of its deployment."""
+        resource_id(request.node, "nodes", "node")
+        if request.deployment:
+            resource_id(request.deployment, "deployments", "deployment")
+        wish = adoptions.Wish(
+            node=request.node,
+            assignment_id=request.assignment_id,
+            deployment=request.deployment,
+            add_replica=request.add_replica,
+            reason=reason_of(request.reason),
+            generation=request.generation,
+            etag=request.etag,
+            actor=caller().actor,
+        )
+        told = {report.assignment_id: report for report in self._live.reports(request.node)}
+
+        def change(tx: Transaction) -> v1.Instance:
+            return instance_message(adoptions.adopt(tx, told.get(wish.assignment_id), wish))
+
+        return await mutate(self._store, request, v1.Instance, change)
 
     async def StreamInstanceLogs(  # noqa: N802  # gRPC's name
         self,

@@ -219,8 +219,8 @@ def record(tx: Transaction, node: Node, observed: Observed, changed: Changed) ->
                 "ASSIGNMENT_UNKNOWN",
                 node.name,
                 f"{node.name} has something of assignment {report.assignment_id} ({shown(name)}, pid {report.pid}) "
-                "that is not placed there; it is left alone: `motorpool instances --strays` shows it, and `motorpool "
-                f"release` ends it",
+                "that is not placed there; it is left alone: `motorpool instances --strays` shows it, `adopt` "
+                "makes it its deployment's, and `release` ends it",
             )
             continue
         observed.strays.discard(report.assignment_id)

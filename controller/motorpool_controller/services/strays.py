@@ -46,10 +46,10 @@ def strays(store: Store, live: Live, node: str = "") -> Iterator[Stray]:
                 yield Stray(name, report, _release(row, report.assignment_id))
 
 
-def release(
-    tx: Transaction, told: Report | None, node: str, assignment_id: str, generation: int, actor: str, reason: str
-) -> Stray:
-    """Order a node to end what no record places there: what is not the node's own for certain it leaves alone."""
+def stray_of(
+    tx: Transaction, told: Report | None, node: str, assignment_id: str, generation: int
+) -> tuple[Node, Report]:
+    """Return the node that has something, and what it says of it; raise where that is no stray, or another."""
     row = tx.nodes.get(node)
     if row is None:
         raise NotFoundError("NOT_FOUND", f"{shown(node)} does not exist; `motorpool nodes` lists those that do")
@@ -71,6 +71,14 @@ def release(
             "GENERATION_MISMATCH",
             f"{shown(assignment_id)} on {node} is of generation {told.generation}, not {generation}; look at it again",
         )
+    return row, told
+
+
+def release(
+    tx: Transaction, told: Report | None, node: str, assignment_id: str, generation: int, actor: str, reason: str
+) -> Stray:
+    """Order a node to end what no record places there: what is not the node's own for certain it leaves alone."""
+    row, told = stray_of(tx, told, node, assignment_id, generation)
     stands = _release(row, assignment_id)
     if stands is not None:
         return Stray(node, told, stands)
@@ -105,6 +113,8 @@ def stray_message(stray: Stray) -> v1.StrayInstance:
             if order is None
             else v1.Release(create_time=fields.timestamp(order.time), actor=order.actor, reason=order.reason)
         ),
+        deployment="" if report.assignment is None else report.assignment.deployment,
+        adoptable=report.assignment is not None and order is None,
     )
 
 

@@ -93,7 +93,8 @@ async def test_higher_generation_replaces(supervisor: Supervisor, tmp_path: Path
 @pytest.mark.promise("P3")
 async def test_absence_quarantines_and_kills_nothing(supervisor: Supervisor, tmp_path: Path) -> None:
     """
-    An assignment that is no longer named goes on, reported as quarantined, and is itself again when named again.
+    An assignment that is no longer named goes on, reported as quarantined with what it was told to run, and is itself
+    again when named again.
     """
     supervisor.apply(desired(assignment(tmp_path)))
     before = await until_state(supervisor, State.RUNNING)
@@ -101,7 +102,7 @@ async def test_absence_quarantines_and_kills_nothing(supervisor: Supervisor, tmp
     absent = supervisor.observed()["a1"]
     supervisor.apply(desired(assignment(tmp_path)))
 
-    assert (State.QUARANTINED, before.pid) == (absent.state, absent.pid)
+    assert (State.QUARANTINED, before.pid, assignment(tmp_path)) == (absent.state, absent.pid, absent.assignment)
     assert before == supervisor.observed()["a1"]
     assert procfs.read(before.pid) is not None
 

@@ -60,3 +60,30 @@ def test_none(controller: Controller, motorpool: Motorpool) -> None:
     """
     assert "No strays" in motorpool("instances", "--strays").stderr
     assert Exit.USAGE == motorpool("instances", "--strays", "--deployment", "x").exit_code
+
+
+def test_adopt(controller: Controller, motorpool: Motorpool) -> None:
+    """
+    What may be adopted is said in the list; it is named by assignment or instance, and the deployment is asked for.
+    """
+    mine = v1.StrayInstance(adoptable=True, deployment="deployments/chat")
+    mine.MergeFrom(STRAY)
+    controller.strays = [mine, v1.StrayInstance(node="nodes/rack1", assignment_id="u2")]
+
+    columns = [row[6:8] for row in rows(motorpool("instances", "--strays").stdout)[1:]]
+    said = motorpool("adopt", "rack1", "lost-1", "--add-replica", "--reason", "restored").stdout
+    checked = motorpool("adopt", "rack1", "u1", "--deployment", "other", "--dry-run").stdout
+    first, second = [each for each in controller.requests if isinstance(each, v1.AdoptStrayInstanceRequest)]
+
+    assert "for chat" in columns[0]
+    assert "no" in columns[1]
+    assert "instances/lost-1 is deployments/chat's now" in said
+    assert ("nodes/rack1", "u1", "", True, "restored") == (
+        first.node,
+        first.assignment_id,
+        first.deployment,
+        first.add_replica,
+        first.reason,
+    )
+    assert "nothing was changed" in checked
+    assert ("u1", "deployments/other", True) == (second.assignment_id, second.deployment, second.validate_only)

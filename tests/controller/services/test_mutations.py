@@ -98,8 +98,8 @@ async def test_every_mutation_is_checked_carried_out_and_repeated(still: Cluster
     """
     methods = {method.name: method for method in MUTATIONS.values()}
     made = requests(still)
-    # A stray wants an agent that tells of one: test_strays.py holds as much of it.
-    assert methods.keys() - {"ReleaseStrayInstance"} == made.keys()
+    # A stray wants an agent that tells of one: test_strays.py and test_adoptions.py hold as much of it.
+    assert methods.keys() - {"ReleaseStrayInstance", "AdoptStrayInstance"} == made.keys()
     for name, request in made.items():
         method = methods[name]
         before = written(still)

@@ -80,6 +80,23 @@ def definition_message(definition: Definition) -> v1.BackendDefinition:
     )
 
 
+def definition_of(message: v1.BackendDefinition) -> Definition:
+    """Return a message's definition."""
+    return Definition(
+        backend=message.backend,
+        version=message.version,
+        command=tuple(message.command),
+        image=message.image,
+        entrypoint=tuple(message.entrypoint),
+        env=_sorted(message.env),
+        api_key_env=message.api_key_env,
+        health_path=message.health_path,
+        container_port=message.container_port if message.HasField("container_port") else None,
+        start_timeout_seconds=fields.seconds_of(message.start_timeout),
+        stop_grace_seconds=fields.seconds_of(message.stop_grace),
+    )
+
+
 def _version_message(version: DeclaredVersion, *, masked: bool) -> v1.DeclaredVersion:
     seconds = {"start_timeout": version.start_timeout_seconds, "stop_grace": version.stop_grace_seconds}
     return v1.DeclaredVersion(

@@ -8,6 +8,7 @@ from motorpool import v1
 from motorpool_controller.domain.workload import Failure, Instance, InstanceState, MemberRun, RenderedLaunch
 from motorpool_controller.reconcile.world import Report
 from motorpool_controller.services.convert import fields
+from motorpool_controller.services.convert.assignment import assignment_of
 from motorpool_controller.services.convert.maintenance import drain_message
 from motorpool_controller.services.convert.node import etag
 from motorpool_controller.services.convert.placement import placement_message, refusal_message
@@ -101,6 +102,7 @@ def report_of(message: v1.ObservedInstance, field: str = "instance") -> Report:
         ports=_ports_of(message.ports, f"{field}.ports"),
         parts=_parts_of(message.parts, f"{field}.parts"),
         instance=fields.text(message.instance),
+        assignment=assignment_of(message.assignment, f"{field}.assignment") if message.HasField("assignment") else None,
     )
 
 

@@ -1,9 +1,17 @@
-"""Estimates, claims, placements, refusals, candidates: always ours to the caller, never back."""
+"""Estimates, claims, placements, refusals, candidates: ours to the caller; back come only claims that nodes tell of."""
 
 from __future__ import annotations
 
 from motorpool import v1
-from motorpool_controller.domain.placement import Candidate, Claim, Estimate, Placement, Refusal, Suggestion
+from motorpool_controller.domain.placement import (
+    Candidate,
+    Claim,
+    DeviceClaim,
+    Estimate,
+    Placement,
+    Refusal,
+    Suggestion,
+)
 from motorpool_controller.services.convert import fields
 
 
@@ -14,6 +22,20 @@ def claim_message(claim: Claim) -> v1.Claim:
         devices=[
             v1.DeviceClaim(device_id=device.device_id, memory_bytes=device.memory_bytes) for device in claim.devices
         ],
+    )
+
+
+def claim_of(message: v1.Claim, field: str) -> Claim:
+    """Return a claim that a node tells of."""
+    return Claim(
+        memory_bytes=fields.size(message.memory_bytes, f"{field}.memory_bytes"),
+        devices=tuple(
+            DeviceClaim(
+                fields.name(device.device_id, f"{field}.devices"),
+                fields.size(device.memory_bytes, f"{field}.devices"),
+            )
+            for device in message.devices
+        ),
     )
 
 

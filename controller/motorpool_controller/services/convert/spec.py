@@ -104,9 +104,9 @@ def spec_of(message: v1.DeploymentSpec, field: str = "spec") -> DeploymentSpec:
         claim_memory_bytes=claim.memory_bytes if claim.HasField("memory_bytes") else None,
         claim_device_memory_bytes=claim.device_memory_bytes if claim.HasField("device_memory_bytes") else None,
         allow_overcommit=message.allow_overcommit,
-        extended_kv_cache=(_cache_of(message.extended_kv_cache) if message.HasField("extended_kv_cache") else None),
+        extended_kv_cache=cache_of(message.extended_kv_cache) if message.HasField("extended_kv_cache") else None,
         speculative=(
-            _speculative_of(message.speculative, f"{field}.speculative") if message.HasField("speculative") else None
+            speculative_of(message.speculative, f"{field}.speculative") if message.HasField("speculative") else None
         ),
         lora_adapters=tuple(
             LoraAdapter(adapter.adapter, source_of(adapter.source, f"{field}.lora_adapters"))
@@ -149,7 +149,8 @@ def speculative_message(speculative: Speculative) -> v1.SpeculativeDecoding:
     )
 
 
-def _speculative_of(message: v1.SpeculativeDecoding, field: str) -> Speculative:
+def speculative_of(message: v1.SpeculativeDecoding, field: str) -> Speculative:
+    """Return a message's way of guessing tokens ahead."""
     return Speculative(
         algorithm=message.algorithm,
         draft_model=(
@@ -171,7 +172,8 @@ def cache_message(cache: ExtendedKvCache) -> v1.ExtendedKvCache:
     )
 
 
-def _cache_of(message: v1.ExtendedKvCache) -> ExtendedKvCache:
+def cache_of(message: v1.ExtendedKvCache) -> ExtendedKvCache:
+    """Return a message's cache that overflows into host memory."""
     return ExtendedKvCache(
         enabled=message.enabled,
         memory_ratio=message.memory_ratio if message.HasField("memory_ratio") else None,

@@ -244,6 +244,7 @@ from motorpool.v1.error_reason_pb2 import (
     ERROR_REASON_STALE_EPOCH as ERROR_REASON_STALE_EPOCH,
     ERROR_REASON_STORE_BUSY as ERROR_REASON_STORE_BUSY,
     ERROR_REASON_STORE_UNAVAILABLE as ERROR_REASON_STORE_UNAVAILABLE,
+    ERROR_REASON_STRAY_NOT_ADOPTABLE as ERROR_REASON_STRAY_NOT_ADOPTABLE,
     ERROR_REASON_TOKEN_EXPIRED as ERROR_REASON_TOKEN_EXPIRED,
     ERROR_REASON_TOKEN_INVALID as ERROR_REASON_TOKEN_INVALID,
     ERROR_REASON_TOKEN_USED_UP as ERROR_REASON_TOKEN_USED_UP,
@@ -293,6 +294,7 @@ from motorpool.v1.instance_pb2 import (
     StrayInstance as StrayInstance,
 )
 from motorpool.v1.instance_service_pb2 import (
+    AdoptStrayInstanceRequest as AdoptStrayInstanceRequest,
     DrainInstanceRequest as DrainInstanceRequest,
     GetInstanceRequest as GetInstanceRequest,
     ListInstancesRequest as ListInstancesRequest,
@@ -482,6 +484,7 @@ if _typing.TYPE_CHECKING:  # a stub over grpc.aio, to type checkers only
 
 __all__ = [
     "AddedNodes",
+    "AdoptStrayInstanceRequest",
     "AgentServiceServicer",
     "AgentServiceStub",
     "Assignment",
@@ -608,6 +611,7 @@ __all__ = [
     "ERROR_REASON_STALE_EPOCH",
     "ERROR_REASON_STORE_BUSY",
     "ERROR_REASON_STORE_UNAVAILABLE",
+    "ERROR_REASON_STRAY_NOT_ADOPTABLE",
     "ERROR_REASON_TOKEN_EXPIRED",
     "ERROR_REASON_TOKEN_INVALID",
     "ERROR_REASON_TOKEN_USED_UP",

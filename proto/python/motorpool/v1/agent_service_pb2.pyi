@@ -277,6 +277,7 @@ class ObservedInstance(google.protobuf.message.Message):
     NEXT_TRY_TIME_FIELD_NUMBER: builtins.int
     PORTS_FIELD_NUMBER: builtins.int
     PARTS_FIELD_NUMBER: builtins.int
+    ASSIGNMENT_FIELD_NUMBER: builtins.int
     assignment_id: builtins.str
     """The assignment's id, which is the instance's uid."""
     generation: builtins.int
@@ -329,6 +330,13 @@ class ObservedInstance(google.protobuf.message.Message):
         one, as far as they are known. Reported with its ports.
         """
 
+    @property
+    def assignment(self) -> motorpool.v1.assignment_pb2.Assignment:
+        """What it was told to run, secrets included: only of a process that is the node's own for certain, runs, and is not
+        named by the controller any more, so that an operator may have it adopted (AdoptStrayInstance). Absent from agents
+        of before.
+        """
+
     def __init__(
         self,
         *,
@@ -350,9 +358,10 @@ class ObservedInstance(google.protobuf.message.Message):
         next_try_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         ports: collections.abc.Iterable[motorpool.v1.instance_pb2.Port] | None = ...,
         parts: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        assignment: motorpool.v1.assignment_pb2.Assignment | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_progress_bytes", b"_progress_bytes", "_progress_total_bytes", b"_progress_total_bytes", "first_failure", b"first_failure", "last_failure", b"last_failure", "launch", b"launch", "next_try_time", b"next_try_time", "progress_bytes", b"progress_bytes", "progress_total_bytes", b"progress_total_bytes", "start_time", b"start_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_progress_bytes", b"_progress_bytes", "_progress_total_bytes", b"_progress_total_bytes", "adopted", b"adopted", "assignment_id", b"assignment_id", "first_failure", b"first_failure", "generation", b"generation", "instance", b"instance", "last_failure", b"last_failure", "launch", b"launch", "message", b"message", "next_try_time", b"next_try_time", "parts", b"parts", "pid", b"pid", "pid_start_ticks", b"pid_start_ticks", "ports", b"ports", "progress_bytes", b"progress_bytes", "progress_total_bytes", b"progress_total_bytes", "restart_count", b"restart_count", "start_time", b"start_time", "state", b"state"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_progress_bytes", b"_progress_bytes", "_progress_total_bytes", b"_progress_total_bytes", "assignment", b"assignment", "first_failure", b"first_failure", "last_failure", b"last_failure", "launch", b"launch", "next_try_time", b"next_try_time", "progress_bytes", b"progress_bytes", "progress_total_bytes", b"progress_total_bytes", "start_time", b"start_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_progress_bytes", b"_progress_bytes", "_progress_total_bytes", b"_progress_total_bytes", "adopted", b"adopted", "assignment", b"assignment", "assignment_id", b"assignment_id", "first_failure", b"first_failure", "generation", b"generation", "instance", b"instance", "last_failure", b"last_failure", "launch", b"launch", "message", b"message", "next_try_time", b"next_try_time", "parts", b"parts", "pid", b"pid", "pid_start_ticks", b"pid_start_ticks", "ports", b"ports", "progress_bytes", b"progress_bytes", "progress_total_bytes", b"progress_total_bytes", "restart_count", b"restart_count", "start_time", b"start_time", "state", b"state"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_progress_bytes", b"_progress_bytes"]) -> typing.Literal["progress_bytes"] | None: ...
     @typing.overload

@@ -140,6 +140,8 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """FAILED_PRECONDITION: the node tells of another generation than the caller saw."""
     ERROR_REASON_TOO_MANY_RELEASES: _ErrorReason.ValueType  # 56
     """FAILED_PRECONDITION: so many strays are to be ended on that node that there are to be no more."""
+    ERROR_REASON_STRAY_NOT_ADOPTABLE: _ErrorReason.ValueType  # 58
+    """FAILED_PRECONDITION: what the node has cannot be an instance of the deployment; the message has the rows that say why."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The stable reasons of failed calls. Every error is a google.rpc.Status with one ErrorInfo whose domain is
@@ -264,4 +266,6 @@ ERROR_REASON_GENERATION_MISMATCH: ErrorReason.ValueType  # 55
 """FAILED_PRECONDITION: the node tells of another generation than the caller saw."""
 ERROR_REASON_TOO_MANY_RELEASES: ErrorReason.ValueType  # 56
 """FAILED_PRECONDITION: so many strays are to be ended on that node that there are to be no more."""
+ERROR_REASON_STRAY_NOT_ADOPTABLE: ErrorReason.ValueType  # 58
+"""FAILED_PRECONDITION: what the node has cannot be an instance of the deployment; the message has the rows that say why."""
 Global___ErrorReason: typing_extensions.TypeAlias = ErrorReason

@@ -457,6 +457,8 @@ class StrayInstance(google.protobuf.message.Message):
     PID_FIELD_NUMBER: builtins.int
     START_TIME_FIELD_NUMBER: builtins.int
     RELEASE_FIELD_NUMBER: builtins.int
+    DEPLOYMENT_FIELD_NUMBER: builtins.int
+    ADOPTABLE_FIELD_NUMBER: builtins.int
     node: builtins.str
     """`nodes/{node}`."""
     assignment_id: builtins.str
@@ -471,6 +473,10 @@ class StrayInstance(google.protobuf.message.Message):
     """Why, in words: what was found, and what to do."""
     pid: builtins.int
     """Process id on the node; 0 when there is none."""
+    deployment: builtins.str
+    """`deployments/{deployment}` that it was made for; empty where the node does not tell what it was told to run."""
+    adoptable: builtins.bool
+    """It runs, it is the node's own for certain, and the node tells what it was told to run: AdoptStrayInstance may take it."""
     @property
     def launch(self) -> Global___RenderedLaunch:
         """The launch command; absent where the node does not know."""
@@ -496,9 +502,11 @@ class StrayInstance(google.protobuf.message.Message):
         pid: builtins.int = ...,
         start_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         release: Global___Release | None = ...,
+        deployment: builtins.str = ...,
+        adoptable: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["launch", b"launch", "release", b"release", "start_time", b"start_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["assignment_id", b"assignment_id", "generation", b"generation", "instance", b"instance", "launch", b"launch", "node", b"node", "pid", b"pid", "release", b"release", "start_time", b"start_time", "state", b"state", "state_message", b"state_message"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["adoptable", b"adoptable", "assignment_id", b"assignment_id", "deployment", b"deployment", "generation", b"generation", "instance", b"instance", "launch", b"launch", "node", b"node", "pid", b"pid", "release", b"release", "start_time", b"start_time", "state", b"state", "state_message", b"state_message"]) -> None: ...
 
 Global___StrayInstance: typing_extensions.TypeAlias = StrayInstance
 

@@ -264,6 +264,56 @@ class ReleaseStrayInstanceRequest(google.protobuf.message.Message):
 Global___ReleaseStrayInstanceRequest: typing_extensions.TypeAlias = ReleaseStrayInstanceRequest
 
 @typing.final
+class AdoptStrayInstanceRequest(google.protobuf.message.Message):
+    """Names what is to be an instance of a deployment."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: builtins.int
+    ASSIGNMENT_ID_FIELD_NUMBER: builtins.int
+    DEPLOYMENT_FIELD_NUMBER: builtins.int
+    ADD_REPLICA_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    GENERATION_FIELD_NUMBER: builtins.int
+    ETAG_FIELD_NUMBER: builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    node: builtins.str
+    """`nodes/{node}`."""
+    assignment_id: builtins.str
+    """The assignment that the node tells of."""
+    deployment: builtins.str
+    """`deployments/{deployment}`; empty for the one that it was made for."""
+    add_replica: builtins.bool
+    """Have the deployment wish for one more, where it has all that it wishes for."""
+    reason: builtins.str
+    """Why, for people; at most 500 characters."""
+    generation: builtins.int
+    """The generation that the caller saw; checked when set."""
+    etag: builtins.str
+    """The deployment's; checked when set."""
+    validate_only: builtins.bool
+    """Check only."""
+    request_id: builtins.str
+    """Same id, same answer, for an hour."""
+    def __init__(
+        self,
+        *,
+        node: builtins.str = ...,
+        assignment_id: builtins.str = ...,
+        deployment: builtins.str = ...,
+        add_replica: builtins.bool = ...,
+        reason: builtins.str = ...,
+        generation: builtins.int = ...,
+        etag: builtins.str = ...,
+        validate_only: builtins.bool = ...,
+        request_id: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["add_replica", b"add_replica", "assignment_id", b"assignment_id", "deployment", b"deployment", "etag", b"etag", "generation", b"generation", "node", b"node", "reason", b"reason", "request_id", b"request_id", "validate_only", b"validate_only"]) -> None: ...
+
+Global___AdoptStrayInstanceRequest: typing_extensions.TypeAlias = AdoptStrayInstanceRequest
+
+@typing.final
 class StreamInstanceLogsRequest(google.protobuf.message.Message):
     """Asks for an instance's log."""
 

@@ -66,6 +66,11 @@ class InstanceServiceStub(object):
                 request_serializer=motorpool_dot_v1_dot_instance__service__pb2.ReleaseStrayInstanceRequest.SerializeToString,
                 response_deserializer=motorpool_dot_v1_dot_instance__pb2.StrayInstance.FromString,
                 _registered_method=True)
+        self.AdoptStrayInstance = channel.unary_unary(
+                '/motorpool.v1.InstanceService/AdoptStrayInstance',
+                request_serializer=motorpool_dot_v1_dot_instance__service__pb2.AdoptStrayInstanceRequest.SerializeToString,
+                response_deserializer=motorpool_dot_v1_dot_instance__pb2.Instance.FromString,
+                _registered_method=True)
         self.StreamInstanceLogs = channel.unary_stream(
                 '/motorpool.v1.InstanceService/StreamInstanceLogs',
                 request_serializer=motorpool_dot_v1_dot_instance__service__pb2.StreamInstanceLogsRequest.SerializeToString,
@@ -130,6 +135,20 @@ class InstanceServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AdoptStrayInstance(self, request, context):
+        """Takes what a node has and no record places there as an instance of its deployment, with its place, claims and ports as
+        they are: it runs on, and is not started again. It takes the place of an instance that waits for one. Only what the
+        node is certain of (`adoptable`), what is made of the deployment's present spec, and what fits beside the claims of
+        others; the message has a row for each thing that is not so. Where nothing else of the deployment is placed, the
+        deployment takes its API key.
+
+        NOT_FOUND; FAILED_PRECONDITION INSTANCE_PLACED, GENERATION_MISMATCH, STRAY_NOT_ADOPTABLE; ABORTED ETAG_MISMATCH;
+        INVALID_ARGUMENT FIELD_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def StreamInstanceLogs(self, request, context):
         """Gives an instance's log, and with follow goes on until the caller leaves.
 
@@ -171,6 +190,11 @@ def add_InstanceServiceServicer_to_server(servicer, server):
                     servicer.ReleaseStrayInstance,
                     request_deserializer=motorpool_dot_v1_dot_instance__service__pb2.ReleaseStrayInstanceRequest.FromString,
                     response_serializer=motorpool_dot_v1_dot_instance__pb2.StrayInstance.SerializeToString,
+            ),
+            'AdoptStrayInstance': grpc.unary_unary_rpc_method_handler(
+                    servicer.AdoptStrayInstance,
+                    request_deserializer=motorpool_dot_v1_dot_instance__service__pb2.AdoptStrayInstanceRequest.FromString,
+                    response_serializer=motorpool_dot_v1_dot_instance__pb2.Instance.SerializeToString,
             ),
             'StreamInstanceLogs': grpc.unary_stream_rpc_method_handler(
                     servicer.StreamInstanceLogs,
@@ -341,6 +365,33 @@ class InstanceService(object):
             '/motorpool.v1.InstanceService/ReleaseStrayInstance',
             motorpool_dot_v1_dot_instance__service__pb2.ReleaseStrayInstanceRequest.SerializeToString,
             motorpool_dot_v1_dot_instance__pb2.StrayInstance.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AdoptStrayInstance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/motorpool.v1.InstanceService/AdoptStrayInstance',
+            motorpool_dot_v1_dot_instance__service__pb2.AdoptStrayInstanceRequest.SerializeToString,
+            motorpool_dot_v1_dot_instance__pb2.Instance.FromString,
             options,
             channel_credentials,
             insecure,

@@ -122,6 +122,22 @@ _InstanceServiceReleaseStrayInstanceType = typing_extensions.TypeVar(
     ],
 )
 
+_InstanceServiceAdoptStrayInstanceType = typing_extensions.TypeVar(
+    '_InstanceServiceAdoptStrayInstanceType',
+    grpc.UnaryUnaryMultiCallable[
+        motorpool.v1.instance_service_pb2.AdoptStrayInstanceRequest,
+        motorpool.v1.instance_pb2.Instance,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        motorpool.v1.instance_service_pb2.AdoptStrayInstanceRequest,
+        motorpool.v1.instance_pb2.Instance,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        motorpool.v1.instance_service_pb2.AdoptStrayInstanceRequest,
+        motorpool.v1.instance_pb2.Instance,
+    ],
+)
+
 _InstanceServiceStreamInstanceLogsType = typing_extensions.TypeVar(
     '_InstanceServiceStreamInstanceLogsType',
     grpc.UnaryStreamMultiCallable[
@@ -138,7 +154,7 @@ _InstanceServiceStreamInstanceLogsType = typing_extensions.TypeVar(
     ],
 )
 
-class InstanceServiceStub(typing.Generic[_InstanceServiceGetInstanceType, _InstanceServiceListInstancesType, _InstanceServiceDrainInstanceType, _InstanceServiceUndrainInstanceType, _InstanceServiceListStrayInstancesType, _InstanceServiceReleaseStrayInstanceType, _InstanceServiceStreamInstanceLogsType]):
+class InstanceServiceStub(typing.Generic[_InstanceServiceGetInstanceType, _InstanceServiceListInstancesType, _InstanceServiceDrainInstanceType, _InstanceServiceUndrainInstanceType, _InstanceServiceListStrayInstancesType, _InstanceServiceReleaseStrayInstanceType, _InstanceServiceAdoptStrayInstanceType, _InstanceServiceStreamInstanceLogsType]):
     """Instances. They are made and removed by their deployment."""
 
     @typing.overload
@@ -166,6 +182,10 @@ class InstanceServiceStub(typing.Generic[_InstanceServiceGetInstanceType, _Insta
         grpc.UnaryUnaryMultiCallable[
             motorpool.v1.instance_service_pb2.ReleaseStrayInstanceRequest,
             motorpool.v1.instance_pb2.StrayInstance,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            motorpool.v1.instance_service_pb2.AdoptStrayInstanceRequest,
+            motorpool.v1.instance_pb2.Instance,
         ],
         grpc.UnaryStreamMultiCallable[
             motorpool.v1.instance_service_pb2.StreamInstanceLogsRequest,
@@ -198,6 +218,10 @@ class InstanceServiceStub(typing.Generic[_InstanceServiceGetInstanceType, _Insta
         grpc.aio.UnaryUnaryMultiCallable[
             motorpool.v1.instance_service_pb2.ReleaseStrayInstanceRequest,
             motorpool.v1.instance_pb2.StrayInstance,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            motorpool.v1.instance_service_pb2.AdoptStrayInstanceRequest,
+            motorpool.v1.instance_pb2.Instance,
         ],
         grpc.aio.UnaryStreamMultiCallable[
             motorpool.v1.instance_service_pb2.StreamInstanceLogsRequest,
@@ -238,6 +262,17 @@ class InstanceServiceStub(typing.Generic[_InstanceServiceGetInstanceType, _Insta
     NOT_FOUND; FAILED_PRECONDITION INSTANCE_PLACED, GENERATION_MISMATCH, TOO_MANY_RELEASES; INVALID_ARGUMENT FIELD_INVALID.
     """
 
+    AdoptStrayInstance: _InstanceServiceAdoptStrayInstanceType
+    """Takes what a node has and no record places there as an instance of its deployment, with its place, claims and ports as
+    they are: it runs on, and is not started again. It takes the place of an instance that waits for one. Only what the
+    node is certain of (`adoptable`), what is made of the deployment's present spec, and what fits beside the claims of
+    others; the message has a row for each thing that is not so. Where nothing else of the deployment is placed, the
+    deployment takes its API key.
+
+    NOT_FOUND; FAILED_PRECONDITION INSTANCE_PLACED, GENERATION_MISMATCH, STRAY_NOT_ADOPTABLE; ABORTED ETAG_MISMATCH;
+    INVALID_ARGUMENT FIELD_INVALID.
+    """
+
     StreamInstanceLogs: _InstanceServiceStreamInstanceLogsType
     """Gives an instance's log, and with follow goes on until the caller leaves.
 
@@ -268,6 +303,10 @@ InstanceServiceAsyncStub: typing_extensions.TypeAlias = InstanceServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         motorpool.v1.instance_service_pb2.ReleaseStrayInstanceRequest,
         motorpool.v1.instance_pb2.StrayInstance,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        motorpool.v1.instance_service_pb2.AdoptStrayInstanceRequest,
+        motorpool.v1.instance_pb2.Instance,
     ],
     grpc.aio.UnaryStreamMultiCallable[
         motorpool.v1.instance_service_pb2.StreamInstanceLogsRequest,
@@ -339,6 +378,22 @@ class InstanceServiceServicer(metaclass=abc.ABCMeta):
         by hand. Asked again, it changes nothing.
 
         NOT_FOUND; FAILED_PRECONDITION INSTANCE_PLACED, GENERATION_MISMATCH, TOO_MANY_RELEASES; INVALID_ARGUMENT FIELD_INVALID.
+        """
+
+    @abc.abstractmethod
+    def AdoptStrayInstance(
+        self,
+        request: motorpool.v1.instance_service_pb2.AdoptStrayInstanceRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[motorpool.v1.instance_pb2.Instance, collections.abc.Awaitable[motorpool.v1.instance_pb2.Instance]]:
+        """Takes what a node has and no record places there as an instance of its deployment, with its place, claims and ports as
+        they are: it runs on, and is not started again. It takes the place of an instance that waits for one. Only what the
+        node is certain of (`adoptable`), what is made of the deployment's present spec, and what fits beside the claims of
+        others; the message has a row for each thing that is not so. Where nothing else of the deployment is placed, the
+        deployment takes its API key.
+
+        NOT_FOUND; FAILED_PRECONDITION INSTANCE_PLACED, GENERATION_MISMATCH, STRAY_NOT_ADOPTABLE; ABORTED ETAG_MISMATCH;
+        INVALID_ARGUMENT FIELD_INVALID.
         """
 
     @abc.abstractmethod
