@@ -43,6 +43,7 @@ class Config:
     use_proxy: bool = False
     engine_proxy: bool = False
     bare_executor: str = "auto"
+    policy_file: Path | None = None
     inference_probe_seconds: float = 60.0
     log_level: str = "info"
 
@@ -76,6 +77,7 @@ _SETTINGS: Mapping[str, Callable[[object], object]] = {
     "use_proxy": values.boolean,
     "engine_proxy": values.boolean,
     "bare_executor": values.bare_executor,
+    "policy_file": values.path,
     "inference_probe": values.seconds,
     "log_level": values.log_level,
 }

@@ -19,7 +19,10 @@ from motorpool_agent.identity.renewal import Renewal
 from motorpool_agent.identity.store import Identity, IdentityStore
 from motorpool_agent.inventory import PluginTable, facts, measure
 from motorpool_agent.main.notify import notify
+from motorpool_agent.policy import DEFAULT_FILE as POLICY_FILE
+from motorpool_agent.policy import read as read_policy
 from motorpool_agent.runtime.context import Timings
+from motorpool_agent.runtime.permitting import reader
 from motorpool_agent.runtime.proxies import engine_proxies
 from motorpool_agent.runtime.supervisor import Supervisor
 from motorpool_agent.session.questions import Questions
@@ -84,6 +87,7 @@ async def _live(config: Config) -> None:
     if address is None:
         address = await asyncio.to_thread(local_address, document.agent_endpoints[0])
     changed = asyncio.Event()
+    policy = partial(read_policy, config.policy_file or POLICY_FILE, required=config.policy_file is not None)
     plugins = PluginTable(allow=config.allow_plugins, block=config.block_plugins, notify=changed.set)
     supervisor = Supervisor(
         data_dir=config.data_dir,
@@ -95,6 +99,7 @@ async def _live(config: Config) -> None:
         proxies=engine_proxies(address) if config.engine_proxy else {},
         cluster=document.cluster_id,
         bare=config.bare_executor,
+        policy=policy,
         timings=Timings(inference_period_seconds=config.inference_probe_seconds or None),
     )
     renewal = Renewal(store, identity, use_proxy=config.use_proxy)
@@ -118,7 +123,7 @@ async def _live(config: Config) -> None:
             ),
             instances=supervisor,
             plugins=plugins,
-            questions=Questions(read=read_model, notify=changed.set),
+            questions=Questions(read=reader(policy, supervisor.fetched, read_model), notify=changed.set),
             measure=measure,
             record=partial(record.accept, document.cluster_id),
             accepted=record.last.version if record.last is not None and same_cluster else None,

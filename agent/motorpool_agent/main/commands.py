@@ -98,6 +98,10 @@ def run_command(
         str | None,
         typer.Option(metavar="NAME", help="What runs engines without an image: auto, process or systemd."),
     ] = None,
+    policy_file: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Launch policy; default /etc/motorpool/policy.toml where there is one."),
+    ] = None,
     inference_probe: Annotated[
         str | None,
         typer.Option(metavar="SECONDS", help="How often engines over several nodes are asked to compute; 0: never."),
@@ -125,6 +129,7 @@ def run_command(
                 "use_proxy": use_proxy,
                 "engine_proxy": engine_proxy,
                 "bare_executor": bare_executor,
+                "policy_file": policy_file,
                 "inference_probe": inference_probe,
                 "log_level": log_level,
             },

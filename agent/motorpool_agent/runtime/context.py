@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+from motorpool_agent.policy import Policy
 from motorpool_agent.reconcile.observation import ExecutorStatus
 from motorpool_agent.runtime.engines import Engines
 from motorpool_agent.runtime.executor import Executor
@@ -36,7 +38,8 @@ class Context:
     """The agent's executors, plugins, engines, ports and handles; ``removed`` is told an id whose instance is gone.
 
     ``executors`` tells what is known of each one, by name; ``bare`` is the operator's choice of what runs without an
-    image. ``proxies`` are variables that every engine gets.
+    image. ``policy`` reads what may run here, and ``fetched`` are the folders of what this agent fetched or
+    made, models and engines. ``proxies`` are variables that every engine gets.
     """
 
     executor: Executor
@@ -44,6 +47,8 @@ class Context:
     bare: str
     backends: Backends
     engines: Engines
+    policy: Callable[[], Policy]
+    fetched: tuple[Path, ...]
     ports: Ports
     handles: Handles
     timings: Timings

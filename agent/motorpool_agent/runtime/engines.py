@@ -50,6 +50,11 @@ class Engines:
         self._root = data_dir.absolute() / "engines"
         self._pip_cache = cache_dir.absolute() / "pip"
 
+    @property
+    def folder(self) -> Path:
+        """Where all environments stand."""
+        return self._root
+
     def directory(self, backend: str, version: str) -> Path:
         """Return where a version's environment stands, or would stand."""
         for name in (backend, version):

@@ -1,4 +1,4 @@
-"""From an assignment to a launch: what a backend is asked, what the agent's policy denies, what is shown."""
+"""From an assignment to a launch: what a backend is asked, what its plugin answers, what is shown."""
 
 from __future__ import annotations
 
@@ -31,20 +31,12 @@ from motorpool_sdk.backend import Definition, Finding, Launch, LaunchRequest, Pa
 from motorpool_sdk.gang import HTTP, Gang, Parallelism
 
 MASK = "***"
+WORK_NAME = "work"
+"""Where a process runs, below its instance's folder."""
+
 PORT_NAME = HTTP
 ANY_ADDRESS = "0.0.0.0"  # noqa: S104  # inside a container
 
-# Variables that decide which code is loaded, whatever the engine is. HOME: Python imports from below it.
-_DENIED = frozenset(
-    {
-        *("PATH", "HOME", "ENV", "BASH_ENV", "IFS", "GCONV_PATH", "GLIBC_TUNABLES", "LOCPATH", "NODE_OPTIONS"),
-        *("PERL5LIB", "PERL5OPT", "RUBYLIB", "RUBYOPT", "JAVA_TOOL_OPTIONS", "CLASSPATH"),
-        *("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONUSERBASE", "PYTHONBREAKPOINT", "PYTHONWARNINGS"),
-        *("PYTHONEXECUTABLE", "PYTHONPLATLIBDIR", "PYTHONPYCACHEPREFIX", "PYTHONINSPECT"),
-    }
-)
-_DENIED_PREFIXES = ("LD_", "DYLD_", "BASH_FUNC_", "MOTORPOOL_")
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LEAST_SECRET_CHARACTERS = 8
 _SECRET_NAME = re.compile(r"TOKEN|KEY|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
 
@@ -138,28 +130,6 @@ def request(
 
 def _definition(assignment: Assignment) -> Definition | None:
     return None if assignment.definition is None else Definition(**asdict(assignment.definition))
-
-
-def deny(assignment: Assignment) -> None:
-    """Raise ``LaunchError`` if a stated environment reaches into how programs are loaded, or is malformed."""
-    definition = assignment.definition
-    stated = [*assignment.env.items()]
-    if definition is not None:
-        stated += [*definition.env.items(), *([(definition.api_key_env, "")] if definition.api_key_env else [])]
-    for name, value in stated:
-        if not _NAME.fullmatch(name) or "\0" in value:
-            raise LaunchError(
-                "POLICY_DENIED",
-                f"environment variable {name[:80]!r} is malformed; correct the deployment or declaration",
-                final=True,
-            )
-        if name in _DENIED or name.startswith(_DENIED_PREFIXES):
-            raise LaunchError(
-                "POLICY_DENIED",
-                f"environment variable {name} is denied by this agent's launch policy: it changes which code runs; "
-                "remove it from the deployment or declaration",
-                final=True,
-            )
 
 
 def refuse(findings: Sequence[Finding]) -> None:
@@ -259,7 +229,7 @@ def record(
         )
     shown = {**launch.env, **assignment.env, **device_env}
     own = {**_clean(), MARKER: str(directory)} if container is None else {}
-    own_directory = str(directory / "work") if container is None else ""
+    own_directory = str(directory / WORK_NAME) if container is None else ""
     return LaunchRecord(
         executor=executor,
         argv=launch.argv,

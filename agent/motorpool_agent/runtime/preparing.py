@@ -11,10 +11,11 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from motorpool_agent import failpoints
+from motorpool_agent.policy import Policy
 from motorpool_agent.reconcile.assignment import Assignment, Gang
 from motorpool_agent.reconcile.handle import LaunchRecord
 from motorpool_agent.reconcile.observation import State
-from motorpool_agent.runtime import choosing, exposing, launchfiles, launching, membership, modelpaths
+from motorpool_agent.runtime import choosing, exposing, launchfiles, launching, membership, modelpaths, permitting
 from motorpool_agent.runtime.context import Context
 from motorpool_agent.runtime.docker import packages
 from motorpool_agent.runtime.errors import LaunchError
@@ -56,10 +57,11 @@ async def prepare(
 
     A member of a gang looks whether it could be launched, tells what it ``reserved``, and goes on once all have.
     """
-    launching.deny(assignment)
+    policy = await asyncio.to_thread(permitting.current, context.policy)
+    permitting.wish(policy, assignment)
     assignment = replace(assignment, env=beneath(context.proxies, assignment.env))
     found = await unless_stalled(
-        lambda heard: _look(context, assignment, directory, heard),
+        lambda heard: _look(context, policy, assignment, directory, heard),
         say,
         context.timings.stalled_seconds,
         before=f"waiting for the plugin of {assignment.title}",
@@ -108,18 +110,23 @@ async def prepare(
         unit=unit,
         device_env=found.device_env,
     )
+    await asyncio.to_thread(permitting.launch, policy, assignment, record, found.version, directory, context.fetched)
     await context.executor.fetch(record, lambda *said: say(State.DOWNLOADING, *said))
     return record
 
 
-async def _look(context: Context, assignment: Assignment, directory: Path, say: Say) -> _Found:
+async def _look(context: Context, policy: Policy, assignment: Assignment, directory: Path, say: Say) -> _Found:
     """Return what the launch rests on, installed where that is the agent's to do."""
     # Before the engine: a missing model is told at once, and not after a download.
     path = modelpaths.model_path(assignment)
+    await asyncio.to_thread(permitting.files, policy, assignment, path, context.fetched)
     # Of the other plugins' code nothing is needed, and it may hang.
     await context.backends.wait_ready(assignment.backend)
-    version = choosing.version_of(context.backends.profile(assignment.backend), assignment)
+    profile = context.backends.profile(assignment.backend)
+    version = choosing.version_of(profile, assignment)
     image = choosing.image_of(version, assignment)
+    folder = None if image else directory / launching.WORK_NAME
+    await asyncio.to_thread(permitting.parameters, policy, assignment, profile, folder)
     executor = choosing.DOCKER
     if not image:
         executor = choosing.bare_executor(

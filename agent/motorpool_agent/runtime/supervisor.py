@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from motorpool_agent.policy import Policy
 from motorpool_agent.reconcile.assignment import Assignment, Desired, LogSubscription, ModelSource
 from motorpool_agent.reconcile.decide import Action, decide
 from motorpool_agent.reconcile.handle import Handle
@@ -36,7 +37,8 @@ class Supervisor:
     """The instances of this node. ``notify`` is called, in the loop, whenever ``observed`` changed.
 
     ``proxies`` are variables that every engine gets beneath the deployment's own; ``bare`` chooses what runs without an
-    image: auto, process or systemd. ``executors`` stand in for this host's.
+    image: auto, process or systemd. ``policy`` reads what may run here, before each launch. ``executors`` stand in for
+    this host's.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Supervisor:
         proxies: Mapping[str, str] = MappingProxyType({}),
         cluster: str = "",
         bare: str = choosing.AUTO,
+        policy: Callable[[], Policy] = Policy,
         timings: Timings | None = None,
         executors: Mapping[str, OneExecutor] | None = None,
     ) -> None:
@@ -73,6 +76,8 @@ class Supervisor:
             bare=bare,
             backends=backends,
             engines=self._engines,
+            policy=policy,
+            fetched=(self._engines.folder, self._data_dir / "models"),
             ports=Ports(ports, address),
             handles=Handles(self._data_dir),
             timings=timings,
@@ -83,6 +88,11 @@ class Supervisor:
         self._instances: dict[str, Instance] = {}
         self._desired: Desired | None = None
         self._lock: DataDirectoryLock | None = None
+
+    @property
+    def fetched(self) -> tuple[Path, ...]:
+        """The folders of what this agent made or fetched itself: engines and models."""
+        return self._context.fetched
 
     async def adopt(self) -> None:
         """Take the data directory, and over what stands in it; raise ``DataDirectoryError`` if another agent has it.

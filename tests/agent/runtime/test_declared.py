@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from motorpool_agent.policy import Policy
 from motorpool_agent.reconcile.assignment import Assignment, Definition
-from motorpool_agent.runtime import choosing, launching
+from motorpool_agent.runtime import choosing, launching, permitting
 from motorpool_agent.runtime.errors import LaunchError
 from motorpool_sdk.backend import Launch, MemoryModel, Profile, Version
 from tests.agent.runtime.fakes import assignment
@@ -79,7 +80,7 @@ def test_an_environment_that_changes_code_is_denied(tmp_path: Path, definition: 
     Whatever a controller declares: the agent's own policy holds for definitions as for deployments.
     """
     with pytest.raises(LaunchError) as caught:
-        launching.deny(declared(tmp_path, definition))
+        permitting.wish(Policy(), declared(tmp_path, definition))
 
     assert ("POLICY_DENIED", True) == (caught.value.reason, caught.value.final)
 

@@ -1,6 +1,6 @@
 import pytest
 
-from motorpool_agent.runtime import launching
+from motorpool_agent.policy import floor
 from motorpool_controller.domain.environment import why_owned
 
 
@@ -34,8 +34,8 @@ def test_what_tunes_an_engine_is_not(name: str) -> None:
 
 def test_what_an_agent_denies_is_refused_before_it_is_placed() -> None:
     """
-    Each name and prefix on the agents' list is refused by the controller already.
+    Each name and pattern on the agents' list is refused by the controller already.
     """
-    names = {*launching._DENIED, *(f"{prefix}X" for prefix in launching._DENIED_PREFIXES)}
+    names = {pattern.replace("*", "A_") for pattern in floor.ENVIRONMENT}
 
     assert set() == {name for name in names if why_owned(name) is None}

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from motorpool_agent.config import Config
-from motorpool_agent.main.doctor import controller, directories, hardware, machine
+from motorpool_agent.main.doctor import controller, directories, hardware, machine, policy
 from motorpool_agent.main.doctor.findings import Finding, problem
 
 Check = Callable[[Config], Awaitable[Sequence[Finding]]]
@@ -18,6 +18,7 @@ _CHECKS: tuple[tuple[str, float, Check], ...] = (
     ("controller", 15.0, controller.reachable),
     ("clock", 5.0, machine.clock),
     ("ports", 5.0, machine.ports),
+    ("launch policy", 5.0, policy.launch_policy),
     ("containers", 10.0, machine.containers),
     # The agent's own deadlines for loading, devices and measurements, one after the other.
     ("plugins", 60.0, hardware.plugins),
