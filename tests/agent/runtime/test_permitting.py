@@ -11,13 +11,14 @@ import pytest
 
 from motorpool_agent.policy import Policy, PolicyError
 from motorpool_agent.reconcile.assignment import Assignment, Definition, ModelSource, Parameter
+from motorpool_agent.reconcile.handle import Container
 from motorpool_agent.reconcile.observation import State
 from motorpool_agent.runtime import permitting
 from motorpool_agent.runtime.errors import LaunchError
 from motorpool_agent.runtime.launching import record
 from motorpool_agent.runtime.supervisor import Supervisor
 from motorpool_formats.facts import ModelFacts
-from motorpool_sdk.backend import Launch, MemoryModel, Option, Profile, Version
+from motorpool_sdk.backend import Launch, MemoryModel, Option, Probe, Profile, Version
 from tests.agent.runtime.fakes import assignment, desired, until_state
 from tests.models.facts import EVERYTHING
 
@@ -190,6 +191,44 @@ def test_the_program_that_a_plugin_found_may_run(tmp_path: Path) -> None:
     ):
         with pytest.raises(LaunchError, match="program"):
             launched(nothing, wish, tmp_path, ("/bin/sh",), version)
+
+
+def test_a_container_gets_no_mount_device_or_image_beside_the_policys(tmp_path: Path) -> None:
+    """
+    Whatever a plugin made of the controller's words; what the agent wrote for the launch is mounted all the same.
+    """
+    wish = assignment(tmp_path, image="acme/x:1")
+    policy = Policy(images=("acme/*",), roots=(f"{tmp_path}/models",), devices=("/dev/acme*",))
+    fine = Container(
+        image="acme/x:1",
+        labels={},
+        mounts={"/m": f"{tmp_path}/models/m", "/etc/engine.json": f"{tmp_path}/own/launch/engine.json"},
+        device_nodes=("/dev/acme0",),
+    )
+
+    def run(container: Container) -> None:
+        made = record(
+            wish,
+            Launch(argv=(), readiness=Probe(path="/health")),
+            executor="docker",
+            directory=tmp_path / "own",
+            address="127.0.0.1",
+            ports={"http": 24000},
+            container=container,
+        )
+        permitting.launch(policy, wish, made, Version(version="1"), tmp_path / "own", ())
+
+    run(fine)
+    for changes in (
+        {"image": "evil/x:1"},
+        {"mounts": {"/m": "/"}},
+        {"mounts": {"/m": "/etc"}},
+        {"mounts": {"/m": f"{tmp_path}/models/../secret"}},
+        {"device_nodes": ("/dev/mem",)},
+    ):
+        with pytest.raises(LaunchError) as caught:
+            run(replace(fine, **changes))  # type: ignore[arg-type]  # fields by name
+        assert "POLICY_DENIED" == caught.value.reason
 
 
 def test_a_controller_learns_nothing_of_other_files(tmp_path: Path) -> None:
