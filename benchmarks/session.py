@@ -199,6 +199,8 @@ def measure(nodes: int = NODES, rounds: int = ROUNDS, share: float = 1.0) -> Seq
         cluster = Cluster(Path(name))
         try:
             cluster.init()
+            # All nodes of the benchmark enrol at once.
+            os.environ["MOTORPOOL_CONTROLLER_ENROLMENTS_PER_SECOND"] = "100000"
             cluster.start_controller()
             return asyncio.run(_measure(cluster, nodes, rounds, share))
         except DemoError as error:

@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 from motorpool_cli.commands import (
     apply,
     backends,
+    bans,
     cluster,
     delete,
     deploy,
@@ -149,7 +150,7 @@ def keep_options(
 
 
 for _noun in (
-    *(login, cluster, fleet, backends, maintenance, strays, models, plan, deploy, update, rollout, scale),
+    *(login, cluster, fleet, backends, maintenance, bans, strays, models, plan, deploy, update, rollout, scale),
     *(apply, workloads, delete, describe, explain, logs, events, tokens),
 ):
     _noun.add_to(app)

@@ -9,8 +9,9 @@ from motorpool_cli import text
 
 
 def state(node: v1.Node) -> str:
-    """Return a node's state, and whether it is cordoned, drained or on its way to that."""
-    return text.word(v1.NodeState, node.state) + suffix(node.cordon if node.cordoned else None)
+    """Return a node's state, and whether it is banned, cordoned, drained or on its way to that."""
+    banned = " (banned)" if node.HasField("ban") else ""
+    return text.word(v1.NodeState, node.state) + banned + suffix(node.cordon if node.cordoned else None)
 
 
 def suffix(cordon: v1.Cordon | None) -> str:
@@ -33,6 +34,14 @@ def why(cordon: v1.Cordon) -> str:
 def moved(drain: v1.Drain) -> str:
     """Return how many of how many instances are gone."""
     return f"{drain.total_instances - drain.remaining_instances} of {drain.total_instances} moved"
+
+
+def banned(node: v1.Node) -> str:
+    """Return who banned a node, why and since when; empty where nobody did."""
+    ban = node.ban
+    return (
+        f"{_told(ban.reason, ban.actor)}, since {text.clock(ban.create_time)}".strip() if node.HasField("ban") else ""
+    )
 
 
 def facts(what: str, cordon: v1.Cordon) -> Iterator[tuple[str, str]]:

@@ -61,6 +61,7 @@ class Settings:
     heartbeats_per_second: float = 500.0
     lease_periods: int = 4
     hellos_at_once: int = 16
+    enrolments_per_second: float = 20.0
     session_max_age_seconds: float = 86_400.0
     shutdown_grace_seconds: float = 2.0
     drain_seconds: float = 10.0
@@ -273,6 +274,7 @@ _SETTINGS: Mapping[str, Callable[[object], object]] = {
     "heartbeats_per_second": _number(1, 1_000_000),
     "lease_periods": _integer(2, 100),
     "hellos_at_once": _integer(1, 10_000),
+    "enrolments_per_second": _number(0.1, 100_000),
     "session_max_age_seconds": _number(1, 31_536_000),
     "shutdown_grace_seconds": _number(0, 60),
     "drain_seconds": _number(0, 3_600),

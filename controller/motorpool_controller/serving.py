@@ -42,14 +42,14 @@ log = logging.getLogger("motorpool_controller")
 
 
 def public_services(
-    store: Store, live: Live, authority: Authority, catalog: Catalog, endpoints: Sequence[str]
+    settings: Settings, store: Store, live: Live, authority: Authority, catalog: Catalog, endpoints: Sequence[str]
 ) -> list[object]:
     """Return what people, programs and joining machines may call; ``endpoints`` are those of the agents' listener."""
     return [
         BackendService(store),
         ClusterService(store, endpoints),
         DeploymentService(store, live, catalog),
-        EnrollmentService(store, authority, endpoints),
+        EnrollmentService(store, authority, endpoints, per_second=settings.enrolments_per_second),
         EventService(store),
         InstanceService(store, live),
         ModelService(store, live, catalog),
@@ -87,7 +87,7 @@ async def _serve(settings: Settings) -> None:
         )
         server = Server(settings, store, authority)
         await server.start(
-            public=public_services(store, live, authority, catalog, server.agent_endpoints),
+            public=public_services(settings, store, live, authority, catalog, server.agent_endpoints),
             agents=[AgentService(store, live, authority, settings)],
         )
         try:

@@ -286,6 +286,18 @@ class _Nodes(_Servicer, v1.NodeServiceServicer):
         place.cordon.CopyFrom(cordon)
         return node
 
+    def BanNode(self, request: v1.BanNodeRequest, context: grpc.ServicerContext) -> v1.Node:
+        self.of.requests.append(request)
+        node = self.get(self.of.nodes, request.name, context)
+        node.ban.CopyFrom(v1.Ban(reason=request.reason, actor=ACTOR))
+        return node
+
+    def UnbanNode(self, request: v1.UnbanNodeRequest, context: grpc.ServicerContext) -> v1.Node:
+        self.of.requests.append(request)
+        node = self.get(self.of.nodes, request.name, context)
+        node.ClearField("ban")
+        return node
+
     def DeleteNode(self, request: v1.DeleteNodeRequest, context: grpc.ServicerContext) -> empty_pb2.Empty:
         self.of.requests.append(request)
         self.get(self.of.nodes, request.name, context)

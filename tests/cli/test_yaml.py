@@ -23,6 +23,7 @@ LINES = {
     "check": ("/m.gguf",),
     "cluster": (),
     "contexts": (),
+    "ban": ("rack1",),
     "cordon": ("rack1",),
     "delete": ("smollm2",),
     "deploy": ("again", "--model", "/m.gguf", "--dry-run"),
@@ -47,6 +48,7 @@ LINES = {
     "tokens create": ("--role", "reader"),
     "tokens list": (),
     "tokens revoke": ("t1",),
+    "unban": ("rack1",),
     "uncordon": ("rack1",),
     "update": ("smollm2", "--replace"),
 }

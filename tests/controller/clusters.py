@@ -58,6 +58,8 @@ def settings(data_dir: Path, **changes: Any) -> Settings:
             "listen": address,
             "agents_listen": address,
             "shutdown_grace_seconds": 0.0,
+            # Tests enrol whole fleets at once.
+            "enrolments_per_second": 10_000.0,
             **changes,
         }
     )
@@ -196,7 +198,9 @@ async def running(
         server = Server(made, store, authority, clock=clock.now)
         await server.start(
             public=[
-                EnrollmentService(store, authority, [str(server.agents_address)]),
+                EnrollmentService(
+                    store, authority, [str(server.agents_address)], per_second=made.enrolments_per_second
+                ),
                 NodeService(store, live),
                 DeploymentService(store, live, catalog, clock=clock.now),
                 InstanceService(store, live),

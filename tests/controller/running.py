@@ -1,11 +1,11 @@
 """A controller's two listeners on loopback, with every service, in the test's own process."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -29,6 +29,7 @@ from motorpool_controller.store.live import Live
 from motorpool_controller.store.store import Store, utc_now
 from tests.controller.requests import csr
 
+T = TypeVar("T")
 Metadata = tuple[tuple[str, str], ...]
 
 
@@ -49,6 +50,11 @@ class Running:
     server: Server
     public: grpc.aio.Channel
     """To the public listener; calls need ``metadata``."""
+    services: Sequence[object] = ()
+
+    def service(self, kind: type[T]) -> T:
+        """Return the one of the public listener's services that is of a kind."""
+        return next(each for each in self.services if isinstance(each, kind))
 
     def bearer(
         self, role: Role, *, ttl: timedelta | None = None, uses: int | None = None, now: datetime | None = None
@@ -97,14 +103,15 @@ async def running(directory: Path, *, clock: Callable[[], datetime] = utc_now) -
         authority = Authority.load(settings.data_dir, store.view.cluster_id)
         catalog = Catalog(HUBS, FactsCache(settings.catalog))
         server = Server(settings, store, authority, clock=clock)
+        services = public_services(settings, store, live, authority, catalog, server.agent_endpoints)
         await server.start(
-            public=public_services(store, live, authority, catalog, server.agent_endpoints),
+            public=services,
             agents=[AgentService(store, live, authority, settings, clock=clock)],
         )
         credentials = grpc.ssl_channel_credentials(authority.pem.encode())
         try:
             async with grpc.aio.secure_channel(str(server.public_address), credentials) as public:
-                yield Running(settings, store, live, authority, server, public)
+                yield Running(settings, store, live, authority, server, public, services)
         finally:
             await server.stop()
             await catalog.close()

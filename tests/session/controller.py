@@ -21,9 +21,11 @@ from motorpool_controller.config import Settings
 from motorpool_controller.loops.reconciler import Reconciler
 from motorpool_controller.security.authority import Authority
 from motorpool_controller.services.agents import AgentService
-from motorpool_controller.services.authentication import Caller, CertificateAuthenticator, Guard
+from motorpool_controller.services.authentication import CertificateAuthenticator
+from motorpool_controller.services.callers import Caller
 from motorpool_controller.services.deployments import DeploymentService
 from motorpool_controller.services.enrollment import EnrollmentService
+from motorpool_controller.services.guard import Guard
 from motorpool_controller.services.nodes import NodeService
 from motorpool_controller.services.roles import Role
 from motorpool_controller.store.live import Live
@@ -60,7 +62,7 @@ class ControllerProcess:
         methods = _Handlers()
         handlers: Any = methods
         v1.add_EnrollmentServiceServicer_to_server(
-            EnrollmentService(self.store, authority, ["controller:7401"]), handlers
+            EnrollmentService(self.store, authority, ["controller:7401"], per_second=10_000.0), handlers
         )
         v1.add_NodeServiceServicer_to_server(NodeService(self.store, self.live), handlers)
         v1.add_DeploymentServiceServicer_to_server(
@@ -159,6 +161,9 @@ class _Context:
 
     def auth_context(self) -> dict[str, list[bytes]]:
         return {"x509_pem_cert": [self._certificate.encode()]}
+
+    def peer(self) -> str:
+        return "ipv4:192.0.2.1:4711"
 
     async def abort_with_status(self, status: Any) -> NoReturn:
         self._status = status

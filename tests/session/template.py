@@ -15,7 +15,7 @@ from motorpool import v1
 from motorpool_agent.identity.store import Document, Identity, IdentityStore
 from motorpool_controller.config import Address, Settings
 from motorpool_controller.security.authority import key_pem
-from motorpool_controller.services.authentication import Caller
+from motorpool_controller.services.callers import Caller
 from motorpool_controller.services.initialization import initialise_data_dir
 from motorpool_controller.services.roles import Role
 from motorpool_controller.services.tokens import make_token

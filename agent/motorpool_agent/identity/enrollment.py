@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import random
 from dataclasses import replace
 from datetime import UTC
 
@@ -16,6 +19,11 @@ from motorpool_agent.identity.store import Document, Identity, IdentityStore
 from motorpool_agent.identity.token import JoinToken
 
 CALL_TIMEOUT_SECONDS = 20.0
+LONGEST_WAIT_SECONDS = 600.0
+"""After so long of being told to come again later, it is told to whoever waits for it."""
+TURN_CAP_SECONDS = 60.0
+log = logging.getLogger(__name__)
+
 _UNREACHABLE_CODES = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
 _NEXT_STEPS = {
     "TOKEN_INVALID": "make another with `motorpool-controller token join` on the controller",
@@ -41,15 +49,7 @@ async def enroll(
         enrollment_id=enrollment_id,
     )
     async with dial_public(ca_pem, server, use_proxy=use_proxy) as channel:
-        stub = v1.EnrollmentServiceStub(channel)
-        try:
-            response = await stub.Enroll(
-                request,
-                metadata=(("authorization", f"Bearer {parsed.text}"),),
-                timeout=CALL_TIMEOUT_SECONDS,
-            )
-        except grpc.aio.AioRpcError as error:
-            raise _refusal(failure_of(error), server, node_id) from error
+        response = await _asked(channel, request, parsed, server)
     identity = Identity(
         document=Document(
             cluster_id=response.cluster_id,
@@ -90,6 +90,29 @@ async def fetch_ca(server: str, token: JoinToken) -> str:
         f"no controller can be reached at {server}: {answer.get('unreachable', 'no answer')}; check --server (the "
         "public listener's host:port), that `motorpool-controller run` is up, and firewalls between"
     )
+
+
+async def _asked(
+    channel: grpc.aio.Channel, request: v1.EnrollRequest, token: JoinToken, server: str
+) -> v1.EnrollResponse:
+    """Return the answer; where too many machines enrol at once, when this one's turn has come."""
+    stub = v1.EnrollmentServiceStub(channel)
+    waited_seconds = 0.0
+    while True:
+        try:
+            return await stub.Enroll(
+                request, metadata=(("authorization", f"Bearer {token.text}"),), timeout=CALL_TIMEOUT_SECONDS
+            )
+        except grpc.aio.AioRpcError as error:
+            failure = failure_of(error)
+            turn_seconds = failure.retry_after_seconds
+            if failure.reason != "RATE_LIMITED" or turn_seconds is None or waited_seconds > LONGEST_WAIT_SECONDS:
+                raise _refusal(failure, server, request.node_id) from error
+        # All who were sent away come again, and some of them are sent away again: not in step, and ever more slowly.
+        delay_seconds = min(turn_seconds, TURN_CAP_SECONDS) + random.uniform(0.5, 1.0 + waited_seconds / 2)  # noqa: S311
+        log.info("waiting to enrol", extra={"reason": failure.message, "retry_seconds": round(delay_seconds, 1)})
+        await asyncio.sleep(delay_seconds)
+        waited_seconds += delay_seconds
 
 
 def _refusal(failure: CallFailure, server: str, node_id: str) -> IdentityError:

@@ -43,6 +43,7 @@ _ADVICE = {
     "CERTIFICATE_REVOKED": (
         "the node was deleted or its certificate revoked: enrol again with a new join token and an empty --data-dir"
     ),
+    "NODE_BANNED": "an administrator banned this node: what runs goes on, and it is tried again from time to time",
     "DUPLICATE_NODE": "another agent runs with this node's identity: stop one of them; each needs its own --data-dir",
     "VERSION_UNSUPPORTED": "agent and controller are more than two versions apart: upgrade the older one",
     "WRONG_CLUSTER": "this node enrolled in another cluster: point it there, or enrol again with an empty --data-dir",

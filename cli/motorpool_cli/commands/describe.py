@@ -224,6 +224,7 @@ def _print_node(node: v1.Node) -> None:
             ("Node", text.bare(node.name)),
             ("State", maintenance.state(node)),
             ("Message", node.state_message),
+            ("Banned", maintenance.banned(node)),
             *(maintenance.facts("the node", node.cordon) if node.cordoned else ()),
             *(
                 fact

@@ -10,7 +10,9 @@ DomainError
 ├── ForbiddenError           you may not
 ├── UnavailableError         not now; try again
 ├── OutOfRangeError          too old
-└── TooLargeError            more than is allowed
+├── TooLargeError            more than is allowed
+├── RateLimitedError         too often; later
+└── DeadlineError            it took too long
 
 Each carries a ``reason`` of ``ErrorReason`` in the protos, and a message that says what, which, and what to do.
 gRPC status is made of them in ``services/status.py`` and nowhere else.
@@ -84,3 +86,15 @@ class OutOfRangeError(DomainError):
 
 class TooLargeError(DomainError):
     """More than is allowed."""
+
+
+class RateLimitedError(DomainError):
+    """Too often, or too many at once; ``retry_seconds`` says when again."""
+
+    def __init__(self, reason: str, message: str, *, retry_seconds: float | None = None) -> None:
+        super().__init__(reason, message)
+        self.retry_seconds = retry_seconds
+
+
+class DeadlineError(DomainError):
+    """It took longer than such a call may."""

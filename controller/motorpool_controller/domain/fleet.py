@@ -247,6 +247,15 @@ class Cordon:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ban:
+    """An administrator's word that a node's certificates count for nothing: since when, who said so and why."""
+
+    time: datetime
+    reason: str = ""
+    actor: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
     """An operator's word that a node is to end something that no record places there, up to this generation."""
 
@@ -291,6 +300,7 @@ class Node:
     refused: str = ""
     certificate_serials: tuple[str, ...] = ()
     releases: tuple[Release, ...] = ()
+    ban: Ban | None = None
     revision: int = 0
 
     @property

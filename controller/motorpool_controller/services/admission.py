@@ -20,7 +20,8 @@ from motorpool_controller.domain.errors import (
     UnavailableError,
 )
 from motorpool_controller.domain.event import Severity
-from motorpool_controller.services.authentication import Caller
+from motorpool_controller.services.authentication import check_not_banned
+from motorpool_controller.services.callers import Caller
 from motorpool_controller.services.cluster import PROTOCOL_MAX, PROTOCOL_MIN
 from motorpool_controller.services.convert import fields
 from motorpool_controller.services.convert.node import host_of, reserved_of
@@ -177,6 +178,7 @@ def _enter(tx: Transaction, caller: Caller, hello: v1.Hello) -> int:
     node = tx.nodes.get(caller.node)
     if node is None or node.uid != caller.node_uid:
         raise revoked(caller.node)
+    check_not_banned(node)
     entered = replace(
         node,
         session_epoch=node.session_epoch + 1,

@@ -16,7 +16,8 @@ from motorpool_controller.domain.names import shown
 from motorpool_controller.security.authority import AgentCertificate, Authority
 from motorpool_controller.services import sessions
 from motorpool_controller.services.admission import Admission
-from motorpool_controller.services.authentication import caller
+from motorpool_controller.services.authentication import check_not_banned
+from motorpool_controller.services.callers import caller
 from motorpool_controller.services.certificates import give_certificate
 from motorpool_controller.services.cluster import PROTOCOL_MAX
 from motorpool_controller.services.convert import fields
@@ -83,6 +84,7 @@ class AgentService(v1.AgentServiceServicer):
             node = tx.nodes.get(who.node)
             if node is None or node.uid != who.node_uid:
                 raise revoked(who.node)
+            check_not_banned(node)
             return give_certificate(tx, self._authority, node, request.csr_pem)
 
         certificate = await self._store.commit(change)

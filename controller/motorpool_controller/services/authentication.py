@@ -1,65 +1,29 @@
-"""Who calls, and whether that caller may: before any handler, any parsing, and any "there is no such method"."""
+"""Who calls: the holder of a token, or the agent of a certificate; and who may not go on."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
-from contextvars import ContextVar
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Protocol
 
-import grpc
-
-from motorpool_controller.domain.errors import (
-    ForbiddenError,
-    UnauthenticatedError,
-)
-from motorpool_controller.domain.names import SHOWN_CHARACTERS
+from motorpool_controller.domain.errors import DomainError, ForbiddenError, RateLimitedError, UnauthenticatedError
+from motorpool_controller.domain.fleet import Node
 from motorpool_controller.security.authority import AgentIdentity, agent_identity
 from motorpool_controller.security.tokens import read_token
-from motorpool_controller.services import status
-from motorpool_controller.services.roles import Role, role_of
+from motorpool_controller.services.callers import Caller, Context, address_of, site_of
+from motorpool_controller.services.rates import Rate, Rates
+from motorpool_controller.services.roles import Role
 from motorpool_controller.store.restoration import Restoration
 from motorpool_controller.store.store import Store
+from motorpool_controller.store.tokens import StoredToken
 
-Context = grpc.aio.ServicerContext[Any, Any]
+WRONG_OF_ONE = Rate(burst=200, per_second=20.0)
+WRONG_OF_ALL = Rate(burst=2_000, per_second=200.0)
+"""How often tokens that are not ours are looked up: a secret cannot be guessed, but each try costs a read."""
 _RENEW = "/motorpool.v1.AgentService/Renew"
 _SECOND = timedelta(seconds=1)
 _ENROL = "enrol the machine again with a join token (`motorpool-controller token join`)"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Caller:
-    """Who makes this call: a token's holder, or a node's agent."""
-
-    role: Role
-    token_id: str = ""
-    description: str = ""
-    node: str = ""
-    node_uid: str = ""
-    certificate_serial: str = ""
-    session_end: datetime | None = None
-    """Until when the certificate opens sessions."""
-
-    @property
-    def actor(self) -> str:
-        """Who it is in records and events, for people: the token's name, and what it is for."""
-        token = f"tokens/{self.token_id}" if self.token_id else self.node
-        words = " ".join(self.description.split())
-        if not words:
-            return token
-        cut = words if len(words) <= SHOWN_CHARACTERS else f"{words[: SHOWN_CHARACTERS - 1]}…"
-        return f"{token} ({cut})"
-
-
-_CALLER: ContextVar[Caller] = ContextVar("caller")
-
-
-def caller() -> Caller:
-    """Return who makes the call that is being handled."""
-    return _CALLER.get()
 
 
 class Authenticator(Protocol):
@@ -73,9 +37,18 @@ class Authenticator(Protocol):
 class TokenAuthenticator:
     """Callers of the public listener: they carry a bearer token."""
 
-    def __init__(self, store: Store, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Callable[[], datetime],
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        wrong: Rates | None = None,
+    ) -> None:
         self._store = store
         self._clock = clock
+        self._monotonic = monotonic
+        self._wrong = wrong or Rates(WRONG_OF_ONE, WRONG_OF_ALL)
 
     async def __call__(self, method: str, context: Context) -> Caller:
         """Return the holder of the call's bearer token."""
@@ -88,20 +61,53 @@ class TokenAuthenticator:
             )
         scheme, _, text = str(given[0]).partition(" ")
         bearer = read_token(text.strip()) if len(given) == 1 and scheme.lower() == "bearer" else None
-        found = None if bearer is None else await self._store.beside(self._store.tokens.get, bearer.token_id)
-        if bearer is None or found is None or not bearer.matches(found.secret_hash):
-            raise UnauthenticatedError(
-                "TOKEN_INVALID",
-                "the token is malformed, unknown or revoked; make another with `motorpool-controller token`",
+        if bearer is None:
+            raise _invalid()
+        site = site_of(address_of(context.peer()))
+        wait_seconds = self._wrong.wait_seconds(site, self._monotonic())
+        if wait_seconds > 0:
+            raise RateLimitedError(
+                "RATE_LIMITED",
+                f"too many wrong tokens came from {site}; no token from there is looked up for {wait_seconds:.1f} s",
+                retry_seconds=wait_seconds,
             )
-        if found.expire_time is not None and found.expire_time <= self._clock():
-            raise UnauthenticatedError(
-                "TOKEN_EXPIRED",
-                f"the token's time was over at {found.expire_time:%Y-%m-%d %H:%M:%S} UTC; make another with "
-                "`motorpool-controller token`",
-            )
+        found = await self._store.beside(self._store.tokens.get, bearer.token_id)
+        if found is None or not bearer.matches(found.secret_hash):
+            self._wrong.count(site, self._monotonic())
+            raise _invalid()
+        self._check_time(found)
         # A join token without uses left gets as far as Enroll, which knows whether it made this very node.
         return Caller(role=Role(found.role), token_id=found.token_id, description=found.description)
+
+    async def ended(self, callers: Iterable[Caller]) -> Mapping[Caller, DomainError]:
+        """Return whose tokens were revoked, or are over."""
+        asked = {each.token_id: each for each in callers}
+        stored = await self._store.beside(self._store.tokens.among, list(asked))
+        ended: dict[Caller, DomainError] = {}
+        for token_id, each in asked.items():
+            found = stored.get(token_id)
+            try:
+                if found is None:
+                    raise _invalid()
+                self._check_time(found)
+            except UnauthenticatedError as error:
+                ended[each] = error
+        return ended
+
+    def _check_time(self, token: StoredToken) -> None:
+        if token.expire_time is not None and token.expire_time <= self._clock():
+            raise UnauthenticatedError(
+                "TOKEN_EXPIRED",
+                f"the token's time was over at {token.expire_time:%Y-%m-%d %H:%M:%S} UTC; make another with "
+                "`motorpool-controller token`",
+            )
+
+
+def _invalid() -> UnauthenticatedError:
+    return UnauthenticatedError(
+        "TOKEN_INVALID",
+        "the token is malformed, unknown or revoked; make another with `motorpool-controller token`",
+    )
 
 
 class CertificateAuthenticator:
@@ -130,6 +136,7 @@ class CertificateAuthenticator:
                 "CERTIFICATE_REVOKED",
                 f"certificate {identity.serial} of {node.name} was replaced by a later enrolment; {_ENROL}",
             )
+        check_not_banned(node)
         now = self._clock()
         if identity.renew_end <= now:
             raise UnauthenticatedError(
@@ -151,6 +158,33 @@ class CertificateAuthenticator:
             session_end=identity.session_end,
         )
 
+    async def ended(self, callers: Iterable[Caller]) -> Mapping[Caller, DomainError]:
+        """Return whose nodes were deleted or banned."""
+        ended: dict[Caller, DomainError] = {}
+        view = self._store.view
+        for each in callers:
+            node = view.nodes.get(each.node)
+            try:
+                if node is None or node.uid != each.node_uid:
+                    raise UnauthenticatedError("CERTIFICATE_REVOKED", f"{each.node} was deleted; {_ENROL}")
+                check_not_banned(node)
+            except DomainError as error:
+                ended[each] = error
+        return ended
+
+
+def check_not_banned(node: Node) -> None:
+    """Raise if an administrator banned a node."""
+    if node.ban is not None:
+        by = f" by {node.ban.actor}" if node.ban.actor else ""
+        why = f": {node.ban.reason}" if node.ban.reason else ""
+        raise ForbiddenError(
+            "NODE_BANNED",
+            f"{node.name} is banned{by} since {node.ban.time:%Y-%m-%d %H:%M:%S} UTC{why}; `motorpool unban` lets it "
+            "back in",
+            metadata={"name": node.name},
+        )
+
 
 def _forgotten(identity: AgentIdentity, restored: Restoration | None) -> bool:
     """Return whether a certificate may be one that was given after the backup from which the store was restored.
@@ -159,110 +193,3 @@ def _forgotten(identity: AgentIdentity, restored: Restoration | None) -> bool:
     """
     # A certificate's times are whole seconds.
     return restored is not None and restored.backup_time - _SECOND <= identity.issue_time <= restored.restore_time
-
-
-class Guard(grpc.aio.ServerInterceptor):
-    """Lets a call through to its handler once its caller is known and may; turns errors into statuses."""
-
-    def __init__(self, authenticate: Authenticator) -> None:
-        self._authenticate = authenticate
-
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
-        details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any]:
-        """Return the call's handler, guarded."""
-        return self._guarded(details.method, await continuation(details))
-
-    # The stubs know a handler's functions as those of the synchronous server.
-    def _guarded(self, method: str, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:
-        if handler is None:
-            # On the wire every kind of call is a stream of messages both ways.
-            return grpc.stream_stream_rpc_method_handler(self._one_answer(method, _unknown(method)))
-        serialize = handler.response_serializer
-        if handler.unary_unary is not None:
-            parse, unary = handler.request_deserializer, handler.unary_unary
-            # Parsed by us, so that strangers cannot make us parse, and what cannot be parsed gets its reason.
-            return grpc.unary_unary_rpc_method_handler(
-                self._one_answer(method, lambda raw, context: unary(parse(raw), context)),
-                response_serializer=serialize,
-            )
-        if handler.unary_stream is not None:
-            parse, stream = handler.request_deserializer, handler.unary_stream
-            return grpc.unary_stream_rpc_method_handler(
-                self._many_answers(method, lambda raw, context: stream(parse(raw), context)),
-                response_serializer=serialize,
-            )
-        if handler.stream_unary is not None:
-            return grpc.stream_unary_rpc_method_handler(
-                self._one_answer(method, handler.stream_unary),
-                request_deserializer=handler.request_deserializer,
-                response_serializer=serialize,
-            )
-        return grpc.stream_stream_rpc_method_handler(
-            self._many_answers(method, handler.stream_stream),
-            request_deserializer=handler.request_deserializer,
-            response_serializer=serialize,
-        )
-
-    def _one_answer(
-        self, method: str, behaviour: Callable[[Any, Context], Any]
-    ) -> Callable[[Any, Context], Awaitable[Any]]:
-        async def guarded(request: Any, context: Context) -> Any:
-            try:
-                await self._admit(method, context)
-                return await behaviour(request, context)
-            except grpc.aio.AbortError:
-                raise
-            except Exception as error:  # noqa: BLE001  # whatever a handler raises becomes a status
-                return await status.abort(context, status.status_of(error, method))
-
-        return guarded
-
-    def _many_answers(
-        self, method: str, behaviour: Callable[[Any, Context], Any]
-    ) -> Callable[[Any, Context], AsyncIterator[Any]]:
-        async def guarded(request: Any, context: Context) -> AsyncIterator[Any]:
-            try:
-                await self._admit(method, context)
-                answers = behaviour(request, context)
-                if inspect.isasyncgen(answers):
-                    # A caller who leaves ends us in the middle; the handler ends then, not when it is collected.
-                    async with aclosing(answers):
-                        async for answer in answers:
-                            yield answer
-                else:
-                    # It writes to the context by itself.
-                    await answers
-            except grpc.aio.AbortError:
-                raise
-            except Exception as error:  # noqa: BLE001  # whatever a handler raises becomes a status
-                await status.abort(context, status.status_of(error, method))
-
-        return guarded
-
-    async def _admit(self, method: str, context: Context) -> None:
-        found = await self._authenticate(method, context)
-        least = role_of(method)
-        if least is None and found.role.reaches(Role.READER):
-            await status.abort(context, status.unimplemented(method))
-        if least is None or not found.role.reaches(least):
-            raise ForbiddenError(
-                "ROLE_INSUFFICIENT",
-                f"{method} asks for role {least or 'none that there is'}, and the caller's is {found.role}"
-                + (
-                    "; only an agent calls it, on the agents' listener"
-                    if least is Role.AGENT
-                    else "; use another token"
-                ),
-                metadata={"method": method, "role": found.role},
-            )
-        _CALLER.set(found)
-
-
-def _unknown(method: str) -> Callable[[Any, Context], Awaitable[None]]:
-    async def answer(_request: Any, context: Context) -> None:
-        await status.abort(context, status.unimplemented(method))
-
-    return answer

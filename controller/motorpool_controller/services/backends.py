@@ -14,7 +14,7 @@ from motorpool_controller.domain.event import Severity
 from motorpool_controller.domain.faults import refuse
 from motorpool_controller.domain.names import backend_name, id_of, resource_id, shown
 from motorpool_controller.services import pages
-from motorpool_controller.services.authentication import caller
+from motorpool_controller.services.callers import caller
 from motorpool_controller.services.convert.declaration import declaration_message, declaration_of
 from motorpool_controller.services.masks import masked
 from motorpool_controller.services.mutations import check_etag, mutate

@@ -8,7 +8,7 @@ from importlib.metadata import version
 import grpc
 
 from motorpool import v1
-from motorpool_controller.services.authentication import caller
+from motorpool_controller.services.callers import caller
 from motorpool_controller.services.roles import role_to_proto
 from motorpool_controller.store.store import Store
 

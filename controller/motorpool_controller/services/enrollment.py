@@ -2,32 +2,48 @@
 
 from __future__ import annotations
 
+import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import grpc
 
 from motorpool import v1
-from motorpool_controller.domain.errors import AlreadyExistsError
+from motorpool_controller.domain.errors import AlreadyExistsError, RateLimitedError
 from motorpool_controller.domain.event import Severity
 from motorpool_controller.domain.fleet import Host, Node
 from motorpool_controller.domain.names import check_node_id, node_name
 from motorpool_controller.security.authority import AgentCertificate, Authority
-from motorpool_controller.services.authentication import caller
+from motorpool_controller.services.authentication import check_not_banned
+from motorpool_controller.services.callers import address_of, caller, site_of
 from motorpool_controller.services.certificates import give_certificate
 from motorpool_controller.services.convert.fields import invalid, timestamp
 from motorpool_controller.services.convert.node import host_of
+from motorpool_controller.services.rates import Rate, Rates
 from motorpool_controller.store.store import Store
 from motorpool_controller.store.transaction import Transaction
 
+BURST_SECONDS = 20.0
+SHARE_OF_ONE = 0.25
+"""What may enrol at once, in seconds of the rate, and how much of both comes from one address."""
 _TEXT_LENGTH = 256
 
 
 class EnrollmentService(v1.EnrollmentServiceServicer):
     """Gives the holder of a join token a certificate for its machine."""
 
-    def __init__(self, store: Store, authority: Authority, agent_endpoints: Sequence[str]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        authority: Authority,
+        agent_endpoints: Sequence[str],
+        *,
+        per_second: float = 20.0,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._rates = enrolment_rates(per_second)
+        self._monotonic = monotonic
         self._store = store
         self._authority = authority
         self._agent_endpoints = tuple(agent_endpoints)
@@ -38,6 +54,7 @@ class EnrollmentService(v1.EnrollmentServiceServicer):
         context: grpc.aio.ServicerContext[v1.EnrollRequest, v1.EnrollResponse],
     ) -> v1.EnrollResponse:
         """Give a certificate and count the token's use with the node that it makes, or do neither."""
+        self._check_rate(site_of(address_of(context.peer())))
         name = node_name(check_node_id(request.node_id))
         host = _checked_host(request)
         token_id = caller().token_id
@@ -52,6 +69,7 @@ class EnrollmentService(v1.EnrollmentServiceServicer):
                 tx.event(Severity.INFO, "NODE_ENROLLED", name, f"{name} enrolled with tokens/{token_id}")
             else:
                 _check_same_machine(node, request)
+                check_not_banned(node)
                 tx.event(
                     Severity.WARNING,
                     "NODE_ENROLLED_AGAIN",
@@ -74,6 +92,23 @@ class EnrollmentService(v1.EnrollmentServiceServicer):
             renew_time=timestamp(certificate.renew_time),
             expire_time=timestamp(certificate.expire_time),
         )
+
+    def _check_rate(self, site: str) -> None:
+        wait_seconds = self._rates.wait_seconds(site, self._monotonic())
+        if wait_seconds > 0:
+            raise RateLimitedError(
+                "RATE_LIMITED",
+                f"more machines enrol from {site}, or in all, than are let in at once; the token is not used up, and "
+                f"the next one from there is let in after {wait_seconds:.1f} s",
+                retry_seconds=wait_seconds,
+            )
+        self._rates.count(site, self._monotonic())
+
+
+def enrolment_rates(per_second: float) -> Rates:
+    """Return how many machines enrol: each costs a signature and a write."""
+    burst = max(4.0, BURST_SECONDS * per_second)
+    return Rates(Rate(int(SHARE_OF_ONE * burst), SHARE_OF_ONE * per_second), Rate(int(burst), per_second))
 
 
 def _checked_host(request: v1.EnrollRequest) -> Host | None:

@@ -12,7 +12,7 @@ from motorpool_controller.domain.errors import NotFoundError, PreconditionError
 from motorpool_controller.domain.names import resource_id, shown
 from motorpool_controller.domain.workload import Instance
 from motorpool_controller.services import adoptions, logs, maintenance, pages, strays
-from motorpool_controller.services.authentication import caller
+from motorpool_controller.services.callers import caller
 from motorpool_controller.services.convert.instance import instance_message
 from motorpool_controller.services.convert.maintenance import reason_of
 from motorpool_controller.services.masks import reader

@@ -9,7 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from motorpool_controller.domain.errors import NotFoundError
 from motorpool_controller.domain.event import Severity
-from motorpool_controller.domain.fleet import Cordon, Drain, Node
+from motorpool_controller.domain.fleet import Ban, Cordon, Drain, Node
 from motorpool_controller.domain.maintenance import (
     WHOLE,
     concerns,
@@ -99,6 +99,28 @@ def uncordon(tx: Transaction, node: Node, place: Place, actor: str) -> Node:
         f"{what} takes work{by}.{' Its drain has ended; what is there stays.' if ended else ''}",
     )
     return changed
+
+
+def ban(tx: Transaction, node: Node, order: Order) -> Node:
+    """Have a node's certificates count for nothing."""
+    before = node.ban
+    if before is not None and (before.reason, before.actor) == (order.reason, order.actor):
+        return node
+    changed = tx.nodes.put(replace(node, ban=Ban(time=tx.now, reason=order.reason, actor=order.actor)))
+    by = f" by {order.actor}" if order.actor else ""
+    why = f": {order.reason.rstrip('. ')}" if order.reason else ""
+    message = f"{node.name} is banned{by}{why}. Its session ends, and its certificates are refused."
+    tx.event(Severity.WARNING, "NODE_BANNED", node.name, message)
+    return changed
+
+
+def unban(tx: Transaction, node: Node, actor: str) -> Node:
+    """Have a node's certificates count again."""
+    if node.ban is None:
+        return node
+    by = f", says {actor}" if actor else ""
+    tx.event(Severity.WARNING, "NODE_UNBANNED", node.name, f"{node.name} may come back{by}.")
+    return tx.nodes.put(replace(node, ban=None))
 
 
 def drain(tx: Transaction, node: Node, place: Place, order: Order) -> Node:

@@ -14,7 +14,7 @@ from motorpool_controller.domain.fleet import Node
 from motorpool_controller.domain.maintenance import WHOLE
 from motorpool_controller.domain.names import device_name, resource_id, shown
 from motorpool_controller.services import maintenance, pages
-from motorpool_controller.services.authentication import caller
+from motorpool_controller.services.callers import caller
 from motorpool_controller.services.convert import fields
 from motorpool_controller.services.convert.device import device_usage_message
 from motorpool_controller.services.masks import reader
@@ -29,7 +29,7 @@ _CHANGEABLE = ("labels", "cordoned")
 
 
 class NodeService(v1.NodeServiceServicer):
-    """Shows, labels, cordons and forgets nodes."""
+    """Shows, labels, cordons, bans and forgets nodes."""
 
     def __init__(self, store: Store, live: Live) -> None:
         self._store = store
@@ -139,6 +139,34 @@ class NodeService(v1.NodeServiceServicer):
             node = _found(tx, place.node)
             check_etag(node.name, node.revision, request.etag)
             return self._message(tx, maintenance.drain(tx, node, place, order))
+
+        return await mutate(self._store, request, v1.Node, change)
+
+    async def BanNode(  # noqa: N802  # gRPC's name
+        self, request: v1.BanNodeRequest, context: grpc.aio.ServicerContext[v1.BanNodeRequest, v1.Node]
+    ) -> v1.Node:
+        """Have a node's certificates count for nothing."""
+        resource_id(request.name, "nodes")
+        order = maintenance.order_of(caller().actor, request.reason)
+
+        def change(tx: Transaction) -> v1.Node:
+            node = _found(tx, request.name)
+            check_etag(node.name, node.revision, request.etag)
+            return self._message(tx, maintenance.ban(tx, node, order))
+
+        return await mutate(self._store, request, v1.Node, change)
+
+    async def UnbanNode(  # noqa: N802  # gRPC's name
+        self, request: v1.UnbanNodeRequest, context: grpc.aio.ServicerContext[v1.UnbanNodeRequest, v1.Node]
+    ) -> v1.Node:
+        """Have a node's certificates count again."""
+        resource_id(request.name, "nodes")
+        actor = caller().actor
+
+        def change(tx: Transaction) -> v1.Node:
+            node = _found(tx, request.name)
+            check_etag(node.name, node.revision, request.etag)
+            return self._message(tx, maintenance.unban(tx, node, actor))
 
         return await mutate(self._store, request, v1.Node, change)
 

@@ -19,16 +19,23 @@ from motorpool_controller.security.addresses import advertised, certified
 from motorpool_controller.security.authority import Authority
 from motorpool_controller.security.serving import Serving, serving_certificate
 from motorpool_controller.services.authentication import (
-    Authenticator,
     CertificateAuthenticator,
-    Guard,
     TokenAuthenticator,
 )
 from motorpool_controller.services.errors import ListenError
+from motorpool_controller.services.guard import Guard
+from motorpool_controller.services.long_calls import LongCalls
 from motorpool_controller.store.store import Store, utc_now
 
 PUBLIC_MESSAGE_BYTES = 4 * 1024 * 1024
 AGENTS_MESSAGE_BYTES = 64 * 1024 * 1024
+PUBLIC_CALLS = 4_096
+AGENTS_CALLS = 65_536
+"""Calls in progress of everybody: beyond it gRPC answers RESOURCE_EXHAUSTED by itself. An agent's session is one."""
+STREAMS_OF_CONNECTION = 1_024
+HEADERS_BYTES = 16 * 1024
+HANDSHAKE_SECONDS = 20
+IDLE_SECONDS = 600
 
 log = logging.getLogger(__name__)
 
@@ -64,8 +71,8 @@ class Server:
         hosts = certified((settings.listen, settings.agents_listen), settings.advertise)
         self._hosts = hosts
         self._serving = serving_certificate(settings.data_dir, authority, hosts, clock())
-        self._public = _server(TokenAuthenticator(store, clock), PUBLIC_MESSAGE_BYTES)
-        self._agents = _server(CertificateAuthenticator(store, clock), AGENTS_MESSAGE_BYTES)
+        self._public = _server(TokenAuthenticator(store, clock), PUBLIC_MESSAGE_BYTES, PUBLIC_CALLS)
+        self._agents = _server(CertificateAuthenticator(store, clock), AGENTS_MESSAGE_BYTES, AGENTS_CALLS)
         self._health = health.aio.HealthServicer()
         self.public_address = self._bind(self._public, settings.listen, agents=False)
         """Where the public listener is bound, its port known."""
@@ -131,17 +138,28 @@ class Server:
         return self._configuration(self._serving)
 
 
-def _server(authenticator: Authenticator, message_bytes: int) -> grpc.aio.Server:
+def _server(
+    authenticator: TokenAuthenticator | CertificateAuthenticator, message_bytes: int, calls: int
+) -> grpc.aio.Server:
     return grpc.aio.server(
-        interceptors=[Guard(authenticator)],
+        interceptors=[Guard(authenticator, LongCalls(authenticator))],
+        maximum_concurrent_rpcs=calls,
         options=[
             ("grpc.max_receive_message_length", message_bytes),
+            ("grpc.max_metadata_size", HEADERS_BYTES),
+            ("grpc.absolute_max_metadata_size", HEADERS_BYTES),
+            ("grpc.max_concurrent_streams", STREAMS_OF_CONNECTION),
+            ("grpc.server_handshake_timeout_ms", HANDSHAKE_SECONDS * 1_000),
+            # Of a connection on which nothing is going on; a client makes another one by itself.
+            ("grpc.max_connection_idle_ms", IDLE_SECONDS * 1_000),
             # Two controllers on one port would each get some of the calls.
             ("grpc.so_reuseport", 0),
             ("grpc.keepalive_time_ms", 30_000),
             ("grpc.keepalive_timeout_ms", 10_000),
             ("grpc.keepalive_permit_without_calls", 1),
+            # Who pings more often is disconnected after two of them.
             ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+            ("grpc.http2.max_ping_strikes", 2),
         ],
     )
 

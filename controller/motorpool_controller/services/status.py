@@ -34,6 +34,8 @@ _CODES: Mapping[type[errors.DomainError], int] = {
     errors.UnavailableError: Code.UNAVAILABLE,
     errors.OutOfRangeError: Code.OUT_OF_RANGE,
     errors.TooLargeError: Code.RESOURCE_EXHAUSTED,
+    errors.RateLimitedError: Code.RESOURCE_EXHAUSTED,
+    errors.DeadlineError: Code.DEADLINE_EXCEEDED,
 }
 
 
@@ -41,7 +43,8 @@ def status_of(error: Exception, method: str) -> Status:
     """Return the status of a failed call. What is not the caller's fault is logged, under the trace it tells."""
     if isinstance(error, errors.DomainError):
         code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), Code.INTERNAL)
-        retry_seconds = error.retry_seconds if isinstance(error, errors.UnavailableError) else None
+        later = errors.UnavailableError | errors.RateLimitedError
+        retry_seconds = error.retry_seconds if isinstance(error, later) else None
         violations = error.violations if isinstance(error, errors.InvalidError) else ()
         return _status(code, error.reason, error.message, error.metadata, retry_seconds, violations)
     if isinstance(error, DecodeError):

@@ -17,7 +17,7 @@ from motorpool_controller.domain.maintenance import WHOLE, concerns
 from motorpool_controller.domain.names import backend_name
 from motorpool_controller.domain.workload import Deployment, Instance
 from motorpool_controller.reconcile.drains import waits
-from motorpool_controller.services.authentication import caller
+from motorpool_controller.services.callers import caller
 from motorpool_controller.services.convert.backend import profile_message
 from motorpool_controller.services.convert.declaration import MASKED, declaration_message
 from motorpool_controller.services.convert.deployment import deployment_message, revision_messages

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,6 +12,9 @@ from motorpool_controller.domain.errors import NotFoundError
 from motorpool_controller.store import schema
 from motorpool_controller.store.codec import microseconds, time_of
 from motorpool_controller.store.database import told, write
+
+# Databases bound what one statement may name.
+_IDS_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +59,16 @@ class TokenTable:
         with told(self._engine), self._engine.connect() as connection:
             row = connection.execute(select(schema.tokens).where(schema.tokens.c.id == token_id)).one_or_none()
         return None if row is None else _token(row)
+
+    def among(self, token_ids: Sequence[str]) -> dict[str, StoredToken]:
+        """Return those of these tokens that there are, by id."""
+        found: dict[str, StoredToken] = {}
+        with told(self._engine), self._engine.connect() as connection:
+            for start in range(0, len(token_ids), _IDS_AT_ONCE):
+                some = token_ids[start : start + _IDS_AT_ONCE]
+                rows = connection.execute(select(schema.tokens).where(schema.tokens.c.id.in_(some)))
+                found.update((row.id, _token(row)) for row in rows)
+        return found
 
     def list(self) -> list[StoredToken]:
         """Return all tokens by id."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import stat
 from collections.abc import AsyncIterator
@@ -160,3 +161,41 @@ async def test_a_malformed_token_is_refused_before_anything_is_sent(
 
     assert caught.value.reason == "TOKEN_INVALID"
     assert not token.strip("\0") or token not in str(caught.value).replace("mpj_, an id", "")
+
+
+async def test_a_machine_waits_for_its_turn(store: IdentityStore, controller: TestController) -> None:
+    """
+    Where too many enrol at once, a machine comes again when it was told to, with the same token, and gets in.
+    """
+    controller.refuse_enrolment = RefusalError(
+        grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED", "too many", retry_seconds=0.01
+    )
+
+    async def let_in() -> None:
+        while not controller.enrolments:  # noqa: ASYNC110  # the first try
+            await asyncio.sleep(0.005)
+        controller.refuse_enrolment = None
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(let_in())
+        joining = tasks.create_task(join(store, controller))
+
+    assert "nodes/alpha" == joining.result().document.node
+    assert 2 == len(controller.enrolments)
+
+
+async def test_nobody_waits_for_ever_to_be_let_in(
+    store: IdentityStore, controller: TestController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A machine that was sent away for too long says so; a refusal that names no time is told at once.
+    """
+    monkeypatch.setattr("motorpool_agent.identity.enrollment.LONGEST_WAIT_SECONDS", -1.0)
+    for seconds in (0.01, None):
+        controller.refuse_enrolment = RefusalError(
+            grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED", "too many", retry_seconds=seconds
+        )
+        with pytest.raises(RefusedError, match="RATE_LIMITED"):
+            await join(store, controller)
+
+    assert 2 == len(controller.enrolments)

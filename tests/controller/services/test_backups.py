@@ -10,20 +10,23 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import grpc
 import msgspec
 import pytest
 
+from motorpool import v1
 from motorpool_controller.config import Settings
-from motorpool_controller.domain.errors import OutOfRangeError
+from motorpool_controller.domain.errors import ForbiddenError, OutOfRangeError
 from motorpool_controller.security.authority import AgentIdentity
-from motorpool_controller.services.authentication import _forgotten
+from motorpool_controller.services.authentication import _forgotten, check_not_banned
 from motorpool_controller.services.backups import Backup, back_up, restore
 from motorpool_controller.services.initialization import initialise_data_dir
 from motorpool_controller.store.errors import NotInitialisedError, StoreError
 from motorpool_controller.store.lock import DataDirLock
 from motorpool_controller.store.restoration import Restoration
 from motorpool_controller.store.store import Store
-from tests.controller.clusters import settings
+from tests.controller.agent_client import Agent
+from tests.controller.clusters import reason, running, settings
 from tests.controller.fleets import deployment
 
 THEN = datetime(2026, 11, 20, 3, 0, tzinfo=UTC)
@@ -256,3 +259,27 @@ def _meta(of: Settings) -> tuple[int, int]:
     epoch, revision = connection.execute("SELECT controller_epoch, revision FROM meta").fetchone()
     connection.close()
     return epoch, revision
+
+
+async def test_a_ban_outlives_the_process_and_the_machine(here: Settings, there: Settings, tmp_path: Path) -> None:
+    """
+    A banned node is banned after a restart, and after its controller was restored elsewhere from a backup.
+    """
+    async with running(here, reconcile=False) as cluster:
+        await Agent(cluster).enrol()
+        await cluster.nodes.BanNode(v1.BanNodeRequest(name="nodes/a", reason="stolen"), metadata=cluster.admin)
+    back_up(here, tmp_path / "cluster.backup", THEN)
+    restore(there, tmp_path / "cluster.backup", NOW)
+
+    for where in (here, there):
+        async with running(where, reconcile=False) as cluster:
+            assert (
+                "stolen"
+                == (await cluster.nodes.GetNode(v1.GetNodeRequest(name="nodes/a"), metadata=cluster.admin)).ban.reason
+            )
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await Agent(cluster).enrol()
+            assert reason(caught.value) in {"NODE_BANNED", "NODE_NAME_TAKEN"}
+            held = cluster.store.view.nodes["nodes/a"]
+            with pytest.raises(ForbiddenError, match=r"banned by tokens/.*: stolen; `motorpool unban`"):
+                check_not_banned(held)

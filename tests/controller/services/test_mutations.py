@@ -44,6 +44,8 @@ def requests(cluster: Cluster) -> dict[str, Message]:
         "CordonNode": v1.CordonNodeRequest(name="nodes/a", reason="x"),
         "DrainNode": v1.DrainNodeRequest(name="nodes/a", reason="x"),
         "UncordonNode": v1.UncordonNodeRequest(name="nodes/a"),
+        "BanNode": v1.BanNodeRequest(name="nodes/a", reason="x"),
+        "UnbanNode": v1.UnbanNodeRequest(name="nodes/a"),
         "UpdateNode": v1.UpdateNodeRequest(
             node=v1.Node(name="nodes/a", labels={"a": "b"}), update_mask=FieldMask(paths=["labels"])
         ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from motorpool import v1
-from motorpool_controller.domain.fleet import Cordon, Drain
+from motorpool_controller.domain.fleet import Ban, Cordon, Drain
 from motorpool_controller.reconcile.drains import Wait
 from motorpool_controller.services.convert import fields
 from motorpool_controller.services.convert.placement import refusal_message
@@ -23,6 +23,11 @@ def cordon_message(cordon: Cordon | None, waits: Sequence[Wait] = ()) -> v1.Cord
         create_time=fields.timestamp(cordon.time),
         drain=None if cordon.drain is None else drain_message(cordon.drain, waits),
     )
+
+
+def ban_message(ban: Ban) -> v1.Ban:
+    """Return a ban as a message."""
+    return v1.Ban(reason=ban.reason, actor=ban.actor, create_time=fields.timestamp(ban.time))
 
 
 def drain_message(drain: Drain, waits: Sequence[Wait] = ()) -> v1.Drain:

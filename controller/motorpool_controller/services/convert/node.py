@@ -25,6 +25,7 @@ from motorpool_controller.services.convert.device import (
     device_usage_message,
     device_usage_of,
 )
+from motorpool_controller.services.convert.maintenance import ban_message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +69,7 @@ def node_message(
         session_epoch=node.session_epoch,
         executors=[executor_message(executor) for executor in node.executors],
         cordon=cordons.get(WHOLE),
+        ban=None if node.ban is None else ban_message(node.ban),
     )
 
 

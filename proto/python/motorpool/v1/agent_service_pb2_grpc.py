@@ -105,7 +105,8 @@ class AgentServiceServicer(object):
 
         Ends with ABORTED STALE_EPOCH (another session replaced this one), ALREADY_EXISTS DUPLICATE_NODE (another live
         agent holds the node), FAILED_PRECONDITION WRONG_CLUSTER or VERSION_UNSUPPORTED, UNAVAILABLE BUSY (RetryInfo
-        says when) or SESSION_AGED (open another session), UNAUTHENTICATED CERTIFICATE_EXPIRED (call Renew) or CERTIFICATE_REVOKED (enrol again).
+        says when) or SESSION_AGED (open another session), UNAUTHENTICATED CERTIFICATE_EXPIRED (call Renew) or CERTIFICATE_REVOKED (enrol again),
+        PERMISSION_DENIED NODE_BANNED (at any time; leave alone what runs, and try again seldom).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -114,7 +115,7 @@ class AgentServiceServicer(object):
     def Renew(self, request, context):
         """Gives a new certificate for the caller's node. Accepts a certificate up to 30 days past its day.
 
-        UNAUTHENTICATED CERTIFICATE_REVOKED when the node was deleted; INVALID_ARGUMENT FIELD_INVALID for a bad request.
+        UNAUTHENTICATED CERTIFICATE_REVOKED when the node was deleted; PERMISSION_DENIED NODE_BANNED; INVALID_ARGUMENT FIELD_INVALID for a bad request.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

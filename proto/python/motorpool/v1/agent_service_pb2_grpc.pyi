@@ -136,13 +136,14 @@ class AgentServiceStub(typing.Generic[_AgentServiceSessionType, _AgentServiceRen
 
     Ends with ABORTED STALE_EPOCH (another session replaced this one), ALREADY_EXISTS DUPLICATE_NODE (another live
     agent holds the node), FAILED_PRECONDITION WRONG_CLUSTER or VERSION_UNSUPPORTED, UNAVAILABLE BUSY (RetryInfo
-    says when) or SESSION_AGED (open another session), UNAUTHENTICATED CERTIFICATE_EXPIRED (call Renew) or CERTIFICATE_REVOKED (enrol again).
+    says when) or SESSION_AGED (open another session), UNAUTHENTICATED CERTIFICATE_EXPIRED (call Renew) or CERTIFICATE_REVOKED (enrol again),
+    PERMISSION_DENIED NODE_BANNED (at any time; leave alone what runs, and try again seldom).
     """
 
     Renew: _AgentServiceRenewType
     """Gives a new certificate for the caller's node. Accepts a certificate up to 30 days past its day.
 
-    UNAUTHENTICATED CERTIFICATE_REVOKED when the node was deleted; INVALID_ARGUMENT FIELD_INVALID for a bad request.
+    UNAUTHENTICATED CERTIFICATE_REVOKED when the node was deleted; PERMISSION_DENIED NODE_BANNED; INVALID_ARGUMENT FIELD_INVALID for a bad request.
     """
 
     SendLogs: _AgentServiceSendLogsType
@@ -202,7 +203,8 @@ class AgentServiceServicer(metaclass=abc.ABCMeta):
 
         Ends with ABORTED STALE_EPOCH (another session replaced this one), ALREADY_EXISTS DUPLICATE_NODE (another live
         agent holds the node), FAILED_PRECONDITION WRONG_CLUSTER or VERSION_UNSUPPORTED, UNAVAILABLE BUSY (RetryInfo
-        says when) or SESSION_AGED (open another session), UNAUTHENTICATED CERTIFICATE_EXPIRED (call Renew) or CERTIFICATE_REVOKED (enrol again).
+        says when) or SESSION_AGED (open another session), UNAUTHENTICATED CERTIFICATE_EXPIRED (call Renew) or CERTIFICATE_REVOKED (enrol again),
+        PERMISSION_DENIED NODE_BANNED (at any time; leave alone what runs, and try again seldom).
         """
 
     @abc.abstractmethod
@@ -213,7 +215,7 @@ class AgentServiceServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[motorpool.v1.agent_service_pb2.RenewResponse, collections.abc.Awaitable[motorpool.v1.agent_service_pb2.RenewResponse]]:
         """Gives a new certificate for the caller's node. Accepts a certificate up to 30 days past its day.
 
-        UNAUTHENTICATED CERTIFICATE_REVOKED when the node was deleted; INVALID_ARGUMENT FIELD_INVALID for a bad request.
+        UNAUTHENTICATED CERTIFICATE_REVOKED when the node was deleted; PERMISSION_DENIED NODE_BANNED; INVALID_ARGUMENT FIELD_INVALID for a bad request.
         """
 
     @abc.abstractmethod

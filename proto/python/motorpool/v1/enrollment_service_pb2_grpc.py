@@ -50,7 +50,8 @@ class EnrollmentServiceServicer(object):
         """Gives a certificate for a join token, which travels as the call's bearer token.
 
         UNAUTHENTICATED TOKEN_INVALID, TOKEN_EXPIRED or TOKEN_USED_UP; ALREADY_EXISTS NODE_NAME_TAKEN when another machine
-        has the name; INVALID_ARGUMENT FIELD_INVALID. A token's use is counted only when a certificate was given.
+        has the name; PERMISSION_DENIED NODE_BANNED; INVALID_ARGUMENT FIELD_INVALID; RESOURCE_EXHAUSTED RATE_LIMITED
+        (RetryInfo says when). A token's use is counted only when a certificate was given.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

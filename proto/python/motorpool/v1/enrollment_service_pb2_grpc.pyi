@@ -64,7 +64,8 @@ class EnrollmentServiceStub(typing.Generic[_EnrollmentServiceEnrollType]):
     """Gives a certificate for a join token, which travels as the call's bearer token.
 
     UNAUTHENTICATED TOKEN_INVALID, TOKEN_EXPIRED or TOKEN_USED_UP; ALREADY_EXISTS NODE_NAME_TAKEN when another machine
-    has the name; INVALID_ARGUMENT FIELD_INVALID. A token's use is counted only when a certificate was given.
+    has the name; PERMISSION_DENIED NODE_BANNED; INVALID_ARGUMENT FIELD_INVALID; RESOURCE_EXHAUSTED RATE_LIMITED
+    (RetryInfo says when). A token's use is counted only when a certificate was given.
     """
 
 EnrollmentServiceAsyncStub: typing_extensions.TypeAlias = EnrollmentServiceStub[
@@ -86,7 +87,8 @@ class EnrollmentServiceServicer(metaclass=abc.ABCMeta):
         """Gives a certificate for a join token, which travels as the call's bearer token.
 
         UNAUTHENTICATED TOKEN_INVALID, TOKEN_EXPIRED or TOKEN_USED_UP; ALREADY_EXISTS NODE_NAME_TAKEN when another machine
-        has the name; INVALID_ARGUMENT FIELD_INVALID. A token's use is counted only when a certificate was given.
+        has the name; PERMISSION_DENIED NODE_BANNED; INVALID_ARGUMENT FIELD_INVALID; RESOURCE_EXHAUSTED RATE_LIMITED
+        (RetryInfo says when). A token's use is counted only when a certificate was given.
         """
 
 def add_EnrollmentServiceServicer_to_server(servicer: EnrollmentServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

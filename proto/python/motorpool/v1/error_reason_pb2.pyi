@@ -142,6 +142,14 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """FAILED_PRECONDITION: so many strays are to be ended on that node that there are to be no more."""
     ERROR_REASON_STRAY_NOT_ADOPTABLE: _ErrorReason.ValueType  # 58
     """FAILED_PRECONDITION: what the node has cannot be an instance of the deployment; the message has the rows that say why."""
+    ERROR_REASON_NODE_BANNED: _ErrorReason.ValueType  # 60
+    """PERMISSION_DENIED: an administrator banned the node; UnbanNode lets it back in."""
+    ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 61
+    """RESOURCE_EXHAUSTED: too many enrolments, or too many wrong tokens, from there or in all; RetryInfo says when again."""
+    ERROR_REASON_TOO_MANY_STREAMS: _ErrorReason.ValueType  # 62
+    """RESOURCE_EXHAUSTED: the caller has as many streams open as one may; RetryInfo says when to try again."""
+    ERROR_REASON_CALL_TIMEOUT: _ErrorReason.ValueType  # 63
+    """DEADLINE_EXCEEDED: the controller ended the call, which took longer than any may."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The stable reasons of failed calls. Every error is a google.rpc.Status with one ErrorInfo whose domain is
@@ -268,4 +276,12 @@ ERROR_REASON_TOO_MANY_RELEASES: ErrorReason.ValueType  # 56
 """FAILED_PRECONDITION: so many strays are to be ended on that node that there are to be no more."""
 ERROR_REASON_STRAY_NOT_ADOPTABLE: ErrorReason.ValueType  # 58
 """FAILED_PRECONDITION: what the node has cannot be an instance of the deployment; the message has the rows that say why."""
+ERROR_REASON_NODE_BANNED: ErrorReason.ValueType  # 60
+"""PERMISSION_DENIED: an administrator banned the node; UnbanNode lets it back in."""
+ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 61
+"""RESOURCE_EXHAUSTED: too many enrolments, or too many wrong tokens, from there or in all; RetryInfo says when again."""
+ERROR_REASON_TOO_MANY_STREAMS: ErrorReason.ValueType  # 62
+"""RESOURCE_EXHAUSTED: the caller has as many streams open as one may; RetryInfo says when to try again."""
+ERROR_REASON_CALL_TIMEOUT: ErrorReason.ValueType  # 63
+"""DEADLINE_EXCEEDED: the controller ended the call, which took longer than any may."""
 Global___ErrorReason: typing_extensions.TypeAlias = ErrorReason

@@ -26,19 +26,21 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from motorpool.v1 import placement_pb2 as motorpool_dot_v1_dot_placement__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1emotorpool/v1/maintenance.proto\x12\x0cmotorpool.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cmotorpool/v1/placement.proto\"|\n\x06\x43ordon\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x05\x64rain\x18\x04 \x01(\x0b\x32\x13.motorpool.v1.Drain\"\xc4\x02\n\x05\x44rain\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rdeadline_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x05state\x18\x05 \x01(\x0e\x32\x18.motorpool.v1.DrainState\x12\x31\n\rcomplete_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0ftotal_instances\x18\x07 \x01(\x05\x12\x1b\n\x13remaining_instances\x18\x08 \x01(\x05\x12&\n\x05waits\x18\t \x03(\x0b\x32\x17.motorpool.v1.DrainWait\"l\n\tDrainWait\x12\x10\n\x08instance\x18\x01 \x01(\t\x12\x13\n\x0breplacement\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\'\n\x08refusals\x18\x04 \x03(\x0b\x32\x15.motorpool.v1.Refusal*\\\n\nDrainState\x12\x1b\n\x17\x44RAIN_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x44RAIN_STATE_DRAINING\x10\x01\x12\x17\n\x13\x44RAIN_STATE_DRAINED\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1emotorpool/v1/maintenance.proto\x12\x0cmotorpool.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cmotorpool/v1/placement.proto\"|\n\x06\x43ordon\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x05\x64rain\x18\x04 \x01(\x0b\x32\x13.motorpool.v1.Drain\"U\n\x03\x42\x61n\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc4\x02\n\x05\x44rain\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rdeadline_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x05state\x18\x05 \x01(\x0e\x32\x18.motorpool.v1.DrainState\x12\x31\n\rcomplete_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0ftotal_instances\x18\x07 \x01(\x05\x12\x1b\n\x13remaining_instances\x18\x08 \x01(\x05\x12&\n\x05waits\x18\t \x03(\x0b\x32\x17.motorpool.v1.DrainWait\"l\n\tDrainWait\x12\x10\n\x08instance\x18\x01 \x01(\t\x12\x13\n\x0breplacement\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\'\n\x08refusals\x18\x04 \x03(\x0b\x32\x15.motorpool.v1.Refusal*\\\n\nDrainState\x12\x1b\n\x17\x44RAIN_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x44RAIN_STATE_DRAINING\x10\x01\x12\x17\n\x13\x44RAIN_STATE_DRAINED\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'motorpool.v1.maintenance_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DRAINSTATE']._serialized_start=674
-  _globals['_DRAINSTATE']._serialized_end=766
+  _globals['_DRAINSTATE']._serialized_start=761
+  _globals['_DRAINSTATE']._serialized_end=853
   _globals['_CORDON']._serialized_start=111
   _globals['_CORDON']._serialized_end=235
-  _globals['_DRAIN']._serialized_start=238
-  _globals['_DRAIN']._serialized_end=562
-  _globals['_DRAINWAIT']._serialized_start=564
-  _globals['_DRAINWAIT']._serialized_end=672
+  _globals['_BAN']._serialized_start=237
+  _globals['_BAN']._serialized_end=322
+  _globals['_DRAIN']._serialized_start=325
+  _globals['_DRAIN']._serialized_end=649
+  _globals['_DRAINWAIT']._serialized_start=651
+  _globals['_DRAINWAIT']._serialized_end=759
 # @@protoc_insertion_point(module_scope)

@@ -81,6 +81,37 @@ class Cordon(google.protobuf.message.Message):
 Global___Cordon: typing_extensions.TypeAlias = Cordon
 
 @typing.final
+class Ban(google.protobuf.message.Message):
+    """Set by an administrator on a node: its certificates count for nothing until it is taken back. It has no session, takes
+    no work, and cannot renew or enrol; what runs there counts as lost once its lease is over.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: builtins.int
+    ACTOR_FIELD_NUMBER: builtins.int
+    CREATE_TIME_FIELD_NUMBER: builtins.int
+    reason: builtins.str
+    """The administrator's words; empty when none were given."""
+    actor: builtins.str
+    """Who set it: name and description of the caller's token."""
+    @property
+    def create_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When it was set."""
+
+    def __init__(
+        self,
+        *,
+        reason: builtins.str = ...,
+        actor: builtins.str = ...,
+        create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["create_time", b"create_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["actor", b"actor", "create_time", b"create_time", "reason", b"reason"]) -> None: ...
+
+Global___Ban: typing_extensions.TypeAlias = Ban
+
+@typing.final
 class Drain(google.protobuf.message.Message):
     """Set by an operator: instances are moved away from a node or device, or an instance from where it is. One by one of
     each deployment another one is placed, and once that is ready, the old one is withdrawn from callers and stopped.

@@ -409,6 +409,7 @@ class Node(google.protobuf.message.Message):
     SESSION_EPOCH_FIELD_NUMBER: builtins.int
     EXECUTORS_FIELD_NUMBER: builtins.int
     CORDON_FIELD_NUMBER: builtins.int
+    BAN_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`nodes/{node}`."""
     uid: builtins.str
@@ -469,6 +470,10 @@ class Node(google.protobuf.message.Message):
     def cordon(self) -> motorpool.v1.maintenance_pb2.Cordon:
         """Who cordoned it and why, and how far it is drained; absent while it is not cordoned. Output only."""
 
+    @property
+    def ban(self) -> motorpool.v1.maintenance_pb2.Ban:
+        """Who banned it and why; absent while it is not banned. Output only."""
+
     def __init__(
         self,
         *,
@@ -492,8 +497,9 @@ class Node(google.protobuf.message.Message):
         session_epoch: builtins.int = ...,
         executors: collections.abc.Iterable[Global___ExecutorStatus] | None = ...,
         cordon: motorpool.v1.maintenance_pb2.Cordon | None = ...,
+        ban: motorpool.v1.maintenance_pb2.Ban | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["cordon", b"cordon", "create_time", b"create_time", "heartbeat_time", b"heartbeat_time", "host", b"host", "reserved", b"reserved", "usage", b"usage"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["address", b"address", "agent_version", b"agent_version", "claimed_memory_bytes", b"claimed_memory_bytes", "cordon", b"cordon", "cordoned", b"cordoned", "create_time", b"create_time", "devices", b"devices", "etag", b"etag", "executors", b"executors", "heartbeat_time", b"heartbeat_time", "host", b"host", "labels", b"labels", "name", b"name", "plugins", b"plugins", "reserved", b"reserved", "session_epoch", b"session_epoch", "state", b"state", "state_message", b"state_message", "uid", b"uid", "usage", b"usage"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["ban", b"ban", "cordon", b"cordon", "create_time", b"create_time", "heartbeat_time", b"heartbeat_time", "host", b"host", "reserved", b"reserved", "usage", b"usage"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["address", b"address", "agent_version", b"agent_version", "ban", b"ban", "claimed_memory_bytes", b"claimed_memory_bytes", "cordon", b"cordon", "cordoned", b"cordoned", "create_time", b"create_time", "devices", b"devices", "etag", b"etag", "executors", b"executors", "heartbeat_time", b"heartbeat_time", "host", b"host", "labels", b"labels", "name", b"name", "plugins", b"plugins", "reserved", b"reserved", "session_epoch", b"session_epoch", "state", b"state", "state_message", b"state_message", "uid", b"uid", "usage", b"usage"]) -> None: ...
 
 Global___Node: typing_extensions.TypeAlias = Node

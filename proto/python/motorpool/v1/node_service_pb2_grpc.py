@@ -67,6 +67,16 @@ class NodeServiceStub(object):
                 request_serializer=motorpool_dot_v1_dot_node__service__pb2.DrainNodeRequest.SerializeToString,
                 response_deserializer=motorpool_dot_v1_dot_node__pb2.Node.FromString,
                 _registered_method=True)
+        self.BanNode = channel.unary_unary(
+                '/motorpool.v1.NodeService/BanNode',
+                request_serializer=motorpool_dot_v1_dot_node__service__pb2.BanNodeRequest.SerializeToString,
+                response_deserializer=motorpool_dot_v1_dot_node__pb2.Node.FromString,
+                _registered_method=True)
+        self.UnbanNode = channel.unary_unary(
+                '/motorpool.v1.NodeService/UnbanNode',
+                request_serializer=motorpool_dot_v1_dot_node__service__pb2.UnbanNodeRequest.SerializeToString,
+                response_deserializer=motorpool_dot_v1_dot_node__pb2.Node.FromString,
+                _registered_method=True)
         self.DeleteNode = channel.unary_unary(
                 '/motorpool.v1.NodeService/DeleteNode',
                 request_serializer=motorpool_dot_v1_dot_node__service__pb2.DeleteNodeRequest.SerializeToString,
@@ -128,6 +138,23 @@ class NodeServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BanNode(self, request, context):
+        """Ends a node's session and log streams and refuses its certificates, also for Renew, and its name for Enroll, until
+        UnbanNode. Its agent is told why and leaves alone what runs; for the controller it is a lost node. Banned again, it
+        takes the new reason. NOT_FOUND; ABORTED ETAG_MISMATCH; INVALID_ARGUMENT FIELD_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnbanNode(self, request, context):
+        """Takes a ban back: the node's last certificates are good again, as far as their time is not over. NOT_FOUND; ABORTED
+        ETAG_MISMATCH; INVALID_ARGUMENT FIELD_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteNode(self, request, context):
         """Forgets a node and revokes its certificate. NOT_FOUND; FAILED_PRECONDITION NODE_NOT_EMPTY unless force is set.
         """
@@ -173,6 +200,16 @@ def add_NodeServiceServicer_to_server(servicer, server):
             'DrainNode': grpc.unary_unary_rpc_method_handler(
                     servicer.DrainNode,
                     request_deserializer=motorpool_dot_v1_dot_node__service__pb2.DrainNodeRequest.FromString,
+                    response_serializer=motorpool_dot_v1_dot_node__pb2.Node.SerializeToString,
+            ),
+            'BanNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.BanNode,
+                    request_deserializer=motorpool_dot_v1_dot_node__service__pb2.BanNodeRequest.FromString,
+                    response_serializer=motorpool_dot_v1_dot_node__pb2.Node.SerializeToString,
+            ),
+            'UnbanNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnbanNode,
+                    request_deserializer=motorpool_dot_v1_dot_node__service__pb2.UnbanNodeRequest.FromString,
                     response_serializer=motorpool_dot_v1_dot_node__pb2.Node.SerializeToString,
             ),
             'DeleteNode': grpc.unary_unary_rpc_method_handler(
@@ -348,6 +385,60 @@ class NodeService(object):
             target,
             '/motorpool.v1.NodeService/DrainNode',
             motorpool_dot_v1_dot_node__service__pb2.DrainNodeRequest.SerializeToString,
+            motorpool_dot_v1_dot_node__pb2.Node.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BanNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/motorpool.v1.NodeService/BanNode',
+            motorpool_dot_v1_dot_node__service__pb2.BanNodeRequest.SerializeToString,
+            motorpool_dot_v1_dot_node__pb2.Node.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnbanNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/motorpool.v1.NodeService/UnbanNode',
+            motorpool_dot_v1_dot_node__service__pb2.UnbanNodeRequest.SerializeToString,
             motorpool_dot_v1_dot_node__pb2.Node.FromString,
             options,
             channel_credentials,

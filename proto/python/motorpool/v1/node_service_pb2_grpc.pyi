@@ -123,6 +123,38 @@ _NodeServiceDrainNodeType = typing_extensions.TypeVar(
     ],
 )
 
+_NodeServiceBanNodeType = typing_extensions.TypeVar(
+    '_NodeServiceBanNodeType',
+    grpc.UnaryUnaryMultiCallable[
+        motorpool.v1.node_service_pb2.BanNodeRequest,
+        motorpool.v1.node_pb2.Node,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        motorpool.v1.node_service_pb2.BanNodeRequest,
+        motorpool.v1.node_pb2.Node,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        motorpool.v1.node_service_pb2.BanNodeRequest,
+        motorpool.v1.node_pb2.Node,
+    ],
+)
+
+_NodeServiceUnbanNodeType = typing_extensions.TypeVar(
+    '_NodeServiceUnbanNodeType',
+    grpc.UnaryUnaryMultiCallable[
+        motorpool.v1.node_service_pb2.UnbanNodeRequest,
+        motorpool.v1.node_pb2.Node,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        motorpool.v1.node_service_pb2.UnbanNodeRequest,
+        motorpool.v1.node_pb2.Node,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        motorpool.v1.node_service_pb2.UnbanNodeRequest,
+        motorpool.v1.node_pb2.Node,
+    ],
+)
+
 _NodeServiceDeleteNodeType = typing_extensions.TypeVar(
     '_NodeServiceDeleteNodeType',
     grpc.UnaryUnaryMultiCallable[
@@ -155,7 +187,7 @@ _NodeServiceListDevicesType = typing_extensions.TypeVar(
     ],
 )
 
-class NodeServiceStub(typing.Generic[_NodeServiceGetNodeType, _NodeServiceListNodesType, _NodeServiceUpdateNodeType, _NodeServiceCordonNodeType, _NodeServiceUncordonNodeType, _NodeServiceDrainNodeType, _NodeServiceDeleteNodeType, _NodeServiceListDevicesType]):
+class NodeServiceStub(typing.Generic[_NodeServiceGetNodeType, _NodeServiceListNodesType, _NodeServiceUpdateNodeType, _NodeServiceCordonNodeType, _NodeServiceUncordonNodeType, _NodeServiceDrainNodeType, _NodeServiceBanNodeType, _NodeServiceUnbanNodeType, _NodeServiceDeleteNodeType, _NodeServiceListDevicesType]):
     """Nodes and their devices. Nodes are made by enrolment."""
 
     @typing.overload
@@ -182,6 +214,14 @@ class NodeServiceStub(typing.Generic[_NodeServiceGetNodeType, _NodeServiceListNo
         ],
         grpc.UnaryUnaryMultiCallable[
             motorpool.v1.node_service_pb2.DrainNodeRequest,
+            motorpool.v1.node_pb2.Node,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            motorpool.v1.node_service_pb2.BanNodeRequest,
+            motorpool.v1.node_pb2.Node,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            motorpool.v1.node_service_pb2.UnbanNodeRequest,
             motorpool.v1.node_pb2.Node,
         ],
         grpc.UnaryUnaryMultiCallable[
@@ -221,6 +261,14 @@ class NodeServiceStub(typing.Generic[_NodeServiceGetNodeType, _NodeServiceListNo
             motorpool.v1.node_pb2.Node,
         ],
         grpc.aio.UnaryUnaryMultiCallable[
+            motorpool.v1.node_service_pb2.BanNodeRequest,
+            motorpool.v1.node_pb2.Node,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            motorpool.v1.node_service_pb2.UnbanNodeRequest,
+            motorpool.v1.node_pb2.Node,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
             motorpool.v1.node_service_pb2.DeleteNodeRequest,
             google.protobuf.empty_pb2.Empty,
         ],
@@ -254,6 +302,17 @@ class NodeServiceStub(typing.Generic[_NodeServiceGetNodeType, _NodeServiceListNo
     and deadline. NOT_FOUND; ABORTED ETAG_MISMATCH; INVALID_ARGUMENT FIELD_INVALID.
     """
 
+    BanNode: _NodeServiceBanNodeType
+    """Ends a node's session and log streams and refuses its certificates, also for Renew, and its name for Enroll, until
+    UnbanNode. Its agent is told why and leaves alone what runs; for the controller it is a lost node. Banned again, it
+    takes the new reason. NOT_FOUND; ABORTED ETAG_MISMATCH; INVALID_ARGUMENT FIELD_INVALID.
+    """
+
+    UnbanNode: _NodeServiceUnbanNodeType
+    """Takes a ban back: the node's last certificates are good again, as far as their time is not over. NOT_FOUND; ABORTED
+    ETAG_MISMATCH; INVALID_ARGUMENT FIELD_INVALID.
+    """
+
     DeleteNode: _NodeServiceDeleteNodeType
     """Forgets a node and revokes its certificate. NOT_FOUND; FAILED_PRECONDITION NODE_NOT_EMPTY unless force is set."""
 
@@ -283,6 +342,14 @@ NodeServiceAsyncStub: typing_extensions.TypeAlias = NodeServiceStub[
     ],
     grpc.aio.UnaryUnaryMultiCallable[
         motorpool.v1.node_service_pb2.DrainNodeRequest,
+        motorpool.v1.node_pb2.Node,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        motorpool.v1.node_service_pb2.BanNodeRequest,
+        motorpool.v1.node_pb2.Node,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        motorpool.v1.node_service_pb2.UnbanNodeRequest,
         motorpool.v1.node_pb2.Node,
     ],
     grpc.aio.UnaryUnaryMultiCallable[
@@ -350,6 +417,27 @@ class NodeServiceServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[motorpool.v1.node_pb2.Node, collections.abc.Awaitable[motorpool.v1.node_pb2.Node]]:
         """Cordons a node, or one device of it, and moves its instances away (see Drain). Asked again, it takes the new reason
         and deadline. NOT_FOUND; ABORTED ETAG_MISMATCH; INVALID_ARGUMENT FIELD_INVALID.
+        """
+
+    @abc.abstractmethod
+    def BanNode(
+        self,
+        request: motorpool.v1.node_service_pb2.BanNodeRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[motorpool.v1.node_pb2.Node, collections.abc.Awaitable[motorpool.v1.node_pb2.Node]]:
+        """Ends a node's session and log streams and refuses its certificates, also for Renew, and its name for Enroll, until
+        UnbanNode. Its agent is told why and leaves alone what runs; for the controller it is a lost node. Banned again, it
+        takes the new reason. NOT_FOUND; ABORTED ETAG_MISMATCH; INVALID_ARGUMENT FIELD_INVALID.
+        """
+
+    @abc.abstractmethod
+    def UnbanNode(
+        self,
+        request: motorpool.v1.node_service_pb2.UnbanNodeRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[motorpool.v1.node_pb2.Node, collections.abc.Awaitable[motorpool.v1.node_pb2.Node]]:
+        """Takes a ban back: the node's last certificates are good again, as far as their time is not over. NOT_FOUND; ABORTED
+        ETAG_MISMATCH; INVALID_ARGUMENT FIELD_INVALID.
         """
 
     @abc.abstractmethod

@@ -1,0 +1,154 @@
+"""Lets calls through to their handlers: before any handler, any parsing, and any "there is no such method"."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractContextManager, aclosing, asynccontextmanager, nullcontext
+from typing import Any
+
+import grpc
+
+from motorpool_controller.domain.errors import DeadlineError, ForbiddenError
+from motorpool_controller.services import status
+from motorpool_controller.services.authentication import Authenticator
+from motorpool_controller.services.callers import Caller, Context, set_caller
+from motorpool_controller.services.long_calls import LongCalls
+from motorpool_controller.services.roles import Role, role_of
+
+CALL_SECONDS = 60.0
+"""How long a call with one request and one answer may take, whatever its caller would wait."""
+
+
+class Guard(grpc.aio.ServerInterceptor):
+    """Lets a call through to its handler once its caller is known and may; turns errors into statuses."""
+
+    def __init__(
+        self, authenticate: Authenticator, long_calls: LongCalls | None = None, *, call_seconds: float = CALL_SECONDS
+    ) -> None:
+        self._authenticate = authenticate
+        self._long_calls = long_calls
+        self._call_seconds = call_seconds
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
+        details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        """Return the call's handler, guarded."""
+        return self._guarded(details.method, await continuation(details))
+
+    # The stubs know a handler's functions as those of the synchronous server.
+    def _guarded(self, method: str, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:
+        if handler is None:
+            # On the wire every kind of call is a stream of messages both ways.
+            return grpc.stream_stream_rpc_method_handler(self._one_answer(method, _unknown(method)))
+        serialize = handler.response_serializer
+        if handler.unary_unary is not None:
+            parse, unary = handler.request_deserializer, handler.unary_unary
+            # Parsed by us, so that strangers cannot make us parse, and what cannot be parsed gets its reason.
+            return grpc.unary_unary_rpc_method_handler(
+                self._one_answer(method, lambda raw, context: unary(parse(raw), context)),
+                response_serializer=serialize,
+            )
+        if handler.unary_stream is not None:
+            parse, stream = handler.request_deserializer, handler.unary_stream
+            return grpc.unary_stream_rpc_method_handler(
+                self._many_answers(method, lambda raw, context: stream(parse(raw), context)),
+                response_serializer=serialize,
+            )
+        if handler.stream_unary is not None:
+            return grpc.stream_unary_rpc_method_handler(
+                self._one_answer(method, handler.stream_unary, streams=True),
+                request_deserializer=handler.request_deserializer,
+                response_serializer=serialize,
+            )
+        return grpc.stream_stream_rpc_method_handler(
+            self._many_answers(method, handler.stream_stream),
+            request_deserializer=handler.request_deserializer,
+            response_serializer=serialize,
+        )
+
+    def _one_answer(
+        self, method: str, behaviour: Callable[[Any, Context], Any], *, streams: bool = False
+    ) -> Callable[[Any, Context], Awaitable[Any]]:
+        async def guarded(request: Any, context: Context) -> Any:
+            try:
+                async with self._timed(method, streams=streams):
+                    who = await self._admit(method, context)
+                    with self._counted(who, streams=streams):
+                        return await behaviour(request, context)
+            except grpc.aio.AbortError:
+                raise
+            except Exception as error:  # noqa: BLE001  # whatever a handler raises becomes a status
+                return await status.abort(context, status.status_of(error, method))
+
+        return guarded
+
+    def _many_answers(
+        self, method: str, behaviour: Callable[[Any, Context], Any]
+    ) -> Callable[[Any, Context], AsyncIterator[Any]]:
+        async def guarded(request: Any, context: Context) -> AsyncIterator[Any]:
+            try:
+                who = await self._admit(method, context)
+                with self._counted(who, streams=True):
+                    answers = behaviour(request, context)
+                    if inspect.isasyncgen(answers):
+                        # A caller who leaves ends us in the middle; the handler ends then, not when it is collected.
+                        async with aclosing(answers):
+                            async for answer in answers:
+                                yield answer
+                    else:
+                        # It writes to the context by itself.
+                        await answers
+            except grpc.aio.AbortError:
+                raise
+            except Exception as error:  # noqa: BLE001  # whatever a handler raises becomes a status
+                await status.abort(context, status.status_of(error, method))
+
+        return guarded
+
+    @asynccontextmanager
+    async def _timed(self, method: str, *, streams: bool) -> AsyncIterator[None]:
+        timer = asyncio.timeout(None if streams else self._call_seconds)
+        try:
+            async with timer:
+                yield
+        except TimeoutError:
+            if not timer.expired():
+                raise
+            raise DeadlineError(
+                "CALL_TIMEOUT",
+                f"{method} was not answered within {self._call_seconds:g} s, and was ended; ask for less at once, or "
+                "try again when the controller has less to do",
+            ) from None
+
+    def _counted(self, who: Caller, *, streams: bool) -> AbstractContextManager[object]:
+        return self._long_calls.entered(who) if streams and self._long_calls is not None else nullcontext()
+
+    async def _admit(self, method: str, context: Context) -> Caller:
+        found = await self._authenticate(method, context)
+        least = role_of(method)
+        if least is None and found.role.reaches(Role.READER):
+            await status.abort(context, status.unimplemented(method))
+        if least is None or not found.role.reaches(least):
+            raise ForbiddenError(
+                "ROLE_INSUFFICIENT",
+                f"{method} asks for role {least or 'none that there is'}, and the caller's is {found.role}"
+                + (
+                    "; only an agent calls it, on the agents' listener"
+                    if least is Role.AGENT
+                    else "; use another token"
+                ),
+                metadata={"method": method, "role": found.role},
+            )
+        set_caller(found)
+        return found
+
+
+def _unknown(method: str) -> Callable[[Any, Context], Awaitable[None]]:
+    async def answer(_request: Any, context: Context) -> None:
+        await status.abort(context, status.unimplemented(method))
+
+    return answer

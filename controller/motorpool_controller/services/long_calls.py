@@ -1,0 +1,104 @@
+"""Streams in progress: so many a caller, and each is cut once its caller may not make it any more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Protocol, TypeVar
+
+from motorpool_controller.domain.errors import DomainError, RateLimitedError
+from motorpool_controller.services.callers import Caller
+from motorpool_controller.store.errors import StoreError
+
+R = TypeVar("R")
+
+LOOK_SECONDS = 2.0
+"""How long a stream may outlast the token, the certificate or the node that it was opened with."""
+MOST_OF_ONE = 100
+"""Streams of one caller. A command has one; so many are a loop that forgets to close them."""
+RETRY_SECONDS = 5.0
+
+
+class Standing(Protocol):
+    """Tells which callers may not go on."""
+
+    async def ended(self, callers: Iterable[Caller]) -> Mapping[Caller, DomainError]:
+        """Return those, and why."""
+        ...
+
+
+class LongCall:
+    """One of them. Its handler runs in the task that entered."""
+
+    def __init__(self, caller: Caller, task: asyncio.Task[object] | None) -> None:
+        self.caller = caller
+        self.cut: DomainError | None = None
+        self._task = task
+
+    def end(self, why: DomainError) -> None:
+        """Interrupt its handler."""
+        if self.cut is None and self._task is not None:
+            self.cut = why
+            self._task.cancel()
+
+    def resumed(self) -> None:
+        """The interruption has been seen."""
+        if self._task is not None:
+            self._task.uncancel()
+
+
+class LongCalls:
+    """The streams of one listener."""
+
+    def __init__(self, standing: Standing, *, look_seconds: float = LOOK_SECONDS, most: int = MOST_OF_ONE) -> None:
+        self._standing = standing
+        self._look_seconds = look_seconds
+        self._most = most
+        self._calls: set[LongCall] = set()
+        self._of: Counter[str] = Counter()
+        self._looking: asyncio.Task[None] | None = None
+
+    @contextmanager
+    def entered(self, caller: Caller) -> Iterator[LongCall]:
+        """Count a stream in while it lasts; what ``end`` interrupts raises why."""
+        who = caller.token_id or caller.node
+        if self._of[who] >= self._most:
+            raise RateLimitedError(
+                "TOO_MANY_STREAMS",
+                f"{caller.actor} has {self._most} streams open already; end some, or use a token each",
+                retry_seconds=RETRY_SECONDS,
+            )
+        call = LongCall(caller, asyncio.current_task())
+        self._calls.add(call)
+        self._of[who] += 1
+        if self._looking is None:
+            self._looking = asyncio.create_task(self._look(), name="streams looked after")
+        try:
+            yield call
+        except asyncio.CancelledError:
+            if call.cut is None:
+                raise
+            call.resumed()
+            raise call.cut from None
+        finally:
+            self._calls.discard(call)
+            self._of[who] -= 1
+            if not self._of[who]:
+                del self._of[who]
+            if not self._calls and self._looking is not None:
+                self._looking.cancel()
+                self._looking = None
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(self._look_seconds)
+            try:
+                ended = await self._standing.ended({call.caller for call in self._calls})
+            except StoreError:
+                # A database that is away revokes nobody; it is asked again.
+                continue
+            for call in list(self._calls):
+                if call.caller in ended:
+                    call.end(ended[call.caller])
