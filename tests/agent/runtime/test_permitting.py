@@ -227,7 +227,7 @@ def test_a_container_gets_no_mount_device_or_image_beside_the_policys(tmp_path: 
         {"device_nodes": ("/dev/mem",)},
     ):
         with pytest.raises(LaunchError) as caught:
-            run(replace(fine, **changes))  # type: ignore[arg-type]  # fields by name
+            run(replace(fine, **changes))
         assert "POLICY_DENIED" == caught.value.reason
 
 
