@@ -173,7 +173,7 @@ def _companion_message(companion: Companion) -> v1.CompanionFile:
     return v1.CompanionFile(
         kind=companion.kind,
         file=companion.file,
-        file_bytes=companion.file_bytes,
+        size_bytes=companion.file_bytes,
         weight_bytes=companion.weight_bytes,
         heads=companion.heads,
     )
@@ -183,7 +183,7 @@ def _companion_of(message: v1.CompanionFile) -> Companion:
     return Companion(
         kind=message.kind,
         file=message.file,
-        file_bytes=message.file_bytes,
+        file_bytes=message.size_bytes,
         weight_bytes=message.weight_bytes if message.HasField("weight_bytes") else None,
         heads=message.heads if message.HasField("heads") else None,
     )

@@ -86,7 +86,7 @@ def test_parts_and_companions(controller: Controller, motorpool: Motorpool) -> N
                 facts=v1.ModelFacts(
                     format="diffusers",
                     components=[v1.PipelineComponent(component="unet", type="UNet2D", weight_bytes=GIB)],
-                    companions=[v1.CompanionFile(kind="projector", file="mmproj.gguf", file_bytes=5)],
+                    companions=[v1.CompanionFile(kind="projector", file="mmproj.gguf", size_bytes=5)],
                 )
             )
         )

@@ -184,7 +184,7 @@ def _companion_message(companion: Companion) -> v1.CompanionFile:
     return v1.CompanionFile(
         kind=companion.kind,
         file=companion.file,
-        file_bytes=companion.file_bytes,
+        size_bytes=companion.file_bytes,
         weight_bytes=companion.weight_bytes,
         heads=companion.heads,
     )
@@ -194,7 +194,7 @@ def _companion_of(message: v1.CompanionFile, field: str) -> Companion:
     return Companion(
         kind=fields.name(message.kind, f"{field}.kind"),
         file=fields.name(message.file, f"{field}.file"),
-        file_bytes=fields.size(message.file_bytes, f"{field}.file_bytes"),
+        file_bytes=fields.size(message.size_bytes, f"{field}.size_bytes"),
         weight_bytes=_optional(message, "weight_bytes", field),
         heads=_optional(message, "heads", field),
     )

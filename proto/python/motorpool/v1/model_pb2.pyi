@@ -250,14 +250,14 @@ class CompanionFile(google.protobuf.message.Message):
 
     KIND_FIELD_NUMBER: builtins.int
     FILE_FIELD_NUMBER: builtins.int
-    FILE_BYTES_FIELD_NUMBER: builtins.int
+    SIZE_BYTES_FIELD_NUMBER: builtins.int
     WEIGHT_BYTES_FIELD_NUMBER: builtins.int
     HEADS_FIELD_NUMBER: builtins.int
     kind: builtins.str
     """"projector", "draft" or "adapter"."""
     file: builtins.str
     """Its name."""
-    file_bytes: builtins.int
+    size_bytes: builtins.int
     """What it takes on disk."""
     weight_bytes: builtins.int
     """Bytes of its tensors."""
@@ -268,12 +268,12 @@ class CompanionFile(google.protobuf.message.Message):
         *,
         kind: builtins.str = ...,
         file: builtins.str = ...,
-        file_bytes: builtins.int = ...,
+        size_bytes: builtins.int = ...,
         weight_bytes: builtins.int | None = ...,
         heads: builtins.int | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_heads", b"_heads", "_weight_bytes", b"_weight_bytes", "heads", b"heads", "weight_bytes", b"weight_bytes"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_heads", b"_heads", "_weight_bytes", b"_weight_bytes", "file", b"file", "file_bytes", b"file_bytes", "heads", b"heads", "kind", b"kind", "weight_bytes", b"weight_bytes"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_heads", b"_heads", "_weight_bytes", b"_weight_bytes", "file", b"file", "heads", b"heads", "kind", b"kind", "size_bytes", b"size_bytes", "weight_bytes", b"weight_bytes"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_heads", b"_heads"]) -> typing.Literal["heads"] | None: ...
     @typing.overload
