@@ -63,7 +63,7 @@ lock: $(if $(filter $(BIN)/uv,$(UV)),setup) ## Pin dependencies again (UPGRADE=1
 	@cmp -s .cache/generator.lock proto/generator.lock || cp .cache/generator.lock proto/generator.lock
 
 clean: ## Remove environments, caches and what the demo left
-	@rm -rf .venv .cache .demo .hypothesis dist build
+	@rm -rf .venv .cache .demo .hypothesis dist build examples/clients/*/build
 	@find . -name __pycache__ -not -path './.git/*' -type d -prune -exec rm -rf {} +
 
 setup: .venv/members.stamp ## Make .venv (the others do so by themselves)

@@ -15,7 +15,7 @@ from motorpool import v1
 from tests.e2e.conftest import ROOT
 from tests.e2e.fleet import Fleet, engines_below
 
-EXAMPLE = ROOT / "examples" / "node"
+EXAMPLE = ROOT / "examples" / "clients" / "node"
 
 pytestmark = pytest.mark.e2e
 needs_node = pytest.mark.needs("node", "npm")

@@ -10,7 +10,7 @@ import protoLoader from "@grpc/proto-loader";
 import { parse as parseToml } from "smol-toml";
 
 const HERE = dirname(fileURLToPath(import.meta.url));
-const PROTOS = join(HERE, "..", "..", "proto"); // take the folder along when you copy this one
+const PROTOS = join(HERE, "..", "..", "..", "proto"); // take the folder along when you copy this one
 const TIMEOUT_MILLISECONDS = 20_000;
 const FIRST_DELAY_MILLISECONDS = 200;
 const LONGEST_DELAY_MILLISECONDS = 5_000;
@@ -81,7 +81,7 @@ function load() {
   const folder = join(PROTOS, "motorpool", "v1");
   const files = readdirSync(folder).filter((name) => name.endsWith(".proto"));
   return protoLoader.loadSync([...files.map((name) => `motorpool/v1/${name}`), "google/rpc/status.proto"], {
-    includeDirs: [PROTOS, HERE],
+    includeDirs: [PROTOS, join(HERE, "..")],
     longs: Number, // bytes of memory stay below 2^53
     enums: String,
     defaults: true,
