@@ -78,8 +78,9 @@ class Process:
 class Fleet:
     """One controller and its agents below one folder; ``close`` leaves no process behind."""
 
-    def __init__(self, folder: Path, engines: Path, *, host: str = "127.0.0.1") -> None:
+    def __init__(self, folder: Path, engines: Path, *, host: str = "127.0.0.1", programs: Path = BIN) -> None:
         self.folder, self.engines, self.host = folder, engines, host
+        self.programs = programs
         self.public_port, self.agents_port = free_port(), free_port()
         self.controller_dir = folder / "controller"
         self.controller: Process | None = None
@@ -92,7 +93,7 @@ class Fleet:
     def command(self, *command: str, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
         """Run one of our commands to its end."""
         return subprocess.run(
-            [str(BIN / command[0]), *command[1:]],
+            [str(self.programs / command[0]), *command[1:]],
             env={**os.environ, "MOTORPOOL_CONFIG": str(self.client_file), **env},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -109,7 +110,8 @@ class Fleet:
     def start_controller(self) -> Process:
         """Start the controller and wait until it answers."""
         self.controller = Process(
-            ["motorpool-controller", "run", *self._controller_options()], self.folder / "controller.log"
+            [str(self.programs / "motorpool-controller"), "run", *self._controller_options()],
+            self.folder / "controller.log",
         )
         wait_for("the controller", self._controller_answers)
         return self.controller
