@@ -41,7 +41,7 @@ fix: setup ## Format code and protos, and apply the linter's safe fixes
 	@$(BIN)/ruff format --quiet .
 	@$(BIN)/buf format --write proto
 
-fuzz: setup ## Look for bytes that readers of models mishandle (NAME=gguf SECONDS=60)
+fuzz: setup ## Look for bytes that are mishandled (NAME=gguf or all, SECONDS=60 each)
 	@test -e .cache/fuzz/packages/atheris || $(BIN)/python -m pip install -qq --disable-pip-version-check \
 		--no-deps --only-binary :all: --target .cache/fuzz/packages $(ATHERIS) || true
 	@$(BIN)/python tests/fuzz/run.py $(NAME) --seconds $(SECONDS)

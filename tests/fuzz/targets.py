@@ -10,6 +10,7 @@ from motorpool_formats.protocols import Folder
 from tests.formats.gguf_bytes import gguf_bytes
 from tests.formats.hugging_face.folders import MadeFolder, tensor_file
 from tests.formats.sources import MemoryFolder
+from tests.fuzz import calls, texts
 
 CLAIMED_BYTES = 1 << 50
 """What files say they have: weights need not be there for a reader to come to the end of a header."""
@@ -79,5 +80,17 @@ def facts_or_error(folder: Folder) -> ModelFacts | FormatError:
         return error
 
 
-TARGETS: Mapping[str, Callable[[bytes], None]] = {"config": config, "gguf": gguf, "safetensors": safetensors}
+TARGETS: Mapping[str, Callable[[bytes], None]] = {
+    "backup": texts.backup,
+    "config": config,
+    "gguf": gguf,
+    "parameters": texts.parameters,
+    "requests": calls.requests,
+    "safetensors": safetensors,
+    "session_down": calls.session_down,
+    "session_up": calls.session_up,
+    "tokens": texts.tokens,
+    "toml": texts.toml,
+    "yaml": texts.yaml,
+}
 """By name; the corpus of each is the folder of that name in ``corpus``."""

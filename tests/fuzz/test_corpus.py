@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fuzz.seeds import methods
 from tests.fuzz.targets import TARGETS
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -22,3 +23,12 @@ def test_the_corpus_is_handled(path: Path) -> None:
     What the fuzzer starts from, and what it once found, is read or refused.
     """
     TARGETS[path.parent.name](path.read_bytes())
+
+
+def test_every_method_has_a_first_request() -> None:
+    """
+    A new method is fuzzed from its first day on: `python -m tests.fuzz.seeds` writes what is missing.
+    """
+    written = {path.name for path in (CORPUS / "requests").iterdir()}
+
+    assert {method.name for method in methods()} <= written

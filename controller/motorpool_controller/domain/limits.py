@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from motorpool_controller.domain.fleet import Option, OptionKind
-from motorpool_controller.domain.names import shown
+from motorpool_controller.domain.names import printable, shown
 from motorpool_controller.domain.workload import Parameter
 
 
@@ -22,12 +22,12 @@ def value_fault(option: Option, written: str, value: str) -> str:
         or (option.above is not None and number <= option.above)
     )
     if outside:
-        return f"{shown(written)} is {value}, and it is {_range(option)}; give a number in that range"
+        return f"{shown(written)} is {printable(value)}, and it is {_range(option)}; give a number in that range"
     whole = int(value) if option.kind is OptionKind.INTEGER else 0
     if option.multiple_of and whole % option.multiple_of:
-        return f"{shown(written)} is {value}, and it is a multiple of {option.multiple_of}; give one"
+        return f"{shown(written)} is {printable(value)}, and it is a multiple of {option.multiple_of}; give one"
     if option.power_of_two and (whole < 1 or whole & (whole - 1)):
-        return f"{shown(written)} is {value}, and it is a power of two; give 1, 2, 4, 8, …"
+        return f"{shown(written)} is {printable(value)}, and it is a power of two; give 1, 2, 4, 8, …"
     return ""
 
 

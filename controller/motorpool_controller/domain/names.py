@@ -86,8 +86,12 @@ def device_of(name: str, field: str = "devices") -> tuple[str, str]:
 def shown(text: str) -> str:
     """Return a stranger's text fit for a message: quoted, printable and not endless."""
     cut = text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
-    printable = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in cut)
-    return f"“{printable}”"
+    return f"“{printable(cut)}”"
+
+
+def printable(text: str) -> str:
+    """Return a text without what a terminal would obey."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
 def _check_label(text: str, field: str, what: str, longest: int) -> str:

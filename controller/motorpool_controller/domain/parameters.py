@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from motorpool_controller.domain.errors import InvalidError
 from motorpool_controller.domain.fleet import Option, OptionKind
 from motorpool_controller.domain.limits import relation_faults, value_fault
-from motorpool_controller.domain.names import shown
+from motorpool_controller.domain.names import printable, shown
 from motorpool_controller.domain.workload import Parameter
 
 STATED = ("context_length", "parallel", "gpu_layers", "nodes")
@@ -198,7 +198,7 @@ def _grouped(tokens: Iterable[str], faults: list[str]) -> Iterator[tuple[str, tu
 def _set_within(parsed: list[Parameter], option: Option, written: str, values: Sequence[str]) -> str:
     """Set a key within an option's JSON, among what was parsed; return what is wrong with it, empty if nothing is."""
     if len(values) != 1:
-        return f"{shown(written)} wants one value; write {written} VALUE"
+        return f"{shown(written)} wants one value; write {printable(written)} VALUE"
     at = next((index for index, each in enumerate(parsed) if each.option == option.name and each.known), len(parsed))
     whole: object = json.loads(parsed[at].values[0]) if at < len(parsed) else {}
     inner, path = whole, written.split(".")[1:]
@@ -214,7 +214,7 @@ def _set_within(parsed: list[Parameter], option: Option, written: str, values: S
 
 
 def _fault(option: Option, written: str, values: tuple[str, ...]) -> str:
-    name = shown(written)
+    name, written = shown(written), printable(written)
     if option.system_owned:
         return f"{name} is set by Motorpool ({option.name}) and cannot be given; leave it out"
     if option.kind is OptionKind.FLAG:

@@ -5,6 +5,7 @@ Whoever has one can be the cluster: it holds the authority's key.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
@@ -12,6 +13,7 @@ import os
 import shutil
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,6 +26,7 @@ import msgspec
 from sqlalchemy import Connection, func, select
 
 from motorpool_controller.config import Settings
+from motorpool_controller.domain.names import shown
 from motorpool_controller.services.initialization import DATABASE, FILES, refuse_other, sync_folder
 from motorpool_controller.store import schema
 from motorpool_controller.store.database import cluster_id, cluster_of, open_database
@@ -189,7 +192,8 @@ def _pack(folder: Path, manifest: _Manifest, stream: IO[bytes]) -> None:
 def _unpack(source: Path, folder: Path) -> _Manifest:
     """Write the files of a backup into a folder, once each is the one that was backed up."""
     try:
-        with tarfile.open(source, mode="r|gz") as archive:
+        # tarfile's own reader of gzip fails in other ways than these at a header that ends too early.
+        with gzip.open(source) as plain, tarfile.open(fileobj=plain, mode="r|") as archive:
             members = iter(archive)
             first = next(members, None)
             if first is None or first.name != MANIFEST or not 0 < first.size < _CHUNK:
@@ -199,7 +203,7 @@ def _unpack(source: Path, folder: Path) -> _Manifest:
                 _take(source, manifest, member, _content(archive, member), folder)
     except FileNotFoundError as error:
         raise StoreError(f"{source} does not exist; name a file that `motorpool-controller backup` wrote") from error
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise StoreError(f"{source} cannot be read: {error}; nothing was changed, take another backup") from error
     missing = [name for name in FILES if name not in _OPTIONAL and not (folder / name).exists()]
     if missing:
@@ -214,8 +218,8 @@ def _manifest(source: Path, content: bytes) -> _Manifest:
         raise StoreError(f"{source}: {MANIFEST} makes no sense: {error}; take another backup") from error
     if manifest.format != FORMAT:
         raise StoreError(
-            f"{source} was written by motorpool-controller {manifest.version} in a form that this one does not know "
-            f"(format {manifest.format}, here {FORMAT}); restore it with that version or a later one"
+            f"{source} was written by motorpool-controller {shown(manifest.version)} in a form that this one does not "
+            f"know (format {manifest.format}, here {FORMAT}); restore it with that version or a later one"
         )
     return manifest
 

@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -18,6 +19,8 @@ DEFAULT_SIZE = 100
 MAX_SIZE = 1_000
 _CHECK_BYTES = 12
 _MAX_TOKEN_CHARACTERS = 4_096
+# Of what databases hold: 64 bits with a sign.
+_REVISION_DIGITS = 18
 
 
 def page(
@@ -66,6 +69,8 @@ def resume_token(cluster_id: str, revision: int, within: str = "") -> str:
 def resume_position(cluster_id: str, token: str) -> Position:
     """Return the position of a resume token."""
     revision, _, within = _opened(token, ("resume", cluster_id)).partition(" ")
+    if not (revision.isascii() and revision.isdigit() and len(revision) <= _REVISION_DIGITS):
+        raise _foreign(("resume", cluster_id))
     return Position(int(revision), within)
 
 
@@ -83,9 +88,15 @@ def _opened(token: str, scope: tuple[str, ...]) -> str:
             sealed = b""
         check, payload = sealed[:_CHECK_BYTES], sealed[_CHECK_BYTES:]
         if sealed and check == _check(payload, scope):
-            return payload.decode()
+            # Whoever knows how may seal what is no text: that is no token of ours either.
+            with suppress(UnicodeDecodeError):
+                return payload.decode()
+    raise _foreign(scope)
+
+
+def _foreign(scope: tuple[str, ...]) -> InvalidError:
     kind = "resume_token" if scope[0] == "resume" else "page_token"
-    raise InvalidError(
+    return InvalidError(
         "PAGE_TOKEN_INVALID",
         f"{kind}: it was not given by this cluster for this list and these filters; begin again without one",
         metadata={"field": kind},

@@ -17,6 +17,7 @@ from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
 from motorpool_controller.domain import errors
+from motorpool_controller.domain.names import printable
 from motorpool_controller.store.errors import StoreBusyError, StoreError
 
 DOMAIN = "motorpool"
@@ -81,13 +82,18 @@ def _status(
     retry_seconds: float | None = None,
     violations: Sequence[tuple[str, str]] = (),
 ) -> Status:
-    details = [_packed(ErrorInfo(domain=DOMAIN, reason=reason, metadata=metadata))]
+    # Of what a message repeats of its caller, or of a node, nothing is to reach anybody's terminal as a command.
+    message = "\n".join(map(printable, message.split("\n")))
+    told_of = {key: printable(value) for key, value in (metadata or {}).items()}
+    details = [_packed(ErrorInfo(domain=DOMAIN, reason=reason, metadata=told_of))]
     if retry_seconds is not None:
         delay = Duration()
         delay.FromMilliseconds(round(retry_seconds * 1000))
         details.append(_packed(RetryInfo(retry_delay=delay)))
     if violations:
-        told = [BadRequest.FieldViolation(field=field, description=what) for field, what in violations]
+        told = [
+            BadRequest.FieldViolation(field=printable(field), description=printable(what)) for field, what in violations
+        ]
         details.append(_packed(BadRequest(field_violations=told)))
     return Status(code=code, message=message, details=details)
 

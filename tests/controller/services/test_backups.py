@@ -175,7 +175,7 @@ def _manifest(**changes: object) -> Callable[[Parts], Parts]:
         (lambda parts: {**parts, "controller.db": parts["controller.db"] + b"more"}, "controller.db is damaged"),
         (lambda parts: {**parts, "../../etc/cron.d/x": b"* * * * *"}, r'has "../../etc/cron.d/x", which no backup has'),
         (lambda parts: dict(reversed(parts.items())), "is no backup of motorpool-controller"),
-        (_manifest(format=2, version="9.9"), "written by motorpool-controller 9.9 in a form"),
+        (_manifest(format=2, version="9.9"), "written by motorpool-controller “9.9” in a form"),
         (_manifest(files="none"), "backup.json makes no sense"),
         (_manifest(cluster_id="another"), "of another cluster than it says"),
     ],

@@ -5,7 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from motorpool_controller.domain.errors import InvalidError
-from motorpool_controller.services.pages import MAX_SIZE, Position, page, page_size, resume_position, resume_token
+from motorpool_controller.services.pages import (
+    MAX_SIZE,
+    Position,
+    _check,
+    page,
+    page_size,
+    resume_position,
+    resume_token,
+)
 
 NAMES = st.lists(st.text(min_size=1), unique=True, max_size=30)
 
@@ -87,3 +95,18 @@ def test_resume_tokens() -> None:
     assert Position(42, "nodes nodes/a") == resume_position("cluster", resume_token("cluster", 42, "nodes nodes/a"))
     with pytest.raises(InvalidError):
         resume_position("another", token)
+
+
+@pytest.mark.promise("P9")
+@pytest.mark.parametrize("payload", [b"\xff", b"not a number", b"", b"1e9", "\N{SUPERSCRIPT TWO}".encode(), b"9" * 100])
+def test_a_token_that_somebody_sealed_himself_is_no_fault_of_ours(payload: bytes) -> None:
+    """
+    Whoever reads how tokens are made may make one: what is in it is no text, or no revision, and it is refused.
+    """
+    scope = ("resume", "c-1")
+    token = base64.urlsafe_b64encode(_check(payload, scope) + payload).decode()
+
+    with pytest.raises(InvalidError) as caught:
+        resume_position("c-1", token)
+
+    assert "PAGE_TOKEN_INVALID" == caught.value.reason

@@ -132,3 +132,21 @@ def test_reasons_are_documented() -> None:
 
     documented = {name.removeprefix("ERROR_REASON_") for name in v1.ErrorReason.DESCRIPTOR.values_by_name}
     assert {info_of(status).reason for status in made} <= documented
+
+
+@pytest.mark.promise("P9")
+def test_what_a_message_repeats_is_no_command_to_a_terminal() -> None:
+    """
+    Characters that terminals obey, wherever a message has them from, are not sent on; line breaks of ours are.
+    """
+    error = errors.InvalidError(
+        "FIELD_INVALID", "not \x1b[31mred\nnext", metadata={"field": "a\x07"}, violations=[("b\x1b", "c\r")]
+    )
+    status = status_of(error, METHOD)
+
+    assert "not \ufffd[31mred\nnext" == status.message
+    info, request = ErrorInfo(), BadRequest()
+    assert status.details[0].Unpack(info)
+    assert status.details[1].Unpack(request)
+    assert {"field": "a\ufffd"} == dict(info.metadata)
+    assert [("b\ufffd", "c\ufffd")] == [(each.field, each.description) for each in request.field_violations]
