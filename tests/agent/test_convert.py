@@ -235,6 +235,30 @@ def test_a_log_subscription_without_a_time_gets_one() -> None:
     assert body.timeout_seconds == 3600
 
 
+@pytest.mark.parametrize(
+    ("asked", "attempt"),
+    [({}, 0), ({"previous": True}, -1), ({"attempt": 0}, 0), ({"attempt": 3, "previous": True}, 3)],
+)
+def test_a_log_subscription_names_an_attempt(asked: dict[str, Any], attempt: int) -> None:
+    """
+    An attempt is named by its number; a controller of before says only that it is the one before.
+    """
+    message = logs("s", "a")
+    message.logs.MergeFrom(v1.LogSubscription(**asked, position="1/x/9", timestamps=True))
+    message.logs.since_age.FromSeconds(600)
+    message.logs.since_time.FromDatetime(TIME)
+    body = body_of(message)
+
+    assert isinstance(body, LogSubscription)
+    assert (attempt, "1/x/9", True, 600.0, TIME) == (
+        body.attempt,
+        body.position,
+        body.timestamps,
+        body.since_seconds,
+        body.since_time,
+    )
+
+
 @pytest.mark.promise("P9")
 @given(st.binary(max_size=200))
 def test_any_bytes_are_an_object_or_a_bad_message(data: bytes) -> None:

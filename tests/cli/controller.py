@@ -57,6 +57,8 @@ class Controller:
         self.revisions: dict[str, v1.ListDeploymentRevisionsResponse] = {}
         self.plan = v1.PlanDeploymentResponse()
         self.logs: dict[str, list[str]] = {}
+        # How often a stream of lines breaks, each time after one more of them was sent.
+        self.broken_streams = 0
         self.drain = v1.Drain()
         self.inspections: Iterable[v1.InspectModelResponse] = []
         self.requests: list[Message] = []
@@ -494,6 +496,14 @@ class _Instances(_Servicer, v1.InstanceServiceServicer):
     ) -> Iterator[v1.StreamInstanceLogsResponse]:
         self.of.requests.append(request)
         lines = self.get(self.of.logs, request.name, context)
+        if self.of.broken_streams:
+            self.of.broken_streams -= 1
+            number = int(request.position or 0)
+            yield v1.StreamInstanceLogsResponse(lines=lines[number : number + 1], position=str(number + 1))
+            context.abort(grpc.StatusCode.UNAVAILABLE, "the agent broke off")
+        if request.position:
+            lines = lines[int(request.position) :]
+            request.follow = False
         yield v1.StreamInstanceLogsResponse(lines=lines)
         while request.follow and context.is_active():
             yield v1.StreamInstanceLogsResponse(lines=["still here"])

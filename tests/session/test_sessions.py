@@ -15,6 +15,7 @@ from motorpool import v1
 from motorpool_agent.identity.dial import failure_of
 from motorpool_controller.config import Settings
 from motorpool_controller.domain.fleet import NodeState
+from motorpool_controller.store.taps import LogRequest
 from motorpool_controller.store.transaction import Transaction
 from tests.session import invariants, template
 from tests.session.crowd import Crowd
@@ -214,9 +215,10 @@ def test_agent_that_reads_nothing_costs_nothing(world: World) -> None:
     (stream,) = world.network.of("nodes/a")
     stream.flows_down = False
     for number in range(3 * WINDOW):
-        tap = world.controller.live.tap(
-            "nodes/a", f"a{number}", tail_lines=1, follow=True, previous=False, timeout_seconds=60.0
+        request = LogRequest(
+            subscription_id=f"s{number}", assignment_id=f"a{number}", tail_lines=1, follow=True, timeout_seconds=60.0
         )
+        tap = world.controller.live.tap("nodes/a", request)
         world.rest()
         world.controller.live.untap(tap)
         world.rest()

@@ -45,6 +45,8 @@ class Config:
     bare_executor: str = "auto"
     policy_file: Path | None = None
     inference_probe_seconds: float = 60.0
+    first_attempts: int = 1
+    last_attempts: int = 4
     log_level: str = "info"
 
     def token(self) -> str | None:
@@ -79,6 +81,8 @@ _SETTINGS: Mapping[str, Callable[[object], object]] = {
     "bare_executor": values.bare_executor,
     "policy_file": values.path,
     "inference_probe": values.seconds,
+    "first_attempts": values.attempts,
+    "last_attempts": values.attempts,
     "log_level": values.log_level,
 }
 _FIELDS = {

@@ -31,6 +31,7 @@ _UNIT_BYTES = {
 }
 _MAX_BYTES = 2**60
 _MAX_SECONDS = 86_400
+_MOST_ATTEMPTS = 20
 
 
 class NotAllowedError(Exception):
@@ -160,6 +161,15 @@ def seconds(value: object) -> float:
     if 0 <= found <= _MAX_SECONDS:
         return found
     raise NotAllowedError("give seconds, from 0 to 86400")
+
+
+def attempts(value: object) -> int:
+    """Return how many attempts of an instance are kept."""
+    if isinstance(value, str) and value.isascii() and value.isdecimal():
+        value = int(value[:9])
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MOST_ATTEMPTS:
+        return value
+    raise NotAllowedError(f"give a number from 1 to {_MOST_ATTEMPTS}: each keeps up to 32 MiB of log")
 
 
 def boolean(value: object) -> bool:

@@ -224,12 +224,20 @@ def _logs(message: v1.DesiredObject) -> LogSubscription:
     body = message.logs
     if not _ID.fullmatch(body.assignment_id):
         raise BadMessageError(f"object {message.id}: assignment_id: cannot be an id")
+    try:
+        since = body.since_time.ToDatetime(tzinfo=UTC) if body.HasField("since_time") else None
+    except (ValueError, OverflowError) as error:
+        raise BadMessageError(f"object {message.id}: since_time: {error}") from error
     return LogSubscription(
         subscription_id=body.subscription_id,
         assignment_id=body.assignment_id,
         tail_lines=body.tail_lines,
         follow=body.follow,
-        previous=body.previous,
+        attempt=body.attempt if body.HasField("attempt") else -body.previous,
+        since_time=since,
+        since_seconds=seconds_of(body.since_age) if body.HasField("since_age") else None,
+        timestamps=body.timestamps,
+        position=body.position,
         timeout_seconds=seconds_of(body.timeout) or _DEFAULT_LOG_SECONDS,
     )
 

@@ -12,7 +12,15 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from motorpool import v1
 from motorpool_agent.convert.assignment import assignment_message
 from motorpool_agent.convert.facts import facts_message
-from motorpool_agent.reconcile.observation import Answer, ExecutorStatus, Failure, ObservedInstance, Rendered, State
+from motorpool_agent.reconcile.observation import (
+    Answer,
+    Attempt,
+    ExecutorStatus,
+    Failure,
+    ObservedInstance,
+    Rendered,
+    State,
+)
 
 # An engine may write a megabyte without a newline; the message is for people.
 _LINE_CHARACTERS = 2000
@@ -81,6 +89,8 @@ def instance_message(instance: ObservedInstance) -> v1.ObservedInstance:
         ports=_ports(instance.ports),
         parts=instance.parts,
         assignment=None if instance.assignment is None else assignment_message(instance.assignment),
+        attempt=instance.attempt,
+        attempts=[_attempt(attempt) for attempt in instance.attempts],
     )
 
 
@@ -114,6 +124,17 @@ def _rendered(launch: Rendered | None) -> v1.RenderedLaunch | None:
 
 def _ports(ports: Mapping[str, int]) -> list[v1.Port]:
     return [v1.Port(port_name=name, number=number) for name, number in sorted(ports.items())]
+
+
+def _attempt(attempt: Attempt) -> v1.Attempt:
+    return v1.Attempt(
+        number=attempt.number,
+        begin_time=timestamp(attempt.begin_time),
+        failure=_failure(attempt.failure),
+        executed=attempt.executed,
+        ready=attempt.ready,
+        generation=attempt.generation,
+    )
 
 
 def _failure(failure: Failure | None) -> v1.Failure | None:

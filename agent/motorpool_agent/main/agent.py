@@ -21,6 +21,7 @@ from motorpool_agent.inventory import PluginTable, facts, measure
 from motorpool_agent.main.notify import notify
 from motorpool_agent.policy import DEFAULT_FILE as POLICY_FILE
 from motorpool_agent.policy import read as read_policy
+from motorpool_agent.reconcile.attempts import Kept
 from motorpool_agent.runtime.context import Timings
 from motorpool_agent.runtime.permitting import reader
 from motorpool_agent.runtime.proxies import engine_proxies
@@ -101,6 +102,7 @@ async def _live(config: Config) -> None:
         bare=config.bare_executor,
         policy=policy,
         timings=Timings(inference_period_seconds=config.inference_probe_seconds or None),
+        kept=Kept(first=config.first_attempts, last=config.last_attempts),
     )
     renewal = Renewal(store, identity, use_proxy=config.use_proxy)
     async with contextlib.AsyncExitStack() as closing:

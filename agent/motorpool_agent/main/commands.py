@@ -106,6 +106,12 @@ def run_command(
         str | None,
         typer.Option(metavar="SECONDS", help="How often engines over several nodes are asked to compute; 0: never."),
     ] = None,
+    first_attempts: Annotated[
+        str | None, typer.Option(metavar="N", help="How many of an instance's first failures are kept, with logs.")
+    ] = None,
+    last_attempts: Annotated[
+        str | None, typer.Option(metavar="N", help="How many of its last failures are kept, with logs.")
+    ] = None,
     log_level: LogLevel = None,
 ) -> None:
     """Run the agent; enrols first where this machine is no node yet."""
@@ -131,6 +137,8 @@ def run_command(
                 "bare_executor": bare_executor,
                 "policy_file": policy_file,
                 "inference_probe": inference_probe,
+                "first_attempts": first_attempts,
+                "last_attempts": last_attempts,
                 "log_level": log_level,
             },
             file=config,

@@ -189,13 +189,21 @@ class ReadModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogSubscription:
-    """Somebody reads an assignment's log. A negative ``tail_lines`` means all that is kept."""
+    """Somebody reads an assignment's log. A negative ``tail_lines`` means all that is kept.
+
+    ``attempt`` is a number, or counts back from the present one, which is 0. Only lines of ``since_time`` and later, or
+    of ``since_seconds`` ago. A former answer's ``position`` goes before all of that.
+    """
 
     subscription_id: str
     assignment_id: str
     tail_lines: int = 100
     follow: bool = False
-    previous: bool = False
+    attempt: int = 0
+    since_time: datetime | None = None
+    since_seconds: float | None = None
+    timestamps: bool = False
+    position: str = ""
     timeout_seconds: float = 3600.0
 
 

@@ -40,6 +40,21 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One try to run an instance, ended by ``failure``; what was never ``executed`` has no log.
+
+    ``number`` counts the tries of an assignment, and is the number of the run that it was.
+    """
+
+    number: int
+    failure: Failure
+    generation: int
+    begin_time: datetime | None = None
+    executed: bool = False
+    ready: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rendered:
     """The launch command as it is executed, secrets masked."""
 
@@ -66,6 +81,8 @@ class ObservedInstance:
     ``next_try_time`` is when it is launched again after a failure; None while it need not be.
     ``ports`` are those that a member of an instance over several nodes reserved, ``parts`` versions of what has to be
     the same on all of them. ``assignment`` is what runs for certain and the controller does not name any more.
+    ``attempt`` is the number of the present try, 0 before the first; ``attempts`` are those
+    that ended, as far as they are kept.
     """
 
     assignment_id: str
@@ -87,6 +104,8 @@ class ObservedInstance:
     ports: Mapping[str, int] = field(default_factory=dict)
     parts: Mapping[str, str] = field(default_factory=dict)
     assignment: Assignment | None = field(default=None, repr=False)
+    attempt: int = 0
+    attempts: tuple[Attempt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from motorpool_agent.policy import Policy
+from motorpool_agent.reconcile.attempts import Kept
 from motorpool_agent.reconcile.observation import ExecutorStatus
 from motorpool_agent.runtime.engines import Engines
 from motorpool_agent.runtime.executor import Executor
@@ -39,7 +40,8 @@ class Context:
 
     ``executors`` tells what is known of each one, by name; ``bare`` is the operator's choice of what runs without an
     image. ``policy`` reads what may run here, and ``fetched`` are the folders of what this agent fetched or
-    made, models and engines. ``proxies`` are variables that every engine gets.
+    made, models and engines. ``proxies`` are variables that every engine gets, ``kept`` how
+    many attempts of each instance are kept.
     """
 
     executor: Executor
@@ -53,5 +55,6 @@ class Context:
     handles: Handles
     timings: Timings
     proxies: Mapping[str, str]
+    kept: Kept
     notify: Callable[[], None]
     removed: Callable[[str], None]

@@ -5,15 +5,15 @@ from __future__ import annotations
 import signal
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
+from motorpool_agent.reconcile.assignment import Assignment
 from motorpool_agent.reconcile.observation import Failure
-from motorpool_agent.runtime import logs
 from motorpool_agent.runtime.causes import cause
 from motorpool_agent.runtime.executor import Exit
 from motorpool_sdk.backend import Profile
 
 TAIL_LINES = 200
+ATTEMPT_LINES = 20
 _LINE_CHARACTERS = 2000
 
 
@@ -29,12 +29,15 @@ def fault(reason: str, message: str, log_tail: Sequence[str] = ()) -> Failure:
 
 def ended(
     exit_: Exit,
-    instance: str,
+    log: str,
     log_tail: Sequence[str],
     profile: Profile | None = None,
     memory_limit_bytes: int | None = None,
 ) -> Failure:
-    """Return the failure that an engine's end is: what the kernel saw, else what the log shows, else its status."""
+    """Return the failure that an engine's end is: what the kernel saw, else what the log shows, else its status.
+
+    ``log`` is the command that shows the whole log.
+    """
     seen = None if exit_.error or exit_.out_of_memory else cause(profile, log_tail)
     signalled = None if exit_.signal is None else _SIGNALS.get(exit_.signal)
     if exit_.error:
@@ -46,7 +49,7 @@ def ended(
     elif signalled is not None:
         reason, message = signalled
     else:
-        reason, message = "EXITED", _bare(exit_, instance)
+        reason, message = "EXITED", _bare(exit_, log)
     return Failure(
         time=now(),
         reason=reason,
@@ -59,33 +62,37 @@ def ended(
     )
 
 
-def not_ready(seconds: float, instance: str, log_tail: Sequence[str], profile: Profile | None, missing: str) -> Failure:
+def not_ready(seconds: float, log: str, log_tail: Sequence[str], profile: Profile | None, missing: str) -> Failure:
     """Return the failure of an engine that did not become ready in time; ``missing`` is what it did not say."""
     seen = cause(profile, log_tail)
     why = f": {seen.message}" if seen is not None else f" ({missing})" if missing else ""
     return Failure(
         time=now(),
         reason="START_TIMEOUT",
-        message=f"the engine was not ready within {seconds:g} s{why}; `motorpool logs {instance} --previous` shows how "
-        "far it came",
+        message=f"the engine was not ready within {seconds:g} s{why}; `{log}` shows how far it came",
         evidence="" if seen is None else seen.line,
         log_tail=tuple(log_tail),
     )
 
 
-def not_computing(why: str, instance: str, log_tail: Sequence[str]) -> Failure:
+def not_computing(why: str, log: str, log_tail: Sequence[str]) -> Failure:
     """Return the failure of an engine that lives, and does not answer what only one that computes can."""
     return fault(
         "INFERENCE_FAILED",
-        f"the engine lives and does not compute any more: {why}; `motorpool logs {instance} --previous` shows what it "
-        "did last",
+        f"the engine lives and does not compute any more: {why}; `{log}` shows what it did last",
         log_tail,
     )
 
 
-def log_tail(directory: Path, run: int) -> tuple[str, ...]:
-    """Return the last lines of a run, each cut to a bearable length."""
-    return tuple(line[:_LINE_CHARACTERS] for line in logs.tail(directory, run, TAIL_LINES))
+def log_command(assignment: Assignment, run: int) -> str:
+    """Return the command that shows the log of one attempt."""
+    member = "" if assignment.gang is None else f" --rank {assignment.gang.rank}"
+    return f"motorpool logs {assignment.instance}{member} --attempt {run}"
+
+
+def cut(lines: Sequence[str]) -> tuple[str, ...]:
+    """Return lines, each cut to a bearable length."""
+    return tuple(line[:_LINE_CHARACTERS] for line in lines)
 
 
 _SIGNALS: dict[int, tuple[str, str]] = {
@@ -122,8 +129,8 @@ def _out_of_memory(limit_bytes: int | None) -> str:
     )
 
 
-def _bare(exit_: Exit, instance: str) -> str:
-    advice = f"`motorpool logs {instance} --previous` shows why"
+def _bare(exit_: Exit, log: str) -> str:
+    advice = f"`{log}` shows why"
     if exit_.signal is not None:
         return f"the engine was ended by {_signal_name(exit_.signal)}; {advice}"
     if exit_.exit_code is not None:

@@ -20,6 +20,7 @@ from motorpool_agent.runtime.errors import LaunchError, PortTakenError, RuntimeF
 from motorpool_agent.runtime.executor import Evidence, Exit, Running, Verdict
 from motorpool_agent.runtime.preparing import prepare
 from motorpool_agent.runtime.record import Record
+from motorpool_agent.runtime.secrets import Secrets
 from motorpool_agent.runtime.watching import NotComputing, NotReady, watch
 from motorpool_agent.runtime.work import Work, whole
 from motorpool_agent.state.errors import HandleError
@@ -70,6 +71,11 @@ class Instance:
         return self._record.running
 
     @property
+    def secrets(self) -> Secrets:
+        """What of its launch nobody may read."""
+        return self._record.secrets
+
+    @property
     def device_ids(self) -> tuple[str, ...]:
         """The devices that it claims."""
         return tuple(claim.device_id for claim in self._assignment.devices)
@@ -94,7 +100,7 @@ class Instance:
         # As it was last known where nobody can tell now.
         ready = handle.ready and evidence.verdict in {Verdict.RUNNING, Verdict.UNKNOWN}
         state = State.RUNNING if ready else State.STARTING
-        self._record.restore(handle, evidence.running, state=state, message=evidence.message)
+        await self._record.restore(handle, evidence.running, state=state, message=evidence.message)
         if evidence.verdict is Verdict.UNCERTAIN:
             self._quarantine(evidence.message)
         else:
@@ -225,13 +231,13 @@ class Instance:
         if isinstance(outcome, NotReady | NotComputing):
             why = outcome.why if isinstance(outcome, NotComputing) else f"not ready within {outcome.seconds:g} s"
             self._record.see(message=f"{why}; stopping it")
-            tail = await asyncio.to_thread(failures.log_tail, running.directory, running.run)
+            tail = await self._record.tail(running.run)
             await self._context.executor.stop(running.directory, membership.grace_seconds(handle))
-            name = self._assignment.instance
+            log_command = failures.log_command(self._assignment, running.run)
             if isinstance(outcome, NotComputing):
-                return failures.not_computing(outcome.why, name, tail)
+                return failures.not_computing(outcome.why, log_command, tail)
             return await asyncio.to_thread(
-                failures.not_ready, outcome.seconds, name, tail, self._profile, outcome.missing
+                failures.not_ready, outcome.seconds, log_command, tail, self._profile, outcome.missing
             )
         failure = await self._end(outcome, running.run)
         handle = self._record.handle or handle
@@ -262,6 +268,7 @@ class Instance:
 
     async def _launch(self) -> Running:
         assignment, before = self._assignment, self._record.handle
+        number = self._record.begins()
         try:
             directory = self._context.handles.directory(self._id)
         except HandleError as error:
@@ -291,7 +298,7 @@ class Instance:
         handle = Handle(
             assignment=assignment,
             phase=Phase.PREPARED,
-            run=1 if before is None else before.run + 1,
+            run=number,
             boot_id=procfs.boot_id(),
             launch=record,
             restart_count=self._record.seen.restart_count,
@@ -317,12 +324,9 @@ class Instance:
             await self._context.executor.stop(directory, 0.0)
         except StopError as error:
             log.warning("remains were not ended: %s", error, extra={"instance": self._assignment.instance})
-        tail = await asyncio.to_thread(failures.log_tail, directory, run)
-        handle = self._record.handle
-        container = None if handle is None else handle.launch.container
-        limit_bytes = None if container is None else container.memory_limit_bytes
-        name = self._assignment.instance
-        return await asyncio.to_thread(failures.ended, exit_, name, tail, self._profile, limit_bytes)
+        tail = await self._record.tail(run)
+        command, limit_bytes = failures.log_command(self._assignment, run), self._record.memory_limit_bytes
+        return await asyncio.to_thread(failures.ended, exit_, command, tail, self._profile, limit_bytes)
 
     async def _failed(self, failure: Failure, *, final: bool) -> float | None:
         """Record a failure; return the delay before the next try, None if there is none."""
@@ -333,18 +337,12 @@ class Instance:
             delay = restart_delay_seconds(self._record.seen.restart_count)
             message += f"; trying again in {delay:g} s" if delay else "; trying again"
             delay *= self._context.timings.backoff_scale
-        first = self._record.seen.first_failure or failure
-        self._record.see(
-            state=State.ERROR,
-            message=message,
-            pid=0,
-            pid_start_ticks=0,
-            first_failure=first,
-            last_failure=failure,
+        await self._record.failed(
+            failure,
+            message,
             next_try_time=None if delay is None else failures.now() + timedelta(seconds=delay),
+            restart_count=self._record.seen.restart_count + (delay is not None),
         )
-        restarts = self._record.seen.restart_count + (delay is not None)
-        await self._record.save(restart_count=restarts, first_failure=first, last_failure=failure)
         log.warning("instance failed: %s", failure.reason, extra={"instance": self._assignment.instance})
         return delay
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
@@ -26,19 +25,16 @@ from motorpool_agent.runtime.modelpaths import (
     speculative_of,
 )
 from motorpool_agent.runtime.proxies import without_user
+from motorpool_agent.runtime.secrets import MASK, Secrets, is_secret_name
 from motorpool_sdk.accelerator import Device, Exposure
 from motorpool_sdk.backend import Definition, Finding, Launch, LaunchRequest, Parameter, Profile, Severity
 from motorpool_sdk.gang import HTTP, Gang, Parallelism
 
-MASK = "***"
 WORK_NAME = "work"
 """Where a process runs, below its instance's folder."""
 
 PORT_NAME = HTTP
 ANY_ADDRESS = "0.0.0.0"  # noqa: S104  # inside a container
-
-_LEAST_SECRET_CHARACTERS = 8
-_SECRET_NAME = re.compile(r"TOKEN|KEY|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
 
 
 class Backends(Protocol):
@@ -228,6 +224,9 @@ def record(
             "accepts before its engine does; report it there",
         )
     shown = {**launch.env, **assignment.env, **device_env}
+    definition = {} if assignment.definition is None else assignment.definition.env
+    # A plugin that puts a secret into its arguments shows it to `ps` on the node; it need not be shown to the fleet.
+    secrets = Secrets.among({**definition, **shown}, command, (assignment.api_key, *launch.secrets.values()))
     own = {**_clean(), MARKER: str(directory)} if container is None else {}
     own_directory = str(directory / WORK_NAME) if container is None else ""
     return LaunchRecord(
@@ -239,12 +238,9 @@ def record(
         listen_address=address,
         rendered=Rendered(
             executor=executor,
-            argv=tuple(_masked(part, assignment, launch.secrets) for part in command),
+            argv=tuple(secrets.masked(list(command))),
             env={
-                **{
-                    name: MASK if _SECRET_NAME.search(name) else without_user(value, MASK)
-                    for name, value in shown.items()
-                },
+                **{name: MASK if is_secret_name(name) else without_user(value, MASK) for name, value in shown.items()},
                 **dict.fromkeys(launch.secrets, MASK),
             },
             image="" if container is None else container.image,
@@ -279,23 +275,6 @@ def image_alone(image: str) -> LaunchRecord:
         rendered=Rendered(executor=DOCKER, argv=(), image=image),
         container=Container(image=image, labels={}),
     )
-
-
-def _masked(text: str, assignment: Assignment, secrets: Mapping[str, str]) -> str:
-    # A plugin that puts a secret into its arguments shows it to `ps` on the node; it need not be shown to the fleet.
-    for secret in (assignment.api_key, *secrets.values(), *_named_secrets(assignment)):
-        if secret:
-            text = text.replace(secret, MASK)
-    return text
-
-
-def _named_secrets(assignment: Assignment) -> Iterator[str]:
-    """Yield values that a declared command may have taken from variables named like secrets."""
-    definition = assignment.definition
-    for name, value in () if definition is None else (*assignment.env.items(), *definition.env.items()):
-        # A shorter one is no secret, but MAX_TOKENS=8.
-        if _SECRET_NAME.search(name) and len(value) >= _LEAST_SECRET_CHARACTERS:
-            yield value
 
 
 def _clean() -> dict[str, str]:

@@ -35,5 +35,10 @@ def without_user(value: str, mask: str) -> str:
     return _USER.sub(mask, value)
 
 
+def users(value: str) -> tuple[str, ...]:
+    """Return the users and passwords of the URLs in a value, each pair as it stands there."""
+    return tuple(user for user in _USER.findall(value) if ":" in user)
+
+
 def _either(name: str, environ: Mapping[str, str]) -> str:
     return environ.get(name) or environ.get(name.upper()) or ""

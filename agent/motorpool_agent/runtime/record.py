@@ -5,16 +5,23 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from motorpool_agent import failpoints
 from motorpool_agent.reconcile.assignment import Assignment
+from motorpool_agent.reconcile.attempts import with_attempt
 from motorpool_agent.reconcile.handle import Handle, Phase
-from motorpool_agent.reconcile.observation import ObservedInstance, State
-from motorpool_agent.runtime import failures, procfs
+from motorpool_agent.reconcile.observation import Attempt, Failure, ObservedInstance, State
+from motorpool_agent.runtime import failures, logs, procfs
 from motorpool_agent.runtime.context import Context
 from motorpool_agent.runtime.executor import Running
+from motorpool_agent.runtime.logreading import tail
+from motorpool_agent.runtime.secrets import Secrets
 from motorpool_agent.runtime.work import whole
+from motorpool_agent.state import attempts
+from motorpool_agent.state.errors import HandleError
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +39,22 @@ class Record:
         self.seen = seen
         self.handle = handle
         self.running: Running | None = None
+        self._kept = attempts.Attempts()
+        self._begun: datetime | None = None
+        self._secrets: tuple[Handle | None, Secrets] = (None, Secrets())
+
+    @property
+    def secrets(self) -> Secrets:
+        """What of its launch nobody may read."""
+        if self._secrets[0] is not self.handle:
+            self._secrets = (self.handle, Secrets.of(self.handle))
+        return self._secrets[1]
+
+    @property
+    def memory_limit_bytes(self) -> int | None:
+        """The host memory that its container may take, None where it has no limit."""
+        container = None if self.handle is None else self.handle.launch.container
+        return None if container is None else container.memory_limit_bytes
 
     @property
     def age_seconds(self) -> float:
@@ -83,9 +106,15 @@ class Record:
             **changes,
         )
 
-    def restore(self, handle: Handle, running: Running | None, **changes: Any) -> None:
+    async def restore(self, handle: Handle, running: Running | None, **changes: Any) -> None:
         """Show what a former agent knew, and the process if it was found."""
+        self._kept = await asyncio.to_thread(
+            attempts.read, self._context.handles.directory(handle.assignment.assignment_id)
+        )
+        self._begun = handle.start_time
         changes |= {
+            "attempt": handle.run,
+            "attempts": self._kept.attempts,
             "launch": handle.launch.rendered,
             "restart_count": handle.restart_count,
             "first_failure": handle.first_failure,
@@ -95,6 +124,64 @@ class Record:
             self.see(**changes)
         else:
             self.runs(running, adopted=True, **changes)
+
+    def begins(self) -> int:
+        """Begin another attempt, and return its number, which is that of its run, should it come to one."""
+        number = max(0 if self.handle is None else self.handle.run, self._kept.last_number) + 1
+        self._begun = failures.now()
+        self.see(attempt=number)
+        return number
+
+    async def tail(self, run: int) -> tuple[str, ...]:
+        """Return the last lines of a run, without secrets."""
+        directory = self._context.handles.directory(self.seen.assignment_id)
+        lines = await asyncio.to_thread(tail, directory, run, failures.TAIL_LINES, self.secrets)
+        return failures.cut(lines)
+
+    async def failed(
+        self, failure: Failure, message: str, *, next_try_time: datetime | None, restart_count: int
+    ) -> None:
+        """Show a failure, keep its attempt, and have both on disk."""
+        first = self.seen.first_failure or failure
+        await whole(asyncio.to_thread(self._keep, failure))
+        self.see(
+            state=State.ERROR,
+            message=message,
+            pid=0,
+            pid_start_ticks=0,
+            first_failure=first,
+            last_failure=failure,
+            next_try_time=next_try_time,
+            attempts=self._kept.attempts,
+        )
+        await self.save(restart_count=restart_count, first_failure=first, last_failure=failure)
+
+    def _keep(self, failure: Failure) -> None:
+        try:
+            directory = self._context.handles.directory(self.seen.assignment_id)
+        except HandleError:
+            return
+        number, handle = self.seen.attempt, self.handle
+        ended = Attempt(
+            number=number,
+            generation=self.seen.generation,
+            begin_time=self._begun,
+            executed=bool(logs.parts(directory, number)),
+            ready=handle is not None and handle.run == number and handle.ready,
+            failure=replace(failure, log_tail=failure.log_tail[-failures.ATTEMPT_LINES :]),
+        )
+        found = with_attempt(self._kept.attempts, ended, self._kept.row_from, self._context.kept)
+        self._write(directory, replace(self._kept, attempts=found))
+        logs.keep(directory, {attempt.number for attempt in found})
+
+    def _write(self, directory: Path, kept: attempts.Attempts) -> None:
+        self._kept = kept
+        if not directory.is_dir():
+            return
+        try:
+            attempts.write(directory, kept)
+        except OSError as error:
+            log.warning("attempts were not written: %s", error, extra={"assignment_id": self.seen.assignment_id})
 
     async def started(self, running: Running, handle: Handle) -> None:
         """Show and write that a launch was executed."""
@@ -118,7 +205,11 @@ class Record:
         self.see(state=State.RUNNING, message="")
 
     async def ran_well(self) -> None:
-        """Forget its restarts."""
+        """Forget its restarts; attempts that fail from now on are another row."""
+        if self._kept.attempts and self._kept.row_from <= self._kept.last_number:
+            directory = self._context.handles.directory(self.seen.assignment_id)
+            kept = replace(self._kept, row_from=self.seen.attempt)
+            await whole(asyncio.to_thread(self._write, directory, kept))
         if self.seen.restart_count or self.seen.first_failure is not None:
             self.see(restart_count=0, first_failure=None)
             await self.save(restart_count=0, first_failure=None)

@@ -6,15 +6,17 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 
 from motorpool_agent.policy import Policy
 from motorpool_agent.reconcile.assignment import Assignment, Desired, LogSubscription, ModelSource
+from motorpool_agent.reconcile.attempts import Kept
 from motorpool_agent.reconcile.decide import Action, decide
 from motorpool_agent.reconcile.handle import Handle
 from motorpool_agent.reconcile.observation import ExecutorStatus, ObservedInstance, OnDevices
-from motorpool_agent.runtime import choosing, logs, process
+from motorpool_agent.runtime import choosing, logreading, process
 from motorpool_agent.runtime.availability import Availability
 from motorpool_agent.runtime.context import Context, Timings
 from motorpool_agent.runtime.docker import executor as docker
@@ -24,6 +26,7 @@ from motorpool_agent.runtime.executor import OneExecutor
 from motorpool_agent.runtime.executors import Executors
 from motorpool_agent.runtime.instance import Instance
 from motorpool_agent.runtime.launching import Backends
+from motorpool_agent.runtime.logreading import Batch
 from motorpool_agent.runtime.ports import Ports
 from motorpool_agent.runtime.systemd import executor as systemd
 from motorpool_agent.state.directory import DataDirectoryLock
@@ -37,8 +40,8 @@ class Supervisor:
     """The instances of this node. ``notify`` is called, in the loop, whenever ``observed`` changed.
 
     ``proxies`` are variables that every engine gets beneath the deployment's own; ``bare`` chooses what runs without an
-    image: auto, process or systemd. ``policy`` reads what may run here, before each launch. ``executors`` stand in for
-    this host's.
+    image: auto, process or systemd. ``policy`` reads what may run here, before each launch, ``kept`` says how many
+    attempts of each are kept. ``executors`` stand in for this host's.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Supervisor:
         bare: str = choosing.AUTO,
         policy: Callable[[], Policy] = Policy,
         timings: Timings | None = None,
+        kept: Kept | None = None,
         executors: Mapping[str, OneExecutor] | None = None,
     ) -> None:
         self._data_dir = data_dir.absolute()
@@ -82,6 +86,7 @@ class Supervisor:
             handles=Handles(self._data_dir),
             timings=timings,
             proxies=proxies,
+            kept=kept or Kept(),
             notify=notify,
             removed=self._removed,
         )
@@ -158,8 +163,8 @@ class Supervisor:
             if instance.running is not None and instance.device_ids
         }
 
-    async def lines(self, subscription: LogSubscription) -> AsyncGenerator[list[str], None]:
-        """Yield an instance's log in batches of lines; raise ``RuntimeFault`` if there is no such instance.
+    async def lines(self, subscription: LogSubscription) -> AsyncGenerator[Batch]:
+        """Yield an instance's log in batches of lines; raise ``RuntimeFault`` if there is no such instance or attempt.
 
         It ends with the instance, or when the subscription's time is over.
         """
@@ -171,11 +176,11 @@ class Supervisor:
             )
         loop = asyncio.get_running_loop()
         deadline = loop.time() + subscription.timeout_seconds
-        batches = logs.lines(
+        instance = self._instances[assignment_id]
+        batches = logreading.lines(
             self._context.handles.directory(assignment_id),
-            tail_lines=subscription.tail_lines,
-            follow=subscription.follow,
-            previous=subscription.previous,
+            logreading.wanted(subscription, datetime.now(UTC)),
+            secrets=lambda: instance.secrets,
             ended=lambda: assignment_id not in self._instances or loop.time() >= deadline,
         )
         async with contextlib.aclosing(batches):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING
 
 import grpc
@@ -15,11 +15,10 @@ from motorpool_agent.convert.observed import lines as fitting
 from motorpool_agent.identity.dial import failure_of
 from motorpool_agent.reconcile.assignment import LogSubscription
 from motorpool_agent.runtime.errors import RuntimeFault
+from motorpool_agent.runtime.logreading import Batch
 from motorpool_agent.session.seams import Instances
 
 MAX_SUBSCRIPTIONS = 32
-_BATCH_LINES = 500
-_BATCH_CHARACTERS = 256 << 10
 _CLOSE_SECONDS = 5.0
 
 if TYPE_CHECKING:  # The stub is generic in its type hints only.
@@ -97,7 +96,7 @@ class LogSender:
         except TimeoutError:
             log.info("log subscription over", extra={"assignment": subscription.assignment_id})
         except RuntimeFault as error:
-            last.error_message = error.message
+            last.error_reason, last.error_message = error.reason, error.message
         except OSError as error:
             last.error_message = f"the log cannot be read: {error.strerror or error}"
         await call.write(last)
@@ -110,21 +109,11 @@ class LogSender:
     ) -> None:
         # A log that is silent has no lines to say that its stream is there.
         await call.write(v1.SendLogsRequest(subscription_id=subscription.subscription_id))
-        source: AsyncIterator[list[str]] = self._instances.lines(subscription)
-        async for texts in source:
-            for batch in _batches(fitting(texts)):
-                await call.write(v1.SendLogsRequest(subscription_id=subscription.subscription_id, lines=batch))
-
-
-def _batches(texts: list[str]) -> Iterator[list[str]]:
-    """Cut lines into messages of bounded size."""
-    batch: list[str] = []
-    characters = 0
-    for text in texts:
-        if batch and (len(batch) >= _BATCH_LINES or characters + len(text) > _BATCH_CHARACTERS):
-            yield batch
-            batch, characters = [], 0
-        batch.append(text)
-        characters += len(text)
-    if batch:
-        yield batch
+        source: AsyncIterator[Batch] = self._instances.lines(subscription)
+        async for found in source:
+            # One message each, as a batch is of bounded size: whoever goes on from its position has all of it.
+            await call.write(
+                v1.SendLogsRequest(
+                    subscription_id=subscription.subscription_id, lines=fitting(found.lines), position=found.position
+                )
+            )

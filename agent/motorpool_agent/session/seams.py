@@ -11,6 +11,7 @@ from motorpool_agent.identity.store import Identity
 from motorpool_agent.inventory import PluginStatus, PluginUsage
 from motorpool_agent.reconcile.assignment import Desired, LogSubscription
 from motorpool_agent.reconcile.observation import ExecutorStatus, ObservedInstance, OnDevices
+from motorpool_agent.runtime.logreading import Batch
 from motorpool_sdk.accelerator import Device, Sample
 from motorpool_sdk.backend import Profile
 
@@ -38,7 +39,7 @@ class Instances(Protocol):
         """Return the engines that run and the devices that they claim, by instance."""
         ...
 
-    def lines(self, subscription: LogSubscription) -> AsyncIterator[list[str]]:
+    def lines(self, subscription: LogSubscription) -> AsyncIterator[Batch]:
         """Return an instance's log in batches of lines; raises a RuntimeFault where there is none."""
         ...
 

@@ -12,12 +12,14 @@ import msgspec
 
 from motorpool_agent import failpoints
 from motorpool_agent.reconcile.handle import Handle
+from motorpool_agent.state import attempts
 from motorpool_agent.state.errors import HandleError
 from motorpool_agent.state.files import sync_directory, write_durably
 
 FORMAT_VERSION = 1
 FILE_NAME = "handle.json"
 _TRASH_PREFIX = ".trash-"
+_NO_HOLDINGS = frozenset({f".{FILE_NAME}.new", attempts.FILE_NAME, f".{attempts.FILE_NAME}.new"})
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -138,7 +140,8 @@ def _holds_nothing(directory: Path) -> bool:
     """Whether no launch got as far as leaving something in a directory: only empty folders, locks and drafts."""
     for path in directory.rglob("*"):
         mode = path.lstat().st_mode
-        if stat.S_ISDIR(mode) or path.name == f".{FILE_NAME}.new":
+        # What is told of tries that executed nothing goes with them.
+        if stat.S_ISDIR(mode) or path.name in _NO_HOLDINGS:
             continue
         if not stat.S_ISREG(mode) or path.lstat().st_size:
             return False

@@ -240,7 +240,8 @@ def _raise_if_hopeless(instance: v1.Instance, created: v1.Deployment) -> None:
         failure = instance.last_failure
         tail = "".join(f"\n  | {line}" for line in failure.log_tail[-10:])
         # What did not come as far as a program has no log.
-        log = f"`motorpool logs {text.bare(instance.name)} --previous` shows the whole log, " if tail else ""
+        failed = f" --attempt {instance.attempts[-1].number}" if instance.attempts else ""
+        log = f"`motorpool logs {text.bare(instance.name)}{failed}` shows the whole log, " if tail else ""
         raise CommandError(
             Exit.FAILED,
             failure.reason or "INSTANCE_ERROR",

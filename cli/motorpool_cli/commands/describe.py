@@ -10,6 +10,7 @@ import typer
 
 from motorpool import v1
 from motorpool_cli import estimates, maintenance, placements, sources, text
+from motorpool_cli.attempts import print_attempts
 from motorpool_cli.client import TIMEOUT_SECONDS, Client
 from motorpool_cli.commands import workloads
 from motorpool_cli.commands.events import print_events
@@ -17,6 +18,7 @@ from motorpool_cli.context import Output, client, complete_any
 from motorpool_cli.failures import CommandError, Exit
 from motorpool_cli.lists import list_events, list_instances
 from motorpool_cli.output import Format, plain, print_document, print_facts, say
+from motorpool_cli.secrets import mask_spec, without_secrets
 
 
 def add_to(app: typer.Typer) -> None:
@@ -40,6 +42,8 @@ def describe(
         events = list_events(connected, found.name, limit=10)
         instances = list_instances(connected, found.name) if isinstance(found, v1.Deployment) else []
         if output is not Format.TABLE:
+            if isinstance(found, v1.Deployment):
+                mask_spec(found.spec)
             theirs = {"instances": [plain(each) for each in instances]} if isinstance(found, v1.Deployment) else {}
             print_document({**plain(found), **theirs, "events": [plain(event) for event in events]}, output)
             return
@@ -104,7 +108,7 @@ def _print_deployment(deployment: v1.Deployment, instances: Sequence[v1.Instance
             ),
             ("Executor", _executors(spec, instances)),
             ("Image", spec.image),
-            ("Parameters", " ".join(spec.parameters)),
+            ("Parameters", " ".join(without_secrets(spec.parameters))),
             ("Needs", estimates.summary(deployment.estimate)),
             ("Itemised", estimates.items(deployment.estimate)),
             ("Measured", estimates.measured(deployment.estimate)),
@@ -177,6 +181,7 @@ def _print_instance(instance: v1.Instance) -> None:
             ("See", f"motorpool explain {text.bare(instance.deployment)}" if instance.refusals else ""),
         )
     )
+    print_attempts(instance)
 
 
 def _ports(ports: Iterable[v1.Port]) -> str:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime
 from typing import Annotated
 
+import grpc
 import typer
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from motorpool import v1
 from motorpool_cli import text
@@ -15,6 +22,9 @@ from motorpool_cli.lists import list_instances
 from motorpool_cli.output import Format
 
 READ_TIMEOUT_SECONDS = 300.0
+AGAIN_SECONDS = 300.0
+"""How long who follows a log waits for its node, or the controller, to come back."""
+_PAUSE_SECONDS = 1.0
 
 
 def add_to(app: typer.Typer) -> None:
@@ -28,8 +38,19 @@ def logs(
         typer.Argument(help="An instance, or a deployment that has only one.", autocompletion=complete_instance),
     ],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines until interrupted.")] = False,
-    tail: Annotated[int, typer.Option(help="Start with so many of the last lines; -1 for all that is kept.")] = 100,
-    previous: Annotated[bool, typer.Option("--previous", "-p", help="The run before the last restart.")] = False,
+    tail: Annotated[
+        int | None,
+        typer.Option(help="Start with so many of the last lines, 100 without --since; -1 for all that is kept."),
+    ] = None,
+    attempt: Annotated[
+        int | None,
+        typer.Option(help="One attempt's, as `describe` numbers them; 0 is the present one, -1 the one before it."),
+    ] = None,
+    previous: Annotated[bool, typer.Option("--previous", "-p", help="As --attempt -1.")] = False,
+    since: Annotated[
+        str, typer.Option(metavar="LENGTH|TIME", help="Lines of the last 10m, or since 2026-11-21T20:00:00Z.")
+    ] = "",
+    timestamps: Annotated[bool, typer.Option("--timestamps", "-t", help="Begin each line with its time.")] = False,
     rank: Annotated[
         int | None, typer.Option(min=0, help="Of an instance over several nodes, the member of this rank; 0 leads.")
     ] = None,
@@ -41,18 +62,77 @@ def logs(
     with client(Format.TABLE) as connected:
         if node and rank is not None:
             raise CommandError(Exit.USAGE, "FIELD_INVALID", "--node and --rank both name a member: give one of them.")
+        if previous and attempt is not None:
+            raise CommandError(
+                Exit.USAGE, "FIELD_INVALID", "--previous and --attempt both name an attempt: give one of them."
+            )
+        since_time, since_age = _since(since)
         instance = _instance(connected, name)
         request = v1.StreamInstanceLogsRequest(
             name=instance,
-            tail_lines=tail,
+            tail_lines=tail if tail is not None else -1 if since else 100,
             follow=follow,
             previous=previous,
+            attempt=attempt,
             rank=_rank(connected, instance, text.full("nodes", node)) if node else rank or 0,
+            since_time=since_time,
+            since_age=since_age,
+            timestamps=timestamps,
         )
+        _print(connected, request)
+
+
+def _print(
+    connected: Client, request: v1.StreamInstanceLogsRequest, sleep: Callable[[float], None] = time.sleep
+) -> None:
+    """Print what comes. Who follows goes on where a stream broke, with nothing lost and nothing twice."""
+    seen = time.monotonic()
+    told = False
+    while True:
         # Following has no end of its own; a log that is read once has, and may be long.
-        for chunk in connected.instances.StreamInstanceLogs(request, timeout=None if follow else READ_TIMEOUT_SECONDS):
-            for line in chunk.lines:
-                print(line, flush=follow)
+        timeout = None if request.follow else READ_TIMEOUT_SECONDS
+        try:
+            for chunk in connected.instances.StreamInstanceLogs(request, timeout=timeout):
+                sys.stdout.write("".join(f"{line}\n" for line in chunk.lines))
+                if request.follow:
+                    sys.stdout.flush()
+                request.position = chunk.position or request.position
+                seen, told = time.monotonic(), False
+        except grpc.RpcError as error:
+            lost = isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.UNAVAILABLE
+            if not (lost and request.follow and request.position) or time.monotonic() - seen > AGAIN_SECONDS:
+                raise
+            if not told:
+                print("motorpool: the stream broke; it goes on when the node is back", file=sys.stderr)
+                told = True
+            sleep(_PAUSE_SECONDS)
+        else:
+            return
+
+
+def _since(value: str) -> tuple[Timestamp | None, Duration | None]:
+    """Return what --since says: a time, or a length of it."""
+    if not value:
+        return None, None
+    try:
+        time_of_day = datetime.fromisoformat(value)
+    except ValueError:
+        try:
+            seconds = text.parse_duration(value)
+        except typer.BadParameter as error:
+            raise CommandError(
+                Exit.USAGE,
+                "OPTION_INVALID",
+                f"--since {value} is neither a length of time nor a time; write e.g. 90s, 10m, 2h or "
+                "2026-11-21T20:00:00Z.",
+            ) from error
+        length = Duration()
+        length.FromNanoseconds(round(seconds * 1e9))
+        return None, length
+    # One without a zone is the reader's.
+    moment = Timestamp()
+    moment.FromDatetime(time_of_day.astimezone())
+    return moment, None
 
 
 def _rank(connected: Client, name: str, node: str) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from motorpool_controller.domain.attempts import Attempt, Failure
 from motorpool_controller.domain.declarations import Definition
 from motorpool_controller.domain.fleet import Drain, StartOrder
 from motorpool_controller.domain.placement import Claim, Estimate, Placement, Refusal
@@ -185,20 +186,6 @@ class InstanceState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """One failure of an instance; ``log_tail`` is at most 200 lines, ``evidence`` the one that shows the reason."""
-
-    time: datetime
-    reason: str
-    message: str
-    exit_code: int | None = None
-    signal: int | None = None
-    out_of_memory: bool = False
-    evidence: str = ""
-    log_tail: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RenderedLaunch:
     """The launch command as the agent runs it; secrets are masked before they reach the controller."""
 
@@ -317,6 +304,8 @@ class MemberRun:
     adopted: bool = False
     progress_bytes: int | None = None
     progress_total_bytes: int | None = None
+    attempt: int = 0
+    attempts: tuple[Attempt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -380,6 +369,8 @@ class Instance:
     template_generation: int = 0
     gang: Gang | None = None
     drain: Drain | None = None
+    attempt: int = 0
+    attempts: tuple[Attempt, ...] = ()
     revision: int = 0
 
     @property

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from motorpool_controller.domain.attempts import Failure
 from motorpool_controller.domain.event import Severity
 from motorpool_controller.domain.fleet import Node, StartOrder
 from motorpool_controller.domain.placement import Member, Placement
 from motorpool_controller.domain.workload import (
     Assignment,
-    Failure,
     Gang,
     GangDevice,
     GangMember,
@@ -93,6 +93,8 @@ def observe_member(instance: Instance, gang: Gang, report: Report, node: str, no
         adopted=report.adopted,
         progress_bytes=report.progress_bytes,
         progress_total_bytes=report.progress_total_bytes,
+        attempt=report.attempt,
+        attempts=report.attempts,
     )
     if _is_another(own, seen):
         seen = replace(seen, state=_S.ERROR, message=_ANOTHER, failure=_replaced(now))

@@ -43,6 +43,8 @@ def observe(instance: Instance, report: Report, node: Node, now: datetime) -> In
         progress_bytes=report.progress_bytes,
         progress_total_bytes=report.progress_total_bytes,
         adopted=report.adopted,
+        attempt=report.attempt,
+        attempts=report.attempts,
     )
     if may_move(seen, report.state) and not instance.leaves:
         seen = moved(seen, report.state, report.message, now)

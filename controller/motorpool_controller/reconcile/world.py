@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from motorpool_controller.domain.attempts import Attempt, Failure
 from motorpool_controller.domain.declarations import DeclaredBackend
 from motorpool_controller.domain.event import Severity
 from motorpool_controller.domain.fleet import Node, NodeUsage, Profile
@@ -13,7 +14,6 @@ from motorpool_controller.domain.peak import Peak
 from motorpool_controller.domain.workload import (
     Assignment,
     Deployment,
-    Failure,
     Instance,
     InstanceState,
     ModelSource,
@@ -145,3 +145,5 @@ class Report:
     parts: Mapping[str, str] = field(default_factory=dict)
     instance: str = ""
     assignment: Assignment | None = field(default=None, repr=False)
+    attempt: int = 0
+    attempts: tuple[Attempt, ...] = ()

@@ -111,9 +111,9 @@ class AgentService(v1.AgentServiceServicer):
                             "NOT_FOUND", f"nobody reads log subscription {shown(message.subscription_id)} any more"
                         )
                     tap.dialled.set()
-                await tap.push([fields.text(line) for line in message.lines])
+                await tap.push([fields.text(line) for line in message.lines], fields.text(message.position))
                 if message.end or tap.left.is_set():
-                    tap.end(fields.text(message.error_message))
+                    tap.end(fields.text(message.error_message), fields.text(message.error_reason))
                     break
             return v1.SendLogsResponse()
         finally:

@@ -171,19 +171,9 @@ class InstanceService(v1.InstanceServiceServicer):
         context: grpc.aio.ServicerContext[v1.StreamInstanceLogsRequest, v1.StreamInstanceLogsResponse],
     ) -> AsyncIterator[v1.StreamInstanceLogsResponse]:
         """Give an instance's log."""
-        tail_lines = request.tail_lines if request.HasField("tail_lines") else logs.DEFAULT_TAIL_LINES
-        async with aclosing(
-            logs.lines(
-                self._live,
-                self._found(request.name),
-                tail_lines=tail_lines,
-                follow=request.follow,
-                previous=request.previous,
-                rank=request.rank,
-            )
-        ) as batches:
+        async with aclosing(logs.lines(self._live, self._found(request.name), request)) as batches:
             async for batch in batches:
-                yield v1.StreamInstanceLogsResponse(lines=batch)
+                yield v1.StreamInstanceLogsResponse(lines=batch.lines, position=batch.position)
 
     def _found(self, name: str) -> Instance:
         resource_id(name, "instances")

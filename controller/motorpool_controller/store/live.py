@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -335,18 +334,8 @@ class Live:
 
     # --- logs
 
-    def tap(
-        self, node: str, assignment_id: str, *, tail_lines: int, follow: bool, previous: bool, timeout_seconds: float
-    ) -> LogTap:
+    def tap(self, node: str, request: LogRequest) -> LogTap:
         """Subscribe to an assignment's log; ``untap`` ends it."""
-        request = LogRequest(
-            subscription_id=uuid.uuid4().hex,
-            assignment_id=assignment_id,
-            tail_lines=tail_lines,
-            follow=follow,
-            previous=previous,
-            timeout_seconds=timeout_seconds,
-        )
         tap = LogTap(node, request)
         self._taps[request.subscription_id] = tap
         self._wake(node)

@@ -6,7 +6,10 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -15,6 +18,7 @@ from motorpool_agent.reconcile.assignment import Assignment, LogSubscription
 from motorpool_agent.reconcile.handle import Phase
 from motorpool_agent.reconcile.observation import State
 from motorpool_agent.runtime import procfs
+from motorpool_agent.runtime.errors import RuntimeFault
 from motorpool_agent.runtime.probe import ready
 from motorpool_agent.runtime.supervisor import Supervisor
 from motorpool_agent.state.handles import Handles
@@ -109,9 +113,10 @@ class ExecutorContract:
 
         await _until(whole)
 
-        assert {"ENGINE_SETTING=on", "ENGINE_API_KEY=s3cret-key"} <= set(lines)
+        # It has the key, which no reader of its log gets.
+        assert {"ENGINE_SETTING=on", "ENGINE_API_KEY=***"} <= set(lines)
         assert not [line for line in lines if "OWN_SETTING" in line]
-        assert "s3cret-key" not in str(seen.launch)
+        assert "s3cret-key" not in str((seen.launch, lines))
 
     async def test_log_is_followed(self, supervisor: Supervisor, wish: Callable[..., Assignment]) -> None:
         """
@@ -124,7 +129,7 @@ class ExecutorContract:
         subscription = LogSubscription(subscription_id="s", assignment_id="a1", tail_lines=-1, follow=True)
         async with contextlib.aclosing(supervisor.lines(subscription)) as batches, asyncio.timeout(DEADLINE_SECONDS):
             async for batch in batches:
-                lines += batch
+                lines += batch.lines
                 if lines[-1] == f"line 1999 {'x' * 60}":
                     assert (await ready("127.0.0.1", seen.launch.ports["http"], "/say", 5)).ready
                 if lines[-1] == "said":
@@ -158,6 +163,76 @@ class ExecutorContract:
             seen.last_failure.signal,
         )
         assert any(line.startswith("engine ") for line in seen.last_failure.log_tail)
+
+    async def test_attempts_are_kept(
+        self, supervisor: Supervisor, wish: Callable[..., Assignment], backends: ServerBackends
+    ) -> None:
+        """
+        Of a row of failures the first and the last four are kept, each with its times, status, last lines and log.
+        """
+        began = datetime.now(UTC)
+        supervisor.apply(desired(wish(exit="3", environment="")))
+        await until(lambda: supervisor.observed()["a1"].restart_count >= 6)
+        seen = supervisor.observed()["a1"]
+        ended = datetime.now(UTC)
+        first, *last = seen.attempts
+
+        assert [1, *range(last[-1].number - 3, last[-1].number + 1)] == [first.number, *(each.number for each in last)]
+        assert seen.attempt in {last[-1].number, last[-1].number + 1}
+        for attempt in seen.attempts:
+            assert attempt.begin_time is not None
+            assert began <= attempt.begin_time <= attempt.failure.time <= ended
+            assert (True, "EXITED", 3) == (attempt.executed, attempt.failure.reason, attempt.failure.exit_code)
+            assert f"--attempt {attempt.number}`" in attempt.failure.message
+            assert attempt.failure.log_tail
+        assert first.failure == replace(seen.first_failure or first.failure, log_tail=first.failure.log_tail)
+        log = await _log(supervisor, attempt=1)
+        assert log[0].startswith("engine ")
+        assert log[-len(first.failure.log_tail) :] == list(first.failure.log_tail)
+        assert "s3cret-key" not in str((seen, log))
+        with pytest.raises(RuntimeFault, match="no log is kept of attempt 2"):
+            await _log(supervisor, attempt=2)
+
+    async def test_attempts_outlive_the_agent(self, make: MakeSupervisor, wish: Callable[..., Assignment]) -> None:
+        """
+        The next agent knows the attempts that failed before, and counts on.
+        """
+        supervisor = make()
+        await supervisor.adopt()
+        supervisor.apply(desired(wish(exit="3")))
+        await until(lambda: len(supervisor.observed()["a1"].attempts) == 2)
+        await supervisor.close()
+        before = supervisor.observed()["a1"].attempts
+        supervisor = make()
+        await supervisor.adopt()
+        await until(lambda: supervisor.observed()["a1"].attempt > before[-1].number)
+        await until(lambda: supervisor.observed()["a1"].attempts[-1].number > before[-1].number)
+
+        assert before[0] == supervisor.observed()["a1"].attempts[0]
+
+    async def test_log_since(self, supervisor: Supervisor, wish: Callable[..., Assignment]) -> None:
+        """
+        Lines have the time at which they were written, by which a reader may leave out those of before.
+        """
+        began = datetime.now(UTC)
+        supervisor.apply(desired(wish(chatter="20", width="60")))
+        seen = await until_state(supervisor, State.RUNNING)
+        assert seen.launch is not None
+        between = datetime.now(UTC)
+        await asyncio.sleep(0.01)  # times of a journal are of microseconds, of a clock that may be read out of turn
+        assert (await ready("127.0.0.1", seen.launch.ports["http"], "/say", 5)).ready
+
+        async def said() -> bool:
+            return (await _log(supervisor, since_time=between)) == ["said"]
+
+        await _until(said)
+        stamped = await _log(supervisor, timestamps=True)
+        times = [datetime.fromisoformat(line.split(" ")[0]) for line in stamped]
+
+        assert 22 == len(stamped)
+        assert sorted(times) == times
+        assert began <= times[0] <= between <= times[-1]
+        assert 22 == len(await _log(supervisor, since_seconds=3600.0))
 
     async def test_signal(self, supervisor: Supervisor, wish: Callable[..., Assignment]) -> None:
         """
@@ -205,7 +280,7 @@ class ExecutorContract:
         psutil.Process(before.pid).kill()
         await until(lambda: supervisor.observed()["a1"].restart_count == 1)
         after = await until_state(supervisor, State.RUNNING)
-        previous = await _log(supervisor, previous=True)
+        previous = await _log(supervisor, attempt=-1)
 
         assert before.pid != after.pid
         assert 1 == len(self.engines(data_dir))
@@ -430,9 +505,9 @@ class ExecutorContract:
         assert hits, "never hit the gap"
 
 
-async def _log(supervisor: Supervisor, *, previous: bool = False) -> list[str]:
-    subscription = LogSubscription(subscription_id="s", assignment_id="a1", tail_lines=-1, previous=previous)
-    return [line async for batch in supervisor.lines(subscription) for line in batch]
+async def _log(supervisor: Supervisor, **wanted: Any) -> list[str]:
+    subscription = LogSubscription(**{"subscription_id": "s", "assignment_id": "a1", "tail_lines": -1, **wanted})
+    return [line async for batch in supervisor.lines(subscription) for line in batch.lines]
 
 
 async def _until(condition: Callable[[], Awaitable[bool]]) -> None:

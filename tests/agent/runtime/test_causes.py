@@ -113,10 +113,10 @@ def test_a_log_that_shows_nothing_leaves_the_status() -> None:
     """
     An end that nobody recognises is told by its status, and where the log is.
     """
-    failure = failures.ended(Exit(exit_code=3), "instances/a1", ["line 1", ""])
+    failure = failures.ended(Exit(exit_code=3), "motorpool logs a1 --attempt 4", ["line 1", ""])
 
     assert ("EXITED", "") == (failure.reason, failure.evidence)
-    assert failure.message == "the engine exited with status 3; `motorpool logs instances/a1 --previous` shows why"
+    assert failure.message == "the engine exited with status 3; `motorpool logs a1 --attempt 4` shows why"
 
 
 def test_an_engine_that_hangs_is_told_by_its_log_too() -> None:

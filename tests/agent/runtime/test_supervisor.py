@@ -307,7 +307,7 @@ async def test_log_of_an_instance(supervisor: Supervisor, tmp_path: Path) -> Non
     subscription = LogSubscription(subscription_id="s", assignment_id="a1")
 
     assert [[f"engine {seen.pid} on {seen.launch.ports['http'] if seen.launch else 0}"]] == [
-        batch async for batch in supervisor.lines(subscription)
+        batch.lines async for batch in supervisor.lines(subscription)
     ]
     with pytest.raises(RuntimeFault, match="no assignment a2"):
         await anext(supervisor.lines(replace(subscription, assignment_id="a2")))

@@ -10,6 +10,7 @@ from motorpool_agent.inventory import HostUsage, PluginState, PluginStatus, Plug
 from motorpool_agent.reconcile.assignment import Desired, LogSubscription
 from motorpool_agent.reconcile.observation import ExecutorStatus, ObservedInstance, OnDevices, State
 from motorpool_agent.runtime.errors import RuntimeFault
+from motorpool_agent.runtime.logreading import Batch
 from motorpool_sdk.accelerator import Device, Health, MemoryKind, Process, Sample
 from motorpool_sdk.backend import Environment, MemoryModel, Option, OptionKind, Profile, Version
 
@@ -79,11 +80,11 @@ class RecordingInstances:
     def on_devices(self) -> Mapping[str, OnDevices]:
         return {}
 
-    async def lines(self, subscription: LogSubscription) -> AsyncIterator[list[str]]:
+    async def lines(self, subscription: LogSubscription) -> AsyncIterator[Batch]:
         if subscription.assignment_id not in self.running:
             raise RuntimeFault("INSTANCE_UNKNOWN", f"no log of {subscription.assignment_id} is kept here")
         for batch in self.texts:
-            yield batch
+            yield Batch(lines=batch, position="1/x/1")
         if self.follow is not None:
             await self.follow.wait()
 

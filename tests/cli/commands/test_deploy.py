@@ -308,7 +308,7 @@ def test_wait_for_what_fails(motorpool: Motorpool, script: Callable[..., None]) 
     assert "failed: It exited with 1 after 0.3 s.\n  | loading model\n  | error: tensor 'blk.0' is missing\n" in (
         result.stderr
     )
-    assert "motorpool logs smollm2-x7k2p --previous" in result.stderr
+    assert "motorpool logs smollm2-x7k2p` shows the whole log" in result.stderr
     assert "[EXITED]" in result.stderr
 
 

@@ -109,6 +109,39 @@ def test_an_instance_that_is_tried_again(controller: Controller, motorpool: Moto
     assert "| b\n" not in output
 
 
+def test_the_attempts_of_an_instance(controller: Controller, motorpool: Motorpool) -> None:
+    """
+    Attempts are a table: when, how they ended, and why; those that are not kept are counted, and the present one shown.
+    """
+    failing = instance(v1.INSTANCE_STATE_STARTING, failure=CRASH)
+    killed = v1.Failure(time=NOON, reason="OUT_OF_MEMORY", message="too much", signal=9, out_of_memory=True)
+    missing = v1.Failure(time=NOON, reason="MODEL_NOT_FOUND", message="no such file")
+    failing.attempt = 10
+    failing.attempts.extend(
+        [
+            v1.Attempt(number=1, begin_time=NOON, failure=CRASH, executed=True),
+            v1.Attempt(number=8, begin_time=NOON, failure=killed, executed=True, ready=True),
+            v1.Attempt(number=9, failure=missing),
+        ]
+    )
+    controller.put(failing)
+
+    shown = motorpool("describe", "instances/smollm2-x7k2p").stdout
+    rows = [" ".join(line.split()) for line in shown[shown.index("ATTEMPT") :].splitlines()]
+
+    assert rows[0] == "ATTEMPT BEGAN ENDED HOW EXIT CAUSE"
+    assert rows[1].startswith("1 ")
+    assert rows[1].endswith("EXITED status 1 It exited with 1 after 0.3 s.")
+    assert rows[2].startswith("… 6 more - ")
+    assert rows[3].endswith("OUT_OF_MEMORY after it was ready SIGKILL, out of memory too much")
+    assert rows[4].startswith("9 - ")
+    assert rows[4].endswith("MODEL_NOT_FOUND not executed no such file")
+    assert rows[5].startswith("10 ")
+    assert "STARTING" in rows[5]
+    document = json.loads(motorpool("describe", "instances/smollm2-x7k2p", "-o", "json").stdout)
+    assert [1, 8, 9] == [each["number"] for each in document["attempts"]]
+
+
 def test_an_instance_that_is_pending(controller: Controller, motorpool: Motorpool) -> None:
     """
     A pending instance shows each refusal.

@@ -7,8 +7,9 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from motorpool_controller.domain.attempts import Failure
 from motorpool_controller.domain.groups import Counts, Groups, Tally
-from motorpool_controller.domain.workload import Failure, Instance, InstanceState
+from motorpool_controller.domain.workload import Instance, InstanceState
 from tests.controller.fleets import NOW, deployment, placed
 
 FAILURE = Failure(time=NOW, reason="EXITED", message="it ended")

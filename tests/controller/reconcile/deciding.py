@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from motorpool_controller.domain.workload import Failure, InstanceState
+from motorpool_controller.domain.attempts import Failure
+from motorpool_controller.domain.workload import InstanceState
 from motorpool_controller.reconcile.decide import decide
 from motorpool_controller.reconcile.world import Decision, World
 from tests.controller.fleets import NOW, applied, ids

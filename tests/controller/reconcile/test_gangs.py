@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from motorpool_controller.domain.attempts import Failure
 from motorpool_controller.domain.fleet import NodeState, StartOrder
 from motorpool_controller.domain.placement import Claim, DeviceClaim, Member, Placement
 from motorpool_controller.domain.sizes import GIB
 from motorpool_controller.domain.workload import (
     Assignment,
-    Failure,
     Gang,
     GangPhase,
     Instance,

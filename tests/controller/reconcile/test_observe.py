@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from motorpool_controller.domain.attempts import Failure
 from motorpool_controller.domain.fleet import NodeState
-from motorpool_controller.domain.workload import Exposure, Failure, Instance, InstanceState, RenderedLaunch
+from motorpool_controller.domain.workload import Exposure, Instance, InstanceState, RenderedLaunch
 from motorpool_controller.reconcile.observe import happened, observe
 from motorpool_controller.reconcile.world import Report
 from tests.controller.fleets import NOW, node, placed

@@ -3,6 +3,8 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from motorpool import v1
 from tests.controller.agent_client import FACTS, Agent, Session, running_instance
@@ -131,6 +133,74 @@ async def test_agent_cannot_read_the_log(cluster: Cluster, agent: Agent) -> None
 
     with pytest.raises(grpc.aio.AioRpcError, match="no such file"):
         await lines.read()
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({}, (0, False)),
+        ({"previous": True}, (-1, True)),
+        ({"attempt": -1}, (-1, True)),
+        ({"attempt": 3}, (3, False)),
+        ({"attempt": 0}, (0, False)),
+    ],
+)
+async def test_which_attempt_is_told(
+    cluster: Cluster, agent: Agent, asked: dict[str, Any], told: tuple[int, bool]
+) -> None:
+    """
+    The node is told the attempt; an agent of before understands at least the one before the present.
+    """
+    session, name = await placed(cluster, agent)
+    lines = read(cluster, name, **asked, timestamps=True, since_age=Duration(seconds=60), position="1/x/9")
+    seen = await subscription(session)
+    lines.cancel()
+
+    assert (*told, True, 60, "1/x/9") == (
+        seen.attempt,
+        seen.previous,
+        seen.timestamps,
+        seen.since_age.seconds,
+        seen.position,
+    )
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"attempt": 1, "previous": True},
+        {"since_age": Duration(seconds=1), "since_time": Timestamp(seconds=1)},
+        {"since_age": Duration(seconds=-1)},
+    ],
+)
+async def test_wishes_that_cannot_be_meant(cluster: Cluster, agent: Agent, asked: dict[str, Any]) -> None:
+    """
+    Two ways to say the same, or a time that is none, is FIELD_INVALID.
+    """
+    _, name = await placed(cluster, agent)
+
+    assert "FIELD_INVALID" == await failure(read(cluster, name, **asked))
+
+
+async def test_positions_reach_the_reader(cluster: Cluster, agent: Agent) -> None:
+    """
+    Where lines end comes with them, for the reader who has to come back; an attempt that is not kept is NOT_FOUND.
+    """
+    session, name = await placed(cluster, agent)
+    lines = read(cluster, name, attempt=9)
+    asked = await subscription(session)
+    call = v1.AgentServiceStub(session.channel).SendLogs()
+    await call.write(v1.SendLogsRequest(subscription_id=asked.subscription_id, lines=["one"], position="9/x/4"))
+    answer = await lines.read()
+    await call.write(
+        v1.SendLogsRequest(
+            subscription_id=asked.subscription_id, end=True, error_reason="ATTEMPT_UNKNOWN", error_message="none kept"
+        )
+    )
+
+    assert isinstance(answer, v1.StreamInstanceLogsResponse)
+    assert "9/x/4" == answer.position
+    assert "ATTEMPT_UNKNOWN" == await failure(lines)
 
 
 async def test_no_session(cluster: Cluster, agent: Agent) -> None:

@@ -5,6 +5,7 @@ from motorpool_controller.domain.fleet import DeviceUsage, NodeUsage
 from motorpool_controller.reconcile.desired import DesiredOfNode, Tombstone
 from motorpool_controller.scheduling.snapshot import Reading
 from motorpool_controller.store.live import Live
+from motorpool_controller.store.taps import LogRequest
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 GIB = 1 << 30
@@ -183,7 +184,8 @@ async def test_log_requests_are_told_until_the_reader_leaves() -> None:
     live.want("nodes/a", DesiredOfNode())
     wake.clear()
 
-    tap = live.tap("nodes/a", "x", tail_lines=1, follow=True, previous=False, timeout_seconds=1)
+    request = LogRequest(subscription_id="s", assignment_id="x", tail_lines=1, follow=True, timeout_seconds=1)
+    tap = live.tap("nodes/a", request)
     wanted = live.wanted("nodes/a")
     assert wake.is_set()
     assert wanted is not None

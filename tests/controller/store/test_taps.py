@@ -1,14 +1,12 @@
 import asyncio
 
-from motorpool_controller.store.taps import BATCHES_KEPT, LogRequest, LogTap
+from motorpool_controller.store.taps import BATCHES_KEPT, LogBatch, LogRequest, LogTap
 
 
 def tap() -> LogTap:
     return LogTap(
         "nodes/a",
-        LogRequest(
-            subscription_id="s", assignment_id="x", tail_lines=1, follow=True, previous=False, timeout_seconds=1
-        ),
+        LogRequest(subscription_id="s", assignment_id="x", tail_lines=1, follow=True, timeout_seconds=1),
     )
 
 
@@ -18,10 +16,10 @@ async def test_lines_come_in_order_then_the_end() -> None:
     """
     made = tap()
     await made.push(["one", "two"])
-    await made.push(["three"])
+    await made.push(["three"], "1/x/9")
     made.end("broken")
 
-    assert [("one", "two"), ("three",), None] == [await made.read() for _ in range(3)]
+    assert [LogBatch(("one", "two")), LogBatch(("three",), "1/x/9"), None] == [await made.read() for _ in range(3)]
     assert "broken" == made.error
 
 

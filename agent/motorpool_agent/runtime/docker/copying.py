@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _JOIN_SECONDS = 5.0
 _AGAIN_SECONDS = 1.0
 _POSITION_BYTES = 80
+_SECOND_CHARACTERS = 19
 
 
 class Copy:
@@ -88,7 +89,7 @@ class Copy:
         for frame in frames:
             time, _, content = frame.partition(b" ")
             if self._position.advance(time.decode("ascii", "replace")):
-                self._log.write(content)
+                self._log.write(content, _mark(time))
                 self._position.write()
 
 
@@ -134,6 +135,13 @@ def _key(place: tuple[str, int]) -> tuple[str, str, int]:
     # RFC 3339 with nanoseconds and their trailing zeros, in UTC: whole seconds first, or a fraction sorts before none.
     time, count = place
     return time[:19], time[19:].strip(".Z").ljust(9, "0"), count
+
+
+def _mark(time: bytes) -> bytes:
+    """Return a piece's time as lines of a log begin with it; empty where it is none."""
+    second, fraction = time[:19], time[19:].strip(b".Z")
+    whole = len(second) == _SECOND_CHARACTERS and (fraction.isdigit() or not fraction)
+    return b"%s.%sZ " % (second, fraction[:6].ljust(6, b"0")) if whole else b""
 
 
 def _seconds(time: str) -> int:

@@ -1,11 +1,18 @@
-"""The log of an engine, of bounded size."""
+"""The log of an engine, of bounded size, with the time at the beginning of each line."""
 
 from __future__ import annotations
 
 import os
+import time
 
 READ_BYTES = 1 << 16
 _DRAINED_READS = 64
+
+
+def stamp(seconds: float) -> bytes:
+    """Return a time as lines begin with it, e.g. ``2026-11-21T20:06:30.123456Z`` and a space: always as long."""
+    whole, micros = divmod(round(seconds * 1_000_000), 1_000_000)
+    return b"%s.%06dZ " % (time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)).encode("ascii"), micros)
 
 
 class Log:
@@ -17,21 +24,48 @@ class Log:
         self._files = files
         self._descriptor = -1
         self._size_bytes = 0
+        # Whether the file ends within a line, and whether the next byte begins one of the engine's.
+        self._within = False
+        self._begins = True
         self._open()
+        self._begins = not self._within
 
-    def write(self, content: bytes) -> None:
-        """Append ``content``; what a full disk refuses is lost."""
-        if self._size_bytes and self._size_bytes + len(content) > self._limit_bytes:
-            self._rotate()
+    def write(self, content: bytes, at: bytes = b"") -> None:
+        """Append ``content``, written ``at`` a time (now, if not given); what a full disk refuses is lost."""
+        if not content:
+            return
+        mark = at or stamp(time.time())
+        text = content.replace(b"\n", b"\n" + mark)
+        ends = content.endswith(b"\n")
+        if ends:
+            text = text[: -len(mark)]
+        if self._begins:
+            # After a loss the rest of a line stands there.
+            text = (b"\n" if self._within else b"") + mark + text
+        if self._size_bytes and self._size_bytes + len(text) > self._limit_bytes:
+            # A part begins with a line, and so with its time, unless the line is longer than all bounds.
+            edge = 0 if self._begins else text.find(b"\n") + 1
+            if edge or self._begins or self._size_bytes > self._limit_bytes:
+                self._append(text[:edge])
+                self._rotate()
+                text = text[edge:]
+        self._begins = ends
+        if not self._append(text):
+            self._begins = True
+
+    def _append(self, text: bytes) -> bool:
+        """Write to the file, and return whether it took all of it."""
         try:
             if self._descriptor < 0:
                 self._open()
-            while content:
-                written = os.write(self._descriptor, content)
+            while text:
+                written = os.write(self._descriptor, text)
                 self._size_bytes += written
-                content = content[written:]
+                self._within = text[written - 1 : written] != b"\n"
+                text = text[written:]
         except OSError:
-            return
+            return False
+        return True
 
     def close(self) -> None:
         """Close the file."""
@@ -41,8 +75,10 @@ class Log:
 
     def _open(self) -> None:
         try:
-            self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
             self._size_bytes = os.fstat(self._descriptor).st_size
+            if self._size_bytes:
+                self._within = os.pread(self._descriptor, 1, self._size_bytes - 1) != b"\n"
         except OSError:
             self._descriptor = -1
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from motorpool_agent.runtime import logs
-from motorpool_agent.runtime.shim.rotation import Log
+from motorpool_agent.runtime.shim.rotation import Log, stamp
 from motorpool_agent.runtime.systemd.commands import environment
 
 _JOIN_SECONDS = 5.0
@@ -21,12 +21,26 @@ _CALL_SECONDS = 30.0
 _CURSOR_BYTES = 512
 
 
-class Entry(msgspec.Struct, rename={"message": "MESSAGE", "cursor": "__CURSOR", "line_break": "_LINE_BREAK"}):
+_NAMES = {
+    "message": "MESSAGE",
+    "cursor": "__CURSOR",
+    "line_break": "_LINE_BREAK",
+    "microseconds": "__REALTIME_TIMESTAMP",
+}
+
+
+class Entry(msgspec.Struct, rename=_NAMES):
     """An entry of the journal as ``journalctl --output=json`` writes it: numbers where it is no UTF-8."""
 
     cursor: str
     message: str | list[int] | None = None
     line_break: str = ""
+    microseconds: str = ""
+
+    @property
+    def mark(self) -> bytes:
+        """The time at which it was written as lines of a log begin with it, empty where it is not told."""
+        return stamp(int(self.microseconds) / 1_000_000) if self.microseconds.isdecimal() else b""
 
     @property
     def content(self) -> bytes:
@@ -109,7 +123,7 @@ class Copy:
                 entry = msgspec.json.decode(line, type=Entry)
             except msgspec.MsgspecError:
                 continue  # cut off as the follower was ended: it comes again
-            self._log.write(entry.content)
+            self._log.write(entry.content, entry.mark)
             self._cursor.write(entry.cursor)
 
 

@@ -122,8 +122,14 @@ def _logs_message(request: LogRequest) -> v1.LogSubscription:
         assignment_id=request.assignment_id,
         tail_lines=request.tail_lines,
         follow=request.follow,
-        previous=request.previous,
+        # An agent of before knows `previous` alone.
+        previous=request.attempt == -1,
         timeout=fields.duration(request.timeout_seconds),
+        attempt=request.attempt,
+        since_time=None if request.since_time is None else fields.timestamp(request.since_time),
+        since_age=None if request.since_seconds is None else fields.duration(request.since_seconds),
+        timestamps=request.timestamps,
+        position=request.position,
     )
 
 

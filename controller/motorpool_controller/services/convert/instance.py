@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from motorpool import v1
-from motorpool_controller.domain.workload import Failure, Instance, InstanceState, MemberRun, RenderedLaunch
+from motorpool_controller.domain.attempts import Attempt, Failure
+from motorpool_controller.domain.workload import Instance, InstanceState, MemberRun, RenderedLaunch
 from motorpool_controller.reconcile.world import Report
 from motorpool_controller.services.convert import fields
 from motorpool_controller.services.convert.assignment import assignment_of
@@ -14,6 +16,8 @@ from motorpool_controller.services.convert.node import etag
 from motorpool_controller.services.convert.placement import placement_message, refusal_message
 
 LOG_TAIL_LINES = 200
+_ATTEMPT_LINES = 20
+_MOST_ATTEMPTS = 60
 _MOST_PARTS = 16
 _REPORTED = frozenset(
     {
@@ -57,6 +61,8 @@ def instance_message(instance: Instance) -> v1.Instance:
         next_try_time=None if instance.next_try_time is None else fields.timestamp(instance.next_try_time),
         members=[] if instance.gang is None else [_member_message(member) for member in instance.gang.members],
         drain=None if instance.drain is None else drain_message(instance.drain),
+        attempt=instance.attempt,
+        attempts=[_attempt_message(attempt) for attempt in instance.attempts],
     )
 
 
@@ -103,6 +109,8 @@ def report_of(message: v1.ObservedInstance, field: str = "instance") -> Report:
         parts=_parts_of(message.parts, f"{field}.parts"),
         instance=fields.text(message.instance),
         assignment=assignment_of(message.assignment, f"{field}.assignment") if message.HasField("assignment") else None,
+        attempt=fields.size(message.attempt, f"{field}.attempt"),
+        attempts=tuple(_attempt_of(each, f"{field}.attempts") for each in message.attempts[-_MOST_ATTEMPTS:]),
     )
 
 
@@ -118,12 +126,39 @@ def _member_message(member: MemberRun) -> v1.InstanceMember:
         pid=member.pid,
         start_time=fields.timestamp(member.start_time),
         adopted=member.adopted,
+        attempt=member.attempt,
+        attempts=[_attempt_message(attempt) for attempt in member.attempts],
     )
 
 
 def port_messages(ports: Mapping[str, int]) -> list[v1.Port]:
     """Return named ports as messages."""
     return [v1.Port(port_name=name, number=number) for name, number in ports.items()]
+
+
+def _attempt_message(attempt: Attempt) -> v1.Attempt:
+    return v1.Attempt(
+        number=attempt.number,
+        begin_time=None if attempt.begin_time is None else fields.timestamp(attempt.begin_time),
+        failure=_failure_message(attempt.failure),
+        executed=attempt.executed,
+        ready=attempt.ready,
+        generation=attempt.generation,
+    )
+
+
+def _attempt_of(message: v1.Attempt, field: str) -> Attempt:
+    failure = _failure_of(message.failure, f"{field}.failure")
+    return Attempt(
+        number=fields.size(message.number, f"{field}.number"),
+        begin_time=(
+            fields.time_of(message.begin_time, f"{field}.begin_time") if message.HasField("begin_time") else None
+        ),
+        failure=replace(failure, log_tail=failure.log_tail[-_ATTEMPT_LINES:]),
+        executed=message.executed,
+        ready=message.ready,
+        generation=fields.size(message.generation, f"{field}.generation"),
+    )
 
 
 def _failure_message(failure: Failure) -> v1.Failure:

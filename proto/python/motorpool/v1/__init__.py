@@ -197,6 +197,7 @@ from motorpool.v1.enrollment_service_pb2_grpc import (
 )
 from motorpool.v1.error_reason_pb2 import (
     ERROR_REASON_ALREADY_EXISTS as ERROR_REASON_ALREADY_EXISTS,
+    ERROR_REASON_ATTEMPT_UNKNOWN as ERROR_REASON_ATTEMPT_UNKNOWN,
     ERROR_REASON_BACKEND_IN_USE as ERROR_REASON_BACKEND_IN_USE,
     ERROR_REASON_BACKEND_NOT_DECLARED as ERROR_REASON_BACKEND_NOT_DECLARED,
     ERROR_REASON_BACKEND_UNKNOWN as ERROR_REASON_BACKEND_UNKNOWN,
@@ -278,6 +279,7 @@ from motorpool.v1.event_service_pb2_grpc import (
     add_EventServiceServicer_to_server as add_EventServiceServicer_to_server,
 )
 from motorpool.v1.instance_pb2 import (
+    Attempt as Attempt,
     Failure as Failure,
     INSTANCE_STATE_DOWNLOADING as INSTANCE_STATE_DOWNLOADING,
     INSTANCE_STATE_ERROR as INSTANCE_STATE_ERROR,
@@ -495,6 +497,7 @@ __all__ = [
     "AgentServiceServicer",
     "AgentServiceStub",
     "Assignment",
+    "Attempt",
     "Backend",
     "BackendDeclaration",
     "BackendDefinition",
@@ -573,6 +576,7 @@ __all__ = [
     "DrainState",
     "DrainWait",
     "ERROR_REASON_ALREADY_EXISTS",
+    "ERROR_REASON_ATTEMPT_UNKNOWN",
     "ERROR_REASON_BACKEND_IN_USE",
     "ERROR_REASON_BACKEND_NOT_DECLARED",
     "ERROR_REASON_BACKEND_UNKNOWN",

@@ -277,6 +277,8 @@ class ObservedInstance(google.protobuf.message.Message):
     NEXT_TRY_TIME_FIELD_NUMBER: builtins.int
     PORTS_FIELD_NUMBER: builtins.int
     PARTS_FIELD_NUMBER: builtins.int
+    ATTEMPT_FIELD_NUMBER: builtins.int
+    ATTEMPTS_FIELD_NUMBER: builtins.int
     ASSIGNMENT_FIELD_NUMBER: builtins.int
     assignment_id: builtins.str
     """The assignment's id, which is the instance's uid."""
@@ -300,6 +302,8 @@ class ObservedInstance(google.protobuf.message.Message):
     """Kernel start ticks of the process since boot (field 22 of /proc/PID/stat)."""
     instance: builtins.str
     """Name of the instance, for people who read the agent's side."""
+    attempt: builtins.int
+    """Number of the present attempt, or of the last one; 0 before the first."""
     @property
     def launch(self) -> motorpool.v1.instance_pb2.RenderedLaunch:
         """The launch command, reported before it is executed."""
@@ -331,6 +335,10 @@ class ObservedInstance(google.protobuf.message.Message):
         """
 
     @property
+    def attempts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[motorpool.v1.instance_pb2.Attempt]:
+        """The attempts that ended and are kept, oldest first."""
+
+    @property
     def assignment(self) -> motorpool.v1.assignment_pb2.Assignment:
         """What it was told to run, secrets included: only of a process that is the node's own for certain, runs, and is not
         named by the controller any more, so that an operator may have it adopted (AdoptStrayInstance). Absent from agents
@@ -358,10 +366,12 @@ class ObservedInstance(google.protobuf.message.Message):
         next_try_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         ports: collections.abc.Iterable[motorpool.v1.instance_pb2.Port] | None = ...,
         parts: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        attempt: builtins.int = ...,
+        attempts: collections.abc.Iterable[motorpool.v1.instance_pb2.Attempt] | None = ...,
         assignment: motorpool.v1.assignment_pb2.Assignment | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_progress_bytes", b"_progress_bytes", "_progress_total_bytes", b"_progress_total_bytes", "assignment", b"assignment", "first_failure", b"first_failure", "last_failure", b"last_failure", "launch", b"launch", "next_try_time", b"next_try_time", "progress_bytes", b"progress_bytes", "progress_total_bytes", b"progress_total_bytes", "start_time", b"start_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_progress_bytes", b"_progress_bytes", "_progress_total_bytes", b"_progress_total_bytes", "adopted", b"adopted", "assignment", b"assignment", "assignment_id", b"assignment_id", "first_failure", b"first_failure", "generation", b"generation", "instance", b"instance", "last_failure", b"last_failure", "launch", b"launch", "message", b"message", "next_try_time", b"next_try_time", "parts", b"parts", "pid", b"pid", "pid_start_ticks", b"pid_start_ticks", "ports", b"ports", "progress_bytes", b"progress_bytes", "progress_total_bytes", b"progress_total_bytes", "restart_count", b"restart_count", "start_time", b"start_time", "state", b"state"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_progress_bytes", b"_progress_bytes", "_progress_total_bytes", b"_progress_total_bytes", "adopted", b"adopted", "assignment", b"assignment", "assignment_id", b"assignment_id", "attempt", b"attempt", "attempts", b"attempts", "first_failure", b"first_failure", "generation", b"generation", "instance", b"instance", "last_failure", b"last_failure", "launch", b"launch", "message", b"message", "next_try_time", b"next_try_time", "parts", b"parts", "pid", b"pid", "pid_start_ticks", b"pid_start_ticks", "ports", b"ports", "progress_bytes", b"progress_bytes", "progress_total_bytes", b"progress_total_bytes", "restart_count", b"restart_count", "start_time", b"start_time", "state", b"state"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_progress_bytes", b"_progress_bytes"]) -> typing.Literal["progress_bytes"] | None: ...
     @typing.overload
@@ -818,12 +828,18 @@ class SendLogsRequest(google.protobuf.message.Message):
     LINES_FIELD_NUMBER: builtins.int
     END_FIELD_NUMBER: builtins.int
     ERROR_MESSAGE_FIELD_NUMBER: builtins.int
+    ERROR_REASON_FIELD_NUMBER: builtins.int
+    POSITION_FIELD_NUMBER: builtins.int
     subscription_id: builtins.str
     """The subscription it is for."""
     end: builtins.bool
     """Nothing more will come."""
     error_message: builtins.str
     """Why there are no lines; empty when there are."""
+    error_reason: builtins.str
+    """Reason of that, e.g. "ATTEMPT_UNKNOWN"; empty when there are lines, and from agents of before."""
+    position: builtins.str
+    """Where the lines end: a later subscription with it goes on there."""
     @property
     def lines(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Lines, without their newlines."""
@@ -835,8 +851,10 @@ class SendLogsRequest(google.protobuf.message.Message):
         lines: collections.abc.Iterable[builtins.str] | None = ...,
         end: builtins.bool = ...,
         error_message: builtins.str = ...,
+        error_reason: builtins.str = ...,
+        position: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["end", b"end", "error_message", b"error_message", "lines", b"lines", "subscription_id", b"subscription_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["end", b"end", "error_message", b"error_message", "error_reason", b"error_reason", "lines", b"lines", "position", b"position", "subscription_id", b"subscription_id"]) -> None: ...
 
 Global___SendLogsRequest: typing_extensions.TypeAlias = SendLogsRequest
 

@@ -585,6 +585,11 @@ class LogSubscription(google.protobuf.message.Message):
     FOLLOW_FIELD_NUMBER: builtins.int
     PREVIOUS_FIELD_NUMBER: builtins.int
     TIMEOUT_FIELD_NUMBER: builtins.int
+    ATTEMPT_FIELD_NUMBER: builtins.int
+    SINCE_TIME_FIELD_NUMBER: builtins.int
+    SINCE_AGE_FIELD_NUMBER: builtins.int
+    TIMESTAMPS_FIELD_NUMBER: builtins.int
+    POSITION_FIELD_NUMBER: builtins.int
     subscription_id: builtins.str
     """Made by the controller."""
     assignment_id: builtins.str
@@ -595,9 +600,23 @@ class LogSubscription(google.protobuf.message.Message):
     """Go on with new lines until the subscription is removed."""
     previous: builtins.bool
     """Lines of the run before the last restart."""
+    attempt: builtins.int
+    """Lines of this attempt; 0 the present one, below it so many before that. Absent: as `previous` says."""
+    timestamps: builtins.bool
+    """Begin each line with its time, in UTC as RFC 3339, where that is known."""
+    position: builtins.str
+    """Go on where a former subscription's lines ended, whatever else is asked for here; empty for none."""
     @property
     def timeout(self) -> google.protobuf.duration_pb2.Duration:
         """End of the subscription, whatever happens."""
+
+    @property
+    def since_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Lines written then or later; absent for all."""
+
+    @property
+    def since_age(self) -> google.protobuf.duration_pb2.Duration:
+        """Lines written so long ago, by the node's clock, or later; absent for all."""
 
     def __init__(
         self,
@@ -608,8 +627,14 @@ class LogSubscription(google.protobuf.message.Message):
         follow: builtins.bool = ...,
         previous: builtins.bool = ...,
         timeout: google.protobuf.duration_pb2.Duration | None = ...,
+        attempt: builtins.int | None = ...,
+        since_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        since_age: google.protobuf.duration_pb2.Duration | None = ...,
+        timestamps: builtins.bool = ...,
+        position: builtins.str = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["timeout", b"timeout"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["assignment_id", b"assignment_id", "follow", b"follow", "previous", b"previous", "subscription_id", b"subscription_id", "tail_lines", b"tail_lines", "timeout", b"timeout"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_attempt", b"_attempt", "attempt", b"attempt", "since_age", b"since_age", "since_time", b"since_time", "timeout", b"timeout"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_attempt", b"_attempt", "assignment_id", b"assignment_id", "attempt", b"attempt", "follow", b"follow", "position", b"position", "previous", b"previous", "since_age", b"since_age", "since_time", b"since_time", "subscription_id", b"subscription_id", "tail_lines", b"tail_lines", "timeout", b"timeout", "timestamps", b"timestamps"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_attempt", b"_attempt"]) -> typing.Literal["attempt"] | None: ...
 
 Global___LogSubscription: typing_extensions.TypeAlias = LogSubscription

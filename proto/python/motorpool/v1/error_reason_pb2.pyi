@@ -140,6 +140,8 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """FAILED_PRECONDITION: the node tells of another generation than the caller saw."""
     ERROR_REASON_TOO_MANY_RELEASES: _ErrorReason.ValueType  # 56
     """FAILED_PRECONDITION: so many strays are to be ended on that node that there are to be no more."""
+    ERROR_REASON_ATTEMPT_UNKNOWN: _ErrorReason.ValueType  # 57
+    """NOT_FOUND: the log of that attempt is not kept, or there was no such attempt; the message says which there are."""
     ERROR_REASON_STRAY_NOT_ADOPTABLE: _ErrorReason.ValueType  # 58
     """FAILED_PRECONDITION: what the node has cannot be an instance of the deployment; the message has the rows that say why."""
     ERROR_REASON_NODE_BANNED: _ErrorReason.ValueType  # 60
@@ -274,6 +276,8 @@ ERROR_REASON_GENERATION_MISMATCH: ErrorReason.ValueType  # 55
 """FAILED_PRECONDITION: the node tells of another generation than the caller saw."""
 ERROR_REASON_TOO_MANY_RELEASES: ErrorReason.ValueType  # 56
 """FAILED_PRECONDITION: so many strays are to be ended on that node that there are to be no more."""
+ERROR_REASON_ATTEMPT_UNKNOWN: ErrorReason.ValueType  # 57
+"""NOT_FOUND: the log of that attempt is not kept, or there was no such attempt; the message says which there are."""
 ERROR_REASON_STRAY_NOT_ADOPTABLE: ErrorReason.ValueType  # 58
 """FAILED_PRECONDITION: what the node has cannot be an instance of the deployment; the message has the rows that say why."""
 ERROR_REASON_NODE_BANNED: ErrorReason.ValueType  # 60

@@ -132,6 +132,49 @@ class Failure(google.protobuf.message.Message):
 Global___Failure: typing_extensions.TypeAlias = Failure
 
 @typing.final
+class Attempt(google.protobuf.message.Message):
+    """One try to run an instance on its node, ended. Written by the agent."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: builtins.int
+    BEGIN_TIME_FIELD_NUMBER: builtins.int
+    FAILURE_FIELD_NUMBER: builtins.int
+    EXECUTED_FIELD_NUMBER: builtins.int
+    READY_FIELD_NUMBER: builtins.int
+    GENERATION_FIELD_NUMBER: builtins.int
+    number: builtins.int
+    """Counts the tries of this instance there, from 1; what StreamInstanceLogs takes. Not all numbers are kept."""
+    executed: builtins.bool
+    """The engine was executed: what was not has no log."""
+    ready: builtins.bool
+    """It was ready before it ended."""
+    generation: builtins.int
+    """Generation of the assignment that it was a try of."""
+    @property
+    def begin_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When it began; absent when that is not known."""
+
+    @property
+    def failure(self) -> Global___Failure:
+        """How it ended, and when; of its log the last 20 lines."""
+
+    def __init__(
+        self,
+        *,
+        number: builtins.int = ...,
+        begin_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        failure: Global___Failure | None = ...,
+        executed: builtins.bool = ...,
+        ready: builtins.bool = ...,
+        generation: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["begin_time", b"begin_time", "failure", b"failure"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["begin_time", b"begin_time", "executed", b"executed", "failure", b"failure", "generation", b"generation", "number", b"number", "ready", b"ready"]) -> None: ...
+
+Global___Attempt: typing_extensions.TypeAlias = Attempt
+
+@typing.final
 class Port(google.protobuf.message.Message):
     """A port that an instance listens on."""
 
@@ -245,6 +288,8 @@ class InstanceMember(google.protobuf.message.Message):
     START_TIME_FIELD_NUMBER: builtins.int
     ADOPTED_FIELD_NUMBER: builtins.int
     PARTS_FIELD_NUMBER: builtins.int
+    ATTEMPT_FIELD_NUMBER: builtins.int
+    ATTEMPTS_FIELD_NUMBER: builtins.int
     node: builtins.str
     """`nodes/{node}`."""
     rank: builtins.int
@@ -257,6 +302,8 @@ class InstanceMember(google.protobuf.message.Message):
     """Process id on its node; 0 when there is none."""
     adopted: builtins.bool
     """Adopted after a restart of its agent."""
+    attempt: builtins.int
+    """Number of the present attempt, or of the last one; 0 before the first."""
     @property
     def ports(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Port]:
         """Ports that it reserved, the first of each name."""
@@ -273,6 +320,10 @@ class InstanceMember(google.protobuf.message.Message):
     def parts(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
         """Versions of what has to be the same on all members, by name, e.g. "python"; told with its ports."""
 
+    @property
+    def attempts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Attempt]:
+        """The attempts that ended and are kept, the first ones and the last ones, oldest first."""
+
     def __init__(
         self,
         *,
@@ -286,9 +337,11 @@ class InstanceMember(google.protobuf.message.Message):
         start_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         adopted: builtins.bool = ...,
         parts: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        attempt: builtins.int = ...,
+        attempts: collections.abc.Iterable[Global___Attempt] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["launch", b"launch", "start_time", b"start_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["adopted", b"adopted", "launch", b"launch", "node", b"node", "parts", b"parts", "pid", b"pid", "ports", b"ports", "rank", b"rank", "start_time", b"start_time", "state", b"state", "state_message", b"state_message"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["adopted", b"adopted", "attempt", b"attempt", "attempts", b"attempts", "launch", b"launch", "node", b"node", "parts", b"parts", "pid", b"pid", "ports", b"ports", "rank", b"rank", "start_time", b"start_time", "state", b"state", "state_message", b"state_message"]) -> None: ...
 
 Global___InstanceMember: typing_extensions.TypeAlias = InstanceMember
 
@@ -325,6 +378,8 @@ class Instance(google.protobuf.message.Message):
     DEPLOYMENT_REVISION_FIELD_NUMBER: builtins.int
     MEMBERS_FIELD_NUMBER: builtins.int
     DRAIN_FIELD_NUMBER: builtins.int
+    ATTEMPT_FIELD_NUMBER: builtins.int
+    ATTEMPTS_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`instances/{instance}`."""
     uid: builtins.str
@@ -357,6 +412,8 @@ class Instance(google.protobuf.message.Message):
     """Kernel start ticks of the process since boot (field 22 of /proc/PID/stat); 0 when there is none."""
     deployment_revision: builtins.int
     """Number of the spec that it is made of (DeploymentRevision); 0 where that was not kept yet."""
+    attempt: builtins.int
+    """Number of the present attempt, or of the last one; 0 before the first. Over several nodes see the members."""
     @property
     def placement(self) -> motorpool.v1.placement_pb2.Placement:
         """Where it runs; absent while pending."""
@@ -401,6 +458,12 @@ class Instance(google.protobuf.message.Message):
     def drain(self) -> motorpool.v1.maintenance_pb2.Drain:
         """Set while an operator has this one moved (DrainInstance); nodes and devices carry their own. Output only."""
 
+    @property
+    def attempts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Attempt]:
+        """The attempts that ended and are kept, the first ones and the last ones, oldest first: a row of failures does not
+        push the first of them out. Over several nodes see the members.
+        """
+
     def __init__(
         self,
         *,
@@ -431,9 +494,11 @@ class Instance(google.protobuf.message.Message):
         deployment_revision: builtins.int = ...,
         members: collections.abc.Iterable[Global___InstanceMember] | None = ...,
         drain: motorpool.v1.maintenance_pb2.Drain | None = ...,
+        attempt: builtins.int = ...,
+        attempts: collections.abc.Iterable[Global___Attempt] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_progress_bytes", b"_progress_bytes", "_progress_total_bytes", b"_progress_total_bytes", "create_time", b"create_time", "drain", b"drain", "first_failure", b"first_failure", "last_failure", b"last_failure", "launch", b"launch", "next_try_time", b"next_try_time", "placement", b"placement", "progress_bytes", b"progress_bytes", "progress_total_bytes", b"progress_total_bytes", "start_time", b"start_time", "state_time", b"state_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_progress_bytes", b"_progress_bytes", "_progress_total_bytes", b"_progress_total_bytes", "adopted", b"adopted", "create_time", b"create_time", "deployment", b"deployment", "deployment_generation", b"deployment_generation", "deployment_revision", b"deployment_revision", "drain", b"drain", "endpoint", b"endpoint", "etag", b"etag", "first_failure", b"first_failure", "generation", b"generation", "last_failure", b"last_failure", "launch", b"launch", "members", b"members", "name", b"name", "next_try_time", b"next_try_time", "pid", b"pid", "pid_start_ticks", b"pid_start_ticks", "placement", b"placement", "progress_bytes", b"progress_bytes", "progress_total_bytes", b"progress_total_bytes", "refusals", b"refusals", "restart_count", b"restart_count", "start_time", b"start_time", "state", b"state", "state_message", b"state_message", "state_time", b"state_time", "uid", b"uid"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_progress_bytes", b"_progress_bytes", "_progress_total_bytes", b"_progress_total_bytes", "adopted", b"adopted", "attempt", b"attempt", "attempts", b"attempts", "create_time", b"create_time", "deployment", b"deployment", "deployment_generation", b"deployment_generation", "deployment_revision", b"deployment_revision", "drain", b"drain", "endpoint", b"endpoint", "etag", b"etag", "first_failure", b"first_failure", "generation", b"generation", "last_failure", b"last_failure", "launch", b"launch", "members", b"members", "name", b"name", "next_try_time", b"next_try_time", "pid", b"pid", "pid_start_ticks", b"pid_start_ticks", "placement", b"placement", "progress_bytes", b"progress_bytes", "progress_total_bytes", b"progress_total_bytes", "refusals", b"refusals", "restart_count", b"restart_count", "start_time", b"start_time", "state", b"state", "state_message", b"state_message", "state_time", b"state_time", "uid", b"uid"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_progress_bytes", b"_progress_bytes"]) -> typing.Literal["progress_bytes"] | None: ...
     @typing.overload

@@ -24,11 +24,12 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from motorpool.v1 import instance_pb2 as motorpool_dot_v1_dot_instance__pb2
 from motorpool.v1 import role_pb2 as motorpool_dot_v1_dot_role__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#motorpool/v1/instance_service.proto\x12\x0cmotorpool.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1bmotorpool/v1/instance.proto\x1a\x17motorpool/v1/role.proto\"\"\n\x12GetInstanceRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x8e\x01\n\x14ListInstancesRequest\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12-\n\tread_mask\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"q\n\x15ListInstancesResponse\x12)\n\tinstances\x18\x01 \x03(\x0b\x32\x16.motorpool.v1.Instance\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x14\n\x0cresume_token\x18\x03 \x01(\t\"\xa2\x01\n\x14\x44rainInstanceRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x33\n\x10\x64\x65\x61\x64line_timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\x12\x12\n\nrequest_id\x18\x06 \x01(\t\"_\n\x16UndrainInstanceRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"P\n\x19ListStrayInstancesRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"b\n\x1aListStrayInstancesResponse\x12+\n\x06strays\x18\x01 \x03(\x0b\x32\x1b.motorpool.v1.StrayInstance\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x91\x01\n\x1bReleaseStrayInstanceRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x15\n\rassignment_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x12\n\ngeneration\x18\x04 \x01(\x03\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\x12\x12\n\nrequest_id\x18\x06 \x01(\t\"\xc6\x01\n\x19\x41\x64optStrayInstanceRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x15\n\rassignment_id\x18\x02 \x01(\t\x12\x12\n\ndeployment\x18\x03 \x01(\t\x12\x13\n\x0b\x61\x64\x64_replica\x18\x04 \x01(\x08\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x12\n\ngeneration\x18\x06 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x07 \x01(\t\x12\x15\n\rvalidate_only\x18\x08 \x01(\x08\x12\x12\n\nrequest_id\x18\t \x01(\t\"\x81\x01\n\x19StreamInstanceLogsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x17\n\ntail_lines\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x0e\n\x06\x66ollow\x18\x03 \x01(\x08\x12\x10\n\x08previous\x18\x04 \x01(\x08\x12\x0c\n\x04rank\x18\x05 \x01(\x05\x42\r\n\x0b_tail_lines\"+\n\x1aStreamInstanceLogsResponse\x12\r\n\x05lines\x18\x01 \x03(\t2\x8d\x06\n\x0fInstanceService\x12M\n\x0bGetInstance\x12 .motorpool.v1.GetInstanceRequest\x1a\x16.motorpool.v1.Instance\"\x04\xa8\xd5\x18\x03\x12^\n\rListInstances\x12\".motorpool.v1.ListInstancesRequest\x1a#.motorpool.v1.ListInstancesResponse\"\x04\xa8\xd5\x18\x03\x12Q\n\rDrainInstance\x12\".motorpool.v1.DrainInstanceRequest\x1a\x16.motorpool.v1.Instance\"\x04\xa8\xd5\x18\x04\x12U\n\x0fUndrainInstance\x12$.motorpool.v1.UndrainInstanceRequest\x1a\x16.motorpool.v1.Instance\"\x04\xa8\xd5\x18\x04\x12m\n\x12ListStrayInstances\x12\'.motorpool.v1.ListStrayInstancesRequest\x1a(.motorpool.v1.ListStrayInstancesResponse\"\x04\xa8\xd5\x18\x03\x12\x64\n\x14ReleaseStrayInstance\x12).motorpool.v1.ReleaseStrayInstanceRequest\x1a\x1b.motorpool.v1.StrayInstance\"\x04\xa8\xd5\x18\x04\x12[\n\x12\x41\x64optStrayInstance\x12\'.motorpool.v1.AdoptStrayInstanceRequest\x1a\x16.motorpool.v1.Instance\"\x04\xa8\xd5\x18\x04\x12o\n\x12StreamInstanceLogs\x12\'.motorpool.v1.StreamInstanceLogsRequest\x1a(.motorpool.v1.StreamInstanceLogsResponse\"\x04\xa8\xd5\x18\x03\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#motorpool/v1/instance_service.proto\x12\x0cmotorpool.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bmotorpool/v1/instance.proto\x1a\x17motorpool/v1/role.proto\"\"\n\x12GetInstanceRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x8e\x01\n\x14ListInstancesRequest\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12-\n\tread_mask\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"q\n\x15ListInstancesResponse\x12)\n\tinstances\x18\x01 \x03(\x0b\x32\x16.motorpool.v1.Instance\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x14\n\x0cresume_token\x18\x03 \x01(\t\"\xa2\x01\n\x14\x44rainInstanceRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x33\n\x10\x64\x65\x61\x64line_timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\x12\x12\n\nrequest_id\x18\x06 \x01(\t\"_\n\x16UndrainInstanceRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"P\n\x19ListStrayInstancesRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"b\n\x1aListStrayInstancesResponse\x12+\n\x06strays\x18\x01 \x03(\x0b\x32\x1b.motorpool.v1.StrayInstance\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x91\x01\n\x1bReleaseStrayInstanceRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x15\n\rassignment_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x12\n\ngeneration\x18\x04 \x01(\x03\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\x12\x12\n\nrequest_id\x18\x06 \x01(\t\"\xc6\x01\n\x19\x41\x64optStrayInstanceRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x15\n\rassignment_id\x18\x02 \x01(\t\x12\x12\n\ndeployment\x18\x03 \x01(\t\x12\x13\n\x0b\x61\x64\x64_replica\x18\x04 \x01(\x08\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x12\n\ngeneration\x18\x06 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x07 \x01(\t\x12\x15\n\rvalidate_only\x18\x08 \x01(\x08\x12\x12\n\nrequest_id\x18\t \x01(\t\"\xa7\x02\n\x19StreamInstanceLogsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x17\n\ntail_lines\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x0e\n\x06\x66ollow\x18\x03 \x01(\x08\x12\x10\n\x08previous\x18\x04 \x01(\x08\x12\x0c\n\x04rank\x18\x05 \x01(\x05\x12\x14\n\x07\x61ttempt\x18\x06 \x01(\x05H\x01\x88\x01\x01\x12.\n\nsince_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\tsince_age\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\ntimestamps\x18\t \x01(\x08\x12\x10\n\x08position\x18\n \x01(\tB\r\n\x0b_tail_linesB\n\n\x08_attempt\"=\n\x1aStreamInstanceLogsResponse\x12\r\n\x05lines\x18\x01 \x03(\t\x12\x10\n\x08position\x18\x02 \x01(\t2\x8d\x06\n\x0fInstanceService\x12M\n\x0bGetInstance\x12 .motorpool.v1.GetInstanceRequest\x1a\x16.motorpool.v1.Instance\"\x04\xa8\xd5\x18\x03\x12^\n\rListInstances\x12\".motorpool.v1.ListInstancesRequest\x1a#.motorpool.v1.ListInstancesResponse\"\x04\xa8\xd5\x18\x03\x12Q\n\rDrainInstance\x12\".motorpool.v1.DrainInstanceRequest\x1a\x16.motorpool.v1.Instance\"\x04\xa8\xd5\x18\x04\x12U\n\x0fUndrainInstance\x12$.motorpool.v1.UndrainInstanceRequest\x1a\x16.motorpool.v1.Instance\"\x04\xa8\xd5\x18\x04\x12m\n\x12ListStrayInstances\x12\'.motorpool.v1.ListStrayInstancesRequest\x1a(.motorpool.v1.ListStrayInstancesResponse\"\x04\xa8\xd5\x18\x03\x12\x64\n\x14ReleaseStrayInstance\x12).motorpool.v1.ReleaseStrayInstanceRequest\x1a\x1b.motorpool.v1.StrayInstance\"\x04\xa8\xd5\x18\x04\x12[\n\x12\x41\x64optStrayInstance\x12\'.motorpool.v1.AdoptStrayInstanceRequest\x1a\x16.motorpool.v1.Instance\"\x04\xa8\xd5\x18\x04\x12o\n\x12StreamInstanceLogs\x12\'.motorpool.v1.StreamInstanceLogsRequest\x1a(.motorpool.v1.StreamInstanceLogsResponse\"\x04\xa8\xd5\x18\x03\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -51,28 +52,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INSTANCESERVICE'].methods_by_name['AdoptStrayInstance']._serialized_options = b'\250\325\030\004'
   _globals['_INSTANCESERVICE'].methods_by_name['StreamInstanceLogs']._loaded_options = None
   _globals['_INSTANCESERVICE'].methods_by_name['StreamInstanceLogs']._serialized_options = b'\250\325\030\003'
-  _globals['_GETINSTANCEREQUEST']._serialized_start=173
-  _globals['_GETINSTANCEREQUEST']._serialized_end=207
-  _globals['_LISTINSTANCESREQUEST']._serialized_start=210
-  _globals['_LISTINSTANCESREQUEST']._serialized_end=352
-  _globals['_LISTINSTANCESRESPONSE']._serialized_start=354
-  _globals['_LISTINSTANCESRESPONSE']._serialized_end=467
-  _globals['_DRAININSTANCEREQUEST']._serialized_start=470
-  _globals['_DRAININSTANCEREQUEST']._serialized_end=632
-  _globals['_UNDRAININSTANCEREQUEST']._serialized_start=634
-  _globals['_UNDRAININSTANCEREQUEST']._serialized_end=729
-  _globals['_LISTSTRAYINSTANCESREQUEST']._serialized_start=731
-  _globals['_LISTSTRAYINSTANCESREQUEST']._serialized_end=811
-  _globals['_LISTSTRAYINSTANCESRESPONSE']._serialized_start=813
-  _globals['_LISTSTRAYINSTANCESRESPONSE']._serialized_end=911
-  _globals['_RELEASESTRAYINSTANCEREQUEST']._serialized_start=914
-  _globals['_RELEASESTRAYINSTANCEREQUEST']._serialized_end=1059
-  _globals['_ADOPTSTRAYINSTANCEREQUEST']._serialized_start=1062
-  _globals['_ADOPTSTRAYINSTANCEREQUEST']._serialized_end=1260
-  _globals['_STREAMINSTANCELOGSREQUEST']._serialized_start=1263
-  _globals['_STREAMINSTANCELOGSREQUEST']._serialized_end=1392
-  _globals['_STREAMINSTANCELOGSRESPONSE']._serialized_start=1394
-  _globals['_STREAMINSTANCELOGSRESPONSE']._serialized_end=1437
-  _globals['_INSTANCESERVICE']._serialized_start=1440
-  _globals['_INSTANCESERVICE']._serialized_end=2221
+  _globals['_GETINSTANCEREQUEST']._serialized_start=206
+  _globals['_GETINSTANCEREQUEST']._serialized_end=240
+  _globals['_LISTINSTANCESREQUEST']._serialized_start=243
+  _globals['_LISTINSTANCESREQUEST']._serialized_end=385
+  _globals['_LISTINSTANCESRESPONSE']._serialized_start=387
+  _globals['_LISTINSTANCESRESPONSE']._serialized_end=500
+  _globals['_DRAININSTANCEREQUEST']._serialized_start=503
+  _globals['_DRAININSTANCEREQUEST']._serialized_end=665
+  _globals['_UNDRAININSTANCEREQUEST']._serialized_start=667
+  _globals['_UNDRAININSTANCEREQUEST']._serialized_end=762
+  _globals['_LISTSTRAYINSTANCESREQUEST']._serialized_start=764
+  _globals['_LISTSTRAYINSTANCESREQUEST']._serialized_end=844
+  _globals['_LISTSTRAYINSTANCESRESPONSE']._serialized_start=846
+  _globals['_LISTSTRAYINSTANCESRESPONSE']._serialized_end=944
+  _globals['_RELEASESTRAYINSTANCEREQUEST']._serialized_start=947
+  _globals['_RELEASESTRAYINSTANCEREQUEST']._serialized_end=1092
+  _globals['_ADOPTSTRAYINSTANCEREQUEST']._serialized_start=1095
+  _globals['_ADOPTSTRAYINSTANCEREQUEST']._serialized_end=1293
+  _globals['_STREAMINSTANCELOGSREQUEST']._serialized_start=1296
+  _globals['_STREAMINSTANCELOGSREQUEST']._serialized_end=1591
+  _globals['_STREAMINSTANCELOGSRESPONSE']._serialized_start=1593
+  _globals['_STREAMINSTANCELOGSRESPONSE']._serialized_end=1654
+  _globals['_INSTANCESERVICE']._serialized_start=1657
+  _globals['_INSTANCESERVICE']._serialized_end=2438
 # @@protoc_insertion_point(module_scope)

@@ -10,6 +10,7 @@ import google.protobuf.duration_pb2
 import google.protobuf.field_mask_pb2
 import google.protobuf.internal.containers
 import google.protobuf.message
+import google.protobuf.timestamp_pb2
 import motorpool.v1.instance_pb2
 import sys
 import typing
@@ -324,6 +325,11 @@ class StreamInstanceLogsRequest(google.protobuf.message.Message):
     FOLLOW_FIELD_NUMBER: builtins.int
     PREVIOUS_FIELD_NUMBER: builtins.int
     RANK_FIELD_NUMBER: builtins.int
+    ATTEMPT_FIELD_NUMBER: builtins.int
+    SINCE_TIME_FIELD_NUMBER: builtins.int
+    SINCE_AGE_FIELD_NUMBER: builtins.int
+    TIMESTAMPS_FIELD_NUMBER: builtins.int
+    POSITION_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`instances/{instance}`."""
     tail_lines: builtins.int
@@ -334,6 +340,24 @@ class StreamInstanceLogsRequest(google.protobuf.message.Message):
     """The run before the last restart."""
     rank: builtins.int
     """Rank of the member whose log it is; 0 leads."""
+    attempt: builtins.int
+    """One attempt's log: its number, or 0 for the present one, -1 for the one before that, and so on. Absent: as
+    `previous` says, which is -1.
+    """
+    timestamps: builtins.bool
+    """Begin each line with its time, in UTC as RFC 3339, where that is known: an agent of before kept none."""
+    position: builtins.str
+    """Go on behind a former answer's `position`, with nothing lost and nothing twice; `tail_lines` and `since_…` then
+    count no more. Empty for none.
+    """
+    @property
+    def since_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Lines written then or later, by the node's clock. Not with `since_age`."""
+
+    @property
+    def since_age(self) -> google.protobuf.duration_pb2.Duration:
+        """Lines written so long ago or later."""
+
     def __init__(
         self,
         *,
@@ -342,9 +366,17 @@ class StreamInstanceLogsRequest(google.protobuf.message.Message):
         follow: builtins.bool = ...,
         previous: builtins.bool = ...,
         rank: builtins.int = ...,
+        attempt: builtins.int | None = ...,
+        since_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        since_age: google.protobuf.duration_pb2.Duration | None = ...,
+        timestamps: builtins.bool = ...,
+        position: builtins.str = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_tail_lines", b"_tail_lines", "tail_lines", b"tail_lines"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_tail_lines", b"_tail_lines", "follow", b"follow", "name", b"name", "previous", b"previous", "rank", b"rank", "tail_lines", b"tail_lines"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_attempt", b"_attempt", "_tail_lines", b"_tail_lines", "attempt", b"attempt", "since_age", b"since_age", "since_time", b"since_time", "tail_lines", b"tail_lines"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_attempt", b"_attempt", "_tail_lines", b"_tail_lines", "attempt", b"attempt", "follow", b"follow", "name", b"name", "position", b"position", "previous", b"previous", "rank", b"rank", "since_age", b"since_age", "since_time", b"since_time", "tail_lines", b"tail_lines", "timestamps", b"timestamps"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_attempt", b"_attempt"]) -> typing.Literal["attempt"] | None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_tail_lines", b"_tail_lines"]) -> typing.Literal["tail_lines"] | None: ...
 
 Global___StreamInstanceLogsRequest: typing_extensions.TypeAlias = StreamInstanceLogsRequest
@@ -356,6 +388,9 @@ class StreamInstanceLogsResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     LINES_FIELD_NUMBER: builtins.int
+    POSITION_FIELD_NUMBER: builtins.int
+    position: builtins.str
+    """Where these lines end in the log; empty where the agent does not say."""
     @property
     def lines(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Lines, without their newlines."""
@@ -364,7 +399,8 @@ class StreamInstanceLogsResponse(google.protobuf.message.Message):
         self,
         *,
         lines: collections.abc.Iterable[builtins.str] | None = ...,
+        position: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["lines", b"lines"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["lines", b"lines", "position", b"position"]) -> None: ...
 
 Global___StreamInstanceLogsResponse: typing_extensions.TypeAlias = StreamInstanceLogsResponse

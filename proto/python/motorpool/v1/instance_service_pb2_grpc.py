@@ -152,7 +152,8 @@ class InstanceServiceServicer(object):
     def StreamInstanceLogs(self, request, context):
         """Gives an instance's log, and with follow goes on until the caller leaves.
 
-        NOT_FOUND; UNAVAILABLE NODE_UNREACHABLE when its node has no session.
+        NOT_FOUND, ATTEMPT_UNKNOWN; UNAVAILABLE NODE_UNREACHABLE when its node has no session, BUSY (RetryInfo says when);
+        INVALID_ARGUMENT FIELD_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -276,7 +276,8 @@ class InstanceServiceStub(typing.Generic[_InstanceServiceGetInstanceType, _Insta
     StreamInstanceLogs: _InstanceServiceStreamInstanceLogsType
     """Gives an instance's log, and with follow goes on until the caller leaves.
 
-    NOT_FOUND; UNAVAILABLE NODE_UNREACHABLE when its node has no session.
+    NOT_FOUND, ATTEMPT_UNKNOWN; UNAVAILABLE NODE_UNREACHABLE when its node has no session, BUSY (RetryInfo says when);
+    INVALID_ARGUMENT FIELD_INVALID.
     """
 
 InstanceServiceAsyncStub: typing_extensions.TypeAlias = InstanceServiceStub[
@@ -404,7 +405,8 @@ class InstanceServiceServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[collections.abc.Iterator[motorpool.v1.instance_service_pb2.StreamInstanceLogsResponse], collections.abc.AsyncIterator[motorpool.v1.instance_service_pb2.StreamInstanceLogsResponse]]:
         """Gives an instance's log, and with follow goes on until the caller leaves.
 
-        NOT_FOUND; UNAVAILABLE NODE_UNREACHABLE when its node has no session.
+        NOT_FOUND, ATTEMPT_UNKNOWN; UNAVAILABLE NODE_UNREACHABLE when its node has no session, BUSY (RetryInfo says when);
+        INVALID_ARGUMENT FIELD_INVALID.
         """
 
 def add_InstanceServiceServicer_to_server(servicer: InstanceServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
