@@ -15,6 +15,7 @@ from motorpool_controller.domain.fleet import Device, Node, NodeState, Profile
 from motorpool_controller.domain.groups import Tally
 from motorpool_controller.domain.maintenance import WHOLE, concerns
 from motorpool_controller.domain.names import backend_name
+from motorpool_controller.domain.secrets import without_secrets
 from motorpool_controller.domain.workload import Deployment, Instance
 from motorpool_controller.reconcile.drains import waits
 from motorpool_controller.services.callers import caller
@@ -162,7 +163,7 @@ def backend_message(offer: Offer, *, masked: bool) -> v1.Backend:
 
 
 def deployment_view(deployment: Deployment, tally: Tally) -> v1.Deployment:
-    """Return a deployment as the caller sees it: values of its environment may be secrets, and readers see none."""
+    """Return a deployment as the caller sees it: environment and parameters may have secrets, and readers see none."""
     message = deployment_message(deployment, tally)
     _mask_environment(message.spec)
     return message
@@ -194,6 +195,7 @@ def _mask_environment(spec: v1.DeploymentSpec) -> None:
     if not caller().role.reaches(Role.OPERATOR):
         for name in list(spec.env):
             spec.env[name] = MASKED
+        spec.parameters[:] = without_secrets(spec.parameters, MASKED)
 
 
 def _mask_arguments(launch: v1.RenderedLaunch, definition: Definition) -> None:
