@@ -488,6 +488,7 @@ def test_what_it_was_told_to_run_is_told_back_whole() -> None:
         image="i:1",
         command=["run"],
         packages=["p==1"],
+        overcommitted=True,
         definition=definition,
         lora_adapters=[v1.LoraAdapter(adapter="l", source=scope)],
         speculative=v1.SpeculativeDecoding(algorithm="eagle3", draft_model=hub, draft_tokens=3),

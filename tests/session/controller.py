@@ -26,6 +26,7 @@ from motorpool_controller.services.callers import Caller
 from motorpool_controller.services.deployments import DeploymentService
 from motorpool_controller.services.enrollment import EnrollmentService
 from motorpool_controller.services.guard import Guard
+from motorpool_controller.services.instances import InstanceService
 from motorpool_controller.services.nodes import NodeService
 from motorpool_controller.services.roles import Role
 from motorpool_controller.store.live import Live
@@ -68,6 +69,7 @@ class ControllerProcess:
         v1.add_DeploymentServiceServicer_to_server(
             DeploymentService(self.store, self.live, catalog, clock=clock.now), handlers
         )
+        v1.add_InstanceServiceServicer_to_server(InstanceService(self.store, self.live), handlers)
         v1.add_AgentServiceServicer_to_server(
             AgentService(self.store, self.live, authority, settings, clock=clock.now), handlers
         )

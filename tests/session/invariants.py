@@ -13,7 +13,7 @@ from motorpool import v1
 from motorpool_controller.domain.fleet import Node, NodeState
 from motorpool_controller.domain.workload import Instance, InstanceState
 from tests.session.agent import failed
-from tests.session.machine import DEVICE_BYTES, Process
+from tests.session.machine import DEVICE_BYTES
 from tests.session.operator import Expected
 from tests.session.world import Site, World
 
@@ -74,28 +74,8 @@ def _claims_fit(world: World) -> None:
     for site in world.all_sites():
         for device in site.machine.devices:
             alive = [each for each in site.machine.alive() if each.device_bytes.get(device, 0)]
-            if _held(alive, device) > DEVICE_BYTES:
-                _begun_again_beside_a_stray(world, alive, device)
-
-
-def _begun_again_beside_a_stray(world: World, alive: list[Process], device: str) -> None:
-    """More runs on a device than it has: only where a store that was put back does not know of some of it.
-
-    What that store had placed begins again there (promises.toml, P2). All that it knows fits, and so does what it
-    placed since, beside what it does not know.
-    """
-    recorded = world.recorded()
-    known = [each for each in alive if each.assignment_id in recorded]
-    since = [each for each in alive if each.assignment_id not in world.put_back]
-    told = f"P2: {_held(alive, device) >> 30} GiB run on {device}"
-    assert len(known) < len(alive), told
-    assert len(since) < len(alive), told
-    assert _held(known, device) <= DEVICE_BYTES, f"{told}, {_held(known, device) >> 30} of it known"
-    assert _held(since, device) <= DEVICE_BYTES, f"{told}, {_held(since, device) >> 30} of it placed since"
-
-
-def _held(processes: list[Process], device: str) -> int:
-    return sum(each.device_bytes[device] for each in processes)
+            held = sum(each.device_bytes[device] for each in alive)
+            assert held <= DEVICE_BYTES, f"P2: {held >> 30} GiB run on {device}"
 
 
 def _versions_only_grow(world: World) -> None:
@@ -147,6 +127,7 @@ def converge(world: World) -> None:
         outdated = any(node.refused.startswith("DESIRED_STALE") for node in _view_nodes(world))
         if outdated:  # a store that was put back by hand: its operator does as the refusal says
             world.restore(world.back_up())
+        _release_in_the_way(world)
         world.pass_time(HEARTBEAT_SECONDS)
         waited += HEARTBEAT_SECONDS
         hold(world)
@@ -171,6 +152,18 @@ def mend(world: World) -> None:
             task = world.controller.call("NodeService/UncordonNode", request, v1.Node.FromString)
             world.calls.append((task, partial(_uncordoned, name)))
     world.rest()
+
+
+def _release_in_the_way(world: World) -> None:
+    """Have strays ended where a launch waits for their memory: nobody but an operator can."""
+    assert world.controller is not None
+    for instance in list(world.controller.store.view.instances.values()):
+        failure, placement = instance.last_failure, instance.placement
+        if instance.state is not InstanceState.ERROR or failure is None or placement is None:
+            continue
+        for stray in world.strays() if failure.reason == "DEVICE_MEMORY_IN_USE" else ():
+            if stray.node == placement.members[0].node and stray.release is None:
+                world.release(stray)
 
 
 def _uncordoned(name: str, expected: Expected) -> None:

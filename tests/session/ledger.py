@@ -60,6 +60,9 @@ class Ledger:
             if instance.stop_time is None:
                 continue
             self.tombstones[instance.uid] = max(self.tombstones.get(instance.uid, 0), instance.generation)
+        for order in (each for node in view.nodes.values() for each in node.releases):
+            former = self.tombstones.get(order.assignment_id, 0)
+            self.tombstones[order.assignment_id] = max(former, order.generation)
         for name in {instance.deployment for instance in stopped}:
             self._judge(controller, before, name, [each for each in stopped if each.deployment == name])
 

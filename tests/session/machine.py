@@ -262,5 +262,8 @@ class MachinePlugins:
     async def launch(self, backend: str, request: LaunchRequest) -> Launch:
         return Launch(argv=("engine", *map(str, request.device_memory_bytes)))
 
+    async def measured(self, device_ids: Collection[str]) -> Mapping[str, Sample]:
+        return {device: sample for device, sample in (await self.sample()).items() if device in device_ids}
+
     async def expose(self, vendor: str, device_ids: Sequence[str]) -> Exposure:
         return Exposure()

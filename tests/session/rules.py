@@ -170,6 +170,14 @@ class Fleet(RuleBasedStateMachine):
         request = v1.DeleteNodeRequest(name=node, force=force)
         self.ask("NodeService/DeleteNode", request, Empty.FromString, done, rounds)
 
+    @precondition(lambda self: self.world.forgetful)
+    @rule(which=st.integers(0, 5), adopted=st.booleans(), rounds=ROUNDS)
+    def stray_is_ended_or_adopted(self, which: int, adopted: bool, rounds: int | None) -> None:
+        found = self.world.strays()
+        if found:
+            (self.world.adopt if adopted else self.world.release)(found[which % len(found)])
+        self.go_on(rounds)
+
     # --- time and luck
 
     @rule(seconds=SECONDS)

@@ -12,7 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from google.protobuf.message import Message
+
+from motorpool import v1
 from motorpool_controller.services.backups import back_up, restore
+from motorpool_controller.services.strays import Stray, strays
 from tests.session import template
 from tests.session.agent import AgentProcess
 from tests.session.controller import ControllerProcess
@@ -71,8 +75,6 @@ class World:
         self.rounds = 0
         self.forgetful = False
         """Whether the store may not know of something that a node was told to run: it was put back, or lost a node."""
-        self.put_back: set[str] = set()
-        """Instances that stood in a store that was put back."""
         self._dead = _Graveyard()
         self._clones = self._saved = 0
         self.controller: ControllerProcess | None = None
@@ -172,12 +174,31 @@ class World:
     def _forgets(self) -> None:
         self.forgetful = True
         self.ledger.restored()
-        self.put_back |= self.recorded()
 
-    def recorded(self) -> set[str]:
-        """Return the instances that stand in the store."""
-        with closing(sqlite3.connect(self.database)) as store:
-            return {uid for (uid,) in store.execute("SELECT uid FROM instances")}
+    # --- what nodes have and no record places there
+
+    def strays(self) -> list[Stray]:
+        """Return what the controller is told of by agents in session."""
+        return [] if self.controller is None else list(strays(self.controller.store, self.controller.live))
+
+    def release(self, stray: Stray) -> None:
+        """Have the operator order a node to end one."""
+        request = v1.ReleaseStrayInstanceRequest(node=stray.node, assignment_id=stray.report.assignment_id)
+        self._call("InstanceService/ReleaseStrayInstance", request, v1.StrayInstance.FromString)
+
+    def adopt(self, stray: Stray) -> None:
+        """Have the operator take one for an instance of its deployment, if it can be."""
+        request = v1.AdoptStrayInstanceRequest(node=stray.node, assignment_id=stray.report.assignment_id)
+        self._call("InstanceService/AdoptStrayInstance", request, v1.Instance.FromString)
+
+    def cordon(self, node: str) -> None:
+        """Have the operator cordon a node."""
+        self._call("NodeService/CordonNode", v1.CordonNodeRequest(name=node), v1.Node.FromString)
+
+    def _call(self, method: str, request: Message, answer: Callable[[bytes], Message]) -> None:
+        assert self.controller is not None
+        # Neither changes what is wished for.
+        self.calls.append((self.controller.call(method, request, answer), lambda _: None))
 
     # --- time
 

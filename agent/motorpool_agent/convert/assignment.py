@@ -50,6 +50,7 @@ def assignment_message(assignment: Assignment) -> v1.Assignment:
         lora_adapters=[v1.LoraAdapter(adapter=each.name, source=_source(each.source)) for each in assignment.adapters],
         speculative=None if assignment.speculative is None else _speculative(assignment.speculative),
         packages=assignment.packages,
+        overcommitted=assignment.overcommitted,
         extended_kv_cache=None if cache is None else v1.ExtendedKvCache(enabled=True, chunk_size=cache.chunk_size),
         parallelism=assignment.parallelism,
         rank=0 if gang is None else gang.rank,

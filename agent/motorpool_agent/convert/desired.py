@@ -119,6 +119,7 @@ def _assignment(message: v1.DesiredObject) -> Assignment:
         ),
         speculative=_speculative(message.id, body.speculative) if body.HasField("speculative") else None,
         packages=tuple(body.packages),
+        overcommitted=body.overcommitted,
         extended_kv_cache=_cache(body.extended_kv_cache) if body.extended_kv_cache.enabled else None,
         parallelism=dict(body.parallelism),
         gang=_gang(message.id, body) if body.gang else None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from motorpool_agent.inventory.accelerator_plugin import AcceleratorPlugin
@@ -155,6 +155,25 @@ class PluginTable:
         if sampling:
             await asyncio.wait(sampling, timeout=self._patience.sample_seconds)
         return self.usage()
+
+    async def measured(self, device_ids: Collection[str]) -> Mapping[str, Sample]:
+        """Measure these devices now, whatever it costs; one that is not measured in time has no measurement."""
+        wanted = {plugin_id for device_id, plugin_id in self._ownership().plugins.items() if device_id in device_ids}
+        asked: dict[asyncio.Task[None], AcceleratorPlugin] = {}
+        for entry, plugin in self._accelerators():
+            if entry.present and entry.plugin_id in wanted:
+                if entry.sampling is None or entry.sampling.done():
+                    entry.sampling = asyncio.get_running_loop().create_task(self._sampled(entry, plugin))
+                asked[entry.sampling] = plugin
+        if not asked:
+            return {}
+        done, _ = await asyncio.wait(asked, timeout=self._patience.sample_seconds)
+        return {
+            device_id: sample
+            for task in done
+            for device_id, sample in asked[task].samples().items()
+            if device_id in device_ids
+        }
 
     def processes(self) -> tuple[PluginUsage, ...]:
         """Return what the plugins' processes hold now, of those that run."""

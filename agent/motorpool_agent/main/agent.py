@@ -17,7 +17,8 @@ from motorpool_agent.identity.dial import local_address
 from motorpool_agent.identity.enrollment import enroll
 from motorpool_agent.identity.renewal import Renewal
 from motorpool_agent.identity.store import Identity, IdentityStore
-from motorpool_agent.inventory import PluginTable, facts, measure
+from motorpool_agent.inventory import PluginTable, facts, lineage, measure
+from motorpool_agent.inventory.strangers import stranger
 from motorpool_agent.main.notify import notify
 from motorpool_agent.policy import DEFAULT_FILE as POLICY_FILE
 from motorpool_agent.policy import read as read_policy
@@ -25,6 +26,7 @@ from motorpool_agent.reconcile.attempts import Kept
 from motorpool_agent.runtime.context import Timings
 from motorpool_agent.runtime.permitting import reader
 from motorpool_agent.runtime.proxies import engine_proxies
+from motorpool_agent.runtime.room import Witness
 from motorpool_agent.runtime.supervisor import Supervisor
 from motorpool_agent.session.questions import Questions
 from motorpool_agent.session.session import NodeReport, Session
@@ -101,6 +103,7 @@ async def _live(config: Config) -> None:
         cluster=document.cluster_id,
         bare=config.bare_executor,
         policy=policy,
+        witness=Witness(lineage, lambda pid: stranger(pid).words),
         timings=Timings(inference_period_seconds=config.inference_probe_seconds or None),
         kept=Kept(first=config.first_attempts, last=config.last_attempts),
     )

@@ -162,6 +162,7 @@ class Assignment:
     parallelism: Mapping[str, int] = field(default_factory=dict)
     gang: Gang | None = None
     packages: tuple[str, ...] = ()
+    overcommitted: bool = False
 
     @property
     def title(self) -> str:

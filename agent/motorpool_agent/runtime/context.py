@@ -13,6 +13,7 @@ from motorpool_agent.runtime.engines import Engines
 from motorpool_agent.runtime.executor import Executor
 from motorpool_agent.runtime.launching import Backends
 from motorpool_agent.runtime.ports import Ports
+from motorpool_agent.runtime.room import Room
 from motorpool_agent.state.handles import Handles
 
 
@@ -22,7 +23,7 @@ class Timings:
 
     Without an ``inference_period_seconds`` engines are not asked to compute while they run.
     ``stalled_seconds`` without progress end the preparation of a launch: a download that says nothing, a plugin that
-    is never ready.
+    is never ready. A launch waits ``memory_settles_seconds`` for memory of devices that may be coming free.
     """
 
     backoff_scale: float = 1.0
@@ -32,6 +33,7 @@ class Timings:
     look_period_seconds: float = 5.0
     inference_period_seconds: float | None = 60.0
     stalled_seconds: float = 3600.0
+    memory_settles_seconds: float = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +54,7 @@ class Context:
     policy: Callable[[], Policy]
     fetched: tuple[Path, ...]
     ports: Ports
+    room: Room
     handles: Handles
     timings: Timings
     proxies: Mapping[str, str]

@@ -21,6 +21,7 @@ from motorpool_agent.runtime.executor import Evidence, Exit, Running, Verdict
 from motorpool_agent.runtime.preparing import prepare
 from motorpool_agent.runtime.record import Record
 from motorpool_agent.runtime.secrets import Secrets
+from motorpool_agent.runtime.room import Holding
 from motorpool_agent.runtime.watching import NotComputing, NotReady, watch
 from motorpool_agent.runtime.work import Work, whole
 from motorpool_agent.state.errors import HandleError
@@ -76,9 +77,10 @@ class Instance:
         return self._record.secrets
 
     @property
-    def device_ids(self) -> tuple[str, ...]:
-        """The devices that it claims."""
-        return tuple(claim.device_id for claim in self._assignment.devices)
+    def holding(self) -> Holding:
+        """What it may take of its devices."""
+        claims = {claim.device_id: claim.memory_bytes for claim in self._assignment.devices}
+        return Holding(instance=self._assignment.instance, pid=self._record.seen.pid, claims=claims)
 
     @property
     def known(self) -> Known:
@@ -177,7 +179,8 @@ class Instance:
                     final = isinstance(error, LaunchError) and error.final
                 except OSError as error:
                     failure = failures.fault("HOST_ERROR", f"{error}; see to the agent's data directory and limits")
-            running = self._record.running = None
+            running = None
+            self._record.ended()
             if failure is not None:
                 delay = await self._failed(failure, final=final)
                 if delay is None:
@@ -350,7 +353,7 @@ class Instance:
         message = f"making way for generation {self._assignment.generation}"
         self._record.see(state=State.STOPPING, message=message, next_try_time=None)
         await self._insist(partial(self._stop, removal=False))
-        self._record.running = None
+        self._record.ended()
         if self._assignment.gang is None:
             self._avoid_ports = frozenset()
         self._record.see(state=State.STARTING, message="", restart_count=0, first_failure=None, last_failure=None)
@@ -361,7 +364,7 @@ class Instance:
         self._record.see(state=State.STOPPING, message=message, next_try_time=None)
         failpoints.reach("stop.ordered")
         await self._insist(self._clear)
-        self._record.running = None
+        self._record.ended()
         self._context.ports.release(self._id)
         self._context.removed(self._id)
 

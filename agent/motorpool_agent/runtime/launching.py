@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
@@ -26,7 +26,7 @@ from motorpool_agent.runtime.modelpaths import (
 )
 from motorpool_agent.runtime.proxies import without_user
 from motorpool_agent.runtime.secrets import MASK, Secrets, is_secret_name
-from motorpool_sdk.accelerator import Device, Exposure
+from motorpool_sdk.accelerator import Device, Exposure, Sample
 from motorpool_sdk.backend import Definition, Finding, Launch, LaunchRequest, Parameter, Profile, Severity
 from motorpool_sdk.gang import HTTP, Gang, Parallelism
 
@@ -58,6 +58,10 @@ class Backends(Protocol):
 
     def devices(self) -> Mapping[str, Device]:
         """Return the node's devices by id."""
+        ...
+
+    async def measured(self, device_ids: Collection[str]) -> Mapping[str, Sample]:
+        """Measure devices now; what could not be measured has no measurement."""
         ...
 
     async def expose(self, vendor: str, device_ids: Sequence[str]) -> Exposure:

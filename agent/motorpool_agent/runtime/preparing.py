@@ -112,6 +112,8 @@ async def prepare(
     )
     await asyncio.to_thread(permitting.launch, policy, assignment, record, found.version, directory, context.fetched)
     await context.executor.fetch(record, lambda *said: say(State.DOWNLOADING, *said))
+    # The last thing: what is free now is free when it starts.
+    await context.room.admit(assignment, found.devices, say)
     return record
 
 

@@ -106,6 +106,11 @@ class Record:
             **changes,
         )
 
+    def ended(self) -> None:
+        """Its process is no more, or there was none: what it claimed of its devices is free."""
+        self.running = None
+        self._context.room.leave(self.seen.assignment_id)
+
     async def restore(self, handle: Handle, running: Running | None, **changes: Any) -> None:
         """Show what a former agent knew, and the process if it was found."""
         self._kept = await asyncio.to_thread(

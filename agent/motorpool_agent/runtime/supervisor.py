@@ -28,6 +28,7 @@ from motorpool_agent.runtime.instance import Instance
 from motorpool_agent.runtime.launching import Backends
 from motorpool_agent.runtime.logreading import Batch
 from motorpool_agent.runtime.ports import Ports
+from motorpool_agent.runtime.room import Holding, Room, Witness
 from motorpool_agent.runtime.systemd import executor as systemd
 from motorpool_agent.state.directory import DataDirectoryLock
 from motorpool_agent.state.errors import HandleError
@@ -41,7 +42,7 @@ class Supervisor:
 
     ``proxies`` are variables that every engine gets beneath the deployment's own; ``bare`` chooses what runs without an
     image: auto, process or systemd. ``policy`` reads what may run here, before each launch, ``kept`` says how many
-    attempts of each are kept. ``executors`` stand in for this host's.
+    attempts of each are kept. ``executors`` stand in for this host's. ``witness`` tells whose processes are.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Supervisor:
         timings: Timings | None = None,
         kept: Kept | None = None,
         executors: Mapping[str, OneExecutor] | None = None,
+        witness: Witness | None = None,
     ) -> None:
         self._data_dir = data_dir.absolute()
         self._engines = Engines(self._data_dir, cache_dir)
@@ -83,6 +85,7 @@ class Supervisor:
             policy=policy,
             fetched=(self._engines.folder, self._data_dir / "models"),
             ports=Ports(ports, address),
+            room=Room(backends, self._holdings, witness or Witness(), timings.memory_settles_seconds),
             handles=Handles(self._data_dir),
             timings=timings,
             proxies=proxies,
@@ -158,9 +161,17 @@ class Supervisor:
     def on_devices(self) -> Mapping[str, OnDevices]:
         """Return the engines that run and the devices that they claim, by instance."""
         return {
-            instance.observed.instance: OnDevices(pid=instance.observed.pid, device_ids=instance.device_ids)
-            for instance in self._instances.values()
-            if instance.running is not None and instance.device_ids
+            each.instance: OnDevices(pid=each.pid, device_ids=tuple(each.claims))
+            for each in self._holdings().values()
+            if each.claims
+        }
+
+    def _holdings(self) -> Mapping[str, Holding]:
+        """Return the instances that run with what they may take of their devices, by assignment."""
+        return {
+            assignment_id: instance.holding
+            for assignment_id, instance in self._instances.items()
+            if instance.running is not None
         }
 
     async def lines(self, subscription: LogSubscription) -> AsyncGenerator[Batch]:

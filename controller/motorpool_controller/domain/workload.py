@@ -274,6 +274,7 @@ class Assignment:
     speculative: Speculative | None = None
     extended_kv_cache: ExtendedKvCache | None = None
     packages: tuple[str, ...] = ()
+    overcommitted: bool = False
     parallelism: Mapping[str, int] = field(default_factory=dict)
     rank: int = 0
     gang: tuple[GangMember, ...] = ()

@@ -68,6 +68,7 @@ def is_full(around: Around, uid: str) -> bool:
 def adopted(found: Found, around: Around, now: datetime) -> Instance:
     """Return the instance that it is from now on; its node says the rest once it was told."""
     deployment, report = around.deployment, found.report
+    placement = _placement(found, around)
     return Instance(
         name=found.assignment.instance,
         uid=found.assignment.assignment_id,
@@ -79,11 +80,12 @@ def adopted(found: Found, around: Around, now: datetime) -> Instance:
         state=InstanceState.STARTING,
         state_time=now,
         state_message=f"adopted as it runs; {found.node.name} is told to keep it",
-        placement=_placement(found, around),
+        placement=placement,
         assignment=replace(
             found.assignment,
             deployment=deployment.name,
             generation=report.generation,
+            overcommitted=placement.overcommitted,
             # Of the cache in host memory its node knows only what its engine was told.
             extended_kv_cache=deployment.spec.extended_kv_cache,
         ),

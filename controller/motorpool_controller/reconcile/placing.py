@@ -173,6 +173,7 @@ def _assignment(
         lora_adapters=spec.lora_adapters,
         speculative=spec.speculative,
         extended_kv_cache=spec.extended_kv_cache,
+        overcommitted=placement.overcommitted,
         parallelism=placement.parallelism,
         gang=gang_members(placement, draft.nodes),
         gang_style=placement.style,

@@ -36,6 +36,8 @@ async def test_devices_are_measured_on_demand(make_plugin: MakePlugin, open_tabl
 
     assert {"GPU-0": 2**30, "GPU-1": 2**30} == {key: sample.used_bytes for key, sample in samples.items()}
     assert samples == table.usage()
+    assert {"GPU-1": samples["GPU-1"]} == await table.measured({"GPU-1", "GPU-9"})
+    assert {} == await table.measured({"GPU-9"})
 
 
 async def test_devices_are_handed_over(make_plugin: MakePlugin, open_table: OpenTable) -> None:

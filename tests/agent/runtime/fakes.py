@@ -6,14 +6,14 @@ import asyncio
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from motorpool_agent.reconcile.assignment import Assignment, Desired, ModelSource, Parameter, Tombstone
 from motorpool_agent.reconcile.observation import ObservedInstance, State
 from motorpool_agent.runtime.context import Timings
 from motorpool_agent.runtime.supervisor import Supervisor
-from motorpool_sdk.accelerator import Device, Exposure
+from motorpool_sdk.accelerator import Device, Exposure, MemoryKind, Sample
 from motorpool_sdk.backend import (
     Finding,
     Launch,
@@ -27,7 +27,12 @@ from motorpool_sdk.backend import (
 
 ENGINE = Path(__file__).with_name("engine.py")
 QUICK = Timings(
-    backoff_scale=0.01, well_seconds=60.0, health_period_seconds=0.2, stop_retry_seconds=0.2, look_period_seconds=0.05
+    backoff_scale=0.01,
+    well_seconds=60.0,
+    health_period_seconds=0.2,
+    stop_retry_seconds=0.2,
+    look_period_seconds=0.05,
+    memory_settles_seconds=0.1,
 )
 DEADLINE_SECONDS = 30.0
 
@@ -39,6 +44,9 @@ class ServerBackends:
         self.requests: list[LaunchRequest] = []
         self.cards: list[int | None] = [0, 1]  # a card without an index is a partition
         self.nodes: dict[str, str] = {}  # by card
+        self.memory_bytes: int | None = None  # of each card
+        self.memory_kind = MemoryKind.DEDICATED
+        self.samples: dict[str, Sample] = {}
         self.version = Version(version="1")
         self.rival: socket.socket | None = None
         self.ready = asyncio.Event()
@@ -55,9 +63,20 @@ class ServerBackends:
 
     def devices(self) -> Mapping[str, Device]:
         cards = [
-            Device(device_id=f"card-{index}", vendor="acme", framework="acme", index=index) for index in self.cards
+            Device(
+                device_id=f"card-{index}",
+                vendor="acme",
+                framework="acme",
+                index=index,
+                memory_bytes=self.memory_bytes,
+                memory_kind=self.memory_kind,
+            )
+            for index in self.cards
         ]
         return {card.device_id: card for card in cards}
+
+    async def measured(self, device_ids: Collection[str]) -> Mapping[str, Sample]:
+        return {device: self.samples[device] for device in device_ids if device in self.samples}
 
     async def expose(self, vendor: str, device_ids: Sequence[str]) -> Exposure:
         if "card-9" in device_ids:

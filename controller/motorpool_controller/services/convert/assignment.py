@@ -64,6 +64,7 @@ def assignment_of(message: v1.Assignment, field: str) -> Assignment:
         ),
         extended_kv_cache=cache_of(message.extended_kv_cache) if message.HasField("extended_kv_cache") else None,
         packages=tuple(message.packages),
+        overcommitted=message.overcommitted,
         parallelism={name: message.parallelism[name] for name in sorted(message.parallelism)},
         rank=message.rank,
         gang=tuple(_member_of(each) for each in message.gang),

@@ -71,6 +71,7 @@ def assignment_message(assignment: Assignment) -> v1.Assignment:
         command=assignment.command,
         definition=None if assignment.definition is None else definition_message(assignment.definition),
         packages=assignment.packages,
+        overcommitted=assignment.overcommitted,
         lora_adapters=[lora_message(adapter) for adapter in assignment.lora_adapters],
         speculative=None if assignment.speculative is None else speculative_message(assignment.speculative),
         extended_kv_cache=(
