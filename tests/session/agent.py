@@ -14,6 +14,7 @@ import grpc.aio
 from motorpool import v1
 from motorpool_agent.identity.renewal import Renewal
 from motorpool_agent.identity.store import Identity, IdentityStore
+from motorpool_agent.policy import Policy
 from motorpool_agent.runtime.supervisor import Supervisor
 from motorpool_agent.session.backoff import Backoff
 from motorpool_agent.session.questions import Questions
@@ -94,6 +95,8 @@ class AgentProcess:
             address="127.0.0.1",
             ports=self.machine.ports,
             notify=changed.set,
+            # The world lies in memory, below /dev, where models otherwise do not.
+            policy=lambda: Policy(roots=("/", str(self.machine.disk.parents[1]))),
             executors={"process": MachineExecutor(self.machine)},
         )
         await supervisor.adopt()

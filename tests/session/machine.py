@@ -21,6 +21,7 @@ GIB = 1 << 30
 DEVICE_BYTES = 24 * GIB
 HOST_BYTES = 256 * GIB
 BACKEND = "server"
+ENGINE = "/opt/acme/engine"
 _FIRST_PID = 5_000_000  # beyond any number that Linux gives: never a stranger's
 
 
@@ -204,7 +205,7 @@ class MachinePlugins:
         self._machine = machine
         self._profile = Profile(
             backend=BACKEND,
-            versions=(Version(version="1", frameworks=("acme",), executors=("process",)),),
+            versions=(Version(version="1", executable=ENGINE, frameworks=("acme",), executors=("process",)),),
             memory_model=MemoryModel.FIXED,
             rules="fixed",
             formats=("gguf",),
@@ -260,7 +261,7 @@ class MachinePlugins:
         return ()
 
     async def launch(self, backend: str, request: LaunchRequest) -> Launch:
-        return Launch(argv=("engine", *map(str, request.device_memory_bytes)))
+        return Launch(argv=(ENGINE, *map(str, request.device_memory_bytes)))
 
     async def measured(self, device_ids: Collection[str]) -> Mapping[str, Sample]:
         return {device: sample for device, sample in (await self.sample()).items() if device in device_ids}

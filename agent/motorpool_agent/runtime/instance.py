@@ -20,8 +20,8 @@ from motorpool_agent.runtime.errors import LaunchError, PortTakenError, RuntimeF
 from motorpool_agent.runtime.executor import Evidence, Exit, Running, Verdict
 from motorpool_agent.runtime.preparing import prepare
 from motorpool_agent.runtime.record import Record
-from motorpool_agent.runtime.secrets import Secrets
 from motorpool_agent.runtime.room import Holding
+from motorpool_agent.runtime.secrets import Secrets
 from motorpool_agent.runtime.watching import NotComputing, NotReady, watch
 from motorpool_agent.runtime.work import Work, whole
 from motorpool_agent.state.errors import HandleError
