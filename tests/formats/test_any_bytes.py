@@ -19,7 +19,7 @@ from motorpool_formats.gguf_model import model_facts
 from tests.formats.gguf_bytes import STRING, U32, Items, Values, gguf_bytes
 from tests.formats.sources import BytesSource, MemoryFolder
 from tests.formats.worst import worst_header
-from tests.fuzz.targets import CLAIMED_BYTES, facts_or_error
+from tests.fuzz.headers import CLAIMED_BYTES, facts_or_error
 from tests.models.tiny_gguf import make_tiny_gguf
 
 pytestmark = pytest.mark.promise("P9")

@@ -43,6 +43,11 @@ class _Present:
 _PRESENT = _Present()
 
 
+def close() -> None:
+    """Leave no controller behind."""
+    _PRESENT.close()
+
+
 def requests(content: bytes) -> None:
     """Send any bytes as the request of a method, whose name stands before the first newline."""
     controller = _PRESENT.controller()

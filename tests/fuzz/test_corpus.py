@@ -1,12 +1,20 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.fuzz import calls
 from tests.fuzz.seeds import methods
-from tests.fuzz.targets import TARGETS
+from tests.fuzz.targets import TARGETS, target
 
 CORPUS = Path(__file__).parent / "corpus"
 FILES = sorted(path for path in CORPUS.rglob("*") if path.is_file())
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _nothing_stays() -> Iterator[None]:
+    yield
+    calls.close()
 
 
 def test_every_corpus_has_a_target() -> None:
@@ -22,7 +30,7 @@ def test_the_corpus_is_handled(path: Path) -> None:
     """
     What the fuzzer starts from, and what it once found, is read or refused.
     """
-    TARGETS[path.parent.name](path.read_bytes())
+    target(path.parent.name)(path.read_bytes())
 
 
 def test_every_method_has_a_first_request() -> None:

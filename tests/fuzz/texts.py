@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import base64
 import hashlib
+import shutil
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -35,7 +37,8 @@ from tests.controller.fleets import OPTIONS
 
 CLUSTER = "c-1"
 MOST_CHARACTERS = 100_000
-_FOLDER = Path(tempfile.mkdtemp(prefix="motorpool-fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+_FOLDER = Path(tempfile.mkdtemp(prefix="motorpool-fuzz-"))
+atexit.register(shutil.rmtree, _FOLDER)
 ARGUMENTS = (
     *OPTIONS,
     Option(name="draft", kind=OptionKind.STRING),
