@@ -9,9 +9,10 @@ from motorpool_cli import text
 
 
 def state(node: v1.Node) -> str:
-    """Return a node's state, and whether it is banned, cordoned, drained or on its way to that."""
+    """Return a node's state, and whether it is banned, pressed, cordoned, drained or on its way to that."""
     banned = " (banned)" if node.HasField("ban") else ""
-    return text.word(v1.NodeState, node.state) + banned + suffix(node.cordon if node.cordoned else None)
+    pressed = " (pressed)" if any(each.pressed for each in node.conditions) else ""
+    return text.word(v1.NodeState, node.state) + banned + pressed + suffix(node.cordon if node.cordoned else None)
 
 
 def suffix(cordon: v1.Cordon | None) -> str:

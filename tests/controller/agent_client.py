@@ -201,6 +201,7 @@ class Session:
         digest: str | None = None,
         available_bytes: int | None = None,
         instances: Sequence[v1.InstanceUsage] = (),
+        resources: Sequence[v1.ResourceUsage] = (),
     ) -> None:
         available = self.agent.memory_bytes if available_bytes is None else available_bytes
         await self.send(
@@ -211,6 +212,7 @@ class Session:
                     memory_available_bytes=available,
                     memory_instances_bytes=0,
                     instances=instances,
+                    resources=resources,
                 ),
             )
         )
@@ -312,6 +314,8 @@ def observed(body: Message) -> v1.ObservedObject:
         return v1.ObservedObject(id=f"answer/{body.query_id}", digest=digest, answer=body)
     if isinstance(body, v1.ExecutorStatus):
         return v1.ObservedObject(id=f"executor/{body.executor}", digest=digest, executor=body)
+    if isinstance(body, v1.NodeCondition):
+        return v1.ObservedObject(id=f"condition/{body.condition}", digest=digest, condition=body)
     assert isinstance(body, v1.ObservedInstance)
     return v1.ObservedObject(id=f"instance/{body.assignment_id}", digest=digest, instance=body)
 

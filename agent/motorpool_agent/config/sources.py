@@ -45,6 +45,8 @@ class Config:
     bare_executor: str = "auto"
     policy_file: Path | None = None
     inference_probe_seconds: float = 60.0
+    disk_low_bytes: int = 1 << 30
+    memory_low_bytes: int = 256 << 20
     first_attempts: int = 1
     last_attempts: int = 4
     log_level: str = "info"
@@ -81,6 +83,8 @@ _SETTINGS: Mapping[str, Callable[[object], object]] = {
     "bare_executor": values.bare_executor,
     "policy_file": values.path,
     "inference_probe": values.seconds,
+    "disk_low": values.size_bytes,
+    "memory_low": values.size_bytes,
     "first_attempts": values.attempts,
     "last_attempts": values.attempts,
     "log_level": values.log_level,
@@ -89,6 +93,8 @@ _FIELDS = {
     "reserved_memory": "reserved_memory_bytes",
     "reserved_device_memory": "reserved_device_memory_bytes",
     "inference_probe": "inference_probe_seconds",
+    "disk_low": "disk_low_bytes",
+    "memory_low": "memory_low_bytes",
 }
 _SECRET = frozenset({"join_token"})
 

@@ -11,6 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 from motorpool import v1
 from motorpool_agent.convert.observed import line, timestamp
 from motorpool_agent.inventory import HostFacts, HostUsage, PluginState, PluginStatus, PluginUsage
+from motorpool_agent.inventory.pressure import Condition, Resource
 from motorpool_agent.inventory.strangers import Stranger, stranger
 from motorpool_sdk.accelerator import Device, Health, MemoryKind, Process, Sample
 from motorpool_sdk.backend import MemoryModel, OptionKind, Profile, Version
@@ -161,6 +162,16 @@ def profile_message(profile: Profile, installed: Iterable[str]) -> v1.BackendPro
     )
 
 
+def condition_message(condition: Condition) -> v1.NodeCondition:
+    """Return the message of whether the machine runs short of something."""
+    return v1.NodeCondition(
+        condition=condition.condition,
+        pressed=condition.pressed,
+        message=line(condition.message),
+        time=timestamp(condition.time),
+    )
+
+
 def usage_message(
     host: HostUsage,
     samples: Mapping[str, Sample],
@@ -170,6 +181,7 @@ def usage_message(
     instance_of: Callable[[int], str],
     stranger_of: Callable[[int], Stranger] = stranger,
     remains: Mapping[str, str] = MappingProxyType({}),
+    resources: Iterable[Resource] = (),
     now: datetime,
 ) -> v1.NodeUsage:
     """Return the message of one measurement.
@@ -206,6 +218,10 @@ def usage_message(
                 sample_duration=None if each.sample_seconds is None else _duration(each.sample_seconds),
             )
             for each in plugins
+        ],
+        resources=[
+            v1.ResourceUsage(resource=each.name, available=each.available, total=each.total, low=each.low)
+            for each in resources
         ],
     )
 

@@ -18,6 +18,8 @@ from motorpool_agent.identity.enrollment import enroll
 from motorpool_agent.identity.renewal import Renewal
 from motorpool_agent.identity.store import Identity, IdentityStore
 from motorpool_agent.inventory import PluginTable, facts, lineage, measure
+from motorpool_agent.inventory.care import HostCare
+from motorpool_agent.inventory.resources import Bounds
 from motorpool_agent.inventory.strangers import stranger
 from motorpool_agent.main.notify import notify
 from motorpool_agent.policy import DEFAULT_FILE as POLICY_FILE
@@ -115,6 +117,16 @@ async def _live(config: Config) -> None:
         await supervisor.adopt()
         await plugins.start()
         same_cluster = record.last is not None and record.last.cluster_id == document.cluster_id
+        care = HostCare(
+            Bounds(
+                data_dir=config.data_dir,
+                cache_dir=config.cache_dir,
+                disk_low_bytes=config.disk_low_bytes,
+                memory_low_bytes=config.memory_low_bytes,
+            ),
+            notify=changed.set,
+        )
+        await care.look()
         session = Session(
             renewal=renewal,
             report=NodeReport(
@@ -130,6 +142,7 @@ async def _live(config: Config) -> None:
             plugins=plugins,
             questions=Questions(read=reader(policy, supervisor.fetched, read_model), notify=changed.set),
             measure=measure,
+            care=care,
             record=partial(record.accept, document.cluster_id),
             accepted=record.last.version if record.last is not None and same_cluster else None,
             changed=changed,

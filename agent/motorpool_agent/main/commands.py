@@ -106,6 +106,12 @@ def run_command(
         str | None,
         typer.Option(metavar="SECONDS", help="How often engines over several nodes are asked to compute; 0: never."),
     ] = None,
+    disk_low: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="With less room on its disks nothing new is placed here.")
+    ] = None,
+    memory_low: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="With less host memory available nothing new is placed here.")
+    ] = None,
     first_attempts: Annotated[
         str | None, typer.Option(metavar="N", help="How many of an instance's first failures are kept, with logs.")
     ] = None,
@@ -137,6 +143,8 @@ def run_command(
                 "bare_executor": bare_executor,
                 "policy_file": policy_file,
                 "inference_probe": inference_probe,
+                "disk_low": disk_low,
+                "memory_low": memory_low,
                 "first_attempts": first_attempts,
                 "last_attempts": last_attempts,
                 "log_level": log_level,

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 from motorpool import v1
-from motorpool_agent.convert.inventory import device_message, plugin_message, profile_message
+from motorpool_agent.convert.inventory import condition_message, device_message, plugin_message, profile_message
 from motorpool_agent.convert.observed import answer_message, digest_of, executor_message, instance_message
 from motorpool_agent.inventory import PluginStatus, lineage
+from motorpool_agent.inventory.pressure import Condition
 from motorpool_agent.reconcile.observation import Answer, ExecutorStatus, ObservedInstance
 from motorpool_agent.session.seams import Instances, Plugins
 from motorpool_sdk.accelerator import Device
@@ -16,15 +17,22 @@ from motorpool_sdk.backend import Profile
 
 
 class Observer:
-    """Gathers devices, plugins, profiles, executors, instances and answers into one map of objects by id."""
+    """Gathers devices, plugins, profiles, executors, conditions, instances and answers: one map of objects by id."""
 
     def __init__(
-        self, *, node: str, plugins: Plugins, instances: Instances, answers: Callable[[], Mapping[str, Answer]]
+        self,
+        *,
+        node: str,
+        plugins: Plugins,
+        instances: Instances,
+        answers: Callable[[], Mapping[str, Answer]],
+        conditions: Callable[[], Mapping[str, Condition]] = dict,
     ) -> None:
         self._node = node
         self._plugins = plugins
         self._instances = instances
         self._answers = answers
+        self._conditions = conditions
         # By id: what it was made from, and what was made.
         self._made: dict[str, tuple[object, v1.ObservedObject]] = {}
 
@@ -56,6 +64,8 @@ class Observer:
             yield f"profile/{profile.backend}", (profile, installed), partial(_profile, profile, installed)
         for executor in self._instances.executors().values():
             yield f"executor/{executor.executor}", executor, partial(_executor, executor)
+        for name, condition in self._conditions().items():
+            yield f"condition/{name}", condition, partial(_condition, condition)
         for instance in self._instances.observed().values():
             yield f"instance/{instance.assignment_id}", instance, partial(_instance, instance)
         for answer in self._answers().values():
@@ -90,3 +100,8 @@ def _answer(answer: Answer) -> v1.ObservedObject:
 def _executor(status: ExecutorStatus) -> v1.ObservedObject:
     body = executor_message(status)
     return v1.ObservedObject(id=f"executor/{status.executor}", digest=digest_of(body), executor=body)
+
+
+def _condition(condition: Condition) -> v1.ObservedObject:
+    body = condition_message(condition)
+    return v1.ObservedObject(id=f"condition/{condition.condition}", digest=digest_of(body), condition=body)

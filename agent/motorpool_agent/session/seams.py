@@ -9,6 +9,7 @@ import grpc.aio
 
 from motorpool_agent.identity.store import Identity
 from motorpool_agent.inventory import PluginStatus, PluginUsage
+from motorpool_agent.inventory.pressure import Condition, Resource
 from motorpool_agent.reconcile.assignment import Desired, LogSubscription
 from motorpool_agent.reconcile.observation import ExecutorStatus, ObservedInstance, OnDevices
 from motorpool_agent.runtime.logreading import Batch
@@ -69,6 +70,21 @@ class Plugins(Protocol):
 
     def processes(self) -> tuple[PluginUsage, ...]:
         """Return what the plugins' processes hold."""
+        ...
+
+
+class Care(Protocol):
+    """Knows what the machine has left. ``inventory.care`` is one."""
+
+    resources: tuple[Resource, ...]
+
+    @property
+    def conditions(self) -> Mapping[str, Condition]:
+        """What it runs short of or not, by name."""
+        ...
+
+    async def look(self) -> None:
+        """Measure."""
         ...
 
 

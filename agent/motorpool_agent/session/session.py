@@ -29,7 +29,7 @@ from motorpool_agent.session.observer import Observer
 from motorpool_agent.session.protocol import PROTOCOL_MAX, PROTOCOL_MIN, SessionProtocol
 from motorpool_agent.session.questions import Questions
 from motorpool_agent.session.remains import Remains
-from motorpool_agent.session.seams import Dial, Instances, Plugins
+from motorpool_agent.session.seams import Care, Dial, Instances, Plugins
 from motorpool_agent.state.errors import StateError
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ class Session:
         plugins: Plugins,
         questions: Questions,
         measure: Callable[[], HostUsage],
+        care: Care | None = None,
         record: Callable[[DesiredVersion], None],
         accepted: DesiredVersion | None,
         changed: asyncio.Event,
@@ -95,6 +96,7 @@ class Session:
         self._plugins = plugins
         self._questions = questions
         self._measure = measure
+        self._care = care
         self._record = record
         self._changed = changed
         self._use_proxy = use_proxy
@@ -103,7 +105,11 @@ class Session:
         self._sleep = sleep
         self._book = DesiredBook(accepted)
         self._observer = Observer(
-            node=renewal.identity.document.node, plugins=plugins, instances=instances, answers=questions.answers
+            node=renewal.identity.document.node,
+            plugins=plugins,
+            instances=instances,
+            answers=questions.answers,
+            conditions=lambda: {} if care is None else care.conditions,
         )
         self._remains = Remains(self._observer.instance_of, stranger)
         self._conversation: Conversation | None = None
@@ -245,6 +251,8 @@ class Session:
         self._logs.update(desired.logs)
 
     async def _usage(self) -> v1.NodeUsage:
+        if self._care is not None:
+            await self._care.look()
         samples = await self._plugins.sample()
         remains = self._remains.look(samples, self._instances.on_devices(), time.monotonic())
         return usage_message(
@@ -254,6 +262,7 @@ class Session:
             instances=self._instances.memory_used(),
             instance_of=self._observer.instance_of,
             remains=remains,
+            resources=() if self._care is None else self._care.resources,
             now=datetime.now(UTC),
         )
 

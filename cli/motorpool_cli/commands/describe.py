@@ -9,7 +9,7 @@ import grpc
 import typer
 
 from motorpool import v1
-from motorpool_cli import estimates, maintenance, placements, sources, text
+from motorpool_cli import conditions, estimates, maintenance, placements, sources, text
 from motorpool_cli.attempts import print_attempts
 from motorpool_cli.client import TIMEOUT_SECONDS, Client
 from motorpool_cli.commands import workloads
@@ -253,6 +253,7 @@ def _print_node(node: v1.Node) -> None:
             *(("Outside use", said) for each in usage.devices for said in _strangers(each)),
             *(("Left over", f"{each.device_id}: {each.remains}") for each in usage.devices if each.remains),
             *(("Executor", _executor(executor)) for executor in node.executors),
+            *(("Condition", conditions.words(each, usage)) for each in node.conditions),
             ("Agent", node.agent_version),
             ("Heartbeat", f"{text.age(node.heartbeat_time)} ago" if node.heartbeat_time.seconds else ""),
             ("Session", f"epoch {node.session_epoch}" if node.session_epoch else ""),

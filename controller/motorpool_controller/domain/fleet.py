@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from motorpool_controller.domain.conditions import Condition, ResourceUsage
+
 
 class NodeState(StrEnum):
     """What the controller thinks of a node; SUSPECT, ready and not heard from just now, is never stored."""
@@ -296,6 +298,7 @@ class Node:
     plugins: tuple[Plugin, ...] = ()
     profiles: Mapping[str, str] = field(default_factory=dict)
     executors: tuple[Executor, ...] = ()
+    conditions: tuple[Condition, ...] = ()
     session_epoch: int = 0
     refused: str = ""
     certificate_serials: tuple[str, ...] = ()
@@ -380,3 +383,4 @@ class NodeUsage:
     devices: tuple[DeviceUsage, ...] = ()
     instances: tuple[InstanceUsage, ...] = ()
     plugins: tuple[PluginUsage, ...] = ()
+    resources: tuple[ResourceUsage, ...] = ()

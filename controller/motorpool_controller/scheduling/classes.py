@@ -12,7 +12,8 @@ _OF_ONE_NODE = frozenset(
     {
         *("name", "uid", "enrollment_id", "create_time", "state_message", "state_time", "address", "agent_labels"),
         *("operator_labels", "reserved", "agent_version", "cordoned_devices", "cordons", "devices", "plugins"),
-        *("session_epoch", "certificate_serials", "revision", "host", "refused", "executors", "releases", "ban"),
+        *("session_epoch", "certificate_serials", "revision", "host", "refused", "executors", "releases"),
+        *("conditions", "ban"),
     }
 )
 """Fields of a node by which no filter tells nodes apart, and those that ``class_of`` looks into."""
@@ -30,6 +31,7 @@ def class_of(node: Node) -> object:
         _facts_of_host(node.host),
         bool(node.refused),
         frozenset((executor.executor, executor.works) for executor in node.executors),
+        frozenset(each.condition for each in node.conditions if each.pressed),
         frozenset((plugin.kind, plugin.provides, plugin.version, plugin.state) for plugin in node.plugins),
         frozenset(
             (each.vendor, each.framework, each.architecture, each.compute_capability, each.runtime_version)

@@ -156,6 +156,15 @@ def _by_state(passing: Passing) -> Refusal | None:
     return passing.row("state", "NODE_UNREACHABLE", message)
 
 
+def _by_conditions(passing: Passing) -> Refusal | None:
+    node = passing.node
+    short = [f"{each.condition}: {each.message}" for each in node.conditions if each.pressed]
+    if not short:
+        return None
+    message = f"{node.name} runs short of {'; '.join(short)}. Nothing new is placed there until there is enough again."
+    return passing.row("state", "NODE_PRESSED", message)
+
+
 def _by_cordon(passing: Passing) -> Refusal | None:
     if not (node := passing.node).cordoned:
         return None
@@ -370,6 +379,7 @@ _FILTERS = (
     _by_pins,
     _by_labels,
     _by_state,
+    _by_conditions,
     _by_cordon,
     _by_backend,
     _by_rules,

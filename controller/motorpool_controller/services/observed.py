@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from motorpool import v1
+from motorpool_controller.domain.conditions import Condition
 from motorpool_controller.domain.errors import (
     ConflictError,
     InvalidError,
@@ -26,12 +27,13 @@ from motorpool_controller.services.convert.backend import profile_digest, profil
 from motorpool_controller.services.convert.device import device_of
 from motorpool_controller.services.convert.facts import facts_of
 from motorpool_controller.services.convert.instance import report_of
-from motorpool_controller.services.convert.node import executor_of, plugin_of
+from motorpool_controller.services.convert.node import condition_of, executor_of, plugin_of
 from motorpool_controller.store.transaction import Transaction
 
 MAX_OBJECTS = 10_000
 MAX_PEAKS = 5_000
 _SHOWN_FAULTS = 20
+_Facts = dict[str, Device] | dict[str, Plugin] | dict[str, Profile] | dict[str, Executor] | dict[str, Condition]
 
 
 @dataclass(slots=True)
@@ -62,6 +64,7 @@ class Observed:
         self.plugins: dict[str, Plugin] = {}
         self.profiles: dict[str, Profile] = {}
         self.executors: dict[str, Executor] = {}
+        self.conditions: dict[str, Condition] = {}
         self._digests: dict[str, str] = {}
         self._takers: Mapping[str, Callable[[str, v1.ObservedObject, Changed], None]] = {
             "device": self._take_device,
@@ -70,6 +73,7 @@ class Observed:
             "instance": self._take_instance,
             "answer": self._take_answer,
             "executor": self._take_executor,
+            "condition": self._take_condition,
         }
 
     @property
@@ -89,6 +93,7 @@ class Observed:
             self.plugins.clear()
             self.profiles.clear()
             self.executors.clear()
+            self.conditions.clear()
             self.instances.clear()
             self.reports.clear()
         for name in message.removed:
@@ -139,6 +144,12 @@ class Observed:
         self.executors[identifier] = executor
         changed.facts = True
 
+    def _take_condition(self, identifier: str, item: v1.ObservedObject, changed: Changed) -> None:
+        condition = condition_of(item.condition)
+        _same("condition.condition", condition.condition, identifier)
+        self.conditions[identifier] = condition
+        changed.facts = True
+
     def _take_instance(self, identifier: str, item: v1.ObservedObject, changed: Changed) -> None:
         # There is something of it, whatever it is: a report that cannot be read proves no absence.
         self.instances.add(identifier)
@@ -173,11 +184,12 @@ class Observed:
             changed.removed.append(identifier)
 
     def _discard(self, kind: str, identifier: str, changed: Changed) -> None:
-        facts: Mapping[str, dict[str, Device] | dict[str, Plugin] | dict[str, Profile] | dict[str, Executor]] = {
+        facts: Mapping[str, _Facts] = {
             "device": self.devices,
             "plugin": self.plugins,
             "profile": self.profiles,
             "executor": self.executors,
+            "condition": self.conditions,
         }
         if kind in facts and facts[kind].pop(identifier, None) is not None:
             changed.facts = True
@@ -207,7 +219,8 @@ def revoked(node: str) -> UnauthenticatedError:
 def record(tx: Transaction, node: Node, observed: Observed, changed: Changed) -> None:
     """Write down what changed; what is as it was costs nothing."""
     if changed.facts:
-        node = tx.nodes.put(_with_facts(tx, node, observed))
+        before, node = node, tx.nodes.put(_with_facts(tx, node, observed))
+        _tell_conditions(tx, before, node)
     for report, name in changed.reports:
         instance = _instance(tx, report.assignment_id, name)
         if instance is None or not _runs_on(instance, node.name):
@@ -267,7 +280,20 @@ def _with_facts(tx: Transaction, node: Node, observed: Observed) -> Node:
         plugins=tuple(plugin for _, plugin in sorted(observed.plugins.items())),
         profiles=profiles,
         executors=tuple(executor for _, executor in sorted(observed.executors.items())),
+        conditions=tuple(condition for _, condition in sorted(observed.conditions.items())),
     )
+
+
+def _tell_conditions(tx: Transaction, before: Node, after: Node) -> None:
+    """Say what a node began to run short of, and what it has enough of again."""
+    known = {each.condition for each in before.conditions if each.pressed}
+    for each in after.conditions:
+        if each.pressed and each.condition not in known:
+            message = f"{after.name} runs short of {each.condition}: {each.message}"
+            tx.event(Severity.WARNING, "NODE_PRESSED", after.name, message)
+        elif each.condition in known and not each.pressed:
+            message = f"{after.name} has enough {each.condition} again."
+            tx.event(Severity.INFO, "NODE_EASED", after.name, message)
 
 
 def _instance(tx: Transaction, uid: str, name: str) -> Instance | None:

@@ -4,7 +4,7 @@ import pytest
 
 from motorpool import v1
 from tests.cli.controller import Controller
-from tests.cli.fleet import CRASH, GIB, NOON, TOO_LARGE, deployment, fill, instance, pair
+from tests.cli.fleet import CRASH, GIB, NODE, NOON, TOO_LARGE, deployment, fill, instance, pair
 from tests.cli.motorpool import Motorpool
 
 
@@ -169,6 +169,36 @@ def test_a_node(controller: Controller, motorpool: Motorpool, name: str) -> None
         "NODE_UNREACHABLE",
     ):
         assert words in output
+
+
+def test_a_node_that_runs_short(controller: Controller, motorpool: Motorpool) -> None:
+    """
+    What a node runs short of is told with since when, why and what is left now; and in the list of nodes.
+    """
+    fill(controller)
+    node = v1.Node.FromString(NODE.SerializeToString())
+    node.conditions.extend(
+        [
+            v1.NodeCondition(condition="data_disk", pressed=True, message="1 MiB are free", time=NOON),
+            v1.NodeCondition(condition="memory_stall"),
+            v1.NodeCondition(condition="processes"),
+        ]
+    )
+    node.usage.resources.extend(
+        [
+            v1.ResourceUsage(resource="data_disk", available=GIB // 2, total=9 * GIB, low=GIB),
+            v1.ResourceUsage(resource="memory_stall", available=97, total=100, low=80),
+            v1.ResourceUsage(resource="processes", total=100, low=10),
+        ]
+    )
+    controller.put(node)
+    shown = motorpool("describe", "nodes/rack1").stdout
+
+    assert ": 1 MiB are free (512 MiB of 9 GiB left, 1 GiB at least)" in shown
+    assert "data_disk: PRESSED since " in shown
+    assert "memory_stall: enough (3 % of the last minute stalled)" in shown
+    assert "processes: enough (what is left is not known)" in shown
+    assert "READY (pressed)" in motorpool("nodes").stdout
 
 
 def test_a_node_as_json(controller: Controller, motorpool: Motorpool) -> None:

@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
+from motorpool_controller.domain.conditions import Condition
 from motorpool_controller.domain.fleet import BackendVersion, Executor, Host, Node, NodeState, Profile
 from motorpool_controller.domain.placement import Refusal
 from motorpool_controller.domain.sizes import GIB
 from motorpool_controller.domain.workload import ModelSource, SourceKind, Speculative
+from motorpool_controller.scheduling.classes import class_of
 from motorpool_controller.scheduling.scheduler import explain, schedule
 from motorpool_controller.scheduling.snapshot import Reading
 from tests.controller.fleets import DIGEST, PATH, SMOLLM2, device, node, profile, request, snapshot
@@ -16,6 +18,8 @@ from tests.controller.fleets import DIGEST, PATH, SMOLLM2, device, node, profile
 pytestmark = pytest.mark.promise("P4")
 
 WORKS = Executor(executor="process", works=True)
+
+SHORT = Condition(condition="data_disk", pressed=True, message="1 MiB of 9 MiB are free; free some space")
 
 
 def only_row(of: Node, *, snapshot_changes: dict[str, Any] | None = None, **changes: Any) -> Refusal:
@@ -32,6 +36,7 @@ def only_row(of: Node, *, snapshot_changes: dict[str, Any] | None = None, **chan
         ({"state": NodeState.ENROLLED}, "state", "NODE_NOT_READY"),
         ({"state": NodeState.UNREACHABLE}, "state", "NODE_UNREACHABLE"),
         ({"cordoned": True}, "cordon", "NODE_CORDONED"),
+        ({"conditions": (SHORT,)}, "state", "NODE_PRESSED"),
         ({"profiles": {}}, "backend", "BACKEND_MISSING"),
         ({"host": Host(os="linux", architecture="arm64", memory_bytes=GIB)}, "backend", "PLATFORM_UNSUPPORTED"),
     ],
@@ -333,3 +338,27 @@ def test_an_older_version_runs_where_the_newer_cannot() -> None:
     plan = schedule(snapshot(there, profiles={DIGEST: profile(versions=(newer, older))}), [request()])
 
     assert plan.placements["instances/chat-1"].backend_version == "1.0"
+
+
+def test_a_node_that_runs_short_is_told_with_what_to_do() -> None:
+    """
+    The row says of what, with the agent's figures and advice; a node that has enough of all is taken.
+    """
+    enough = Condition(condition="memory")
+    row = only_row(node(conditions=(SHORT, enough)))
+
+    assert row.message == (
+        "nodes/a runs short of data_disk: 1 MiB of 9 MiB are free; free some space. Nothing new is placed there until "
+        "there is enough again."
+    )
+    assert schedule(snapshot(node(conditions=(enough,))), [request()]).placements
+
+
+def test_nodes_that_run_short_are_a_class_of_their_own() -> None:
+    """
+    What was measured tells no classes apart, and that a node runs short of something does.
+    """
+    other = replace(SHORT, message="2 MiB of 9 MiB")
+
+    assert class_of(node(conditions=(SHORT,))) == class_of(node(conditions=(other,)))
+    assert class_of(node(conditions=(SHORT,))) != class_of(node(conditions=(replace(SHORT, pressed=False),)))

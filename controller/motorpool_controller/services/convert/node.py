@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from motorpool import v1
+from motorpool_controller.domain.conditions import Condition, ResourceUsage
 from motorpool_controller.domain.fleet import (
     Executor,
     Host,
@@ -26,6 +27,8 @@ from motorpool_controller.services.convert.device import (
     device_usage_of,
 )
 from motorpool_controller.services.convert.maintenance import ban_message
+
+_MOST_RESOURCES = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +71,7 @@ def node_message(
         etag=etag(node.revision),
         session_epoch=node.session_epoch,
         executors=[executor_message(executor) for executor in node.executors],
+        conditions=[condition_message(condition) for condition in node.conditions],
         cordon=cordons.get(WHOLE),
         ban=None if node.ban is None else ban_message(node.ban),
     )
@@ -156,6 +160,26 @@ def executor_of(message: v1.ExecutorStatus, path: str = "executor") -> Executor:
     )
 
 
+def condition_message(condition: Condition) -> v1.NodeCondition:
+    """Return whether a node runs short of something as a message."""
+    return v1.NodeCondition(
+        condition=condition.condition,
+        pressed=condition.pressed,
+        message=condition.message,
+        time=None if condition.time is None else fields.timestamp(condition.time),
+    )
+
+
+def condition_of(message: v1.NodeCondition, path: str = "condition") -> Condition:
+    """Return whether a node runs short of something, as its agent reports it."""
+    return Condition(
+        condition=fields.name(message.condition, f"{path}.condition"),
+        pressed=message.pressed,
+        message=fields.text(message.message),
+        time=fields.time_of(message.time, f"{path}.time") if message.HasField("time") else None,
+    )
+
+
 def usage_message(usage: NodeUsage) -> v1.NodeUsage:
     """Return a measurement of a node as a message."""
     return v1.NodeUsage(
@@ -166,6 +190,10 @@ def usage_message(usage: NodeUsage) -> v1.NodeUsage:
         cpu_ratio=usage.cpu_ratio,
         devices=[device_usage_message(device) for device in usage.devices],
         plugins=[_plugin_usage_message(plugin) for plugin in usage.plugins],
+        resources=[
+            v1.ResourceUsage(resource=each.resource, available=each.available, total=each.total, low=each.low)
+            for each in usage.resources
+        ],
     )
 
 
@@ -190,6 +218,16 @@ def usage_of(
         devices=tuple(device_usage_of(device, f"{path}.devices", placed) for device in message.devices),
         instances=_instances_of(message, path),
         plugins=tuple(_plugin_usage_of(plugin, f"{path}.plugins") for plugin in message.plugins),
+        resources=tuple(_resource_of(each, f"{path}.resources") for each in message.resources[:_MOST_RESOURCES]),
+    )
+
+
+def _resource_of(message: v1.ResourceUsage, path: str) -> ResourceUsage:
+    return ResourceUsage(
+        resource=fields.name(message.resource, f"{path}.resource"),
+        available=fields.size(message.available, f"{path}.available") if message.HasField("available") else None,
+        total=fields.size(message.total, f"{path}.total"),
+        low=fields.size(message.low, f"{path}.low"),
     )
 
 

@@ -368,6 +368,7 @@ from motorpool.v1.node_pb2 import (
     NODE_STATE_UNREACHABLE as NODE_STATE_UNREACHABLE,
     NODE_STATE_UNSPECIFIED as NODE_STATE_UNSPECIFIED,
     Node as Node,
+    NodeCondition as NodeCondition,
     NodeState as NodeState,
     NodeUsage as NodeUsage,
     PLUGIN_STATE_BLOCKED as PLUGIN_STATE_BLOCKED,
@@ -381,6 +382,7 @@ from motorpool.v1.node_pb2 import (
     PluginStatus as PluginStatus,
     PluginUsage as PluginUsage,
     Reserved as Reserved,
+    ResourceUsage as ResourceUsage,
 )
 from motorpool.v1.node_service_pb2 import (
     BanNodeRequest as BanNodeRequest,
@@ -750,6 +752,7 @@ __all__ = [
     "NODE_STATE_UNREACHABLE",
     "NODE_STATE_UNSPECIFIED",
     "Node",
+    "NodeCondition",
     "NodeSelector",
     "NodeServiceServicer",
     "NodeServiceStub",
@@ -824,6 +827,7 @@ __all__ = [
     "RenewResponse",
     "ResendObserved",
     "Reserved",
+    "ResourceUsage",
     "Role",
     "RoleBytes",
     "RollbackDeploymentRequest",

@@ -393,9 +393,10 @@ class ObservedObject(google.protobuf.message.Message):
     INSTANCE_FIELD_NUMBER: builtins.int
     ANSWER_FIELD_NUMBER: builtins.int
     EXECUTOR_FIELD_NUMBER: builtins.int
+    CONDITION_FIELD_NUMBER: builtins.int
     id: builtins.str
-    """"device/{device}", "plugin/{plugin}", "profile/{backend}", "instance/{assignment}", "answer/{query}" or
-    "executor/{executor}".
+    """"device/{device}", "plugin/{plugin}", "profile/{backend}", "instance/{assignment}", "answer/{query}",
+    "executor/{executor}" or "condition/{condition}".
     """
     digest: builtins.str
     """Digest that the agent made of the body; equal digests mean equal bodies."""
@@ -423,6 +424,10 @@ class ObservedObject(google.protobuf.message.Message):
     def executor(self) -> motorpool.v1.node_pb2.ExecutorStatus:
         """Whether an executor works."""
 
+    @property
+    def condition(self) -> motorpool.v1.node_pb2.NodeCondition:
+        """Whether the machine runs short of something."""
+
     def __init__(
         self,
         *,
@@ -434,10 +439,11 @@ class ObservedObject(google.protobuf.message.Message):
         instance: Global___ObservedInstance | None = ...,
         answer: motorpool.v1.assignment_pb2.QueryAnswer | None = ...,
         executor: motorpool.v1.node_pb2.ExecutorStatus | None = ...,
+        condition: motorpool.v1.node_pb2.NodeCondition | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["answer", b"answer", "body", b"body", "device", b"device", "executor", b"executor", "instance", b"instance", "plugin", b"plugin", "profile", b"profile"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["answer", b"answer", "body", b"body", "device", b"device", "digest", b"digest", "executor", b"executor", "id", b"id", "instance", b"instance", "plugin", b"plugin", "profile", b"profile"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["body", b"body"]) -> typing.Literal["device", "plugin", "profile", "instance", "answer", "executor"] | None: ...
+    def HasField(self, field_name: typing.Literal["answer", b"answer", "body", b"body", "condition", b"condition", "device", b"device", "executor", b"executor", "instance", b"instance", "plugin", b"plugin", "profile", b"profile"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["answer", b"answer", "body", b"body", "condition", b"condition", "device", b"device", "digest", b"digest", "executor", b"executor", "id", b"id", "instance", b"instance", "plugin", b"plugin", "profile", b"profile"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["body", b"body"]) -> typing.Literal["device", "plugin", "profile", "instance", "answer", "executor", "condition"] | None: ...
 
 Global___ObservedObject: typing_extensions.TypeAlias = ObservedObject
 

@@ -305,6 +305,71 @@ class PluginUsage(google.protobuf.message.Message):
 Global___PluginUsage: typing_extensions.TypeAlias = PluginUsage
 
 @typing.final
+class ResourceUsage(google.protobuf.message.Message):
+    """What a machine may run short of, measured: memory, room on a disk, processes, open files. Written by the agent."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RESOURCE_FIELD_NUMBER: builtins.int
+    AVAILABLE_FIELD_NUMBER: builtins.int
+    TOTAL_FIELD_NUMBER: builtins.int
+    LOW_FIELD_NUMBER: builtins.int
+    resource: builtins.str
+    """"data_disk", "cache_disk", "memory", "memory_stall", "files", "agent_files" or "processes"."""
+    available: builtins.int
+    """What is left: bytes of memory and disks, percent of time without stalls, else a count; absent when unknown."""
+    total: builtins.int
+    """Of how much."""
+    low: builtins.int
+    """With less left than this the node is pressed."""
+    def __init__(
+        self,
+        *,
+        resource: builtins.str = ...,
+        available: builtins.int | None = ...,
+        total: builtins.int = ...,
+        low: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_available", b"_available", "available", b"available"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_available", b"_available", "available", b"available", "low", b"low", "resource", b"resource", "total", b"total"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_available", b"_available"]) -> typing.Literal["available"] | None: ...
+
+Global___ResourceUsage: typing_extensions.TypeAlias = ResourceUsage
+
+@typing.final
+class NodeCondition(google.protobuf.message.Message):
+    """Whether a machine runs short of something. Written by the agent; it says so once, and has no figures that move."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CONDITION_FIELD_NUMBER: builtins.int
+    PRESSED_FIELD_NUMBER: builtins.int
+    MESSAGE_FIELD_NUMBER: builtins.int
+    TIME_FIELD_NUMBER: builtins.int
+    condition: builtins.str
+    """The resource, as in ResourceUsage."""
+    pressed: builtins.bool
+    """It runs short, or did a moment ago: nothing new is placed there, and what runs goes on."""
+    message: builtins.str
+    """What was measured when it became pressed, and what to do; empty when it is not."""
+    @property
+    def time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Since when it is pressed; absent when it is not."""
+
+    def __init__(
+        self,
+        *,
+        condition: builtins.str = ...,
+        pressed: builtins.bool = ...,
+        message: builtins.str = ...,
+        time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["time", b"time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["condition", b"condition", "message", b"message", "pressed", b"pressed", "time", b"time"]) -> None: ...
+
+Global___NodeCondition: typing_extensions.TypeAlias = NodeCondition
+
+@typing.final
 class NodeUsage(google.protobuf.message.Message):
     """One measurement of a node. Lives in memory only."""
 
@@ -318,6 +383,7 @@ class NodeUsage(google.protobuf.message.Message):
     MEMORY_INSTANCES_BYTES_FIELD_NUMBER: builtins.int
     INSTANCES_FIELD_NUMBER: builtins.int
     PLUGINS_FIELD_NUMBER: builtins.int
+    RESOURCES_FIELD_NUMBER: builtins.int
     memory_used_bytes: builtins.int
     """Host memory in use by everyone, in bytes."""
     memory_available_bytes: builtins.int
@@ -342,6 +408,10 @@ class NodeUsage(google.protobuf.message.Message):
     def plugins(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___PluginUsage]:
         """One measurement a plugin whose process runs. Agents of 0.1 send none."""
 
+    @property
+    def resources(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___ResourceUsage]:
+        """What the machine may run short of. Agents of 0.1 send none."""
+
     def __init__(
         self,
         *,
@@ -353,9 +423,10 @@ class NodeUsage(google.protobuf.message.Message):
         memory_instances_bytes: builtins.int | None = ...,
         instances: collections.abc.Iterable[Global___InstanceUsage] | None = ...,
         plugins: collections.abc.Iterable[Global___PluginUsage] | None = ...,
+        resources: collections.abc.Iterable[Global___ResourceUsage] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_cpu_ratio", b"_cpu_ratio", "_memory_available_bytes", b"_memory_available_bytes", "_memory_instances_bytes", b"_memory_instances_bytes", "_memory_used_bytes", b"_memory_used_bytes", "cpu_ratio", b"cpu_ratio", "measure_time", b"measure_time", "memory_available_bytes", b"memory_available_bytes", "memory_instances_bytes", b"memory_instances_bytes", "memory_used_bytes", b"memory_used_bytes"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_cpu_ratio", b"_cpu_ratio", "_memory_available_bytes", b"_memory_available_bytes", "_memory_instances_bytes", b"_memory_instances_bytes", "_memory_used_bytes", b"_memory_used_bytes", "cpu_ratio", b"cpu_ratio", "devices", b"devices", "instances", b"instances", "measure_time", b"measure_time", "memory_available_bytes", b"memory_available_bytes", "memory_instances_bytes", b"memory_instances_bytes", "memory_used_bytes", b"memory_used_bytes", "plugins", b"plugins"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_cpu_ratio", b"_cpu_ratio", "_memory_available_bytes", b"_memory_available_bytes", "_memory_instances_bytes", b"_memory_instances_bytes", "_memory_used_bytes", b"_memory_used_bytes", "cpu_ratio", b"cpu_ratio", "devices", b"devices", "instances", b"instances", "measure_time", b"measure_time", "memory_available_bytes", b"memory_available_bytes", "memory_instances_bytes", b"memory_instances_bytes", "memory_used_bytes", b"memory_used_bytes", "plugins", b"plugins", "resources", b"resources"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_cpu_ratio", b"_cpu_ratio"]) -> typing.Literal["cpu_ratio"] | None: ...
     @typing.overload
@@ -410,6 +481,7 @@ class Node(google.protobuf.message.Message):
     EXECUTORS_FIELD_NUMBER: builtins.int
     CORDON_FIELD_NUMBER: builtins.int
     BAN_FIELD_NUMBER: builtins.int
+    CONDITIONS_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`nodes/{node}`."""
     uid: builtins.str
@@ -474,6 +546,10 @@ class Node(google.protobuf.message.Message):
     def ban(self) -> motorpool.v1.maintenance_pb2.Ban:
         """Who banned it and why; absent while it is not banned. Output only."""
 
+    @property
+    def conditions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___NodeCondition]:
+        """What the machine may run short of, and whether it does; none from an agent older than this field. Output only."""
+
     def __init__(
         self,
         *,
@@ -498,8 +574,9 @@ class Node(google.protobuf.message.Message):
         executors: collections.abc.Iterable[Global___ExecutorStatus] | None = ...,
         cordon: motorpool.v1.maintenance_pb2.Cordon | None = ...,
         ban: motorpool.v1.maintenance_pb2.Ban | None = ...,
+        conditions: collections.abc.Iterable[Global___NodeCondition] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["ban", b"ban", "cordon", b"cordon", "create_time", b"create_time", "heartbeat_time", b"heartbeat_time", "host", b"host", "reserved", b"reserved", "usage", b"usage"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["address", b"address", "agent_version", b"agent_version", "ban", b"ban", "claimed_memory_bytes", b"claimed_memory_bytes", "cordon", b"cordon", "cordoned", b"cordoned", "create_time", b"create_time", "devices", b"devices", "etag", b"etag", "executors", b"executors", "heartbeat_time", b"heartbeat_time", "host", b"host", "labels", b"labels", "name", b"name", "plugins", b"plugins", "reserved", b"reserved", "session_epoch", b"session_epoch", "state", b"state", "state_message", b"state_message", "uid", b"uid", "usage", b"usage"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["address", b"address", "agent_version", b"agent_version", "ban", b"ban", "claimed_memory_bytes", b"claimed_memory_bytes", "conditions", b"conditions", "cordon", b"cordon", "cordoned", b"cordoned", "create_time", b"create_time", "devices", b"devices", "etag", b"etag", "executors", b"executors", "heartbeat_time", b"heartbeat_time", "host", b"host", "labels", b"labels", "name", b"name", "plugins", b"plugins", "reserved", b"reserved", "session_epoch", b"session_epoch", "state", b"state", "state_message", b"state_message", "uid", b"uid", "usage", b"usage"]) -> None: ...
 
 Global___Node: typing_extensions.TypeAlias = Node
