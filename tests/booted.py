@@ -183,6 +183,8 @@ def boot() -> None:
         (units / "machine-id").write_text("0123456789abcdef0123456789abcdef\n", encoding="ascii")
         Path("/etc/machine-id").touch()
         _run("mount", "--bind", str(units / "machine-id"), "/etc/machine-id")
+    # As the first process of a machine does: what units' helpers mount is seen by all, and by no other machine.
+    _run("mount", "--make-rshared", "/")
     os.execve(
         SYSTEMD,
         ["systemd", "--system", "--unit=default.target", "--log-target=null"],

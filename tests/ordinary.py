@@ -22,23 +22,30 @@ def run_as_nobody(*command: str, env: Mapping[str, str]) -> subprocess.Completed
     """Run a command as nobody, who sees interpreter and tree wherever they stand; by no root as who runs the test."""
     if os.geteuid() != 0:
         return _run(command, env)
+    with tempfile.TemporaryDirectory() as folder:
+        # In a mount namespace of the command's own: nothing changes for others.
+        script = [*showing(folder), f'exec setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups -- "$@"']
+        done = _run(("unshare", "-m", "sh", "-c", "\n".join(script), "sh", *command), env)
+    if "mount: " in done.stderr:
+        pytest.skip(f"interpreter and tree cannot be shown to another user: {done.stderr.strip()}")
+    return done
+
+
+def showing(folder: str) -> Iterator[str]:
+    """Yield a shell's lines that show interpreter and tree to every user of this mount namespace.
+
+    ``folder`` is an empty one, where they are put while what hides them is covered.
+    """
     prefixes = sorted({Path(sys.base_prefix).resolve(), Path(sys.prefix).resolve(), ROOT})
     closed = {path: at for path in prefixes if (at := _closed_to_others(path)) is not None}
-    with tempfile.TemporaryDirectory() as folder:
-        aside = {path: f"{folder}/{number}" for number, path in enumerate(closed)}
-        # In a mount namespace of the command's own: nothing changes for others.
-        script = ["set -e"]
-        script += [f"mkdir {at}; mount --bind {shlex.quote(str(path))} {at}" for path, at in aside.items()]
-        script += [f"mount -t tmpfs -o mode=755 none {shlex.quote(str(at))}" for at in sorted(set(closed.values()))]
-        script += [
-            f"mkdir -p {shlex.quote(str(path))}; mount --bind {at} {shlex.quote(str(path))}"
-            for path, at in aside.items()
-        ]
-        script.append(f'exec setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups -- "$@"')
-        done = _run(("unshare", "-m", "sh", "-c", "\n".join(script), "sh", *command), env)
-    if closed and "mount: " in done.stderr:
-        pytest.skip(f"{', '.join(map(str, closed))} cannot be shown to another user: {done.stderr.strip()}")
-    return done
+    aside = {path: f"{folder}/{number}" for number, path in enumerate(closed)}
+    yield "set -e"
+    yield from (f"mkdir {at}; mount --bind {shlex.quote(str(path))} {at}" for path, at in aside.items())
+    yield from (f"mount -t tmpfs -o mode=755 none {shlex.quote(str(at))}" for at in sorted(set(closed.values())))
+    for path, place in aside.items():
+        yield f"mkdir -p {shlex.quote(str(path))}; mount --bind {place} {shlex.quote(str(path))}"
+        # Whoever clears the folder away must not clear away what is mounted there.
+        yield f"umount {place}"
 
 
 @contextmanager

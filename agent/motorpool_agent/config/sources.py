@@ -44,6 +44,7 @@ class Config:
     engine_proxy: bool = False
     bare_executor: str = "auto"
     policy_file: Path | None = None
+    launcher: Path | None = None
     inference_probe_seconds: float = 60.0
     disk_low_bytes: int = 1 << 30
     memory_low_bytes: int = 256 << 20
@@ -82,6 +83,7 @@ _SETTINGS: Mapping[str, Callable[[object], object]] = {
     "engine_proxy": values.boolean,
     "bare_executor": values.bare_executor,
     "policy_file": values.path,
+    "launcher": values.path,
     "inference_probe": values.seconds,
     "disk_low": values.size_bytes,
     "memory_low": values.size_bytes,

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 
 from motorpool_agent.config import Config, ConfigError
 from motorpool_agent.convert.inventory import host_message
@@ -26,10 +28,10 @@ from motorpool_agent.policy import DEFAULT_FILE as POLICY_FILE
 from motorpool_agent.policy import read as read_policy
 from motorpool_agent.reconcile.attempts import Kept
 from motorpool_agent.runtime.context import Timings
-from motorpool_agent.runtime.permitting import reader
 from motorpool_agent.runtime.proxies import engine_proxies
 from motorpool_agent.runtime.room import Witness
 from motorpool_agent.runtime.supervisor import Supervisor
+from motorpool_agent.runtime.systemd.requests import SOCKET
 from motorpool_agent.session.questions import Questions
 from motorpool_agent.session.session import NodeReport, Session
 from motorpool_agent.state.desired import DesiredRecord
@@ -105,6 +107,7 @@ async def _live(config: Config) -> None:
         cluster=document.cluster_id,
         bare=config.bare_executor,
         policy=policy,
+        launcher=_launcher(config),
         witness=Witness(lineage, lambda pid: stranger(pid).words),
         timings=Timings(inference_period_seconds=config.inference_probe_seconds or None),
         kept=Kept(first=config.first_attempts, last=config.last_attempts),
@@ -140,7 +143,7 @@ async def _live(config: Config) -> None:
             ),
             instances=supervisor,
             plugins=plugins,
-            questions=Questions(read=reader(policy, supervisor.fetched, read_model), notify=changed.set),
+            questions=Questions(read=supervisor.reader(read_model), notify=changed.set),
             measure=measure,
             care=care,
             record=partial(record.accept, document.cluster_id),
@@ -155,6 +158,13 @@ async def _live(config: Config) -> None:
             async with asyncio.timeout(_PLUGINS_SECONDS):
                 await plugins.wait_ready()
         await session.run()
+
+
+def _launcher(config: Config) -> Path | None:
+    """Return the socket of the launcher: the configured one, or that of one that is installed, for who is not root."""
+    if os.geteuid() == 0:
+        return None
+    return config.launcher or (Path(SOCKET) if Path(SOCKET).exists() else None)
 
 
 async def _until(stop: asyncio.Event, work: Coroutine[None, None, None]) -> None:

@@ -102,6 +102,10 @@ def run_command(
         str | None,
         typer.Option(metavar="FILE", help="Launch policy; default /etc/motorpool/policy.toml where there is one."),
     ] = None,
+    launcher: Annotated[
+        str | None,
+        typer.Option(metavar="SOCKET", help="Of the launcher, which starts units for an agent that is not root's."),
+    ] = None,
     inference_probe: Annotated[
         str | None,
         typer.Option(metavar="SECONDS", help="How often engines over several nodes are asked to compute; 0: never."),
@@ -142,6 +146,7 @@ def run_command(
                 "engine_proxy": engine_proxy,
                 "bare_executor": bare_executor,
                 "policy_file": policy_file,
+                "launcher": launcher,
                 "inference_probe": inference_probe,
                 "disk_low": disk_low,
                 "memory_low": memory_low,

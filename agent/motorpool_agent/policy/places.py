@@ -20,6 +20,10 @@ def check_place(policy: Policy, path: Path, what: str, own: Iterable[Path] = ())
     if any(place.is_relative_to(resolved(folder)) for folder in own):
         return
     shown = _shown(path, place)
+    if any(place.is_relative_to(resolved(Path(folder))) for folder in policy.closed):
+        raise DeniedError(
+            f"{what} {shown} is in the agent's own folder, and engines are given nothing of it", final=True
+        )
     private = next((part for part in place.parts if part in floor.PRIVATE), "")
     if private:
         raise DeniedError(f"{what} {shown} is in a folder {private}, and engines are given nothing of it", final=True)

@@ -101,12 +101,17 @@ def check_values(
                 raise DeniedError(
                     f"parameter {_shown(option)} names code to load by {key}; remove it from the deployment", final=True
                 )
-            if folder is None:
-                continue
-            for path in _paths(text):
-                place = folder / path
-                if _is_of_this_machine(place):
-                    check_place(policy, place, f"parameter {_shown(option)} names a file, and", (folder, *allowed))
+            if folder is not None:
+                check_files(policy, f"parameter {_shown(option)}", text, folder=folder, own=allowed)
+
+
+def check_files(policy: Policy, what: str, text: str, *, folder: Path, own: Iterable[Path] = ()) -> None:
+    """Raise ``DeniedError`` for a text that names a file outside the roots; files count from ``folder``."""
+    allowed = (folder, *own)
+    for path in _paths(text):
+        place = folder / path
+        if _is_of_this_machine(place):
+            check_place(policy, place, f"{what} names a file, and", allowed)
 
 
 def _texts(value: str) -> Iterator[tuple[str, str]]:

@@ -25,6 +25,7 @@ class Policy:
     - ``host_network`` lets containers of an instance over several nodes use the machine's own network.
     - ``remote_code`` lets deployments have a model's own code run.
     - ``denied_options`` and ``denied_environment`` are patterns of parameters and variables, beside the floor's.
+    - ``closed`` are the agent's own folders, whatever root they lie below: only what it fetched or made is read.
     - ``devices`` are patterns of the device nodes that an engine may be given.
     """
 
@@ -36,6 +37,7 @@ class Policy:
     remote_code: bool = True
     denied_options: tuple[str, ...] = ()
     denied_environment: tuple[str, ...] = ()
+    closed: tuple[str, ...] = ()
     devices: tuple[str, ...] = ("*",)
     backends: Mapping[str, BackendRules] = field(default_factory=dict)
 

@@ -70,12 +70,15 @@ class Unit:
     """What a systemd unit's launch has beside a process's.
 
     ``title`` names it to people. ``device_nodes`` are the only ones that it may open; None where its devices' vendor
-    does not say which those are.
+    does not say which those are. For one that the launcher starts, ``backend`` is what the policy knows it by, and
+    ``reads`` are the agent's own folders that it reads.
     """
 
     title: str
     memory_limit_bytes: int | None = None
     device_nodes: tuple[str, ...] | None = None
+    backend: str = ""
+    reads: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

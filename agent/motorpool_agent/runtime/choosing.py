@@ -63,11 +63,12 @@ def image_of(version: Version, assignment: Assignment) -> str:
 
 
 def bare_executor(
-    version: Version, choice: str, known: Mapping[str, ExecutorStatus], *, root: bool, assignment: Assignment
+    version: Version, choice: str, known: Mapping[str, ExecutorStatus], *, rights: bool, assignment: Assignment
 ) -> str:
     """Return what runs a version without an image; raise ``LaunchError`` if that does not work here.
 
-    ``choice`` is the operator's: ``auto`` takes units where systemd runs the machine and this agent may start them.
+    ``choice`` is the operator's: ``auto`` takes units where systemd runs the machine and this agent has the ``rights``
+    to start them, as root or by the launcher.
     """
     status = known.get(SYSTEMD)
     works = status is not None and status.works
@@ -78,4 +79,4 @@ def bare_executor(
         )
         why = "its agent has no such executor" if status is None else status.message
         raise LaunchError("EXECUTOR_MISSING", f"{who} wants a systemd unit, and there are none here: {why}")
-    return SYSTEMD if wanted or (choice == AUTO and works and root) else PROCESS
+    return SYSTEMD if wanted or (choice == AUTO and works and rights) else PROCESS

@@ -41,14 +41,15 @@ class Context:
     """The agent's executors, plugins, engines, ports and handles; ``removed`` is told an id whose instance is gone.
 
     ``executors`` tells what is known of each one, by name; ``bare`` is the operator's choice of what runs without an
-    image. ``policy`` reads what may run here, and ``fetched`` are the folders of what this agent fetched or
-    made, models and engines. ``proxies`` are variables that every engine gets, ``kept`` how
-    many attempts of each instance are kept.
+    image, and ``starts_units`` whether this agent may start units of the machine. ``policy`` reads what may run here,
+    and ``fetched`` are the folders of what this agent fetched or made, models and engines. ``proxies`` are variables
+    that every engine gets, ``kept`` how many attempts of each instance are kept.
     """
 
     executor: Executor
     executors: Callable[[], Awaitable[Mapping[str, ExecutorStatus]]]
     bare: str
+    starts_units: bool
     backends: Backends
     engines: Engines
     policy: Callable[[], Policy]

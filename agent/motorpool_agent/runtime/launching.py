@@ -191,14 +191,16 @@ def container(
     )
 
 
-def unit(assignment: Assignment, exposures: Sequence[Exposure] = ()) -> Unit:
-    """Return what a launch in a unit has beside its arguments and environment: name, limit, devices."""
+def unit(assignment: Assignment, exposures: Sequence[Exposure] = (), reads: Sequence[Path] = ()) -> Unit:
+    """Return what a launch in a unit has beside its arguments and environment: name, limit, devices, folders."""
     told = all(exposure.device_nodes for exposure in exposures)
     nodes = tuple(dict.fromkeys(node for each in exposures for node in each.device_nodes))
     return Unit(
         title=assignment.instance.removeprefix("instances/") or assignment.assignment_id,
         memory_limit_bytes=assignment.memory_limit_bytes,
         device_nodes=nodes if told else None,
+        backend=assignment.title,
+        reads=tuple(str(folder) for folder in reads),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -97,7 +96,7 @@ async def prepare(
             launching.container, assignment, launch, found.image, found.path, found.exposures, files
         )
     elif found.executor == choosing.SYSTEMD:
-        unit = launching.unit(assignment, found.exposures)
+        unit = launching.unit(assignment, found.exposures, [each for each in context.fetched if each.is_dir()])
     record = launching.record(
         assignment,
         launch,
@@ -132,7 +131,7 @@ async def _look(context: Context, policy: Policy, assignment: Assignment, direct
     executor = choosing.DOCKER
     if not image:
         executor = choosing.bare_executor(
-            version, context.bare, await context.executors(), root=os.geteuid() == 0, assignment=assignment
+            version, context.bare, await context.executors(), rights=context.starts_units, assignment=assignment
         )
     engine_dir = None
     # An image brings its engine along.

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -16,7 +18,7 @@ from motorpool_agent.reconcile.attempts import Kept
 from motorpool_agent.reconcile.decide import Action, decide
 from motorpool_agent.reconcile.handle import Handle
 from motorpool_agent.reconcile.observation import ExecutorStatus, ObservedInstance, OnDevices
-from motorpool_agent.runtime import choosing, logreading, process
+from motorpool_agent.runtime import choosing, logreading, permitting, process
 from motorpool_agent.runtime.availability import Availability
 from motorpool_agent.runtime.context import Context, Timings
 from motorpool_agent.runtime.docker import executor as docker
@@ -33,6 +35,7 @@ from motorpool_agent.runtime.systemd import executor as systemd
 from motorpool_agent.state.directory import DataDirectoryLock
 from motorpool_agent.state.errors import HandleError
 from motorpool_agent.state.handles import Handles
+from motorpool_formats import ModelFacts
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +44,9 @@ class Supervisor:
     """The instances of this node. ``notify`` is called, in the loop, whenever ``observed`` changed.
 
     ``proxies`` are variables that every engine gets beneath the deployment's own; ``bare`` chooses what runs without an
-    image: auto, process or systemd. ``policy`` reads what may run here, before each launch, ``kept`` says how many
-    attempts of each are kept. ``executors`` stand in for this host's. ``witness`` tells whose processes are.
+    image: auto, process or systemd. ``policy`` reads what may run here, before each launch. ``launcher`` is the
+    socket of who starts units for an agent that is not root's. ``kept`` says how many attempts of each are kept.
+    ``executors`` stand in for this host's. ``witness`` tells whose processes are.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class Supervisor:
         cluster: str = "",
         bare: str = choosing.AUTO,
         policy: Callable[[], Policy] = Policy,
+        launcher: Path | None = None,
         timings: Timings | None = None,
         kept: Kept | None = None,
         executors: Mapping[str, OneExecutor] | None = None,
@@ -69,7 +74,7 @@ class Supervisor:
         executor = Executors(
             executors
             or {
-                systemd.NAME: systemd.SystemdExecutor(self._data_dir),
+                systemd.NAME: systemd.SystemdExecutor(self._data_dir, launcher),
                 docker.NAME: docker.DockerExecutor(self._data_dir, cluster),
                 # The last to stop an instance: it ends whatever bears its mark, also a unit in its grace.
                 process.NAME: process.ProcessExecutor(self._data_dir),
@@ -80,9 +85,10 @@ class Supervisor:
             executor=executor,
             executors=self._availability.known,
             bare=bare,
+            starts_units=os.geteuid() == 0 or launcher is not None,
             backends=backends,
             engines=self._engines,
-            policy=policy,
+            policy=lambda: replace(policy(), closed=(str(self._data_dir),)),
             fetched=(self._engines.folder, self._data_dir / "models"),
             ports=Ports(ports, address),
             room=Room(backends, self._holdings, witness or Witness(), timings.memory_settles_seconds),
@@ -97,10 +103,9 @@ class Supervisor:
         self._desired: Desired | None = None
         self._lock: DataDirectoryLock | None = None
 
-    @property
-    def fetched(self) -> tuple[Path, ...]:
-        """The folders of what this agent made or fetched itself: engines and models."""
-        return self._context.fetched
+    def reader(self, read: Callable[[Path], ModelFacts]) -> Callable[[Path], ModelFacts]:
+        """Return a reader of models' headers that reads what may be launched here."""
+        return permitting.reader(self._context.policy, self._context.fetched, read)
 
     async def adopt(self) -> None:
         """Take the data directory, and over what stands in it; raise ``DataDirectoryError`` if another agent has it.

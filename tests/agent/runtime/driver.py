@@ -1,7 +1,7 @@
 """An agent in small, for tests to kill: adopts, applies what stands in a file, reports what it observes.
 
-``driver.py DATA_DIR FIRST_PORT DESIRED_FILE``: prints one line of JSON per change, and records and applies the file
-again whenever it changes.
+``driver.py DATA_DIR FIRST_PORT DESIRED_FILE [LAUNCHER]``: prints one line of JSON per change, and records and applies
+the file again whenever it changes.
 """
 
 # ruff: noqa: ASYNC240  # a small file on a local disk
@@ -40,6 +40,7 @@ async def main() -> None:
         ports=range(first_port, first_port + 8),
         notify=lambda: report(supervisor) if adopted.is_set() else None,
         timings=QUICK,
+        launcher=Path(sys.argv[4]) if len(sys.argv) > 4 else None,
     )
     await supervisor.adopt()
     # As an agent does, which begins its session then.

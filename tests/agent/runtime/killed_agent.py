@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -34,8 +34,11 @@ class KilledAgent:
         first_port: int,
         group: Path | None = None,
         environment: Mapping[str, str] = MappingProxyType({}),
+        launcher: Path | None = None,
+        user: int | None = None,
+        groups: Sequence[int] = (),
     ) -> None:
-        """Start it, in a control group if one is given, with more variables if they are."""
+        """Start it: in a control group, with variables, with a launcher, as another user, where they are given."""
         self.data_dir = data_dir
         self._file = data_dir.parent / "desired.json"
         self._changed = threading.Condition()
@@ -51,8 +54,12 @@ class KilledAgent:
                 str(data_dir),
                 str(first_port),
                 str(self._file),
+                *([] if launcher is None else [str(launcher)]),
             ],
             cwd=ROOT,
+            user=user,
+            group=user,
+            extra_groups=None if user is None else [*groups],
             env={**os.environ, **environment},
             stdout=subprocess.PIPE,
         )

@@ -87,6 +87,18 @@ async def test_a_models_folder_links_nowhere_else(make: Callable[..., Supervisor
     assert "/etc/passwd" in await refused(make, Policy(roots=(str(root),)), wish)
 
 
+async def test_the_agents_own_folder_is_no_model(
+    make: Callable[..., Supervisor], tmp_path: Path, data_dir: Path
+) -> None:
+    """
+    Its key and its handles lie there, below whatever root.
+    """
+    (data_dir / "identity").mkdir(parents=True)
+    wish = replace(assignment(tmp_path), model=ModelSource(kind="local_path", path=str(data_dir / "identity")))
+
+    assert "agent's own folder" in await refused(make, Policy(roots=(str(tmp_path),)), wish)
+
+
 async def test_a_program_that_is_not_named_is_not_launched(make: Callable[..., Supervisor], tmp_path: Path) -> None:
     """
     The message names the line that would let it.

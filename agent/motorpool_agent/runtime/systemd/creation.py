@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from motorpool_agent.reconcile.handle import LaunchRecord, Unit
+from motorpool_agent.reconcile.handle import Unit
 
 SLICE = "motorpool.slice"
 ENVIRONMENT_NAME = "environment"
@@ -18,15 +18,16 @@ _LAST_SECONDS = 15
 _SPECIAL = re.compile(r'(["\\`$])')
 
 
-def properties(record: LaunchRecord, directory: Path, oom_counter: str) -> Iterator[str]:
+def properties(
+    unit: Unit, *, environment: Path, working_directory: str, oom_counter: str, oom_file: Path
+) -> Iterator[str]:
     """Yield the properties of a launch's unit.
 
-    ``oom_counter`` is the file in which its control group counts kills for memory, where systemd does not look there
-    itself: it is copied before the group goes.
+    ``environment`` is the file of its variables. ``oom_counter`` is the file in which its control group counts kills
+    for memory, where systemd does not look there itself: it is copied to ``oom_file`` before the group goes.
     """
-    unit = record.unit or Unit(title="")
     yield f"Description=Motorpool {unit.title}".replace("\n", " ")
-    yield f"SyslogIdentifier={unit.title or 'motorpool'}"
+    yield f"SyslogIdentifier={unit.title or 'motorpool'}".replace("\n", " ")
     yield f"Slice={SLICE}"
     # Started means executed; what ended is remembered until this agent, or the next one, has seen how.
     yield "Type=exec"
@@ -37,8 +38,8 @@ def properties(record: LaunchRecord, directory: Path, oom_counter: str) -> Itera
     yield "OOMPolicy=stop"
     # In a file, and not among the properties, which every user of the machine may read. Gone when it was read once, and
     # so not wanted of what runs after the end.
-    yield f"EnvironmentFile=-{_escaped(str(directory / ENVIRONMENT_NAME))}"
-    yield f"WorkingDirectory={_escaped(record.working_directory)}"
+    yield f"EnvironmentFile=-{escaped(str(environment))}"
+    yield f"WorkingDirectory={escaped(working_directory)}"
     yield "StandardInput=null"
     yield "StandardOutput=journal"
     yield "StandardError=inherit"
@@ -56,13 +57,13 @@ def properties(record: LaunchRecord, directory: Path, oom_counter: str) -> Itera
         yield "DevicePolicy=closed"
         yield from (f"DeviceAllow={_by_number(node)} rw" for node in unit.device_nodes)
     if oom_counter:
-        yield f"ExecStopPost=-/bin/cp --no-preserve=all {_escaped(oom_counter)} {_escaped(str(directory / OOM_NAME))}"
+        # Whoever's the unit is: the counter, and where it goes to, are not its user's.
+        yield f"ExecStopPost=-+/bin/cp --no-preserve=all {escaped(oom_counter)} {escaped(str(oom_file))}"
 
 
-def write_environment(record: LaunchRecord, directory: Path) -> None:
+def write_environment(environment: Mapping[str, str], path: Path) -> None:
     """Write a launch's variables as systemd reads them, for the owner only."""
-    lines = [f'{name}="{_SPECIAL.sub(_backslash, value)}"\n' for name, value in record.environment.items()]
-    path = directory / ENVIRONMENT_NAME
+    lines = [f'{name}="{_SPECIAL.sub(_backslash, value)}"\n' for name, value in environment.items()]
     path.unlink(missing_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
@@ -80,6 +81,6 @@ def _backslash(match: re.Match[str]) -> str:
     return f"\\{match[1]}"
 
 
-def _escaped(path: str) -> str:
+def escaped(path: str) -> str:
     """Return a path as a property takes it: specifiers begin with a percent sign."""
     return path.replace("%", "%%")

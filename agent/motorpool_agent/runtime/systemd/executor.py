@@ -6,11 +6,13 @@ The service manager is its parent: it outlives the agent by itself, and tells ho
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import shutil
 import signal
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from motorpool_agent import failpoints
@@ -22,9 +24,9 @@ from motorpool_agent.runtime.errors import LaunchError, StopError
 from motorpool_agent.runtime.executor import Evidence, Exit, Progress, Running, Verdict
 from motorpool_agent.runtime.family import Family, gone
 from motorpool_agent.runtime.shim.report import oom_kills
-from motorpool_agent.runtime.systemd import creation
 from motorpool_agent.runtime.systemd.errors import UnreachableError
 from motorpool_agent.runtime.systemd.journal import Copy
+from motorpool_agent.runtime.systemd.launched import LaunchedUnits
 from motorpool_agent.runtime.systemd.units import SET_UP, Found, Units
 
 log = logging.getLogger(__name__)
@@ -40,12 +42,11 @@ _START_SECONDS = 30.0
 class SystemdExecutor:
     """Starts engines as units, finds them again, waits for their end, stops them whole."""
 
-    def __init__(self, data_dir: Path) -> None:
-        # Who may not start units of the machine has a manager of their own, if they have any.
-        self._user = os.geteuid() != 0
-        self._units = Units(data_dir, user=self._user)
+    def __init__(self, data_dir: Path, launcher: Path | None = None) -> None:
+        # Who may not start units of the machine asks the launcher, or has a manager of their own, if they have any.
+        root = os.geteuid() == 0
+        self._units = Units(data_dir, user=not root) if launcher is None else LaunchedUnits(data_dir, launcher)
         self._hierarchy = cgroups.hierarchy_of_systemd()
-        self._memory = cgroups.memory_hierarchy()
         self._copies: dict[str, Copy] = {}
         self._strangers: set[str] = set()
 
@@ -61,8 +62,7 @@ class SystemdExecutor:
             version = await self._units.version()
         except UnreachableError as error:
             return ExecutorStatus(executor=NAME, works=False, message=error.message)
-        whose = ", the user's own" if self._user else ""
-        return ExecutorStatus(executor=NAME, works=True, message=f"systemd {version}{whose}")
+        return ExecutorStatus(executor=NAME, works=True, message=f"systemd {version}{self._units.whose}")
 
     async def fetch(self, record: LaunchRecord, progress: Progress) -> None:
         """Get nothing: what a unit executes is on the machine, or its engine's environment was made before."""
@@ -75,27 +75,24 @@ class SystemdExecutor:
         try:
             # What an earlier start did not come to the end of: there is never a second one.
             await self._clear(directory, 0.0)
-            (directory / creation.OOM_NAME).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a launcher's, who sees to it
+                self._units.oom_file(name, directory).unlink(missing_ok=True)
             (directory / _MARK).touch()
             failpoints.reach("unit.marked")
             try:
                 # The handle first: what stands in a directory without one is not swept.
                 await asyncio.to_thread(before_exec)
-                await asyncio.to_thread(creation.write_environment, record, directory)
+                said = await self._units.start(name, replace(record, argv=(program, *record.argv[1:])), directory)
             except OSError as error:
                 raise LaunchError(
                     "STATE_UNWRITABLE",
                     f"{directory} cannot be written: {error}; nothing was executed; free space there, or "
                     "give the agent's user permission to write",
                 ) from error
-            properties = tuple(creation.properties(record, directory, self._oom_counter(name)))
-            said = await self._units.run(name, properties, (program, *record.argv[1:]))
             failpoints.reach("unit.started")
             found = await self._units.find(name)
         except UnreachableError as error:
             raise LaunchError(error.reason, error.message) from error
-        finally:
-            (directory / creation.ENVIRONMENT_NAME).unlink(missing_ok=True)
         if found is None or (said.status and found.status in SET_UP and not found.running):
             why = said.errors if found is None else f"status {found.status}, see systemd.exec(5)"
             raise LaunchError(
@@ -136,7 +133,7 @@ class SystemdExecutor:
             return Evidence(verdict=Verdict.RUNNING, running=self._runs(directory, handle.run, found))
         if not found.executed:
             return Evidence(verdict=Verdict.NOTHING)
-        return Evidence(verdict=Verdict.EXITED, exit=_exit(found, directory))
+        return Evidence(verdict=Verdict.EXITED, exit=self._exit(found, directory))
 
     async def ended(self, running: Running) -> Exit:
         """Wait for the unit's end. One whose systemd does not answer goes on."""
@@ -155,7 +152,7 @@ class SystemdExecutor:
             if found is None or found.invocation_id != running.invocation_id:
                 return Exit()
             if not found.running:
-                return _exit(found, running.directory)
+                return self._exit(found, running.directory)
             silent = False
             # Its process ended, and systemd has not noticed yet, or ends what is left of it.
             running.engine = procfs.identify(found.pid) if found.pid else None
@@ -254,13 +251,12 @@ class SystemdExecutor:
             return ""
         return str(self._hierarchy / found.control_group.lstrip("/"))
 
-    def _oom_counter(self, name: str) -> str:
-        """Return where a unit's kills for memory are counted, empty where systemd itself tells of them."""
-        return (
-            ""
-            if self._memory is None or self._user
-            else str(self._memory / creation.SLICE / name / "memory.oom_control")
-        )
+    def _exit(self, found: Found, directory: Path) -> Exit:
+        seen = found.exit
+        counted = self._units.oom_file(found.name, directory)
+        if seen.signal == signal.SIGKILL and oom_kills(str(counted)) > 0:
+            return Exit(signal=seen.signal, out_of_memory=True)
+        return seen
 
     def _runs(self, directory: Path, run: int, found: Found) -> Running:
         return Running(
@@ -274,7 +270,8 @@ class SystemdExecutor:
 
     def _copy(self, found: Found, directory: Path, run: int) -> None:
         if found.invocation_id and found.invocation_id not in self._copies:
-            self._copies[found.invocation_id] = copy = Copy(found.invocation_id, directory, run, user=self._user)
+            user = self._units.user
+            self._copies[found.invocation_id] = copy = Copy(found.invocation_id, directory, run, user=user)
             copy.begin()
 
     async def _finish(self, invocation_id: str, *, drain: bool) -> None:
@@ -304,13 +301,6 @@ def _present(record: LaunchRecord) -> str:
 def _identity(found: Found) -> Identity | None:
     """Return a unit's first process, None where its number means nothing to this agent (another namespace)."""
     return procfs.identify(found.pid) if found.pid and procfs.in_group(found.pid, found.name) else None
-
-
-def _exit(found: Found, directory: Path) -> Exit:
-    seen = found.exit
-    if seen.signal == signal.SIGKILL and oom_kills(str(directory / creation.OOM_NAME)) > 0:
-        return Exit(signal=seen.signal, out_of_memory=True)
-    return seen
 
 
 def _being_started(name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import signal
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,10 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from motorpool_agent.reconcile.handle import LaunchRecord, Unit
+from motorpool_agent.runtime import cgroup as cgroups
 from motorpool_agent.runtime.executor import Exit
+from motorpool_agent.runtime.systemd import creation
 from motorpool_agent.runtime.systemd.commands import CALL_SECONDS, Said, call
 from motorpool_agent.runtime.systemd.errors import UnreachableError
 
@@ -60,7 +64,9 @@ class Units:
     """The units of one agent, named after its data directory, which is one agent's alone."""
 
     def __init__(self, data_dir: Path, *, user: bool) -> None:
+        self.user = user
         self._scope = ("--user",) if user else ()
+        self._memory = None if user else cgroups.memory_hierarchy()
         short = sha256(str(data_dir.absolute()).encode("utf-8", "surrogateescape")).hexdigest()[:8]
         self._prefix = f"motorpool-{short}-"
 
@@ -73,6 +79,11 @@ class Units:
         match = re.fullmatch(re.escape(self._prefix) + r"(.+)-\d+\.service", name)
         return "" if match is None else match[1]
 
+    @property
+    def whose(self) -> str:
+        """Say whose units they are, where not the machine's."""
+        return ", the user's own" if self.user else ""
+
     async def version(self) -> str:
         """Return which systemd answers."""
         said = await self._ask("show", "--property=Version", "--value")
@@ -80,16 +91,45 @@ class Units:
 
     async def all(self) -> list[Found]:
         """Return every unit of this agent that systemd knows."""
-        return await self._find(f"{self._prefix}*")
+        return found_in(await self.show())
 
     async def of(self, assignment_id: str) -> list[Found]:
         """Return every unit of an assignment that systemd knows."""
-        found = await self._find(f"{self._prefix}{assignment_id}-*")
+        found = found_in(await self.show(assignment_id=assignment_id))
         return [unit for unit in found if self.assignment_of(unit.name) == assignment_id]
 
     async def find(self, name: str) -> Found | None:
         """Return a unit, None if there is none of this name."""
-        return next(iter(await self._find(name)), None)
+        return next(iter(found_in(await self.show(name=name))), None)
+
+    async def show(self, *, name: str = "", assignment_id: str = "") -> Said:
+        """Return what systemd shows of a unit, of an assignment's, or of all of this agent."""
+        pattern = name or (f"{self._prefix}{assignment_id}-*" if assignment_id else f"{self._prefix}*")
+        return await self._ask("show", f"--property={','.join(_PROPERTIES)}", "--", pattern)
+
+    async def start(self, name: str, record: LaunchRecord, directory: Path) -> Said:
+        """Start a launch's unit in its instance's directory, its variables told by a file that is gone afterwards."""
+        environment = directory / creation.ENVIRONMENT_NAME
+        try:
+            await asyncio.to_thread(creation.write_environment, record.environment, environment)
+            properties = creation.properties(
+                record.unit or Unit(title=""),
+                environment=environment,
+                working_directory=record.working_directory,
+                oom_counter=self.oom_counter(name),
+                oom_file=self.oom_file(name, directory),
+            )
+            return await self.run(name, tuple(properties), record.argv)
+        finally:
+            environment.unlink(missing_ok=True)
+
+    def oom_counter(self, name: str) -> str:
+        """Return where a unit's kills for memory are counted, empty where systemd itself tells of them."""
+        return "" if self._memory is None else str(self._memory / creation.SLICE / name / "memory.oom_control")
+
+    def oom_file(self, name: str, directory: Path) -> Path:  # a launcher's are named after units
+        """Return where that count is kept when a unit has ended."""
+        return directory / creation.OOM_NAME
 
     async def run(self, name: str, properties: Sequence[str], argv: Sequence[str]) -> Said:
         """Start a transient unit, and return once its program is executed, or could not be."""
@@ -118,15 +158,16 @@ class Units:
         """Have systemd forget how a unit ended; one that runs is left as it is."""
         await self._ask("reset-failed", name)
 
-    async def _find(self, pattern: str) -> list[Found]:
-        said = await self._ask("show", f"--property={','.join(_PROPERTIES)}", "--", pattern)
-        if said.status:
-            raise UnreachableError("systemctl show", said.errors or f"status {said.status}")
-        blocks = (dict(line.partition("=")[::2] for line in block.splitlines()) for block in said.out.split("\n\n"))
-        return [_found(block) for block in blocks if block.get("LoadState") not in {None, "not-found"}]
-
     async def _ask(self, verb: str, *words: str, seconds: float = CALL_SECONDS) -> Said:
         return await call("systemctl", *self._scope, "--no-ask-password", verb, *words, seconds=seconds)
+
+
+def found_in(said: Said) -> list[Found]:
+    """Return the units that an answer shows; raise ``UnreachableError`` where it is none."""
+    if said.status:
+        raise UnreachableError("systemctl show", said.errors or f"status {said.status}")
+    blocks = (dict(line.partition("=")[::2] for line in block.splitlines()) for block in said.out.split("\n\n"))
+    return [_found(block) for block in blocks if block.get("LoadState") not in {None, "not-found"}]
 
 
 def _found(block: Mapping[str, str]) -> Found:

@@ -44,7 +44,7 @@ def test_what_runs_without_an_image(
     """
     known = {} if status is None else {"systemd": status}
 
-    assert expected == choosing.bare_executor(version, choice, known, root=root, assignment=assignment(tmp_path))
+    assert expected == choosing.bare_executor(version, choice, known, rights=root, assignment=assignment(tmp_path))
 
 
 @pytest.mark.parametrize(("version", "choice"), [(PROCESS, "systemd"), (UNIT, "auto")])
@@ -53,7 +53,7 @@ def test_a_unit_where_there_are_none(tmp_path: Path, version: Version, choice: s
     A unit that is wanted is not silently a process: who wants it is said, and why there is none.
     """
     with pytest.raises(LaunchError, match=r"(`bare_executor`|version 1 of server) wants .* no systemd here"):
-        choosing.bare_executor(version, choice, {"systemd": IDLE}, root=True, assignment=assignment(tmp_path))
+        choosing.bare_executor(version, choice, {"systemd": IDLE}, rights=True, assignment=assignment(tmp_path))
 
 
 def test_devices_of_a_unit(tmp_path: Path) -> None:
