@@ -387,6 +387,8 @@ class ExecutorContract:
         await until(lambda: not self.engines(data_dir))
         supervisor = make()
         await supervisor.adopt()
+        # What is still being ended is taken over for a moment, without a process.
+        await until(lambda: self.engines(data_dir))
         after = await until_state(supervisor, State.RUNNING)
 
         assert before.pid != after.pid

@@ -63,6 +63,6 @@ def test_devices_of_a_unit(tmp_path: Path) -> None:
     wish = replace(assignment(tmp_path), memory_limit_bytes=5)
     named = Exposure(device_nodes=("/dev/acme0", "/dev/acmectl"))
 
-    assert Unit(title="a1", memory_limit_bytes=5, device_nodes=()) == launching.unit(wish)
+    assert Unit(title="a1", memory_limit_bytes=5, device_nodes=(), backend="server") == launching.unit(wish)
     assert ("/dev/acme0", "/dev/acmectl") == launching.unit(wish, [named, named]).device_nodes
     assert launching.unit(wish, [named, Exposure(container_runtime="acme")]).device_nodes is None
