@@ -80,8 +80,9 @@ def revoke_token(
     config_file: ConfigFile = None,
 ) -> None:
     """Revoke a token, at once, also of a running controller."""
-    with faults(), _token_table(settings_of(data_dir, config_file)) as (table, _):
+    with faults(), _token_table(settings := settings_of(data_dir, config_file)) as (table, _):
         table.delete(token.removeprefix("tokens/"))
+        _write_down(settings, "token revoke", token.removeprefix("tokens/"))
     typer.echo(f"Revoked tokens/{token.removeprefix('tokens/')}.", err=True)
 
 
@@ -117,8 +118,26 @@ def _print_token(
             authority = Authority.load(settings.data_dir, cluster)
             made = make_token(role, description, lifetime, uses, now=utc_now(), ca_fingerprint=authority.fingerprint)
             table.add(made[0])
+            _write_down(settings, f"token {'join' if role is Role.JOIN else 'create'}", made[0].token_id)
     # Alone on its line, so that a script can keep it.
     typer.echo(made[1])
+
+
+def _write_down(settings: Settings, command: str, token_id: str) -> None:
+    from motorpool_controller.services import audit  # noqa: PLC0415
+    from motorpool_controller.store.store import utc_now  # noqa: PLC0415
+
+    record = audit.Record(
+        time=utc_now(),
+        method=f"motorpool-controller {command}",
+        result="OK",
+        actor=audit.local_actor(),
+        target=f"tokens/{token_id}",
+    )
+    try:
+        audit.append(settings.data_dir / audit.FILE, [record])
+    except OSError as error:
+        typer.echo(f"motorpool-controller: {settings.data_dir / audit.FILE}: {error.strerror}", err=True)
 
 
 def _lifetime(text: str) -> timedelta:

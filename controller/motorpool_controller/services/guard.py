@@ -6,28 +6,51 @@ import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, aclosing, asynccontextmanager, nullcontext
-from typing import Any
+from datetime import datetime
+from typing import Any, NoReturn
 
 import grpc
+from google.protobuf.message import Message
 
-from motorpool_controller.domain.errors import DeadlineError, ForbiddenError
+from motorpool_controller.domain.errors import DeadlineError, DomainError, ForbiddenError
 from motorpool_controller.services import status
+from motorpool_controller.services.audit import AuditLog, Record, is_audited, target_of
 from motorpool_controller.services.authentication import Authenticator
-from motorpool_controller.services.callers import Caller, Context, set_caller
+from motorpool_controller.services.callers import Caller, Context, address_of, set_caller
 from motorpool_controller.services.long_calls import LongCalls
 from motorpool_controller.services.roles import Role, role_of
+from motorpool_controller.store.store import utc_now
 
 CALL_SECONDS = 60.0
 """How long a call with one request and one answer may take, whatever its caller would wait."""
+_ID_CHARACTERS = 64
+
+
+class _Call:
+    """What is known of a call so far."""
+
+    def __init__(self, method: str, audited: bool) -> None:  # made here alone
+        self.method = method
+        self.audited = audited
+        self.who: Caller | None = None
+        self.request: Message | None = None
 
 
 class Guard(grpc.aio.ServerInterceptor):
     """Lets a call through to its handler once its caller is known and may; turns errors into statuses."""
 
     def __init__(
-        self, authenticate: Authenticator, long_calls: LongCalls | None = None, *, call_seconds: float = CALL_SECONDS
+        self,
+        authenticate: Authenticator,
+        long_calls: LongCalls | None = None,
+        *,
+        call_seconds: float = CALL_SECONDS,
+        audit: AuditLog | None = None,
+        clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._authenticate = authenticate
+        self._audit = audit
+        self._clock = clock
         self._long_calls = long_calls
         self._call_seconds = call_seconds
 
@@ -47,11 +70,14 @@ class Guard(grpc.aio.ServerInterceptor):
         serialize = handler.response_serializer
         if handler.unary_unary is not None:
             parse, unary = handler.request_deserializer, handler.unary_unary
+
             # Parsed by us, so that strangers cannot make us parse, and what cannot be parsed gets its reason.
-            return grpc.unary_unary_rpc_method_handler(
-                self._one_answer(method, lambda raw, context: unary(parse(raw), context)),
-                response_serializer=serialize,
-            )
+            def parsed(raw: bytes, context: Context, call: _Call) -> Any:
+                request = parse(raw)
+                call.request = request if call.audited else None
+                return unary(request, context)
+
+            return grpc.unary_unary_rpc_method_handler(self._one_answer(method, parsed), response_serializer=serialize)
         if handler.unary_stream is not None:
             parse, stream = handler.request_deserializer, handler.unary_stream
             return grpc.unary_stream_rpc_method_handler(
@@ -60,7 +86,9 @@ class Guard(grpc.aio.ServerInterceptor):
             )
         if handler.stream_unary is not None:
             return grpc.stream_unary_rpc_method_handler(
-                self._one_answer(method, handler.stream_unary, streams=True),
+                self._one_answer(
+                    method, lambda requests, context, _: handler.stream_unary(requests, context), streams=True
+                ),
                 request_deserializer=handler.request_deserializer,
                 response_serializer=serialize,
             )
@@ -71,18 +99,26 @@ class Guard(grpc.aio.ServerInterceptor):
         )
 
     def _one_answer(
-        self, method: str, behaviour: Callable[[Any, Context], Any], *, streams: bool = False
+        self, method: str, behaviour: Callable[[Any, Context, _Call], Any], *, streams: bool = False
     ) -> Callable[[Any, Context], Awaitable[Any]]:
+        audited = is_audited(method)
+
         async def guarded(request: Any, context: Context) -> Any:
+            call = _Call(method, audited)
             try:
                 async with self._timed(method, streams=streams):
-                    who = await self._admit(method, context)
+                    who = await self._admit(call, context)
                     with self._counted(who, streams=streams):
-                        return await behaviour(request, context)
+                        answer = await behaviour(request, context, call)
             except grpc.aio.AbortError:
                 raise
+            except asyncio.CancelledError:
+                self._write_down(call, context, "CANCELLED")
+                raise
             except Exception as error:  # noqa: BLE001  # whatever a handler raises becomes a status
-                return await status.abort(context, status.status_of(error, method))
+                return await self._refuse(call, context, error)
+            self._write_down(call, context, "OK")
+            return answer
 
         return guarded
 
@@ -90,8 +126,9 @@ class Guard(grpc.aio.ServerInterceptor):
         self, method: str, behaviour: Callable[[Any, Context], Any]
     ) -> Callable[[Any, Context], AsyncIterator[Any]]:
         async def guarded(request: Any, context: Context) -> AsyncIterator[Any]:
+            call = _Call(method, audited=False)
             try:
-                who = await self._admit(method, context)
+                who = await self._admit(call, context)
                 with self._counted(who, streams=True):
                     answers = behaviour(request, context)
                     if inspect.isasyncgen(answers):
@@ -105,9 +142,32 @@ class Guard(grpc.aio.ServerInterceptor):
             except grpc.aio.AbortError:
                 raise
             except Exception as error:  # noqa: BLE001  # whatever a handler raises becomes a status
-                await status.abort(context, status.status_of(error, method))
+                await self._refuse(call, context, error)
 
         return guarded
+
+    async def _refuse(self, call: _Call, context: Context, error: Exception) -> NoReturn:
+        reason = error.reason if isinstance(error, DomainError) else type(error).__name__
+        self._write_down(call, context, reason)
+        await status.abort(context, status.status_of(error, call.method))
+
+    def _write_down(self, call: _Call, context: Context, result: str) -> None:
+        if self._audit is None:
+            return
+        who, request = call.who, call.request
+        record = Record(
+            time=self._clock(),
+            method=call.method.removeprefix("/motorpool.v1."),
+            result=result,
+            actor="" if who is None else who.actor,
+            role="" if who is None else who.role.value,
+            address=address_of(context.peer()),
+            target="" if request is None else target_of(request),
+            request_id="" if request is None else getattr(request, "request_id", "")[:_ID_CHARACTERS],
+            dry_run=getattr(request, "validate_only", False),
+        )
+        if call.audited or record.denied:
+            self._audit.write(record)
 
     @asynccontextmanager
     async def _timed(self, method: str, *, streams: bool) -> AsyncIterator[None]:
@@ -127,8 +187,9 @@ class Guard(grpc.aio.ServerInterceptor):
     def _counted(self, who: Caller, *, streams: bool) -> AbstractContextManager[object]:
         return self._long_calls.entered(who) if streams and self._long_calls is not None else nullcontext()
 
-    async def _admit(self, method: str, context: Context) -> Caller:
-        found = await self._authenticate(method, context)
+    async def _admit(self, call: _Call, context: Context) -> Caller:
+        method = call.method
+        found = call.who = await self._authenticate(method, context)
         least = role_of(method)
         if least is None and found.role.reaches(Role.READER):
             await status.abort(context, status.unimplemented(method))
@@ -147,8 +208,8 @@ class Guard(grpc.aio.ServerInterceptor):
         return found
 
 
-def _unknown(method: str) -> Callable[[Any, Context], Awaitable[None]]:
-    async def answer(_request: Any, context: Context) -> None:
+def _unknown(method: str) -> Callable[[Any, Context, _Call], Awaitable[None]]:
+    async def answer(_request: Any, context: Context, _call: _Call) -> None:
         await status.abort(context, status.unimplemented(method))
 
     return answer

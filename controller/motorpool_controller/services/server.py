@@ -18,6 +18,7 @@ from motorpool_controller.config import Address, Settings
 from motorpool_controller.security.addresses import advertised, certified
 from motorpool_controller.security.authority import Authority
 from motorpool_controller.security.serving import Serving, serving_certificate
+from motorpool_controller.services.audit import AuditLog
 from motorpool_controller.services.authentication import (
     CertificateAuthenticator,
     TokenAuthenticator,
@@ -71,8 +72,9 @@ class Server:
         hosts = certified((settings.listen, settings.agents_listen), settings.advertise)
         self._hosts = hosts
         self._serving = serving_certificate(settings.data_dir, authority, hosts, clock())
-        self._public = _server(TokenAuthenticator(store, clock), PUBLIC_MESSAGE_BYTES, PUBLIC_CALLS)
-        self._agents = _server(CertificateAuthenticator(store, clock), AGENTS_MESSAGE_BYTES, AGENTS_CALLS)
+        self._audit = AuditLog(settings.data_dir)
+        self._public = self._server(TokenAuthenticator(store, clock), PUBLIC_MESSAGE_BYTES, PUBLIC_CALLS)
+        self._agents = self._server(CertificateAuthenticator(store, clock), AGENTS_MESSAGE_BYTES, AGENTS_CALLS)
         self._health = health.aio.HealthServicer()
         self.public_address = self._bind(self._public, settings.listen, agents=False)
         """Where the public listener is bound, its port known."""
@@ -104,6 +106,32 @@ class Server:
         await self._health.enter_graceful_shutdown()
         grace = self._settings.shutdown_grace_seconds
         await asyncio.gather(self._public.stop(grace), self._agents.stop(grace))
+        self._audit.close()
+
+    def _server(
+        self, authenticator: TokenAuthenticator | CertificateAuthenticator, message_bytes: int, calls: int
+    ) -> grpc.aio.Server:
+        return grpc.aio.server(
+            interceptors=[Guard(authenticator, LongCalls(authenticator), audit=self._audit, clock=self._clock)],
+            maximum_concurrent_rpcs=calls,
+            options=[
+                ("grpc.max_receive_message_length", message_bytes),
+                ("grpc.max_metadata_size", HEADERS_BYTES),
+                ("grpc.absolute_max_metadata_size", HEADERS_BYTES),
+                ("grpc.max_concurrent_streams", STREAMS_OF_CONNECTION),
+                ("grpc.server_handshake_timeout_ms", HANDSHAKE_SECONDS * 1_000),
+                # Of a connection on which nothing is going on; a client makes another one by itself.
+                ("grpc.max_connection_idle_ms", IDLE_SECONDS * 1_000),
+                # Two controllers on one port would each get some of the calls.
+                ("grpc.so_reuseport", 0),
+                ("grpc.keepalive_time_ms", 30_000),
+                ("grpc.keepalive_timeout_ms", 10_000),
+                ("grpc.keepalive_permit_without_calls", 1),
+                # Who pings more often is disconnected after two of them.
+                ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+                ("grpc.http2.max_ping_strikes", 2),
+            ],
+        )
 
     def _bind(self, server: grpc.aio.Server, address: Address, *, agents: bool) -> Address:
         initial = self._configuration(self._serving)
@@ -136,32 +164,6 @@ class Server:
         self._serving = serving_certificate(self._settings.data_dir, self._authority, self._hosts, now)
         log.info("server certificate renewed", extra={"renew_time": self._serving.renew_time.isoformat()})
         return self._configuration(self._serving)
-
-
-def _server(
-    authenticator: TokenAuthenticator | CertificateAuthenticator, message_bytes: int, calls: int
-) -> grpc.aio.Server:
-    return grpc.aio.server(
-        interceptors=[Guard(authenticator, LongCalls(authenticator))],
-        maximum_concurrent_rpcs=calls,
-        options=[
-            ("grpc.max_receive_message_length", message_bytes),
-            ("grpc.max_metadata_size", HEADERS_BYTES),
-            ("grpc.absolute_max_metadata_size", HEADERS_BYTES),
-            ("grpc.max_concurrent_streams", STREAMS_OF_CONNECTION),
-            ("grpc.server_handshake_timeout_ms", HANDSHAKE_SECONDS * 1_000),
-            # Of a connection on which nothing is going on; a client makes another one by itself.
-            ("grpc.max_connection_idle_ms", IDLE_SECONDS * 1_000),
-            # Two controllers on one port would each get some of the calls.
-            ("grpc.so_reuseport", 0),
-            ("grpc.keepalive_time_ms", 30_000),
-            ("grpc.keepalive_timeout_ms", 10_000),
-            ("grpc.keepalive_permit_without_calls", 1),
-            # Who pings more often is disconnected after two of them.
-            ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-            ("grpc.http2.max_ping_strikes", 2),
-        ],
-    )
 
 
 def _add(service: object, server: grpc.aio.Server) -> None:
