@@ -25,6 +25,7 @@ class Client:
         self.cluster = v1.ClusterServiceStub(channel)
         self.nodes = v1.NodeServiceStub(channel)
         self.deployments = v1.DeploymentServiceStub(channel)
+        self.files = v1.FileServiceStub(channel)
         self.instances = v1.InstanceServiceStub(channel)
         self.models = v1.ModelServiceStub(channel)
         self.events = v1.EventServiceStub(channel)

@@ -25,6 +25,7 @@ from motorpool_cli.commands import (
     describe,
     events,
     explain,
+    files,
     fleet,
     login,
     logs,
@@ -150,7 +151,7 @@ def keep_options(
 
 
 for _noun in (
-    *(login, cluster, fleet, backends, maintenance, bans, strays, models, plan, deploy, update, rollout, scale),
+    *(login, cluster, fleet, backends, maintenance, bans, strays, models, files, plan, deploy, update, rollout, scale),
     *(apply, workloads, delete, describe, explain, logs, events, tokens),
 ):
     _noun.add_to(app)

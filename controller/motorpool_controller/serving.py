@@ -21,6 +21,7 @@ from motorpool_controller.services.cluster import ClusterService
 from motorpool_controller.services.deployments import DeploymentService
 from motorpool_controller.services.enrollment import EnrollmentService
 from motorpool_controller.services.events import EventService
+from motorpool_controller.services.files import FileService
 from motorpool_controller.services.instances import InstanceService
 from motorpool_controller.services.logformat import log_to_stderr
 from motorpool_controller.services.models import ModelService
@@ -51,6 +52,7 @@ def public_services(
         DeploymentService(store, live, catalog),
         EnrollmentService(store, authority, endpoints, per_second=settings.enrolments_per_second),
         EventService(store),
+        FileService(store, live),
         InstanceService(store, live),
         ModelService(store, live, catalog),
         NodeService(store, live),

@@ -53,6 +53,7 @@ class Controller:
         self.tokens: dict[str, v1.Token] = {}
         self.events: list[v1.Event] = []
         self.strays: list[v1.StrayInstance] = []
+        self.files: dict[str, v1.ModelFiles] = {}
         self.explanations: dict[str, v1.ExplainDeploymentResponse] = {}
         self.revisions: dict[str, v1.ListDeploymentRevisionsResponse] = {}
         self.plan = v1.PlanDeploymentResponse()
@@ -80,6 +81,7 @@ class Controller:
         v1.add_NodeServiceServicer_to_server(_Nodes(self), self._server)
         v1.add_BackendServiceServicer_to_server(_Backends(self), self._server)
         v1.add_DeploymentServiceServicer_to_server(_Deployments(self), self._server)
+        v1.add_FileServiceServicer_to_server(_Files(self), self._server)
         v1.add_InstanceServiceServicer_to_server(_Instances(self), self._server)
         v1.add_ModelServiceServicer_to_server(_Models(self), self._server)
         v1.add_EventServiceServicer_to_server(_Events(self), self._server)
@@ -448,6 +450,26 @@ class _Deployments(_Servicer, v1.DeploymentServiceServicer):
             api_key=API_KEY,
             served_model_name=request.name.removeprefix("deployments/"),
         )
+
+
+class _Files(_Servicer, v1.FileServiceServicer):
+    def ListModelFiles(
+        self, request: v1.ListModelFilesRequest, context: grpc.ServicerContext
+    ) -> v1.ListModelFilesResponse:
+        of_all = request.parent == "nodes/-"
+        return v1.ListModelFilesResponse(
+            files=[each for name, each in self.of.files.items() if of_all or name.startswith(f"{request.parent}/")]
+        )
+
+    def DeleteModelFiles(
+        self, request: v1.DeleteModelFilesRequest, context: grpc.ServicerContext
+    ) -> v1.DeleteModelFilesResponse:
+        self.of.requests.append(request)
+        found = self.get(self.of.files, request.name, context)
+        if not request.validate_only:
+            del self.of.files[request.name]
+        freed = 0 if request.validate_only else found.done_bytes
+        return v1.DeleteModelFilesResponse(files=found, freed_bytes=freed)
 
 
 class _Instances(_Servicer, v1.InstanceServiceServicer):

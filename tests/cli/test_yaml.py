@@ -34,6 +34,9 @@ LINES = {
     "endpoint": ("smollm2",),
     "events": (),
     "explain": ("smollm2",),
+    "files delete": ("a", "m-1"),
+    "files list": (),
+    "files prune": ("--dry-run",),
     "model inspect": ("hf:o/n",),
     "instances": (),
     "nodes": (),
@@ -66,6 +69,7 @@ def test_yaml_is_the_same_document_as_json(authority: Authority, tmp_path: Path,
         try:
             fill(controller)
             controller.strays = [v1.StrayInstance(node="nodes/a", assignment_id="a1")]
+            controller.files["nodes/a/files/m-1"] = v1.ModelFiles(name="nodes/a/files/m-1", total_bytes=7)
             controller.inspections = INSPECTION_STEPS
             controller.deployments["deployments/smollm2"].revision = 2
             controller.revisions["deployments/smollm2"] = v1.ListDeploymentRevisionsResponse()

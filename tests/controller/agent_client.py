@@ -316,6 +316,8 @@ def observed(body: Message) -> v1.ObservedObject:
         return v1.ObservedObject(id=f"executor/{body.executor}", digest=digest, executor=body)
     if isinstance(body, v1.NodeCondition):
         return v1.ObservedObject(id=f"condition/{body.condition}", digest=digest, condition=body)
+    if isinstance(body, v1.ModelFiles):
+        return v1.ObservedObject(id=f"files/{body.folder.rpartition('/')[2]}", digest=digest, files=body)
     assert isinstance(body, v1.ObservedInstance)
     return v1.ObservedObject(id=f"instance/{body.assignment_id}", digest=digest, instance=body)
 

@@ -34,6 +34,7 @@ from motorpool_controller.services.backends import BackendService
 from motorpool_controller.services.deployments import DeploymentService
 from motorpool_controller.services.enrollment import EnrollmentService
 from motorpool_controller.services.events import EventService
+from motorpool_controller.services.files import FileService
 from motorpool_controller.services.initialization import initialise_data_dir
 from motorpool_controller.services.instances import InstanceService
 from motorpool_controller.services.models import ModelService
@@ -84,6 +85,7 @@ class Cluster:
         )
         self.nodes = v1.NodeServiceStub(self._channel)
         self.deployments = v1.DeploymentServiceStub(self._channel)
+        self.files = v1.FileServiceStub(self._channel)
         self.instances = v1.InstanceServiceStub(self._channel)
         self.events = v1.EventServiceStub(self._channel)
         self.backends = v1.BackendServiceStub(self._channel)
@@ -203,6 +205,7 @@ async def running(
                 ),
                 NodeService(store, live),
                 DeploymentService(store, live, catalog, clock=clock.now),
+                FileService(store, live, clock=clock.now),
                 InstanceService(store, live),
                 ModelService(store, live, catalog, clock=clock.now),
                 EventService(store),

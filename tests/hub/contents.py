@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import struct
 from collections.abc import Mapping
@@ -15,6 +16,19 @@ LFS_BYTES = 10 << 20
 """Files from this size on are served by the other host, as large files of hubs are."""
 
 
+DIGESTED_BYTES = 1 << 30
+
+
+@functools.cache
+def _digest(name: str, prefix: bytes, head: bytes, size: int) -> str:
+    made = hashlib.new(name, prefix + head[:size], usedforsecurity=False)
+    left, zeros = max(0, size - len(head)), bytes(1 << 20)
+    while left:
+        made.update(zeros[: min(left, len(zeros))])
+        left -= min(left, len(zeros))
+    return made.hexdigest()
+
+
 @dataclass(frozen=True)
 class Content:
     """A file: its first bytes, and zeros up to its size."""
@@ -24,8 +38,17 @@ class Content:
 
     @property
     def sha256(self) -> str:
-        """A name for the content."""
-        return hashlib.sha256(self.head + str(self.size).encode()).hexdigest()
+        """Its digest; of what is too large to be made, a name for it."""
+        if self.size > DIGESTED_BYTES:
+            return hashlib.sha256(self.head + str(self.size).encode()).hexdigest()
+        return _digest("sha256", b"", self.head, self.size)
+
+    @property
+    def git_sha1(self) -> str:
+        """Its digest as git counts it; see ``sha256``."""
+        if self.size > DIGESTED_BYTES:
+            return self.sha256[:40]
+        return _digest("sha1", f"blob {self.size}\0".encode(), self.head, self.size)
 
     @property
     def large(self) -> bool:

@@ -126,7 +126,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.seen = Seen(self.command, parts.path, parts.query, headers, self.large)
         self.hub.seen.append(self.seen)
         self.trouble = self.hub.troubles.take(f"{self.command} {parts.path}")
-        if self.trouble.until is not None and not self.trouble.drip:
+        if self.trouble.until is not None and not self.trouble.drip and self.trouble.hold is None:
             self.trouble.until.wait(60)
         if self.trouble.status:
             self.send(self.trouble.status, self.trouble.body, self.trouble.headers)
@@ -168,7 +168,12 @@ class _Handler(BaseHTTPRequestHandler):
         end = start + count if self.trouble.cut is None else start + min(count, self.trouble.cut)
         step = 1 if self.trouble.drip else STEP
         for offset in range(start, end, step):
+            if self.trouble.hold is not None and self.trouble.until is not None and offset >= self.trouble.hold:
+                self.wfile.flush()
+                self.trouble.until.wait(60)
             piece = content.read(offset, min(step, end - offset))
+            if self.trouble.spoil:
+                piece = bytes(byte ^ 0xFF for byte in piece)
             self.seen.body_bytes += len(piece)
             self.wfile.write(piece)
             if self.trouble.drip and self.trouble.until is not None and self.trouble.until.wait(0.05):
@@ -294,7 +299,7 @@ class _LargeHandler(_Handler):
 
 
 def _sibling(file: str, content: Content) -> dict[str, object]:
-    shown: dict[str, object] = {"rfilename": file, "size": content.size, "blobId": content.sha256[:40]}
+    shown: dict[str, object] = {"rfilename": file, "size": content.size, "blobId": content.git_sha1}
     if content.large:
         shown["lfs"] = {"size": content.size, "sha256": content.sha256, "pointerSize": 135}
     return shown

@@ -26,6 +26,10 @@ class Trouble:
     cut: int | None = None
     whole: bool = False
     shift: int = 0
+    hold: int | None = None
+    """Wait for ``until`` before the bytes from here on in the file."""
+    spoil: bool = False
+    """Send other bytes than those of the file."""
     drip: bool = False
     """One byte at a time, until the reader leaves or ``until`` is set."""
 

@@ -38,6 +38,12 @@ class Config:
     port_range: range = range(24000, 24064)
     reserved_memory_bytes: int = 1 << 30
     reserved_device_memory_bytes: int = 0
+    reserved_disk_bytes: int = 5 << 30
+    model_dir: Path | None = None
+    hf_endpoint: str | None = None
+    hf_token_file: Path | None = None
+    modelscope_endpoint: str | None = None
+    modelscope_token_file: Path | None = None
     allow_plugins: tuple[str, ...] | None = None
     block_plugins: tuple[str, ...] = ()
     use_proxy: bool = False
@@ -51,6 +57,11 @@ class Config:
     first_attempts: int = 1
     last_attempts: int = 4
     log_level: str = "info"
+
+    @property
+    def models(self) -> Path:
+        """Where models are kept that were fetched."""
+        return self.model_dir or self.data_dir / "models"
 
     def token(self) -> str | None:
         """Return the join token, from its file where one is named; None without one."""
@@ -77,6 +88,12 @@ _SETTINGS: Mapping[str, Callable[[object], object]] = {
     "port_range": values.port_range,
     "reserved_memory": values.size_bytes,
     "reserved_device_memory": values.size_bytes,
+    "reserved_disk": values.size_bytes,
+    "model_dir": values.path,
+    "hf_endpoint": values.address,
+    "hf_token_file": values.path,
+    "modelscope_endpoint": values.address,
+    "modelscope_token_file": values.path,
     "allow_plugins": values.names,
     "block_plugins": values.names,
     "use_proxy": values.boolean,
@@ -94,6 +111,7 @@ _SETTINGS: Mapping[str, Callable[[object], object]] = {
 _FIELDS = {
     "reserved_memory": "reserved_memory_bytes",
     "reserved_device_memory": "reserved_device_memory_bytes",
+    "reserved_disk": "reserved_disk_bytes",
     "inference_probe": "inference_probe_seconds",
     "disk_low": "disk_low_bytes",
     "memory_low": "memory_low_bytes",

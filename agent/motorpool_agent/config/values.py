@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 BARE_EXECUTORS = ("auto", "process", "systemd")
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -79,6 +80,18 @@ def endpoint(value: object) -> str:
     if ":" in bare and not name.startswith("["):
         raise NotAllowedError(allowed)
     return f"[{bare}]:{port}" if ":" in bare else f"{bare}:{port}"
+
+
+def address(value: object) -> str:
+    """Return the address of a hub."""
+    try:
+        parts = urlsplit(value) if isinstance(value, str) else None
+        usable = parts is not None and parts.scheme in {"http", "https"} and parts.hostname and not parts.query
+    except ValueError:
+        usable = None
+    if not isinstance(value, str) or not usable:
+        raise NotAllowedError("give an address, e.g. https://hub.example or http://mirror.example:8080/hf")
+    return value.rstrip("/")
 
 
 def path(value: object) -> Path:

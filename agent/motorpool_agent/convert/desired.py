@@ -14,12 +14,15 @@ from motorpool_agent.reconcile.assignment import (
     Adapter,
     Assignment,
     Definition,
+    DeleteFiles,
     DesiredVersion,
     DeviceClaim,
+    Download,
     ExtendedKvCache,
     Gang,
     GangDevice,
     GangMember,
+    HubFile,
     LogSubscription,
     ModelSource,
     Parameter,
@@ -28,10 +31,13 @@ from motorpool_agent.reconcile.assignment import (
     Tombstone,
 )
 
-DesiredBody = Assignment | Tombstone | ReadModel | LogSubscription
+DesiredBody = Assignment | Tombstone | ReadModel | DeleteFiles | LogSubscription
 
 # Ids name folders and files; ports, argv and the like are the supervisor's to judge.
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_SHA256 = re.compile(r"([0-9a-f]{64})?")
+_SHA1 = re.compile(r"([0-9a-f]{40})?")
+_REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
 _LEAST_MEMBERS = 2
 _DEFAULT_LOG_SECONDS = 3600.0
 
@@ -123,7 +129,28 @@ def _assignment(message: v1.DesiredObject) -> Assignment:
         extended_kv_cache=_cache(body.extended_kv_cache) if body.extended_kv_cache.enabled else None,
         parallelism=dict(body.parallelism),
         gang=_gang(message.id, body) if body.gang else None,
+        downloads=tuple(_download(message.id, each) for each in body.downloads),
     )
+
+
+def _download(object_id: str, message: v1.Download) -> Download:
+    files = tuple(
+        HubFile(path=each.path, size_bytes=each.size_bytes, sha256=each.sha256, git_sha1=each.git_sha1)
+        for each in message.files
+    )
+    for file in files:
+        # Paths are joined with a folder of ours, and digests name files: nothing of them may lead elsewhere.
+        parts = file.path.split("/")
+        if not file.path or "\0" in file.path or {"", ".", ".."} & set(parts) or file.size_bytes < 0:
+            raise BadMessageError(f"object {object_id}: downloads: {file.path[:200]!r} is no file of a repository")
+        if not _SHA256.fullmatch(file.sha256) or not _SHA1.fullmatch(file.git_sha1):
+            raise BadMessageError(f"object {object_id}: downloads: {file.path[:200]!r} has no digest that can be")
+    if not files or len({file.path for file in files}) < len(files):
+        raise BadMessageError(f"object {object_id}: downloads: no files, or one of them twice")
+    source = _source(object_id, message.source)
+    if source.kind == "local_path" or not _REPOSITORY.fullmatch(source.repository):
+        raise BadMessageError(f"object {object_id}: downloads: {source.repository[:200]!r} is no repository of a hub")
+    return Download(source=source, commit=message.commit, files=files)
 
 
 def _gang(object_id: str, body: v1.Assignment) -> Gang:
@@ -210,14 +237,20 @@ def _tombstone(message: v1.DesiredObject) -> Tombstone:
     return Tombstone(assignment_id=body.assignment_id, generation=body.generation, message=body.message)
 
 
-def _query(message: v1.DesiredObject) -> ReadModel:
+def _query(message: v1.DesiredObject) -> ReadModel | DeleteFiles:
     body = message.query
-    if body.WhichOneof("question") != "read_model":
+    question = body.WhichOneof("question")
+    if question not in {"read_model", "delete_files"}:
         raise BadMessageError(f"object {message.id}: a question that this agent does not know")
     try:
         deadline = body.deadline.ToDatetime(tzinfo=UTC)
     except (ValueError, OverflowError) as error:
         raise BadMessageError(f"object {message.id}: deadline: {error}") from error
+    if question == "delete_files":
+        asked = body.delete_files
+        if not _ID.fullmatch(asked.files_id) or not asked.etag:
+            raise BadMessageError(f"object {message.id}: delete_files: files_id or etag cannot be one")
+        return DeleteFiles(query_id=body.query_id, deadline=deadline, files_id=asked.files_id, etag=asked.etag)
     return ReadModel(query_id=body.query_id, deadline=deadline, local_path=body.read_model.local_path)
 
 

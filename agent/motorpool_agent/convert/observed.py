@@ -12,11 +12,14 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from motorpool import v1
 from motorpool_agent.convert.assignment import assignment_message
 from motorpool_agent.convert.facts import facts_message
+from motorpool_agent.reconcile.assignment import ModelSource
 from motorpool_agent.reconcile.observation import (
     Answer,
     Attempt,
     ExecutorStatus,
     Failure,
+    FilesState,
+    ModelFiles,
     ObservedInstance,
     Rendered,
     State,
@@ -33,6 +36,11 @@ _STATES: Mapping[State, v1.InstanceState.ValueType] = {
     State.STOPPING: v1.INSTANCE_STATE_STOPPING,
     State.ERROR: v1.INSTANCE_STATE_ERROR,
     State.QUARANTINED: v1.INSTANCE_STATE_QUARANTINED,
+}
+_FILES_STATES: Mapping[FilesState, v1.ModelFilesState.ValueType] = {
+    FilesState.COMPLETE: v1.MODEL_FILES_STATE_COMPLETE,
+    FilesState.DOWNLOADING: v1.MODEL_FILES_STATE_DOWNLOADING,
+    FilesState.PARTIAL: v1.MODEL_FILES_STATE_PARTIAL,
 }
 
 
@@ -82,6 +90,7 @@ def instance_message(instance: ObservedInstance) -> v1.ObservedInstance:
         last_failure=_failure(instance.last_failure),
         progress_bytes=instance.progress_bytes,
         progress_total_bytes=instance.progress_total_bytes,
+        progress_bytes_per_second=instance.progress_bytes_per_second,
         adopted=instance.adopted,
         next_try_time=timestamp(instance.next_try_time),
         pid_start_ticks=instance.pid_start_ticks,
@@ -106,7 +115,32 @@ def answer_message(answer: Answer) -> v1.QueryAnswer:
         error_reason=answer.error_reason,
         error_message=line(answer.error_message),
         facts=None if answer.facts is None else facts_message(answer.facts),
+        freed_bytes=answer.freed_bytes,
     )
+
+
+def files_message(files: ModelFiles) -> v1.ModelFiles:
+    """Return the message of what was fetched of a model."""
+    return v1.ModelFiles(
+        source=_source(files.source),
+        commit=files.commit,
+        state=_FILES_STATES[files.state],
+        total_bytes=files.total_bytes,
+        done_bytes=files.done_bytes,
+        folder=files.folder,
+        create_time=timestamp(files.create_time),
+        use_time=timestamp(files.use_time),
+        instances=files.instances,
+        etag=files.etag,
+    )
+
+
+def _source(source: ModelSource) -> v1.ModelSource:
+    if source.kind == "model_scope":
+        scope = v1.ModelScopeSource(model_id=source.repository, file_path=source.file, revision=source.revision)
+        return v1.ModelSource(model_scope=scope)
+    hub = v1.HuggingFaceSource(repository=source.repository, file=source.file, revision=source.revision)
+    return v1.ModelSource(hugging_face=hub)
 
 
 def _rendered(launch: Rendered | None) -> v1.RenderedLaunch | None:

@@ -15,6 +15,9 @@ from pathlib import Path
 
 from motorpool_agent.config import Config, ConfigError
 from motorpool_agent.convert.inventory import host_message
+from motorpool_agent.files.downloads import Downloads
+from motorpool_agent.files.hubs import Hubs
+from motorpool_agent.files.store import FileStore
 from motorpool_agent.identity.dial import local_address
 from motorpool_agent.identity.enrollment import enroll
 from motorpool_agent.identity.renewal import Renewal
@@ -96,6 +99,17 @@ async def _live(config: Config) -> None:
     changed = asyncio.Event()
     policy = partial(read_policy, config.policy_file or POLICY_FILE, required=config.policy_file is not None)
     plugins = PluginTable(allow=config.allow_plugins, block=config.block_plugins, notify=changed.set)
+    models = Downloads(
+        FileStore(config.models),
+        Hubs(
+            hf_endpoint=config.hf_endpoint,
+            hf_token_file=config.hf_token_file,
+            modelscope_endpoint=config.modelscope_endpoint,
+            modelscope_token_file=config.modelscope_token_file,
+        ),
+        reserved_bytes=config.reserved_disk_bytes,
+        notify=changed.set,
+    )
     supervisor = Supervisor(
         data_dir=config.data_dir,
         cache_dir=config.cache_dir,
@@ -111,11 +125,18 @@ async def _live(config: Config) -> None:
         witness=Witness(lineage, lambda pid: stranger(pid).words),
         timings=Timings(inference_period_seconds=config.inference_probe_seconds or None),
         kept=Kept(first=config.first_attempts, last=config.last_attempts),
+        models=models,
     )
+
+    async def delete(files_id: str, etag: str) -> int:
+        return await models.delete(files_id, etag, lambda: supervisor.users_of(files_id))
+
     renewal = Renewal(store, identity, use_proxy=config.use_proxy)
     async with contextlib.AsyncExitStack() as closing:
         closing.push_async_callback(_bounded, plugins.close)
+        closing.push_async_callback(_bounded, models.close)
         closing.push_async_callback(_bounded, supervisor.close)
+        await models.open()
         # First, so that no instance waits for a vendor's code.
         await supervisor.adopt()
         await plugins.start()
@@ -143,13 +164,14 @@ async def _live(config: Config) -> None:
             ),
             instances=supervisor,
             plugins=plugins,
-            questions=Questions(read=supervisor.reader(read_model), notify=changed.set),
+            questions=Questions(read=supervisor.reader(read_model), notify=changed.set, delete=delete),
             measure=measure,
             care=care,
             record=partial(record.accept, document.cluster_id),
             accepted=record.last.version if record.last is not None and same_cluster else None,
             changed=changed,
             use_proxy=config.use_proxy,
+            models=models,
         )
         renewal.on_renewed(session.reconnect)
         log.info("agent started", extra={"node": document.node, "address": address})

@@ -87,6 +87,20 @@ def run_command(
     reserved_device_memory: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Memory kept back of each device.")
     ] = None,
+    reserved_disk: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Disk that downloads of models leave free.")
+    ] = None,
+    model_dir: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Where models are kept that were fetched from hubs.")
+    ] = None,
+    hf_endpoint: Annotated[str | None, typer.Option(metavar="URL", help="Mirror of the Hugging Face hub.")] = None,
+    hf_token_file: Annotated[
+        str | None, typer.Option(metavar="FILE", help="File that holds this node's token for it.")
+    ] = None,
+    modelscope_endpoint: Annotated[str | None, typer.Option(metavar="URL", help="Mirror of ModelScope.")] = None,
+    modelscope_token_file: Annotated[
+        str | None, typer.Option(metavar="FILE", help="File that holds this node's token for it.")
+    ] = None,
     allow_plugin: AllowPlugin = None,
     block_plugin: BlockPlugin = None,
     use_proxy: UseProxy = None,
@@ -140,6 +154,12 @@ def run_command(
                 "port_range": port_range,
                 "reserved_memory": reserved_memory,
                 "reserved_device_memory": reserved_device_memory,
+                "reserved_disk": reserved_disk,
+                "model_dir": model_dir,
+                "hf_endpoint": hf_endpoint,
+                "hf_token_file": hf_token_file,
+                "modelscope_endpoint": modelscope_endpoint,
+                "modelscope_token_file": modelscope_token_file,
                 "allow_plugins": allow_plugin,
                 "block_plugins": block_plugin,
                 "use_proxy": use_proxy,

@@ -13,15 +13,25 @@ from motorpool_sdk.backend import Profile, Version
 
 async def install(config: Config, backend: str, wanted: str | None, say: Callable[[str], None]) -> None:
     """Install a version's environment and say how far it is."""
-    async with _plugins(config) as plugins:
-        profile = _profile(plugins, backend)
-        version = _version(profile, wanted)
+    profile, version = await _found(config, backend, wanted)
     if version.environment is None:
         say(f"{profile.backend} {version.version} needs no environment: it runs {version.executable or version.image}")
         return
     engines = Engines(config.data_dir, config.cache_dir)
     directory = await engines.ensure(profile.backend, version, say)
     say(f"{profile.backend} {version.version} stands in {directory}")
+
+
+async def version_of(config: Config, backend: str, wanted: str | None = None) -> tuple[str, Version]:
+    """Return a backend's own name and a version of it, as this machine's plugins know them."""
+    profile, version = await _found(config, backend, wanted)
+    return profile.backend, version
+
+
+async def _found(config: Config, backend: str, wanted: str | None) -> tuple[Profile, Version]:
+    async with _plugins(config) as plugins:
+        profile = _profile(plugins, backend)
+        return profile, _version(profile, wanted)
 
 
 async def show(config: Config, say: Callable[[str], None]) -> None:

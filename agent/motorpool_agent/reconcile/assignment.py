@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -26,6 +28,43 @@ class ModelSource:
     repository: str = ""
     file: str = ""
     revision: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubFile:
+    """A file that lies on a hub; digests in hex, empty where the hub tells none."""
+
+    path: str
+    size_bytes: int
+    sha256: str = ""
+    git_sha1: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Download:
+    """What is fetched of a model on a hub, as the controller found it there. ``commit`` names the content."""
+
+    source: ModelSource
+    commit: str
+    files: tuple[HubFile, ...]
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size_bytes for file in self.files)
+
+    @property
+    def files_id(self) -> str:
+        """Its name on a node, by which people know it: the same for the same files of the same content."""
+        told = [self.source.kind, self.source.repository, self.commit]
+        told += [f"{file.path}\0{file.size_bytes}\0{file.sha256}\0{file.git_sha1}" for file in self.files]
+        digest = hashlib.sha256("\n".join(told).encode("utf-8", "surrogatepass")).hexdigest()
+        name = _UNTIDY.sub("-", self.source.repository.replace("/", "--"))[:_MOST_NAME_CHARACTERS].strip("-.")
+        return f"{name or 'model'}-{digest[:12]}"
+
+
+_UNTIDY = re.compile(r"[^A-Za-z0-9._-]+")
+_MOST_NAME_CHARACTERS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +202,7 @@ class Assignment:
     gang: Gang | None = None
     packages: tuple[str, ...] = ()
     overcommitted: bool = False
+    downloads: tuple[Download, ...] = ()
 
     @property
     def title(self) -> str:
@@ -186,6 +226,16 @@ class ReadModel:
     query_id: str
     deadline: datetime
     local_path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteFiles:
+    """An order that is answered like a question: delete what was fetched of a model, if it is of this etag."""
+
+    query_id: str
+    deadline: datetime
+    files_id: str
+    etag: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,5 +265,5 @@ class Desired:
     version: DesiredVersion | None = None
     assignments: Mapping[str, Assignment] = field(default_factory=dict)
     tombstones: Mapping[str, Tombstone] = field(default_factory=dict)
-    queries: Mapping[str, ReadModel] = field(default_factory=dict)
+    queries: Mapping[str, ReadModel | DeleteFiles] = field(default_factory=dict)
     logs: Mapping[str, LogSubscription] = field(default_factory=dict)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from motorpool_agent.reconcile.assignment import Assignment
+from motorpool_agent.reconcile.assignment import Assignment, ModelSource
 from motorpool_formats.facts import ModelFacts
 
 
@@ -99,6 +99,7 @@ class ObservedInstance:
     last_failure: Failure | None = None
     progress_bytes: int | None = None
     progress_total_bytes: int | None = None
+    progress_bytes_per_second: int | None = None
     adopted: bool = False
     next_try_time: datetime | None = None
     ports: Mapping[str, int] = field(default_factory=dict)
@@ -117,11 +118,37 @@ class ExecutorStatus:
     message: str = ""
 
 
+class FilesState(StrEnum):
+    """How much of a model was fetched."""
+
+    COMPLETE = "complete"
+    DOWNLOADING = "downloading"
+    PARTIAL = "partial"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFiles:
+    """What was fetched of a model; of a download under way ``done_bytes`` are those at its start."""
+
+    files_id: str
+    source: ModelSource
+    commit: str
+    state: FilesState
+    total_bytes: int
+    done_bytes: int
+    folder: str
+    create_time: datetime
+    use_time: datetime | None
+    etag: str
+    instances: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """The answer to a query: facts, or a reason and a message."""
+    """The answer to a query: facts, or bytes that came free, or a reason and a message."""
 
     query_id: str
     facts: ModelFacts | None = None
+    freed_bytes: int | None = None
     error_reason: str = ""
     error_message: str = ""

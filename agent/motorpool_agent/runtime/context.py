@@ -11,6 +11,7 @@ from motorpool_agent.reconcile.attempts import Kept
 from motorpool_agent.reconcile.observation import ExecutorStatus
 from motorpool_agent.runtime.engines import Engines
 from motorpool_agent.runtime.executor import Executor
+from motorpool_agent.runtime.fetching import Models
 from motorpool_agent.runtime.launching import Backends
 from motorpool_agent.runtime.ports import Ports
 from motorpool_agent.runtime.room import Room
@@ -38,7 +39,9 @@ class Timings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """The agent's executors, plugins, engines, ports and handles; ``removed`` is told an id whose instance is gone.
+    """The agent's executors, plugins, engines, models, ports and handles.
+
+    ``removed`` is told an id whose instance is gone.
 
     ``executors`` tells what is known of each one, by name; ``bare`` is the operator's choice of what runs without an
     image, and ``starts_units`` whether this agent may start units of the machine. ``policy`` reads what may run here,
@@ -54,6 +57,7 @@ class Context:
     engines: Engines
     policy: Callable[[], Policy]
     fetched: tuple[Path, ...]
+    models: Models
     ports: Ports
     room: Room
     handles: Handles

@@ -44,11 +44,15 @@ class Manifest(msgspec.Struct, frozen=True):
 
 
 class Engines:
-    """The environments below ``<data-dir>/engines``; pip keeps what it downloads in ``<cache-dir>/pip``."""
+    """The environments below ``<data-dir>/engines``; pip keeps what it downloads in ``<cache-dir>/pip``.
 
-    def __init__(self, data_dir: Path, cache_dir: Path) -> None:
+    With a folder of ``wheels`` they are made of these alone, without a network.
+    """
+
+    def __init__(self, data_dir: Path, cache_dir: Path, *, wheels: Path | None = None) -> None:
         self._root = data_dir.absolute() / "engines"
         self._pip_cache = cache_dir.absolute() / "pip"
+        self._only = () if wheels is None else ("--no-index", "--find-links", str(wheels))
 
     @property
     def folder(self) -> Path:
@@ -128,7 +132,7 @@ class Engines:
             await _environment(partial, lock, progress)
             if environment.requirements:
                 progress(f"installing {', '.join(environment.requirements)}")
-                await _install(partial, environment.requirements, self._pip_cache, lock, progress)
+                await _install(partial, environment.requirements, self._only, self._pip_cache, lock, progress)
             manifest = Manifest(backend, version, environment.requirements, sys.version.partition(" ")[0])
             await asyncio.to_thread(_finish, partial, directory, environment, manifest)
         except BaseException:
@@ -147,7 +151,12 @@ async def _environment(partial: Path, lock: int, progress: Callable[[str], None]
 
 
 async def _install(
-    partial: Path, requirements: tuple[str, ...], cache: Path, lock: int, progress: Callable[[str], None]
+    partial: Path,
+    requirements: tuple[str, ...],
+    only: tuple[str, ...],
+    cache: Path,
+    lock: int,
+    progress: Callable[[str], None],
 ) -> None:
     python = str(partial / "bin" / "python")
     if importlib.util.find_spec("pip") is not None:
@@ -155,7 +164,7 @@ async def _install(
     else:
         command = [python, "-m", "pip"]
     command += ["--no-input", "--disable-pip-version-check", "install"]
-    command += ["--progress-bar", "off", "--no-warn-script-location"]
+    command += ["--progress-bar", "off", "--no-warn-script-location", *only]
     # Requirements after the options' end: none of them may be read as an option.
     await _run([*command, "--", *requirements], "pip", lock, progress, PIP_CACHE_DIR=str(cache))
 

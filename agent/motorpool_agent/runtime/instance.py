@@ -34,14 +34,14 @@ _ASK_AGAIN_SECONDS = 1.0
 
 
 class Instance:
-    """One assignment's life. At most one task works on it at any time; what it sees is in ``observed``."""
+    """The life of one ``assignment``. At most one task works on it at any time; what it sees is in ``observed``."""
 
     def __init__(
         self, context: Context, assignment: Assignment, *, handle: Handle | None = None, unproven: str = ""
     ) -> None:
         self._context = context
         self._released = asyncio.Event()
-        self._assignment = assignment
+        self.assignment = assignment
         self._take(assignment)
         self._unproven = unproven
         self._removing = False
@@ -64,7 +64,7 @@ class Instance:
         # What is unproven is quarantined already, for a reason that says more.
         if self._present.is_set() or self._removing or self._unproven:
             return self._record.seen
-        return self._record.left(self._assignment)
+        return self._record.left(self.assignment)
 
     @property
     def running(self) -> Running | None:
@@ -79,13 +79,13 @@ class Instance:
     @property
     def holding(self) -> Holding:
         """What it may take of its devices."""
-        claims = {claim.device_id: claim.memory_bytes for claim in self._assignment.devices}
-        return Holding(instance=self._assignment.instance, pid=self._record.seen.pid, claims=claims)
+        claims = {claim.device_id: claim.memory_bytes for claim in self.assignment.devices}
+        return Holding(instance=self.assignment.instance, pid=self._record.seen.pid, claims=claims)
 
     @property
     def known(self) -> Known:
         """What the decision needs to know of it."""
-        return Known(generation=self._assignment.generation, proven=not self._unproven)
+        return Known(generation=self.assignment.generation, proven=not self._unproven)
 
     def begin(self) -> None:
         """Launch it."""
@@ -128,9 +128,9 @@ class Instance:
 
     def keep(self, assignment: Assignment) -> None:
         """Go on: the controller names it, and may say that all members of its gang have reserved."""
-        if assignment.generation == self._assignment.generation and assignment.gang and assignment.gang.run:
+        if assignment.generation == self.assignment.generation and assignment.gang and assignment.gang.run:
             if not self._released.is_set():
-                self._assignment = assignment
+                self.assignment = assignment
             self._released.set()
         if not self._present.is_set():
             self._present.set()
@@ -141,19 +141,19 @@ class Instance:
         await self._work.close()
 
     def _take(self, assignment: Assignment) -> None:
-        self._assignment = assignment
+        self.assignment = assignment
         self._released.clear()
         if assignment.gang is None or assignment.gang.run:
             self._released.set()
 
     @property
     def _id(self) -> str:
-        return self._assignment.assignment_id
+        return self.assignment.assignment_id
 
     @property
     def _profile(self) -> Profile | None:
         """What its backend's plugin says, where it says anything now."""
-        return self._context.backends.profile(self._assignment.backend)
+        return self._context.backends.profile(self.assignment.backend)
 
     async def _live(self, evidence: Evidence | None = None) -> None:
         """Keep it running; returns only when trying again makes no sense."""
@@ -229,14 +229,14 @@ class Instance:
             was_ready=handle.ready,
             seconds_since_start=self._record.age_seconds,
             api_key=handle.assignment.api_key,
-            infer=membership.infer(self._assignment, handle.launch),
+            infer=membership.infer(self.assignment, handle.launch),
         )
         if isinstance(outcome, NotReady | NotComputing):
             why = outcome.why if isinstance(outcome, NotComputing) else f"not ready within {outcome.seconds:g} s"
             self._record.see(message=f"{why}; stopping it")
             tail = await self._record.tail(running.run)
             await self._context.executor.stop(running.directory, membership.grace_seconds(handle))
-            log_command = failures.log_command(self._assignment, running.run)
+            log_command = failures.log_command(self.assignment, running.run)
             if isinstance(outcome, NotComputing):
                 return failures.not_computing(outcome.why, log_command, tail)
             return await asyncio.to_thread(
@@ -257,9 +257,9 @@ class Instance:
         """Do not try the last launch's port again until a launch came up; where others know it, that is a failure."""
         if self._record.handle is not None:
             self._avoid_ports |= {self._record.handle.launch.ports[launching.PORT_NAME]}
-        if self._assignment.gang is not None:
+        if self.assignment.gang is not None:
             return failures.fault("PORT_TAKEN", f"{message}; all members are to reserve anew")
-        log.info("launch goes to another port: %s", message, extra={"instance": self._assignment.instance})
+        log.info("launch goes to another port: %s", message, extra={"instance": self.assignment.instance})
         return None
 
     async def _reserved(self, reserved: Mapping[str, int], parts: Mapping[str, str]) -> Assignment:
@@ -267,10 +267,10 @@ class Instance:
         message = "reserved; waiting for the other members"
         self._record.see(state=State.STARTING, message=message, ports=reserved, parts=parts)
         await self._released.wait()
-        return self._assignment
+        return self.assignment
 
     async def _launch(self) -> Running:
-        assignment, before = self._assignment, self._record.handle
+        assignment, before = self.assignment, self._record.handle
         number = self._record.begins()
         try:
             directory = self._context.handles.directory(self._id)
@@ -295,7 +295,7 @@ class Instance:
             reserved=self._reserved,
         )
         await self._present.wait()
-        assignment = self._assignment
+        assignment = self.assignment
         # Shown before it is executed: what never comes up can be looked at too.
         self._record.see(state=State.STARTING, message="launching", launch=record.rendered)
         handle = Handle(
@@ -326,9 +326,9 @@ class Instance:
         try:
             await self._context.executor.stop(directory, 0.0)
         except StopError as error:
-            log.warning("remains were not ended: %s", error, extra={"instance": self._assignment.instance})
+            log.warning("remains were not ended: %s", error, extra={"instance": self.assignment.instance})
         tail = await self._record.tail(run)
-        command, limit_bytes = failures.log_command(self._assignment, run), self._record.memory_limit_bytes
+        command, limit_bytes = failures.log_command(self.assignment, run), self._record.memory_limit_bytes
         return await asyncio.to_thread(failures.ended, exit_, command, tail, self._profile, limit_bytes)
 
     async def _failed(self, failure: Failure, *, final: bool) -> float | None:
@@ -336,7 +336,7 @@ class Instance:
         delay: float | None = None
         message = failure.message
         # Members of a gang start again together, when the controller says so.
-        if self._assignment.restart_on_error and not final and self._assignment.gang is None:
+        if self.assignment.restart_on_error and not final and self.assignment.gang is None:
             delay = restart_delay_seconds(self._record.seen.restart_count)
             message += f"; trying again in {delay:g} s" if delay else "; trying again"
             delay *= self._context.timings.backoff_scale
@@ -346,15 +346,15 @@ class Instance:
             next_try_time=None if delay is None else failures.now() + timedelta(seconds=delay),
             restart_count=self._record.seen.restart_count + (delay is not None),
         )
-        log.warning("instance failed: %s", failure.reason, extra={"instance": self._assignment.instance})
+        log.warning("instance failed: %s", failure.reason, extra={"instance": self.assignment.instance})
         return delay
 
     async def _replace(self) -> None:
-        message = f"making way for generation {self._assignment.generation}"
+        message = f"making way for generation {self.assignment.generation}"
         self._record.see(state=State.STOPPING, message=message, next_try_time=None)
         await self._insist(partial(self._stop, removal=False))
         self._record.ended()
-        if self._assignment.gang is None:
+        if self.assignment.gang is None:
             self._avoid_ports = frozenset()
         self._record.see(state=State.STARTING, message="", restart_count=0, first_failure=None, last_failure=None)
         await self._live()
@@ -393,5 +393,5 @@ class Instance:
         await whole(asyncio.to_thread(self._context.handles.remove, self._id))
 
     def _broke(self, error: Exception) -> None:
-        log.error("work on instance ended", exc_info=error, extra={"instance": self._assignment.instance})
+        log.error("work on instance ended", exc_info=error, extra={"instance": self.assignment.instance})
         self._record.see(state=State.ERROR, message="a fault of the agent, its log says more; restart the agent")

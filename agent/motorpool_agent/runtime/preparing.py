@@ -18,6 +18,7 @@ from motorpool_agent.runtime import choosing, exposing, launchfiles, launching, 
 from motorpool_agent.runtime.context import Context
 from motorpool_agent.runtime.docker import packages
 from motorpool_agent.runtime.errors import LaunchError
+from motorpool_agent.runtime.fetching import fetched
 from motorpool_agent.runtime.membership import Reserved
 from motorpool_agent.runtime.patience import Say, unless_stalled
 from motorpool_agent.runtime.proxies import beneath
@@ -59,6 +60,12 @@ async def prepare(
     policy = await asyncio.to_thread(permitting.current, context.policy)
     permitting.wish(policy, assignment)
     assignment = replace(assignment, env=beneath(context.proxies, assignment.env))
+    assignment = await unless_stalled(
+        lambda heard: fetched(context.models, assignment, heard),
+        say,
+        context.timings.stalled_seconds,
+        before=f"waiting for the model of {assignment.deployment}",
+    )
     found = await unless_stalled(
         lambda heard: _look(context, policy, assignment, directory, heard),
         say,

@@ -19,6 +19,7 @@ from motorpool_agent.runtime.context import Context
 from motorpool_agent.runtime.executor import Running
 from motorpool_agent.runtime.logreading import tail
 from motorpool_agent.runtime.secrets import Secrets
+from motorpool_agent.runtime.speed import Speed
 from motorpool_agent.runtime.work import whole
 from motorpool_agent.state import attempts
 from motorpool_agent.state.errors import HandleError
@@ -39,6 +40,7 @@ class Record:
         self.seen = seen
         self.handle = handle
         self.running: Running | None = None
+        self._speed = Speed()
         self._kept = attempts.Attempts()
         self._begun: datetime | None = None
         self._secrets: tuple[Handle | None, Secrets] = (None, Secrets())
@@ -68,7 +70,8 @@ class Record:
         """Change fields of the observed object, and report it if that changed anything."""
         if changes.get("state", State.DOWNLOADING) is not State.DOWNLOADING:
             # Bytes are of a download under way.
-            changes = {"progress_bytes": None, "progress_total_bytes": None, **changes}
+            unknown = {"progress_bytes": None, "progress_total_bytes": None, "progress_bytes_per_second": None}
+            changes = {**unknown, **changes}
         seen = replace(self.seen, **changes)
         if seen != self.seen:
             self.seen = seen
@@ -82,8 +85,18 @@ class Record:
     def progress(
         self, state: State, message: str, done_bytes: int | None = None, total_bytes: int | None = None
     ) -> None:
-        """Show what is being done before the launch, and how far it came."""
-        self.see(state=state, message=message, progress_bytes=done_bytes, progress_total_bytes=total_bytes)
+        """Show what is being done before the launch, and how far it came: bytes alone at most once a second."""
+        if done_bytes is None:
+            self._speed = Speed()
+        elif (state, message) == (self.seen.state, self.seen.message) and not self._speed.due(done_bytes):
+            return
+        self.see(
+            state=state,
+            message=message,
+            progress_bytes=done_bytes,
+            progress_total_bytes=total_bytes,
+            progress_bytes_per_second=self._speed.bytes_per_second,
+        )
 
     async def save(self, **changes: Any) -> None:
         """Change fields of the handle and write it; nothing hangs on that: what must be on disk was written before."""

@@ -26,6 +26,7 @@ from motorpool_agent.runtime.engines import Engines
 from motorpool_agent.runtime.errors import RuntimeFault
 from motorpool_agent.runtime.executor import OneExecutor
 from motorpool_agent.runtime.executors import Executors
+from motorpool_agent.runtime.fetching import Models, NoModels, users_of
 from motorpool_agent.runtime.instance import Instance
 from motorpool_agent.runtime.launching import Backends
 from motorpool_agent.runtime.logreading import Batch
@@ -47,6 +48,7 @@ class Supervisor:
     image: auto, process or systemd. ``policy`` reads what may run here, before each launch. ``launcher`` is the
     socket of who starts units for an agent that is not root's. ``kept`` says how many attempts of each are kept.
     ``executors`` stand in for this host's. ``witness`` tells whose processes are.
+    Without ``models`` only local paths run.
     """
 
     def __init__(
@@ -67,9 +69,11 @@ class Supervisor:
         kept: Kept | None = None,
         executors: Mapping[str, OneExecutor] | None = None,
         witness: Witness | None = None,
+        models: Models | None = None,
     ) -> None:
         self._data_dir = data_dir.absolute()
         self._engines = Engines(self._data_dir, cache_dir)
+        models = models or NoModels(self._data_dir / "models")
         timings = timings or Timings()
         executor = Executors(
             executors
@@ -89,7 +93,8 @@ class Supervisor:
             backends=backends,
             engines=self._engines,
             policy=lambda: replace(policy(), closed=(str(self._data_dir),)),
-            fetched=(self._engines.folder, self._data_dir / "models"),
+            fetched=(self._engines.folder, models.directory),
+            models=models,
             ports=Ports(ports, address),
             room=Room(backends, self._holdings, witness or Witness(), timings.memory_settles_seconds),
             handles=Handles(self._data_dir),
@@ -154,6 +159,10 @@ class Supervisor:
     def executors(self) -> Mapping[str, ExecutorStatus]:
         """Return what is known of each executor, by its name."""
         return self._availability.statuses
+
+    def users_of(self, files_id: str) -> list[str]:
+        """Return the instances that have a model's files, or are to have them."""
+        return users_of(files_id, [instance.assignment for instance in self._instances.values()])
 
     def memory_used(self) -> Mapping[str, int | None]:
         """Return the host memory that each running instance holds beside the page cache, by name; None if unknown."""

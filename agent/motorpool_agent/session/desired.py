@@ -9,6 +9,7 @@ from motorpool import v1
 from motorpool_agent.convert.desired import BadMessageError, DesiredBody, body_of, version_message, version_of
 from motorpool_agent.reconcile.assignment import (
     Assignment,
+    DeleteFiles,
     Desired,
     DesiredVersion,
     LogSubscription,
@@ -31,7 +32,7 @@ class Proposal:
             version=self.version,
             assignments={each.assignment_id: each for each in bodies if isinstance(each, Assignment)},
             tombstones={each.assignment_id: each for each in bodies if isinstance(each, Tombstone)},
-            queries={each.query_id: each for each in bodies if isinstance(each, ReadModel)},
+            queries={each.query_id: each for each in bodies if isinstance(each, ReadModel | DeleteFiles)},
             logs={each.subscription_id: each for each in bodies if isinstance(each, LogSubscription)},
         )
 

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 
 from motorpool import v1
 from motorpool_agent.convert.inventory import condition_message, device_message, plugin_message, profile_message
-from motorpool_agent.convert.observed import answer_message, digest_of, executor_message, instance_message
+from motorpool_agent.convert.observed import (
+    answer_message,
+    digest_of,
+    executor_message,
+    files_message,
+    instance_message,
+)
 from motorpool_agent.inventory import PluginStatus, lineage
 from motorpool_agent.inventory.pressure import Condition
-from motorpool_agent.reconcile.observation import Answer, ExecutorStatus, ObservedInstance
-from motorpool_agent.session.seams import Instances, Plugins
+from motorpool_agent.reconcile.observation import Answer, ExecutorStatus, ModelFiles, ObservedInstance
+from motorpool_agent.session.seams import Instances, Models, Plugins
 from motorpool_sdk.accelerator import Device
 from motorpool_sdk.backend import Profile
 
@@ -27,12 +34,14 @@ class Observer:
         instances: Instances,
         answers: Callable[[], Mapping[str, Answer]],
         conditions: Callable[[], Mapping[str, Condition]] = dict,
+        models: Models | None = None,
     ) -> None:
         self._node = node
         self._plugins = plugins
         self._instances = instances
         self._answers = answers
         self._conditions = conditions
+        self._models = models
         # By id: what it was made from, and what was made.
         self._made: dict[str, tuple[object, v1.ObservedObject]] = {}
 
@@ -68,6 +77,9 @@ class Observer:
             yield f"condition/{name}", condition, partial(_condition, condition)
         for instance in self._instances.observed().values():
             yield f"instance/{instance.assignment_id}", instance, partial(_instance, instance)
+        for files in () if self._models is None else self._models.known.values():
+            told = replace(files, instances=tuple(sorted(self._instances.users_of(files.files_id))))
+            yield f"files/{files.files_id}", told, partial(_files, told)
         for answer in self._answers().values():
             yield f"answer/{answer.query_id}", answer, partial(_answer, answer)
 
@@ -105,3 +117,8 @@ def _executor(status: ExecutorStatus) -> v1.ObservedObject:
 def _condition(condition: Condition) -> v1.ObservedObject:
     body = condition_message(condition)
     return v1.ObservedObject(id=f"condition/{condition.condition}", digest=digest_of(body), condition=body)
+
+
+def _files(files: ModelFiles) -> v1.ObservedObject:
+    body = files_message(files)
+    return v1.ObservedObject(id=f"files/{files.files_id}", digest=digest_of(body), files=body)

@@ -1,4 +1,4 @@
-"""Answers the controller's questions, each once."""
+"""Answers the controller's questions, each once; to delete model files is one of them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from motorpool_agent.reconcile.assignment import ReadModel
+from motorpool_agent.reconcile.assignment import DeleteFiles, ReadModel
 from motorpool_agent.reconcile.observation import Answer
+from motorpool_agent.state.errors import ModelFilesError
 from motorpool_formats import FormatError, ModelFacts, ModelNotFoundError
 
 # The two clocks may disagree: a deadline shortens or lengthens the wait, and never makes it nothing.
@@ -32,9 +33,11 @@ class Questions:
         *,
         read: Callable[[Path], ModelFacts],
         notify: Callable[[], None],
+        delete: Callable[[str, str], Awaitable[int]] | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._read = read
+        self._delete = delete or _nothing_to_delete
         self._notify = notify
         self._now = now
         self._free = asyncio.Semaphore(_READERS)
@@ -45,7 +48,7 @@ class Questions:
         """Return the answers by query id."""
         return self._answers
 
-    def update(self, queries: Mapping[str, ReadModel]) -> None:
+    def update(self, queries: Mapping[str, ReadModel | DeleteFiles]) -> None:
         """Take over the questions that are open now."""
         for query_id in [each for each in self._tasks if each not in queries]:
             self._tasks.pop(query_id).cancel()
@@ -53,7 +56,9 @@ class Questions:
             del self._answers[query_id]
         for query_id, query in queries.items():
             if query_id not in self._tasks and query_id not in self._answers:
-                task = asyncio.get_running_loop().create_task(self._answer(query))
+                task = asyncio.get_running_loop().create_task(
+                    self._carry_out(query) if isinstance(query, DeleteFiles) else self._answer(query)
+                )
                 self._tasks[query_id] = task
 
     async def close(self) -> None:
@@ -63,6 +68,21 @@ class Questions:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _carry_out(self, order: DeleteFiles) -> None:
+        """Delete a model's files, and answer with what came free."""
+        try:
+            answer = Answer(query_id=order.query_id, freed_bytes=await self._delete(order.files_id, order.etag))
+        except ModelFilesError as error:
+            answer = Answer(query_id=order.query_id, error_reason=error.reason, error_message=str(error))
+        except Exception as error:
+            log.exception("files not deleted", extra={"files": order.files_id})
+            answer = Answer(
+                query_id=order.query_id, error_reason="FILES_NOT_DELETED", error_message=f"{order.files_id}: {error}"
+            )
+        self._answers[order.query_id] = answer
+        self._tasks.pop(order.query_id, None)
+        self._notify()
 
     async def _answer(self, query: ReadModel) -> None:
         shortest, longest = _WAIT_SECONDS
@@ -127,3 +147,7 @@ class Questions:
         if not path.is_absolute():
             raise ModelNotFoundError(str(path), "this is no absolute path", "give the whole path")
         return self._read(path)
+
+
+async def _nothing_to_delete(files_id: str, _: str) -> int:
+    raise ModelFilesError(f"{files_id}: this agent keeps no models' files", reason="FILES_NOT_DELETED")

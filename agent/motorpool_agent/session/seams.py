@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Protocol
 
 import grpc.aio
@@ -11,7 +11,7 @@ from motorpool_agent.identity.store import Identity
 from motorpool_agent.inventory import PluginStatus, PluginUsage
 from motorpool_agent.inventory.pressure import Condition, Resource
 from motorpool_agent.reconcile.assignment import Desired, LogSubscription
-from motorpool_agent.reconcile.observation import ExecutorStatus, ObservedInstance, OnDevices
+from motorpool_agent.reconcile.observation import ExecutorStatus, ModelFiles, ObservedInstance, OnDevices
 from motorpool_agent.runtime.logreading import Batch
 from motorpool_sdk.accelerator import Device, Sample
 from motorpool_sdk.backend import Profile
@@ -32,6 +32,10 @@ class Instances(Protocol):
         """Return what is known of each executor, by its name."""
         ...
 
+    def users_of(self, files_id: str) -> list[str]:
+        """Return the instances that have a model's files."""
+        ...
+
     def memory_used(self) -> Mapping[str, int | None]:
         """Return the host memory that each instance holds, by name; None if unknown."""
         ...
@@ -46,6 +50,19 @@ class Instances(Protocol):
 
     def installed(self, backend: str, version: str) -> bool:
         """Whether a version's engine environment stands."""
+        ...
+
+
+class Models(Protocol):
+    """Has models of hubs. ``files.downloads`` is one."""
+
+    @property
+    def known(self) -> Mapping[str, ModelFiles]:
+        """What is there of models, by id."""
+        ...
+
+    async def delete(self, files_id: str, etag: str, users: Callable[[], Sequence[str]]) -> int:
+        """Delete what nobody uses and return the bytes that came free; raises a ModelFilesError where it stays."""
         ...
 
 

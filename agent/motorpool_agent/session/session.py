@@ -29,7 +29,7 @@ from motorpool_agent.session.observer import Observer
 from motorpool_agent.session.protocol import PROTOCOL_MAX, PROTOCOL_MIN, SessionProtocol
 from motorpool_agent.session.questions import Questions
 from motorpool_agent.session.remains import Remains
-from motorpool_agent.session.seams import Care, Dial, Instances, Plugins
+from motorpool_agent.session.seams import Care, Dial, Instances, Models, Plugins
 from motorpool_agent.state.errors import StateError
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ class Session:
         backoff: Backoff | None = None,
         dial: Dial = dial_agents,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        models: Models | None = None,
     ) -> None:
         self._renewal = renewal
         self._report = report
@@ -110,6 +111,7 @@ class Session:
             instances=instances,
             answers=questions.answers,
             conditions=lambda: {} if care is None else care.conditions,
+            models=models,
         )
         self._remains = Remains(self._observer.instance_of, stranger)
         self._conversation: Conversation | None = None

@@ -3,7 +3,8 @@
 StateError
 ├── DataDirectoryError     DATA_DIRECTORY         cannot be used, or another agent uses it
 ├── HandleError            HANDLE_CORRUPT         a handle that cannot be read; kept, and its process left alone
-└── DesiredRefusedError    WRONG_CLUSTER | DESIRED_STALE | DESIRED_CORRUPT
+├── DesiredRefusedError    WRONG_CLUSTER | DESIRED_STALE | DESIRED_CORRUPT
+└── ModelFilesError        DISK_FULL | DIGEST_MISMATCH | FILES_IN_USE | MODEL_NOT_FOUND | HUB_UNREACHABLE | …
 """
 
 from __future__ import annotations
@@ -36,3 +37,9 @@ class DesiredRefusedError(StateError):
     """A desired state that this agent must not carry out."""
 
     reason = "DESIRED_STALE"
+
+
+class ModelFilesError(StateError):
+    """A model's files cannot be had, or be deleted."""
+
+    reason = "MODEL_FILES"

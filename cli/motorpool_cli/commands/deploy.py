@@ -19,7 +19,7 @@ from motorpool_cli.commands.progress import Progress
 from motorpool_cli.context import Output, client
 from motorpool_cli.failures import CommandError, Exit
 from motorpool_cli.output import Format, note, plain, print_document, print_facts, say
-from motorpool_cli.sources import complete_source, source_of, words
+from motorpool_cli.sources import complete_source, source_of
 
 
 class Exposure(enum.StrEnum):
@@ -136,6 +136,7 @@ def wait_available(connected: Client, created: v1.Deployment, timeout_seconds: f
     )
     try:
         with Progress(enabled=output is Format.TABLE) as progress:
+            progress.ask(connected)
             created = _until_available(connected, created, timeout_seconds, progress)
     except TimeoutError:
         raise CommandError(
@@ -192,20 +193,12 @@ def _until_available(
 # Refusals that end by themselves: the agents are being asked, or are on their way.
 _WAITING_HELPS = {"MODEL_NOT_READ_YET", "NODE_NOT_READY", "NODE_SUSPECT"}
 
-_NOT_FETCHED = "SOURCE_NOT_FETCHED_YET"
-
 
 def _hopeless(instance: v1.Instance) -> str:
     return "cannot be placed" if _of_the_model(instance) else "fits nowhere now"
 
 
-def _next(instance: v1.Instance, model: v1.ModelSource) -> str:
-    reasons = {refusal.reason for refusal in instance.refusals}
-    if _NOT_FETCHED in reasons:
-        return (
-            f"The deployment stands, and nothing will run it as it is. `motorpool check {words(model)}` says whether "
-            "it would run; if so, copy it to the nodes (for one, with `hf download`) and deploy its path there"
-        )
+def _next(instance: v1.Instance) -> str:
     if _of_the_model(instance):
         return "The deployment stands, and is tried again from time to time; nothing but the model stands in its way"
     return "The deployment stands, and is placed as soon as a node can take it"
@@ -233,7 +226,7 @@ def _raise_if_hopeless(instance: v1.Instance, created: v1.Deployment) -> None:
         raise CommandError(
             Exit.FAILED,
             instance.refusals[0].reason,
-            f"{instance.name} {_hopeless(instance)}:\n{rows}\n{_next(instance, created.spec.model)}; `motorpool "
+            f"{instance.name} {_hopeless(instance)}:\n{rows}\n{_next(instance)}; `motorpool "
             f"explain {deployment}` says more, `motorpool delete {deployment}` gives it up.",
         )
     if instance.state == v1.INSTANCE_STATE_ERROR:

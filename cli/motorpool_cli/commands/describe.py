@@ -9,7 +9,7 @@ import grpc
 import typer
 
 from motorpool import v1
-from motorpool_cli import conditions, estimates, maintenance, placements, sources, text
+from motorpool_cli import conditions, estimates, maintenance, placements, sources, text, transfers
 from motorpool_cli.attempts import print_attempts
 from motorpool_cli.client import TIMEOUT_SECONDS, Client
 from motorpool_cli.commands import workloads
@@ -159,6 +159,7 @@ def _print_instance(instance: v1.Instance) -> None:
             ("Instance", text.bare(instance.name)),
             ("State", text.word(v1.InstanceState, instance.state)),
             ("Message", instance.state_message),
+            ("Progress", transfers.words(instance)),
             ("Drain", maintenance.replaced(instance.drain) if instance.HasField("drain") else ""),
             ("Node", ", ".join(text.bare(member.node) for member in instance.placement.members)),
             ("Backend", _backend(instance.placement) if instance.placement.members else ""),

@@ -141,6 +141,7 @@ def wait_rolled_out(connected: Client, changed: v1.Deployment, timeout_seconds: 
     bare = text.bare(changed.name)
     try:
         with Progress(enabled=output is Format.TABLE) as progress:
+            progress.ask(connected)
             changed = _until_rolled_out(connected, changed, timeout_seconds, progress)
     except TimeoutError:
         raise CommandError(

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from motorpool import v1
-from motorpool_cli import sources, text
+from motorpool_cli import sources, text, transfers
 from motorpool_cli.client import TIMEOUT_SECONDS
 from motorpool_cli.commands import strays
 from motorpool_cli.context import Output, client, complete_deployment
@@ -123,7 +123,8 @@ def message(instance: v1.Instance) -> str:
         return ""
     if instance.state == v1.INSTANCE_STATE_PENDING and instance.refusals:
         return instance.refusals[0].message
-    return instance.state_message
+    how_far = transfers.words(instance)
+    return f"{instance.state_message}: {how_far}" if how_far else instance.state_message
 
 
 def endpoint(deployment: Deployment, output: Output = Format.TABLE) -> None:

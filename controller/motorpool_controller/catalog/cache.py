@@ -14,13 +14,14 @@ from pathlib import Path
 
 import msgspec
 
+from motorpool_controller.domain.hub_files import HubFile
 from motorpool_formats.facts import ModelFacts
 
 KEPT_IN_MEMORY = 256
 KEPT_ON_DISK = 2_000
 MOST_ENTRY_BYTES = 8 << 20
 
-READERS = f"{version('motorpool-formats')}/1"
+READERS = f"{version('motorpool-formats')}/2"
 """What read the facts. Raise the number behind the slash when readers come to say something else of the same bytes."""
 
 log = logging.getLogger(__name__)
@@ -45,10 +46,11 @@ class Key:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """What is kept of a key: the facts, or the commit that a revision stood for."""
+    """What is kept of a key: the facts and what is fetched of it, or the commit that a revision stood for."""
 
     facts: ModelFacts | None = None
     commit: str = ""
+    files: tuple[HubFile, ...] = ()
 
 
 class _Stored(msgspec.Struct, forbid_unknown_fields=True):

@@ -13,8 +13,10 @@ from dataclasses import dataclass, replace
 from motorpool_controller.catalog.budget import Budget, Spent, paying
 from motorpool_controller.catalog.cache import Entry, FactsCache, Key
 from motorpool_controller.catalog.hub import Hub
+from motorpool_controller.catalog.needed import needed
 from motorpool_controller.catalog.threads import spread
 from motorpool_controller.domain.errors import DomainError, NotFoundError, PreconditionError, UnavailableError
+from motorpool_controller.domain.hub_files import HubFile
 from motorpool_controller.domain.names import shown
 from motorpool_controller.domain.workload import ModelSource, SourceKind
 from motorpool_formats import FormatError, ModelFacts, ModelNotFoundError, read_folder
@@ -35,6 +37,7 @@ class Known:
     source: ModelSource
     facts: ModelFacts
     commit: str
+    files: tuple[HubFile, ...]
     endpoint: str
     spent: Spent
 
@@ -143,11 +146,19 @@ class Catalog:
             self._cache.put(named, Entry(commit=commit))
             kept = self._cache.get(replace(key, commit=commit))
             if kept is None or kept.facts is None:
-                kept = Entry(facts=read_folder(found.folder, source.file, spread=spread))
+                facts = read_folder(found.folder, source.file, spread=spread)
+                kept = Entry(facts=facts, files=needed(found.files, facts))
                 self._cache.put(replace(key, commit=commit), kept)
         if kept.facts is None:
             raise AssertionError("facts were read")
-        return Known(source=source, facts=kept.facts, commit=commit, endpoint=hub.endpoint, spent=budget.spent)
+        return Known(
+            source=source,
+            facts=kept.facts,
+            commit=commit,
+            files=kept.files,
+            endpoint=hub.endpoint,
+            spent=budget.spent,
+        )
 
     def _hub(self, kind: SourceKind) -> Hub:
         with self._making:

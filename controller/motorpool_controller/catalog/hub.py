@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 from motorpool_controller.catalog.budget import RETRY_SECONDS, Budget
 from motorpool_controller.catalog.remote import Fetch, RemoteFolder
 from motorpool_controller.domain.errors import UnavailableError
+from motorpool_controller.domain.hub_files import HubFile
 
 T = TypeVar("T")
 
@@ -29,13 +30,13 @@ class Revision:
 
     name: str
     commit: str
-    sizes: Mapping[str, int]
+    files: tuple[HubFile, ...]
     fetch: Fetch
 
     @property
     def folder(self) -> RemoteFolder:
         """Its files."""
-        return RemoteFolder(self.name, self.sizes, self.fetch)
+        return RemoteFolder(self.name, {file.path: file.size_bytes for file in self.files}, self.fetch)
 
 
 class Hub(Protocol):

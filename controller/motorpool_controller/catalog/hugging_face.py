@@ -21,6 +21,7 @@ from huggingface_hub import (
     set_client_factory,
 )
 from huggingface_hub.errors import HFValidationError
+from huggingface_hub.hf_api import RepoSibling
 
 from motorpool_controller.catalog import faults
 from motorpool_controller.catalog.budget import Budget
@@ -28,12 +29,14 @@ from motorpool_controller.catalog.faults import Asked, explained
 from motorpool_controller.catalog.hub import Revision, persistently, whole
 from motorpool_controller.catalog.transport import PLAIN, bounded_client, ranged, strange
 from motorpool_controller.domain.errors import DomainError, InvalidError
+from motorpool_controller.domain.hub_files import HubFile
 from motorpool_controller.domain.names import shown
 
 LIBRARY = "motorpool"
 OFFLINE_VARIABLE = "HF_HUB_OFFLINE"
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class HuggingFace:
@@ -77,12 +80,13 @@ class HuggingFace:
             raise faults.offline(asked, OFFLINE_VARIABLE)
         # False: without one, the library is not to look for another.
         api = HfApi(endpoint=self._endpoint, token=token or False, library_name=LIBRARY, headers=dict(PLAIN))
-        commit, sizes = persistently(partial(_list, api, asked, budget), budget)
+        commit, files = persistently(partial(_list, api, asked, budget), budget)
+        sizes = {file.path: file.size_bytes for file in files}
         headers = {"User-Agent": LIBRARY, **({"Authorization": f"Bearer {token}"} if token else {})}
         return Revision(
             name=f"revision {revision}" if revision else "the default branch",
             commit=commit,
-            sizes=sizes,
+            files=files,
             fetch=partial(self._fetch, asked, commit, sizes, headers, budget),
         )
 
@@ -111,8 +115,8 @@ class HuggingFace:
         return whole(ask, budget, offset, count)
 
 
-def _list(api: HfApi, asked: Asked, budget: Budget) -> tuple[str, dict[str, int]]:
-    """Return the commit of a revision, and the sizes of its files."""
+def _list(api: HfApi, asked: Asked, budget: Budget) -> tuple[str, tuple[HubFile, ...]]:
+    """Return the commit of a revision, and its files."""
     url = str(api.endpoint)
     try:
         with explained(asked):
@@ -142,9 +146,21 @@ def _list(api: HfApi, asked: Asked, budget: Budget) -> tuple[str, dict[str, int]
     commit, siblings = info.sha, info.siblings
     if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
         raise strange(url, f"it names no commit of {asked.what}")
-    sizes: dict[str, int] = {}
+    files: list[HubFile] = []
     for sibling in siblings or ():
         if not isinstance(sibling.rfilename, str) or not isinstance(sibling.size, int) or sibling.size < 0:
             raise strange(url, f"it lists a file of {asked.what} without a name or a size")
-        sizes[sibling.rfilename] = sibling.size
-    return commit, sizes
+        files.append(_file(sibling))
+    return commit, tuple(files)
+
+
+def _file(sibling: RepoSibling) -> HubFile:
+    """Return a file with what names its content: SHA-256 of what lies in LFS, git's own digest of the rest."""
+    told = sibling.lfs.sha256 if sibling.lfs is not None else ""
+    sha256 = told if isinstance(told, str) and _SHA256.fullmatch(told) else ""
+    blob = sibling.blob_id
+    # Of what lies in LFS git knows a pointer only.
+    own = sibling.lfs is None and isinstance(blob, str) and _COMMIT.fullmatch(blob)
+    return HubFile(
+        path=sibling.rfilename, size_bytes=sibling.size or 0, sha256=sha256, git_sha1=blob if own and blob else ""
+    )

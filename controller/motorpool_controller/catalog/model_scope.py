@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Mapping
 from functools import partial
 from typing import NoReturn
@@ -21,12 +22,14 @@ from motorpool_controller.catalog.budget import Budget
 from motorpool_controller.catalog.faults import Asked, explained
 from motorpool_controller.catalog.hub import Revision, persistently, whole
 from motorpool_controller.catalog.transport import PLAIN, bounded_client, ranged, strange
+from motorpool_controller.domain.hub_files import HubFile
 from motorpool_controller.domain.names import shown
 
 DEFAULT_ENDPOINT = "https://www.modelscope.cn"
 DEFAULT_REVISION = "master"
 ENDPOINT_VARIABLE = "MODELSCOPE_ENDPOINT"
 TOKEN_VARIABLE = "MODELSCOPE_API_TOKEN"  # noqa: S105  # its name
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 LISTED_AT_MOST = 3_000
 """Longer listings are cut there without a word."""
 
@@ -89,7 +92,14 @@ class ModelScope:
         return Revision(
             name=f"revision {revision or DEFAULT_REVISION}",
             commit=f"sha256:{hashlib.sha256(identity.encode('utf-8', 'surrogatepass')).hexdigest()}",
-            sizes=sizes,
+            files=tuple(
+                HubFile(
+                    path=file.path,
+                    size_bytes=file.size,
+                    sha256=file.sha256 if _SHA256.fullmatch(file.sha256) else "",
+                )
+                for file in files
+            ),
             fetch=partial(self._fetch, asked, sizes, budget),
         )
 

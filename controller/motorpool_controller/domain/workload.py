@@ -10,6 +10,7 @@ from enum import StrEnum
 from motorpool_controller.domain.attempts import Attempt, Failure
 from motorpool_controller.domain.declarations import Definition
 from motorpool_controller.domain.fleet import Drain, StartOrder
+from motorpool_controller.domain.hub_files import HubModel
 from motorpool_controller.domain.placement import Claim, Estimate, Placement, Refusal
 from motorpool_formats.facts import ModelFacts
 
@@ -24,13 +25,22 @@ class SourceKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSource:
-    """A model's source: a path on the nodes, or a repository with an optional file and revision."""
+    """A model's source: a path on the nodes, or a repository with an optional file and revision.
+
+    A ``commit`` is of sources that the controller pinned (``domain.pinning``), and of no spec.
+    """
 
     kind: SourceKind
     path: str = ""
     repository: str = ""
     file: str = ""
     revision: str = ""
+    commit: str = ""
+
+    @property
+    def place(self) -> str:
+        """What tells its answers from others': the path, or what no path is."""
+        return self.path or f"{self.kind}:{self.repository}@{self.commit or self.revision}:{self.file}"
 
 
 class Strategy(StrEnum):
@@ -151,7 +161,8 @@ class Deployment:
     """A deployment. ``name`` is full (``deployments/a``); ``api_key`` is secret and never leaves by a reader's call.
 
     ``template_generation`` is the generation by which its instances are made of what they are: those of another one are
-    replaced. ``former`` are specs that it had, the one before last. ``specs.revised`` keeps all of them.
+    replaced. ``former`` are specs that it had, the one before last. ``specs.revised`` keeps all of them. ``hub_models``
+    are what the spec's sources on hubs were found to be: looked up once, and the same for all its instances.
     """
 
     name: str
@@ -168,6 +179,7 @@ class Deployment:
     template_time: datetime | None = None
     former: tuple[Former, ...] = ()
     rollout: Rollout | None = None
+    hub_models: tuple[tuple[ModelSource, HubModel], ...] = ()
     revision: int = 0
 
 
@@ -280,6 +292,7 @@ class Assignment:
     gang: tuple[GangMember, ...] = ()
     gang_style: str = ""
     gang_phase: GangPhase | None = None
+    downloads: tuple[tuple[ModelSource, HubModel], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,8 +316,6 @@ class MemberRun:
     start_time: datetime | None = None
     failure: Failure | None = None
     adopted: bool = False
-    progress_bytes: int | None = None
-    progress_total_bytes: int | None = None
     attempt: int = 0
     attempts: tuple[Attempt, ...] = ()
 
@@ -364,8 +375,6 @@ class Instance:
     drain_time: datetime | None = None
     stop_time: datetime | None = None
     stop_reason: str = ""
-    progress_bytes: int | None = None
-    progress_total_bytes: int | None = None
     assignment: Assignment | None = None
     template_generation: int = 0
     gang: Gang | None = None

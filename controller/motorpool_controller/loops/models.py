@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from motorpool_controller.catalog.catalog import Catalog
 from motorpool_controller.domain.errors import DomainError, UnavailableError
+from motorpool_controller.domain.hub_files import HubModel
 from motorpool_controller.domain.workload import ModelSource
 from motorpool_controller.scheduling.snapshot import Reading
 from motorpool_controller.store.live import Live
@@ -47,7 +48,9 @@ class Models:
         wait = ASK_AGAIN_AFTER
         try:
             known = await self._catalog.look_up(source).result()
-            reading = Reading(facts=known.facts)
+            reading = Reading(
+                facts=known.facts, found=HubModel(commit=known.commit, files=known.files, facts=known.facts)
+            )
         except DomainError as error:
             reading = Reading(error_reason=error.reason, error_message=error.message)
             if isinstance(error, UnavailableError) and error.retry_seconds is not None:

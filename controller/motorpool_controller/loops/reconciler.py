@@ -167,6 +167,7 @@ class Reconciler:
             suspect=suspect,
             readings=self._live.readings,
             models=self._live.models,
+            files=self._live.files.complete,
             usage=self._live.settled_usage,
             peaks=tx.peaks.merged(),
             declared=tx.backends.merged(),

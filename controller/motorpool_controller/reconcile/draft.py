@@ -10,11 +10,12 @@ from typing import TypeVar
 from motorpool_controller.domain.backends import declared_profiles, with_declared_claim
 from motorpool_controller.domain.event import Severity
 from motorpool_controller.domain.fleet import Drain, Node, NodeState
+from motorpool_controller.domain.pinning import facts_by_place, pinned
 from motorpool_controller.domain.workload import Deployment, DeploymentSpec, Instance, InstanceState, ModelSource
 from motorpool_controller.reconcile.moves import moved
 from motorpool_controller.reconcile.world import Decision, Notice, World
 from motorpool_controller.scheduling.columns import Columns
-from motorpool_controller.scheduling.snapshot import Request, Snapshot, suspecting
+from motorpool_controller.scheduling.snapshot import Reading, Request, Snapshot, suspecting
 
 _Row = TypeVar("_Row", Node, Deployment, Instance)
 
@@ -47,6 +48,7 @@ class Draft:
             self.nodes[row.name] = row
         elif isinstance(row, Deployment):
             self.deployments[row.name] = row
+            self._wished.pop(row.name, None)
         else:
             self.instances[row.name] = row
             self._concerned.add(row.deployment)
@@ -141,16 +143,21 @@ class Draft:
             readings=self.world.readings,
             peaks=self.world.peaks,
             declared=declared_profiles(self.world.declared),
+            hub_models={place: Reading(facts=facts) for place, facts in facts_by_place(self._on_hubs()).items()},
+            files=self.world.files,
         )
         self.agenda.follow(snapshot, frozenset(self._touched))
         return snapshot, self.agenda.columns
+
+    def _on_hubs(self) -> list[Deployment]:
+        return [deployment for deployment in self.deployments.values() if deployment.hub_models]
 
     def request(self, instance: Instance, deployment: Deployment) -> Request:
         """Return what scheduling is asked for an instance: the deployment's spec, with the claims of its backend."""
         if deployment.name not in self._wished:
             # Once: what scheduling finds out about a spec it keeps for this very object.
-            wished = with_declared_claim(deployment.spec, deployment.facts, self.world.declared)
-            self._wished[deployment.name] = wished
+            spec = pinned(deployment, deployment.spec)
+            self._wished[deployment.name] = with_declared_claim(spec, deployment.facts, self.world.declared)
         return Request(name=instance.name, deployment=deployment.name, spec=self._wished[deployment.name])
 
     def decision(self) -> Decision:

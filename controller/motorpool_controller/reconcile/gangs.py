@@ -7,7 +7,7 @@ fails, at whatever point, takes all down: the next generation begins with reserv
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -91,8 +91,6 @@ def observe_member(instance: Instance, gang: Gang, report: Report, node: str, no
         start_time=report.start_time,
         failure=report.last_failure if report.state is _S.ERROR else None,
         adopted=report.adopted,
-        progress_bytes=report.progress_bytes,
-        progress_total_bytes=report.progress_total_bytes,
         attempt=report.attempt,
         attempts=report.attempts,
     )
@@ -125,8 +123,6 @@ def together(instance: Instance, now: datetime) -> Instance:
         pid_start_ticks=leader.pid_start_ticks,
         start_time=leader.start_time,
         adopted=leader.adopted,
-        progress_bytes=_sum(member.progress_bytes for member in gang.members),
-        progress_total_bytes=_sum(member.progress_total_bytes for member in gang.members),
     )
     if instance.leaves:
         return instance
@@ -352,8 +348,3 @@ def _described(member: Member, node: Node) -> GangMember:
             for claim, device in zip(member.claim.devices, devices, strict=True)
         ),
     )
-
-
-def _sum(counts: Iterable[int | None]) -> int | None:
-    known = [count for count in counts if count is not None]
-    return sum(known) if known else None

@@ -40,8 +40,6 @@ def observe(instance: Instance, report: Report, node: Node, now: datetime) -> In
         first_failure=report.first_failure,
         last_failure=report.last_failure,
         next_try_time=report.next_try_time,
-        progress_bytes=report.progress_bytes,
-        progress_total_bytes=report.progress_total_bytes,
         adopted=report.adopted,
         attempt=report.attempt,
         attempts=report.attempts,

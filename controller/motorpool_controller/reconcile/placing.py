@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from motorpool_controller.domain.backends import declared_as, runner_of
@@ -10,15 +10,23 @@ from motorpool_controller.domain.declarations import definition_of, packages_of
 from motorpool_controller.domain.event import Severity
 from motorpool_controller.domain.names import id_of
 from motorpool_controller.domain.parameters import STATED, without_meanings
+from motorpool_controller.domain.pinning import downloads_of, on_hub, pinned, unknown, with_found
 from motorpool_controller.domain.placement import Placement
-from motorpool_controller.domain.workload import Assignment, Deployment, DeploymentSpec, Instance, InstanceState
+from motorpool_controller.domain.workload import (
+    Assignment,
+    Deployment,
+    DeploymentSpec,
+    Instance,
+    InstanceState,
+    ModelSource,
+)
 from motorpool_controller.reconcile.agenda import Tried
 from motorpool_controller.reconcile.draft import Draft
 from motorpool_controller.reconcile.gangs import gang_members, new_gang
-from motorpool_controller.reconcile.hub_models import hub_verdict, on_hub
+from motorpool_controller.reconcile.hub_models import found_of, unread
 from motorpool_controller.scheduling.refusals import unchanged
 from motorpool_controller.scheduling.scheduler import Verdict, schedule
-from motorpool_controller.scheduling.snapshot import Reading, Request, Snapshot
+from motorpool_controller.scheduling.snapshot import Request, Snapshot
 from motorpool_formats.facts import ModelFacts
 
 UNEVENTFUL = "MODEL_NOT_READ_YET"
@@ -38,15 +46,22 @@ def place_pending(draft: Draft) -> None:
     )
     if not pending:
         return
+    _take_look_ups(draft, {instance.deployment for instance in pending})
     requests = [draft.request(each, draft.deployments[each.deployment]) for each in pending]
     snapshot, columns = draft.snapshot()
-    verdicts = {**_verdicts(draft, snapshot, requests), **_hub_verdicts(draft, snapshot, requests)}
+    waiting = {
+        request.name: unread(request, draft.deployments[request.deployment], draft.world.models)
+        for request in requests
+        if unknown(draft.deployments[request.deployment])
+    }
+    ready = [request for request in requests if request.name not in waiting]
+    verdicts = {**_verdicts(draft, snapshot, ready), **waiting}
     read: dict[str, Mapping[str, ModelFacts]] = {}
     for instance in pending:
         if instance.name not in verdicts:
             continue
         verdict, deployment = verdicts[instance.name], draft.deployments[instance.deployment]
-        path = deployment.spec.model.path
+        path = deployment.spec.model.place
         if path not in read:
             answers = columns.answers(path)
             read[path] = {node: answer.facts for node, answer in answers.items() if answer.facts is not None}
@@ -57,32 +72,32 @@ def place_pending(draft: Draft) -> None:
             _place(draft, instance, verdict, verdict.placement)
 
 
+def _take_look_ups(draft: Draft, names: Collection[str]) -> None:
+    """Take what look-ups found of models on hubs, and note which are still to be made."""
+    wanted: dict[ModelSource, None] = {}
+    for name in sorted(names):
+        deployment = draft.deployments[name]
+        found = with_found(deployment, found_of(draft.world.models, unknown(deployment)))
+        if found is not deployment:
+            draft.put(found)
+        wanted |= dict.fromkeys(unknown(found))
+    draft.look_ups = tuple(wanted)
+
+
 def _verdicts(draft: Draft, snapshot: Snapshot, requests: Sequence[Request]) -> dict[str, Verdict]:
-    """Return what becomes of instances whose models lie on nodes, and note which questions are open.
+    """Return what becomes of instances whose models are known or lie on nodes, and note which questions are open.
 
     What fitted nowhere is not tried again before something changes that could let it fit: its rows stand.
     """
-    agenda, theirs = draft.agenda, [request for request in requests if not on_hub(request.spec)]
-    refused = {request.name for request in theirs if agenda.is_refused(request.name, request.spec)}
-    plan = schedule(snapshot, [request for request in theirs if request.name not in refused], agenda.columns)
+    agenda = draft.agenda
+    refused = {request.name for request in requests if agenda.is_refused(request.name, request.spec)}
+    plan = schedule(snapshot, [request for request in requests if request.name not in refused], agenda.columns)
     draft.questions = tuple(sorted({*plan.questions, *agenda.questions(refused)}))
     for verdict in plan.verdicts.values():
         if verdict.placement is None:
             request = verdict.request
             agenda.tried[request.name] = Tried(agenda.columns.state, request.spec, plan.questions)
     return dict(plan.verdicts)
-
-
-def _hub_verdicts(draft: Draft, snapshot: Snapshot, requests: Sequence[Request]) -> dict[str, Verdict]:
-    """Return what becomes of instances whose models lie on hubs, and note which of these are still unknown."""
-    theirs = [(request, draft.deployments[request.deployment]) for request in requests if on_hub(request.spec)]
-    unknown = {deployment.spec.model: None for _, deployment in theirs if deployment.facts is None}
-    models = draft.world.models
-    draft.look_ups = tuple(source for source in unknown if models.get(source, Reading()).facts is None)
-    return {
-        request.name: hub_verdict(snapshot, request, deployment, models.get(deployment.spec.model, Reading()))
-        for request, deployment in theirs
-    }
 
 
 def _place(draft: Draft, instance: Instance, verdict: Verdict, placement: Placement) -> None:
@@ -120,7 +135,9 @@ def _refuse(draft: Draft, instance: Instance, verdict: Verdict) -> None:
 
 
 def _learn(draft: Draft, deployment: Deployment, verdict: Verdict, read: Mapping[str, ModelFacts]) -> None:
-    facts = verdict.facts if on_hub(deployment.spec) else _facts(deployment, read)
+    model = deployment.spec.model
+    found = dict(deployment.hub_models).get(model)
+    facts = (None if found is None else found.facts) if on_hub(model) else _facts(deployment, read)
     estimate = deployment.estimate
     if verdict.estimate is not None and (
         estimate is None or facts != deployment.facts or verdict.placement is not None
@@ -140,7 +157,7 @@ def _facts(deployment: Deployment, read: Mapping[str, ModelFacts]) -> ModelFacts
 def _assignment(
     draft: Draft, instance: Instance, deployment: Deployment, verdict: Verdict, placement: Placement
 ) -> Assignment:
-    spec, leader = deployment.spec, placement.members[0]
+    spec, leader = pinned(deployment, deployment.spec), placement.members[0]
     declared = declared_as(draft.world.declared, placement.backend)
     return Assignment(
         assignment_id=instance.uid,
@@ -177,6 +194,7 @@ def _assignment(
         parallelism=placement.parallelism,
         gang=gang_members(placement, draft.nodes),
         gang_style=placement.style,
+        downloads=downloads_of(deployment),
     )
 
 

@@ -47,7 +47,8 @@ class World:
     """Records and the latest observations.
 
     ``nodes``, ``deployments`` and ``instances`` are by full name, ``profiles`` by digest, ``readings`` by (full name
-    of the node, path), ``models`` are what look-ups on hubs came to, ``peaks`` by kind what instances were seen to
+    of the node, path), ``models`` are what look-ups on hubs came to, ``files`` the nodes that have a pinned model,
+    ``peaks`` by kind what instances were seen to
     hold. ``connected`` names the nodes with a session now. ``lease_end`` is when a node counts as lost: its last
     heartbeat plus the lease; after a start of the controller every node, whatever its state, has one full lease more.
     A node without an entry is left as it is. ``suspect`` names nodes that were not heard from just now: nothing new is
@@ -66,6 +67,7 @@ class World:
     suspect: frozenset[str] = frozenset()
     readings: Mapping[tuple[str, str], Reading] = field(default_factory=dict)
     models: Mapping[ModelSource, Reading] = field(default_factory=dict)
+    files: Mapping[ModelSource, frozenset[str]] = field(default_factory=dict)
     usage: Mapping[str, NodeUsage] = field(default_factory=dict)
     peaks: Mapping[str, Peak] = field(default_factory=dict)
     declared: Mapping[str, DeclaredBackend] = field(default_factory=dict)
@@ -140,6 +142,7 @@ class Report:
     next_try_time: datetime | None = None
     progress_bytes: int | None = None
     progress_total_bytes: int | None = None
+    progress_bytes_per_second: int | None = None
     adopted: bool = False
     ports: Mapping[str, int] = field(default_factory=dict)
     parts: Mapping[str, str] = field(default_factory=dict)

@@ -112,7 +112,7 @@ def _local(fleet: Fleet) -> Numbers | None:
         local = np.zeros(len(fleet.columns.host))
         local[[seat.slot for name in fleet.file_nodes if (seat := fleet.columns.seats.get(name)) is not None]] = 1.0
         return local if local.any() else None
-    codes, readings = fleet.columns.readings_at(fleet.request.spec.model.path)
+    codes, readings = fleet.columns.readings_at(fleet.request.spec.model.place)
     read = [reading.facts is not None for reading in readings]
     if all(read[1:]) or not any(read):
         return None

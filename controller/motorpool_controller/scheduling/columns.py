@@ -139,6 +139,7 @@ class Columns:
                 self.read(*key, reading)
         if differing.rules:
             self.revision += 1
+            self._hub_models = dict(snapshot.hub_models)
         if moved or differing.nodes or differing.usage or differing.readings or differing.rules:
             self.state += 1
         self._seen.take(snapshot, differing, whole=touched is None)
@@ -158,6 +159,7 @@ class Columns:
                 self.know(node)
         for key, reading in differing.readings:
             self.read(*key, reading or Reading())
+        self._hub_models = dict(snapshot.hub_models)
         self.state += 1
         self._seen.take(snapshot, differing, whole=True)
 
@@ -214,7 +216,12 @@ class Columns:
             self.revision += 1
 
     def readings_at(self, path: str) -> tuple[Codes, list[Reading]]:
-        """Return, by slot, which of the distinct answers about a path a node gave; the first is none."""
+        """Return, by slot, which of the distinct answers about a path a node gave; the first is none.
+
+        Of what lies on a hub there is one.
+        """
+        if path in self._hub_models:
+            return np.zeros(len(self._host), np.int64), [self._hub_models[path]]
         answers = self._answers.get(path)
         return (
             (np.zeros(len(self._host), np.int64), [Reading()]) if answers is None else (answers.codes, answers.distinct)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from motorpool_controller.domain.names import shown
 from motorpool_controller.domain.placement import Refusal
-from motorpool_controller.domain.workload import DeploymentSpec, SourceKind
+from motorpool_controller.domain.workload import DeploymentSpec
 from motorpool_controller.scheduling.passing import Passing
 from motorpool_formats.facts import Companion, ModelFacts
 
@@ -16,7 +16,7 @@ ADAPTER, DRAFT = "adapter", "draft"
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One of them: what it is, its place on the nodes, and how it is called to people."""
+    """One of them: what it is, its path on the nodes or place on a hub, and how it is called to people."""
 
     kind: str
     path: str
@@ -24,13 +24,12 @@ class Wanted:
 
 
 def wanted_by(spec: DeploymentSpec) -> Iterator[Wanted]:
-    """Yield what a spec wants that lies on the nodes; of what lies on hubs nothing is known."""
+    """Yield what a spec wants beside its model."""
     for each in spec.lora_adapters:
-        if each.source.kind is SourceKind.LOCAL_PATH:
-            yield Wanted(ADAPTER, each.source.path, f"the adapter {shown(each.adapter)}")
+        yield Wanted(ADAPTER, each.source.place, f"the adapter {shown(each.adapter)}")
     draft = None if spec.speculative is None else spec.speculative.draft_model
-    if draft is not None and draft.kind is SourceKind.LOCAL_PATH:
-        yield Wanted(DRAFT, draft.path, "the draft model")
+    if draft is not None:
+        yield Wanted(DRAFT, draft.place, "the draft model")
 
 
 def unread(passing: Passing) -> list[Wanted]:

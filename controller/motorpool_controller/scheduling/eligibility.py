@@ -91,7 +91,7 @@ class _Sorting:
         self._snapshot = snapshot
         self._spec = spec
         self._numbers: dict[object, int] = {}
-        self._codes, self._readings = columns.readings_at(spec.model.path)
+        self._codes, self._readings = columns.readings_at(spec.model.place)
         self._beside = {wanted.path: columns.readings_at(wanted.path) for wanted in wanted_by(spec)}
 
     def by_node(self) -> None:

@@ -11,8 +11,9 @@ from motorpool_controller.domain.fleet import BackendVersion, Device, Node, Node
 from motorpool_controller.domain.maintenance import WHOLE, why_cordoned
 from motorpool_controller.domain.names import device_of, shown
 from motorpool_controller.domain.parameters import parse
+from motorpool_controller.domain.pinning import on_hub
 from motorpool_controller.domain.placement import Refusal
-from motorpool_controller.domain.workload import DeploymentSpec, SourceKind
+from motorpool_controller.domain.workload import DeploymentSpec
 from motorpool_controller.estimation.needs import FIXED
 from motorpool_controller.scheduling.companions import refused, unread
 from motorpool_controller.scheduling.passing import Passing
@@ -50,17 +51,14 @@ def refused_anywhere(snapshot: Snapshot, request: Request) -> tuple[Refusal, ...
 
 
 def _unserved(request: Request) -> Refusal | None:
-    spec = request.spec
-    if spec.model.kind is SourceKind.LOCAL_PATH:
+    model = request.spec.model
+    if not on_hub(model) or model.commit:
         return None
     return Refusal(
         stage="facts",
-        reason="SOURCE_NOT_READABLE_YET",
+        reason="MODEL_NOT_READ_YET",
         subject=request.deployment,
-        message=(
-            f"Models are not fetched from a hub yet: download {spec.model.repository} to the same path on the "
-            "nodes, and deploy that local path."
-        ),
+        message=f"The controller has not read the headers of {model.repository}; what they say comes soon.",
     )
 
 
@@ -293,7 +291,7 @@ def _by_framework(passing: Passing, profile: Profile) -> Refusal | None:
 
 def _by_path(passing: Passing) -> Refusal | None:
     reading = _reading(passing)
-    path, name = passing.spec.model.path, passing.node.name
+    path, name = passing.spec.model.place, passing.node.name
     if reading.facts is None:
         passing.asked += (path, *(wanted.path for wanted in unread(passing)))
     if reading.facts is not None:
@@ -323,8 +321,8 @@ def _claim_missing(passing: Passing, profile: Profile, reading: Reading) -> Refu
     return passing.row(
         "facts",
         "CLAIM_MISSING",
-        f"Nothing can be estimated of {passing.spec.model.path} ({reading.error_message.rstrip('. ')}), and nothing is "
-        f"claimed for it: deploy it with --memory 2GiB (claim.memory_bytes), or with --device-memory 8GiB "
+        f"Nothing can be estimated of {passing.spec.model.place} ({reading.error_message.rstrip('. ')}), and nothing "
+        f"is claimed for it: deploy it with --memory 2GiB (claim.memory_bytes), or with --device-memory 8GiB "
         f"(claim.device_memory_bytes) on a device; if {profile.backend} was declared, its declaration can say so too.",
     )
 
@@ -370,8 +368,7 @@ def _by_parameters(passing: Passing) -> Refusal | None:
 
 def _reading(passing: Passing) -> Reading:
     if passing.reading is None:
-        readings: Mapping[tuple[str, str], Reading] = passing.snapshot.readings
-        passing.reading = readings.get((passing.node.name, passing.spec.model.path), Reading())
+        passing.reading = passing.snapshot.answer(passing.node.name, passing.spec.model.place)
     return passing.reading
 
 

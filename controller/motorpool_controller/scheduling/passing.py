@@ -38,4 +38,4 @@ class Passing:
         """Return what the node answered about something that is loaded beside the model."""
         if self.readings is not None:
             return self.readings.get(path, Reading())
-        return self.snapshot.readings.get((self.node.name, path), Reading())
+        return self.snapshot.answer(self.node.name, path)

@@ -40,6 +40,7 @@ class Seen:
     profiles: dict[str, Profile] = field(default_factory=dict)
     peaks: dict[str, Peak] = field(default_factory=dict)
     declared: dict[str, Profile] = field(default_factory=dict)
+    hub_models: dict[str, Reading] = field(default_factory=dict)
 
     @property
     def is_empty(self) -> bool:
@@ -59,7 +60,8 @@ class Seen:
             readings=[(key, after) for key, _, after in _others(self.readings, snapshot.readings, keys)],
             rules=any(snapshot.profiles.get(digest) is not profile for digest, profile in self.profiles.items())
             or self.peaks != snapshot.peaks
-            or self.declared != snapshot.declared,
+            or self.declared != snapshot.declared
+            or self.hub_models != snapshot.hub_models,
         )
 
     def take(self, snapshot: Snapshot, differing: Differing, *, whole: bool) -> None:
@@ -75,6 +77,7 @@ class Seen:
         self.profiles = dict(snapshot.profiles)
         if differing.rules:
             self.peaks, self.declared = dict(snapshot.peaks), dict(snapshot.declared)
+            self.hub_models = dict(snapshot.hub_models)
 
 
 def _others(

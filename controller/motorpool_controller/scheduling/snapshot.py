@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from motorpool_controller.domain.fleet import Node, NodeState, NodeUsage, Profile
+from motorpool_controller.domain.hub_files import HubModel
 from motorpool_controller.domain.names import id_of
 from motorpool_controller.domain.peak import Peak
 from motorpool_controller.domain.placement import Claim
@@ -15,9 +16,10 @@ from motorpool_formats.facts import ModelFacts
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """A node's answer about the model at a path: its facts, or why there are none."""
+    """A node's answer about the model at a path: its facts, or why there are none. Of a hub, what was ``found``."""
 
     facts: ModelFacts | None = None
+    found: HubModel | None = None
     error_reason: str = ""
     error_message: str = ""
 
@@ -28,8 +30,9 @@ class Snapshot:
 
     Keys: full names of nodes and instances, digests of profiles, (full name of the node, path) of readings, names of
     kinds of peaks, names and aliases of ``declared`` backends as ``wanted_backend`` says them. A node without ``usage``
-    has not been measured yet. ``files`` are the nodes that are known to have a model's files; of
-    a model that is not in it, those that have read it at its path.
+    has not been measured yet. ``hub_models`` are what was found on hubs, by place, and the same for every node.
+    ``files`` are the nodes that are known to have a model's files; of a model that is not in it, those that have read
+    it at its path.
     """
 
     nodes: Mapping[str, Node]
@@ -38,8 +41,13 @@ class Snapshot:
     usage: Mapping[str, NodeUsage] = field(default_factory=dict)
     readings: Mapping[tuple[str, str], Reading] = field(default_factory=dict)
     peaks: Mapping[str, Peak] = field(default_factory=dict)
+    hub_models: Mapping[str, Reading] = field(default_factory=dict)
     files: Mapping[ModelSource, frozenset[str]] = field(default_factory=dict)
     declared: Mapping[str, Profile] = field(default_factory=dict)
+
+    def answer(self, node: str, place: str) -> Reading:
+        """Return what is known of a model at a node's path, or on a hub."""
+        return self.hub_models.get(place) or self.readings.get((node, place), Reading())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 
 from motorpool import v1
 from motorpool_controller.domain.backends import with_declared_claim
+from motorpool_controller.domain.pinning import pinned, unknown
 from motorpool_controller.domain.placement import Candidate, Suggestion
 from motorpool_controller.domain.workload import Deployment, DeploymentSpec, Instance, InstanceState
-from motorpool_controller.reconcile.hub_models import hub_verdict, on_hub
+from motorpool_controller.reconcile.hub_models import unread
 from motorpool_controller.scheduling.columns import Columns
 from motorpool_controller.scheduling.scheduler import Verdict, explain
-from motorpool_controller.scheduling.snapshot import Reading, Request, Snapshot, wished
+from motorpool_controller.scheduling.snapshot import Request, Snapshot, wished
 from motorpool_controller.scheduling.suggestions import advised
 from motorpool_controller.services.convert import fields
 from motorpool_controller.services.convert.placement import (
@@ -34,21 +35,18 @@ def explanation(deployment: Deployment, view: View, live: Live, columns: Columns
     """Return why a deployment's instances are where they are; the columns follow the fleet."""
     snapshot = fleet_now(view, live)
     instances = [instance for _, instance in sorted(view.groups.of_deployment(deployment.name).items())]
-    spec = with_declared_claim(deployment.spec, deployment.facts, view.backends)
+    spec = with_declared_claim(pinned(deployment, deployment.spec), deployment.facts, view.backends)
     waiting = next((instance for instance in instances if instance.placement is None), None)
     placed = [instance for instance in instances if instance.placement is not None]
     requests = [
         Request(name=instance.name, deployment=deployment.name, spec=spec)
         for instance in [*([] if waiting is None else [waiting]), *placed[:MOST_IN_FULL]]
     ]
-    reading = live.models.get(deployment.spec.model, Reading())
     began = time.perf_counter()
     columns.follow(snapshot)
     verdicts = {
         request.name: (
-            hub_verdict(snapshot, request, deployment, reading)
-            if on_hub(deployment.spec)
-            else explain(snapshot, request, columns)
+            unread(request, deployment, live.models) if unknown(deployment) else explain(snapshot, request, columns)
         )
         for request in requests
     }

@@ -36,7 +36,7 @@ class InstanceService(v1.InstanceServiceServicer):
         context: grpc.aio.ServicerContext[v1.GetInstanceRequest, v1.Instance],
     ) -> v1.Instance:
         """Give one instance."""
-        return instance_view(self._found(request.name))
+        return instance_view(self._found(request.name), self._live)
 
     async def ListInstances(  # noqa: N802  # gRPC's name
         self,
@@ -61,7 +61,7 @@ class InstanceService(v1.InstanceServiceServicer):
             token=request.page_token,
         )
         return v1.ListInstancesResponse(
-            instances=[keep(instance_view(instance)) for instance in rows],
+            instances=[keep(instance_view(instance, self._live)) for instance in rows],
             next_page_token=token,
             resume_token=pages.resume_token(view.cluster_id, view.revision),
         )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Protocol, TypeVar
 
 from google.protobuf.message import Message
 
 from motorpool_controller.domain.errors import ConflictError
 from motorpool_controller.services.convert.node import etag
-from motorpool_controller.store.requests import once
+from motorpool_controller.store.requests import answered, once
 from motorpool_controller.store.store import Store
 from motorpool_controller.store.transaction import Transaction
 
@@ -47,8 +48,7 @@ async def mutate(store: Store, request: Mutation, answer: type[M], change: Calla
             await store.commit(check, caller=True)
         except _Checked as checked:
             return checked.answer  # type: ignore[return-value]  # what `change` returned
-    method = type(request).__name__.removesuffix("Request")
-    given = request.SerializeToString(deterministic=True)
+    method, given = _identity(request)
     stored = await store.commit(
         lambda tx: once(
             tx,
@@ -60,6 +60,19 @@ async def mutate(store: Store, request: Mutation, answer: type[M], change: Calla
         caller=True,
     )
     return answer.FromString(stored)
+
+
+def repeated(store: Store, request: Mutation, answer: type[M], now: datetime) -> M | None:
+    """Return what a request was answered that came before; None where it did not. For what is done, then kept."""
+    if request.validate_only:
+        return None
+    method, given = _identity(request)
+    before = answered(store.view.answers, request_id=request.request_id, method=method, request=given, now=now)
+    return None if before is None else answer.FromString(before)
+
+
+def _identity(request: Mutation) -> tuple[str, bytes]:
+    return type(request).__name__.removesuffix("Request"), request.SerializeToString(deterministic=True)
 
 
 def check_etag(name: str, revision: int, given: str) -> None:

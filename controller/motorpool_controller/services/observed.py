@@ -26,8 +26,10 @@ from motorpool_controller.services.convert import fields
 from motorpool_controller.services.convert.backend import profile_digest, profile_of
 from motorpool_controller.services.convert.device import device_of
 from motorpool_controller.services.convert.facts import facts_of
+from motorpool_controller.services.convert.files import files_of
 from motorpool_controller.services.convert.instance import report_of
 from motorpool_controller.services.convert.node import condition_of, executor_of, plugin_of
+from motorpool_controller.store.files import Deleted, ModelFiles
 from motorpool_controller.store.transaction import Transaction
 
 MAX_OBJECTS = 10_000
@@ -44,6 +46,7 @@ class Changed:
     reports: list[tuple[Report, str]] = field(default_factory=list)
     """Each with the name that the agent knows the instance by."""
     answers: list[tuple[str, Reading]] = field(default_factory=list)
+    deleted: list[tuple[str, Deleted]] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     """Assignments that are no longer there."""
@@ -65,6 +68,7 @@ class Observed:
         self.profiles: dict[str, Profile] = {}
         self.executors: dict[str, Executor] = {}
         self.conditions: dict[str, Condition] = {}
+        self.files: dict[str, ModelFiles] = {}
         self._digests: dict[str, str] = {}
         self._takers: Mapping[str, Callable[[str, v1.ObservedObject, Changed], None]] = {
             "device": self._take_device,
@@ -74,6 +78,7 @@ class Observed:
             "answer": self._take_answer,
             "executor": self._take_executor,
             "condition": self._take_condition,
+            "files": self._take_files,
         }
 
     @property
@@ -94,6 +99,7 @@ class Observed:
             self.profiles.clear()
             self.executors.clear()
             self.conditions.clear()
+            self.files.clear()
             self.instances.clear()
             self.reports.clear()
         for name in message.removed:
@@ -158,9 +164,17 @@ class Observed:
         self.reports[identifier] = report
         changed.reports.append((report, item.instance.instance))
 
+    def _take_files(self, identifier: str, item: v1.ObservedObject, changed: Changed) -> None:  # a taker
+        self.files[identifier] = files_of(identifier, item.files, "files")
+
     def _take_answer(self, identifier: str, item: v1.ObservedObject, changed: Changed) -> None:
         answer = item.answer
         _same("answer.query_id", answer.query_id, identifier)
+        reason, message = fields.text(answer.error_reason), fields.text(answer.error_message)
+        freed = fields.size(answer.freed_bytes, "answer.freed_bytes")
+        changed.deleted.append((identifier, Deleted(freed_bytes=freed, error_reason=reason, error_message=message)))
+        if answer.HasField("freed_bytes"):
+            return
         if answer.error_reason:
             reading = Reading(
                 error_reason=fields.name(answer.error_reason, "answer.error_reason"),
@@ -191,6 +205,8 @@ class Observed:
             "executor": self.executors,
             "condition": self.conditions,
         }
+        if kind == "files":
+            self.files.pop(identifier, None)
         if kind in facts and facts[kind].pop(identifier, None) is not None:
             changed.facts = True
 

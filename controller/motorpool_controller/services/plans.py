@@ -14,10 +14,10 @@ from motorpool_controller.domain.backends import declared_as, wanted_backend, wi
 from motorpool_controller.domain.errors import InvalidError, UnavailableError
 from motorpool_controller.domain.faults import of_part
 from motorpool_controller.domain.names import check_deployment_id, deployment_name, shown
+from motorpool_controller.domain.pinning import on_hub
 from motorpool_controller.domain.placement import Placement, Suggestion
 from motorpool_controller.domain.specs import check_spec
 from motorpool_controller.domain.workload import DeploymentSpec, ModelSource, SourceKind
-from motorpool_controller.reconcile.hub_models import on_hub
 from motorpool_controller.scheduling.checks import Check, checks
 from motorpool_controller.scheduling.columns import Columns
 from motorpool_controller.scheduling.scheduler import Verdict, explain, schedule
@@ -148,7 +148,7 @@ class Planner:
             )
         self._running += 1
         try:
-            there = [await self._looked_up(wish) if on_hub(wish.spec) else wish for wish in wishes]
+            there = [await self._looked_up(wish) if on_hub(wish.spec.model) else wish for wish in wishes]
             asked = {
                 question
                 for wish in there
@@ -164,7 +164,8 @@ class Planner:
         """Return the wish as though every node had its model: which it is, the hub says."""
         known = await self._catalog.look_up(wish.spec.model).result()
         path = f"/{wish.spec.model.repository}"
-        note = "every node is taken to have the model: agents of this version do not download, so deploy a local path"
+        total = sum(file.size_bytes for file in known.files)
+        note = f"{total / (1 << 30):.2f} GiB are downloaded by each node that runs it and does not have it yet"
         return replace(
             wish,
             spec=replace(wish.spec, model=ModelSource(kind=SourceKind.LOCAL_PATH, path=path)),

@@ -47,6 +47,7 @@ _ADDERS: Mapping[type, Callable[[Any, grpc.aio.Server], None]] = {
     v1.DeploymentServiceServicer: v1.add_DeploymentServiceServicer_to_server,
     v1.EnrollmentServiceServicer: v1.add_EnrollmentServiceServicer_to_server,
     v1.EventServiceServicer: v1.add_EventServiceServicer_to_server,
+    v1.FileServiceServicer: v1.add_FileServiceServicer_to_server,
     v1.InstanceServiceServicer: v1.add_InstanceServiceServicer_to_server,
     v1.ModelServiceServicer: v1.add_ModelServiceServicer_to_server,
     v1.NodeServiceServicer: v1.add_NodeServiceServicer_to_server,

@@ -228,6 +228,9 @@ class Session:
         changed = self._observed.take(message)
         await self._store.commit(lambda tx: self._record(tx, changed))
         self._live.show(self.node, self._observed.reports.values())
+        self._live.files.show(self.node, self._observed.files.values())
+        for query_id, deleted in changed.deleted:
+            self._live.files.answer(self.node, query_id, deleted)
         now = self._clock()
         for query_id, reading in changed.answers:
             self._live.answer(self.node, query_id, reading, now)

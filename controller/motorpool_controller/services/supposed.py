@@ -9,8 +9,9 @@ from motorpool_controller.domain.backends import declared_profiles
 from motorpool_controller.domain.errors import NotFoundError
 from motorpool_controller.domain.fleet import Node
 from motorpool_controller.domain.names import resource_id, shown
+from motorpool_controller.domain.pinning import facts_by_place
 from motorpool_controller.domain.workload import Instance
-from motorpool_controller.scheduling.snapshot import Snapshot, suspecting, without
+from motorpool_controller.scheduling.snapshot import Reading, Snapshot, suspecting, without
 from motorpool_controller.scheduling.whatif import names_like, resized, with_more, without_node
 from motorpool_controller.services.convert import fields
 from motorpool_controller.store.live import Live
@@ -30,6 +31,8 @@ def fleet_now(view: View, live: Live) -> Snapshot:
         readings=live.readings,
         peaks=view.peaks,
         declared=declared_profiles(view.backends),
+        hub_models={place: Reading(facts=facts) for place, facts in facts_by_place(view.deployments.values()).items()},
+        files=live.files.complete,
     )
 
 

@@ -16,7 +16,7 @@ from motorpool_controller.domain.groups import Tally
 from motorpool_controller.domain.maintenance import WHOLE, concerns
 from motorpool_controller.domain.names import backend_name
 from motorpool_controller.domain.secrets import without_secrets
-from motorpool_controller.domain.workload import Deployment, Instance
+from motorpool_controller.domain.workload import Deployment, Instance, InstanceState
 from motorpool_controller.reconcile.drains import waits
 from motorpool_controller.services.callers import caller
 from motorpool_controller.services.convert.backend import profile_message
@@ -177,9 +177,11 @@ def revision_views(deployment: Deployment, tally: Tally) -> list[v1.DeploymentRe
     return messages
 
 
-def instance_view(instance: Instance) -> v1.Instance:
-    """Return an instance as the caller sees it; see ``deployment_view``."""
+def instance_view(instance: Instance, live: Live) -> v1.Instance:
+    """Return an instance as the caller sees it; see ``deployment_view``. How far a download came, its nodes told."""
     message = instance_message(instance)
+    if instance.state is InstanceState.DOWNLOADING:
+        _show_progress(message, instance, live)
     assignment = instance.assignment
     if assignment is not None and not caller().role.reaches(Role.OPERATOR):
         definition = assignment.definition
@@ -189,6 +191,18 @@ def instance_view(instance: Instance) -> v1.Instance:
         if definition is not None:
             _mask_arguments(message.launch, definition)
     return message
+
+
+def _show_progress(message: v1.Instance, instance: Instance, live: Live) -> None:
+    members = () if instance.placement is None else instance.placement.members
+    reports = [each for member in members for each in live.reports(member.node) if each.assignment_id == instance.uid]
+    counted = [each for each in reports if each.progress_bytes is not None]
+    if counted:
+        message.progress_bytes = sum(each.progress_bytes or 0 for each in counted)
+        message.progress_total_bytes = sum(each.progress_total_bytes or 0 for each in counted)
+    speeds = [each.progress_bytes_per_second for each in counted if each.progress_bytes_per_second is not None]
+    if speeds:
+        message.progress_bytes_per_second = sum(speeds)
 
 
 def _mask_environment(spec: v1.DeploymentSpec) -> None:

@@ -191,7 +191,7 @@ class _Watch:
             return self._deployment_response(row)
         if isinstance(row, Instance):
             theirs = self._deployment in {"", row.deployment} and (not self._node or self._node in _places(row))
-            return v1.WatchResponse(instance=instance_view(row)) if theirs else None
+            return v1.WatchResponse(instance=instance_view(row, self._live)) if theirs else None
         if isinstance(row, Event):
             theirs = is_about(row, self._deployment) and (not self._node or self._is_of_node(row))
             return v1.WatchResponse(event=event_message(row)) if theirs else None

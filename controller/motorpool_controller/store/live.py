@@ -14,6 +14,7 @@ from motorpool_controller.domain.workload import ModelSource
 from motorpool_controller.reconcile.desired import DesiredOfNode
 from motorpool_controller.reconcile.world import Report
 from motorpool_controller.scheduling.snapshot import Reading
+from motorpool_controller.store.files import FileOrder, NodeFiles
 from motorpool_controller.store.noticing import notable
 from motorpool_controller.store.questions import Question, Questions
 from motorpool_controller.store.taps import LogRequest, LogTap
@@ -28,6 +29,7 @@ class Wanted:
 
     desired: DesiredOfNode
     questions: tuple[Question, ...] = ()
+    file_orders: tuple[FileOrder, ...] = ()
     logs: tuple[LogRequest, ...] = ()
 
 
@@ -66,6 +68,7 @@ class Live:
         self._questions = Questions()
         self._models: dict[ModelSource, Reading] = {}
         self._taps: dict[str, LogTap] = {}
+        self.files = NodeFiles(self._wake)
         self._measured: set[str] = set()
         self._sessions_touched = True
         self._next_end = -math.inf
@@ -98,6 +101,7 @@ class Live:
         if state is None or state.session_epoch != session_epoch:
             return
         state.wake = None
+        self.files.forget(node)
         self._connected = self._suspects = None
         for tap in [tap for tap in self._taps.values() if tap.node == node and not tap.dialled.is_set()]:
             tap.end(f"the agent of {node} left its session; try again when the node is back")
@@ -142,6 +146,7 @@ class Live:
     def forget(self, node: str) -> None:
         """The node was deleted; its session is woken to find that out."""
         state = self._nodes.pop(node, None)
+        self.files.forget(node)
         self._settled.pop(node, None)
         self._measured.add(node)
         self._sessions_touched = True
@@ -266,6 +271,7 @@ class Live:
         return Wanted(
             desired=state.desired,
             questions=self._questions.of(node),
+            file_orders=self.files.orders(node),
             logs=tuple(tap.request for tap in self._taps.values() if tap.node == node),
         )
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Protocol
 
 from motorpool_controller.domain.errors import InvalidError
 from motorpool_controller.store.rows import StoredAnswer
@@ -13,6 +14,13 @@ from motorpool_controller.store.transaction import Transaction
 KEPT = timedelta(hours=1)
 ANSWERS_KEPT = 10_000
 REQUEST_ID_LENGTH = 128
+
+
+class Answers(Protocol):
+    """Answers by request id: the view's, or those that a change sees."""
+
+    def get(self, request_id: str, /) -> StoredAnswer | None:
+        """Return one; None where there is none."""
 
 
 def once(
@@ -28,8 +36,19 @@ def once(
     An empty request id asks for nothing: ``change`` is carried out. ``request`` is the request as bytes, the
     same bytes for the same request (deterministic serialisation).
     """
+    before = answered(tx.answers, request_id=request_id, method=method, request=request, now=tx.now)
+    if before is not None or not request_id:
+        return change(tx) if before is None else before
+    response = change(tx)
+    _forget(tx)
+    tx.answers.put(StoredAnswer(request_id, method, hashlib.sha256(request).digest(), response, tx.now))
+    return response
+
+
+def answered(answers: Answers, *, request_id: str, method: str, request: bytes, now: datetime) -> bytes | None:
+    """Return what was answered when this request id came before; None where it did not, or there is none."""
     if not request_id:
-        return change(tx)
+        return None
     if len(request_id) > REQUEST_ID_LENGTH:
         raise InvalidError(
             "FIELD_INVALID",
@@ -43,8 +62,8 @@ def once(
             metadata={"field": "request_id"},
         )
     digest = hashlib.sha256(request).digest()
-    before = tx.answers.get(request_id)
-    if before is not None and before.time > tx.now - KEPT:
+    before = answers.get(request_id)
+    if before is not None and before.time > now - KEPT:
         if (before.method, before.digest) != (method, digest):
             raise InvalidError(
                 "REQUEST_ID_REUSED",
@@ -53,10 +72,7 @@ def once(
                 metadata={"field": "request_id"},
             )
         return before.response
-    response = change(tx)
-    _forget(tx)
-    tx.answers.put(StoredAnswer(request_id, method, digest, response, tx.now))
-    return response
+    return None
 
 
 def _forget(tx: Transaction) -> None:

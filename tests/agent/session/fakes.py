@@ -74,6 +74,10 @@ class RecordingInstances:
     def executors(self) -> Mapping[str, ExecutorStatus]:
         return self.executor_by_name
 
+    def users_of(self, files_id: str) -> list[str]:
+        assignments = self.applied[-1].assignments.values() if self.applied else ()
+        return [each.instance for each in assignments if files_id in {one.files_id for one in each.downloads}]
+
     def memory_used(self) -> Mapping[str, int | None]:
         return {each.instance: 12345 for each in self.running.values()}
 

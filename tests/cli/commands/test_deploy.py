@@ -250,24 +250,6 @@ def test_wait_for_what_does_not_fit(controller: Controller, motorpool: Motorpool
     assert ["deployments/smollm2"] == list(controller.deployments)
 
 
-def test_wait_for_a_model_that_nobody_fetches(
-    controller: Controller, motorpool: Motorpool, script: Callable[..., None]
-) -> None:
-    """
-    A hub's model that agents do not download waits for nothing to free up: what to do instead is said.
-    """
-    row = v1.Refusal(stage="facts", reason="SOURCE_NOT_FETCHED_YET", message="Agents do not download.")
-    script(instance(v1.INSTANCE_STATE_PENDING, refusals=[row]))
-
-    result = motorpool(*WAIT)
-
-    assert 1 == result.exit_code
-    assert "instances/smollm2-x7k2p cannot be placed:\n  - Agents do not download.\n" in result.stderr
-    assert "copy it to the nodes" in result.stderr
-    assert "motorpool delete smollm2" in result.stderr
-    assert "can take it" not in result.stderr
-
-
 def test_wait_for_a_model_that_cannot_be_read(motorpool: Motorpool, script: Callable[..., None]) -> None:
     """
     What is wrong with the model is told as such; it is read again from time to time.

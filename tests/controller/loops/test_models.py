@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from motorpool import v1
 from motorpool_controller.domain.workload import Deployment, Instance
@@ -51,26 +52,42 @@ def known(cluster: Cluster) -> list[Deployment]:
     return [each for each in cluster.store.view.deployments.values() if each.facts is not None]
 
 
-@pytest.mark.promise("P4")
-async def test_it_is_estimated_and_refused_with_what_is_missing(cluster: Cluster, agent: Agent, hub: LocalHub) -> None:
+async def test_it_is_placed_with_what_nodes_are_to_fetch(cluster: Cluster, agent: Agent, hub: LocalHub) -> None:
     """
-    A hub's model gets facts and an estimate, and a row that says that agents do not download, and what to do instead.
+    A hub's model gets facts and an estimate, and nodes are told the commit and the files, looked up once for all.
     """
-    await agent.joined()
+    commit = hub.repositories["o/n"].branches["main"]
+    session = await agent.joined()
     await cluster.until(lambda: [node for node in cluster.store.view.nodes.values() if node.profiles])
 
     await deploy(cluster, replicas=2)
 
-    instances = await cluster.until(lambda: refused(cluster, "SOURCE_NOT_FETCHED_YET"))
-    (deployment,) = await cluster.until(lambda: [each for each in known(cluster) if each.estimate])
-    assert 2 == len(instances)
-    assert "facts" == instances[0].refusals[0].stage
-    assert "give a local path" in instances[0].refusals[0].message
+    await session.read_until(lambda: len(session.of("assignment")) == 2)
+    told = [each.assignment for each in session.of("assignment")]
+    (deployment,) = known(cluster)
+    asked = len(hub.seen)
+    hub.add("o/n", {"other.gguf": b"x"})
+    await cluster.deployments.UpdateDeployment(
+        v1.UpdateDeploymentRequest(
+            deployment=v1.Deployment(name="deployments/hubbed", spec=v1.DeploymentSpec(replicas=3)),
+            update_mask=FieldMask(paths=["spec.replicas"]),
+        ),
+        metadata=cluster.admin,
+    )
+    await session.read_until(lambda: len(session.of("assignment")) == 3)
+    told += [each.assignment for each in session.of("assignment")]
+
+    downloads = {each.downloads[0].SerializeToString(deterministic=True) for each in told}
+    [file] = told[0].downloads[0].files
     assert deployment.facts is not None
     assert "tiny-random-llama" == deployment.facts.name
     assert deployment.estimate is not None
     assert deployment.estimate.upper
-    assert 2 == len(hub.seen)
+    assert 1 == len(downloads)
+    assert (commit, commit) == (told[0].downloads[0].commit, told[0].model.hugging_face.revision)
+    assert told[0].model == told[0].downloads[0].source
+    assert (deployment.facts.files, 40) == ((file.path,), len(file.git_sha1))
+    assert [2, 2] == [asked, len(hub.seen)]
 
 
 async def test_explained_from_the_same_rows(cluster: Cluster, agent: Agent) -> None:
@@ -78,7 +95,7 @@ async def test_explained_from_the_same_rows(cluster: Cluster, agent: Agent) -> N
     Explaining says what the decision said.
     """
     await deploy(cluster)
-    (instance,) = await cluster.until(lambda: refused(cluster, "SOURCE_NOT_FETCHED_YET"))
+    (instance,) = await cluster.until(lambda: refused(cluster, "NO_NODES"))
 
     explained = await cluster.deployments.ExplainDeployment(
         v1.ExplainDeploymentRequest(name="deployments/hubbed"), metadata=cluster.admin
@@ -102,7 +119,7 @@ async def test_what_a_hub_refuses_is_a_row(cluster: Cluster, hub: LocalHub) -> N
     hub.repositories["o/n"].gated = None
     cluster.pass_time(61)
 
-    await cluster.until(lambda: refused(cluster, "SOURCE_NOT_FETCHED_YET"))
+    await cluster.until(lambda: refused(cluster, "NO_NODES"))
 
 
 async def test_a_hub_that_hangs_holds_up_nobody_else(cluster: Cluster, agent: Agent, hub: LocalHub) -> None:
@@ -122,7 +139,7 @@ async def test_a_hub_that_hangs_holds_up_nobody_else(cluster: Cluster, agent: Ag
     assert "deployments/local" == assignment.deployment
     assert refused(cluster, "MODEL_NOT_READ_YET")
     go.set()
-    await cluster.until(lambda: refused(cluster, "SOURCE_NOT_FETCHED_YET"))
+    await session.read_until(lambda: len(session.of("assignment")) == 2)
 
 
 async def test_a_hub_at_rest_is_left_in_peace(cluster: Cluster, hub: LocalHub) -> None:
@@ -130,7 +147,7 @@ async def test_a_hub_at_rest_is_left_in_peace(cluster: Cluster, hub: LocalHub) -
     What is known is not looked up again, however often something else is decided.
     """
     await deploy(cluster)
-    await cluster.until(lambda: refused(cluster, "SOURCE_NOT_FETCHED_YET"))
+    await cluster.until(lambda: refused(cluster, "NO_NODES"))
     asked = len(hub.seen)
 
     for _ in range(3):

@@ -146,15 +146,27 @@ def test_facts_that_do_not_give_an_estimate_do_not_place() -> None:
     assert schedule(snapshot(node(), facts=vague), [request(claim_memory_bytes=GIB)]).placements
 
 
-def test_a_hub_model_says_what_to_do_now() -> None:
+def test_a_hub_model_waits_until_it_was_looked_up() -> None:
     """
-    Models of a hub are not fetched yet: the row says to download it and deploy the path.
+    Before that nothing of it is known, and no node can be asked.
     """
     hub = ModelSource(kind=SourceKind.HUGGING_FACE, repository="Qwen/Qwen3-8B")
     row = only_row(node(), model=hub)
 
-    assert (row.stage, row.reason) == ("facts", "SOURCE_NOT_READABLE_YET")
-    assert "local path" in row.message
+    assert (row.stage, row.reason) == ("facts", "MODEL_NOT_READ_YET")
+    assert "Qwen/Qwen3-8B" in row.message
+
+
+def test_a_hub_model_that_was_looked_up_is_the_same_for_every_node() -> None:
+    """
+    What the hub said counts for all, and no node is asked about it.
+    """
+    hub = ModelSource(kind=SourceKind.HUGGING_FACE, repository="Qwen/Qwen3-8B", commit="c1")
+    known = replace(snapshot(node("a"), node("b")), hub_models={hub.place: Reading(facts=SMOLLM2)})
+    plan = schedule(known, [request(model=hub)])
+
+    assert [] == list(plan.questions)
+    assert plan.placements.keys() == {"instances/chat-1"}
 
 
 def test_an_empty_cluster_says_so() -> None:

@@ -29,7 +29,7 @@ READS = ("Get", "List", "Watch", "Stream", "Explain", "Plan", "Inspect")
 AGENTS = ("AgentService", "EnrollmentService")
 NOT_REPEATED = {"CreateToken", "DeleteToken"}
 """A secret is kept nowhere, so that its call cannot be answered again; to revoke is to revoke, however often."""
-UNWATCHED = {"ListDevices", "ListTokens", "ListDeploymentRevisions", "ListStrayInstances"}
+UNWATCHED = {"ListDevices", "ListTokens", "ListDeploymentRevisions", "ListStrayInstances", "ListModelFiles"}
 """What is part of another resource that is watched, is stored nowhere, or is no one's to follow."""
 WITHOUT_ROW = {"ReleaseStrayInstance"}
 """What it changes is stored nowhere, and has no etag but its generation."""
@@ -117,7 +117,7 @@ async def test_no_list_takes_a_token_of_another(cluster: Cluster, agent: Agent) 
     for name, method in LISTS.items():
         if method.name not in UNPAGED:
             kind = GetMessageClass(method.input_type)
-            parent = {"parent": "nodes/a"} if method.name == "ListDevices" else {}
+            parent = {"parent": "nodes/a"} if method.name in {"ListDevices", "ListModelFiles"} else {}
             token = await cluster.refusal(method, kind(page_token="x", **parent))
             size = await cluster.refusal(method, kind(page_size=-1, **parent))
             found[name] = (token, size)

@@ -100,8 +100,8 @@ async def test_every_mutation_is_checked_carried_out_and_repeated(still: Cluster
     """
     methods = {method.name: method for method in MUTATIONS.values()}
     made = requests(still)
-    # A stray wants an agent that tells of one: test_strays.py and test_adoptions.py hold as much of it.
-    assert methods.keys() - {"ReleaseStrayInstance", "AdoptStrayInstance"} == made.keys()
+    # These want an agent that tells of what they change: test_strays.py, test_adoptions.py and test_files.py.
+    assert methods.keys() - {"ReleaseStrayInstance", "AdoptStrayInstance", "DeleteModelFiles"} == made.keys()
     for name, request in made.items():
         method = methods[name]
         before = written(still)

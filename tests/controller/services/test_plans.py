@@ -191,7 +191,7 @@ async def test_a_hubs_model_is_planned_as_though_nodes_had_it(
     cluster: Cluster, agent: Agent, hub: LocalHub, tmp_path: Path
 ) -> None:
     """
-    The hub says what the model is; the plan says where it would fit, and that nobody downloads it.
+    The hub says what the model is; the plan says where it would fit, and what nodes would download.
     """
     hub.add("o/n", {"tiny.gguf": make_tiny_gguf(tmp_path / "tiny.gguf")})
     await agent.joined()
@@ -202,7 +202,7 @@ async def test_a_hubs_model_is_planned_as_though_nodes_had_it(
 
     assert outcomes(found) == [PASSED, PASSED, PASSED]
     assert found.facts.display_name == "tiny-random-llama"
-    assert any("do not download" in finding for finding in found.findings)
+    assert any("are downloaded by each node" in finding for finding in found.findings)
 
 
 async def plan_all(cluster: Cluster, *specs: v1.DeploymentSpec, **request: Any) -> list[v1.PlanDeploymentResponse]:

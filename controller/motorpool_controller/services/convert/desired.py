@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from google.protobuf.message import Message
 
 from motorpool import v1
-from motorpool_controller.domain.workload import Assignment, GangMember
+from motorpool_controller.domain.hub_files import HubModel
+from motorpool_controller.domain.workload import Assignment, GangMember, ModelSource
 from motorpool_controller.reconcile.desired import Tombstone
 from motorpool_controller.services.convert import fields
 from motorpool_controller.services.convert.declaration import definition_message
@@ -17,6 +18,7 @@ from motorpool_controller.services.convert.instance import port_messages
 from motorpool_controller.services.convert.model import source_message
 from motorpool_controller.services.convert.placement import claim_message
 from motorpool_controller.services.convert.spec import cache_message, lora_message, speculative_message
+from motorpool_controller.store.files import FileOrder
 from motorpool_controller.store.live import Wanted
 from motorpool_controller.store.questions import Question
 from motorpool_controller.store.taps import LogRequest
@@ -33,6 +35,9 @@ def desired_objects(wanted: Wanted) -> Iterator[v1.DesiredObject]:
     for question in wanted.questions:
         query = _query_message(question)
         yield v1.DesiredObject(id=f"query/{question.query_id}", digest=_digest(query), query=query)
+    for file_order in wanted.file_orders:
+        query = _order_message(file_order)
+        yield v1.DesiredObject(id=f"query/{file_order.query_id}", digest=_digest(query), query=query)
     for request in wanted.logs:
         logs = _logs_message(request)
         yield v1.DesiredObject(id=f"logs/{request.subscription_id}", digest=_digest(logs), logs=logs)
@@ -86,6 +91,18 @@ def assignment_message(assignment: Assignment) -> v1.Assignment:
             if assignment.gang_phase is None
             else fields.number(v1.GangPhase, "GANG_PHASE", assignment.gang_phase)
         ),
+        downloads=[_download_message(source, found) for source, found in assignment.downloads],
+    )
+
+
+def _download_message(source: ModelSource, found: HubModel) -> v1.Download:
+    return v1.Download(
+        source=source_message(source),
+        commit=found.commit,
+        files=[
+            v1.HubFile(path=file.path, size_bytes=file.size_bytes, sha256=file.sha256, git_sha1=file.git_sha1)
+            for file in found.files
+        ],
     )
 
 
@@ -114,6 +131,14 @@ def _query_message(question: Question) -> v1.Query:
         query_id=question.query_id,
         deadline=fields.timestamp(question.deadline),
         read_model=v1.ReadModelQuery(local_path=question.path),
+    )
+
+
+def _order_message(order: FileOrder) -> v1.Query:
+    return v1.Query(
+        query_id=order.query_id,
+        deadline=fields.timestamp(order.deadline),
+        delete_files=v1.DeleteFilesQuery(files_id=order.files_id, etag=order.etag),
     )
 
 

@@ -53,8 +53,6 @@ def instance_message(instance: Instance) -> v1.Instance:
         create_time=fields.timestamp(instance.create_time),
         state_time=fields.timestamp(instance.state_time),
         etag=etag(instance.revision),
-        progress_bytes=instance.progress_bytes,
-        progress_total_bytes=instance.progress_total_bytes,
         adopted=instance.adopted,
         pid_start_ticks=instance.pid_start_ticks,
         deployment_revision=instance.template_generation,
@@ -97,6 +95,11 @@ def report_of(message: v1.ObservedInstance, field: str = "instance") -> Report:
         progress_total_bytes=(
             fields.size(message.progress_total_bytes, f"{field}.progress_total_bytes")
             if message.HasField("progress_total_bytes")
+            else None
+        ),
+        progress_bytes_per_second=(
+            fields.size(message.progress_bytes_per_second, f"{field}.progress_bytes_per_second")
+            if message.HasField("progress_bytes_per_second")
             else None
         ),
         adopted=message.adopted,

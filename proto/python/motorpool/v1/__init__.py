@@ -34,12 +34,15 @@ from motorpool.v1.agent_service_pb2_grpc import (
 from motorpool.v1.assignment_pb2 import (
     Assignment as Assignment,
     BackendDefinition as BackendDefinition,
+    DeleteFilesQuery as DeleteFilesQuery,
+    Download as Download,
     GANG_PHASE_RESERVE as GANG_PHASE_RESERVE,
     GANG_PHASE_RUN as GANG_PHASE_RUN,
     GANG_PHASE_UNSPECIFIED as GANG_PHASE_UNSPECIFIED,
     GangDevice as GangDevice,
     GangMember as GangMember,
     GangPhase as GangPhase,
+    HubFile as HubFile,
     LogSubscription as LogSubscription,
     Parameter as Parameter,
     Query as Query,
@@ -211,6 +214,8 @@ from motorpool.v1.error_reason_pb2 import (
     ERROR_REASON_DUPLICATE_NODE as ERROR_REASON_DUPLICATE_NODE,
     ERROR_REASON_ETAG_MISMATCH as ERROR_REASON_ETAG_MISMATCH,
     ERROR_REASON_FIELD_INVALID as ERROR_REASON_FIELD_INVALID,
+    ERROR_REASON_FILES_IN_USE as ERROR_REASON_FILES_IN_USE,
+    ERROR_REASON_FILES_NOT_DELETED as ERROR_REASON_FILES_NOT_DELETED,
     ERROR_REASON_GENERATION_MISMATCH as ERROR_REASON_GENERATION_MISMATCH,
     ERROR_REASON_HISTORY_COMPACTED as ERROR_REASON_HISTORY_COMPACTED,
     ERROR_REASON_HUB_ANSWER_INVALID as ERROR_REASON_HUB_ANSWER_INVALID,
@@ -278,6 +283,17 @@ from motorpool.v1.event_service_pb2_grpc import (
     EventServiceStub as EventServiceStub,
     add_EventServiceServicer_to_server as add_EventServiceServicer_to_server,
 )
+from motorpool.v1.file_service_pb2 import (
+    DeleteModelFilesRequest as DeleteModelFilesRequest,
+    DeleteModelFilesResponse as DeleteModelFilesResponse,
+    ListModelFilesRequest as ListModelFilesRequest,
+    ListModelFilesResponse as ListModelFilesResponse,
+)
+from motorpool.v1.file_service_pb2_grpc import (
+    FileServiceServicer as FileServiceServicer,
+    FileServiceStub as FileServiceStub,
+    add_FileServiceServicer_to_server as add_FileServiceServicer_to_server,
+)
 from motorpool.v1.instance_pb2 import (
     Attempt as Attempt,
     Failure as Failure,
@@ -344,6 +360,14 @@ from motorpool.v1.model_pb2 import (
     PipelineComponent as PipelineComponent,
     RecurrentState as RecurrentState,
     RoleBytes as RoleBytes,
+)
+from motorpool.v1.model_files_pb2 import (
+    MODEL_FILES_STATE_COMPLETE as MODEL_FILES_STATE_COMPLETE,
+    MODEL_FILES_STATE_DOWNLOADING as MODEL_FILES_STATE_DOWNLOADING,
+    MODEL_FILES_STATE_PARTIAL as MODEL_FILES_STATE_PARTIAL,
+    MODEL_FILES_STATE_UNSPECIFIED as MODEL_FILES_STATE_UNSPECIFIED,
+    ModelFiles as ModelFiles,
+    ModelFilesState as ModelFilesState,
 )
 from motorpool.v1.model_service_pb2 import (
     BackendVerdict as BackendVerdict,
@@ -477,6 +501,9 @@ if _typing.TYPE_CHECKING:  # a stub over grpc.aio, to type checkers only
     from motorpool.v1.event_service_pb2_grpc import (
         EventServiceAsyncStub as EventServiceAsyncStub,
     )
+    from motorpool.v1.file_service_pb2_grpc import (
+        FileServiceAsyncStub as FileServiceAsyncStub,
+    )
     from motorpool.v1.instance_service_pb2_grpc import (
         InstanceServiceAsyncStub as InstanceServiceAsyncStub,
     )
@@ -551,6 +578,9 @@ __all__ = [
     "DeclaredVersion",
     "DeleteBackendRequest",
     "DeleteDeploymentRequest",
+    "DeleteFilesQuery",
+    "DeleteModelFilesRequest",
+    "DeleteModelFilesResponse",
     "DeleteNodeRequest",
     "DeleteTokenRequest",
     "Deployment",
@@ -572,6 +602,7 @@ __all__ = [
     "DeviceSelector",
     "DeviceStatus",
     "DeviceUsage",
+    "Download",
     "Drain",
     "DrainInstanceRequest",
     "DrainNodeRequest",
@@ -592,6 +623,8 @@ __all__ = [
     "ERROR_REASON_DUPLICATE_NODE",
     "ERROR_REASON_ETAG_MISMATCH",
     "ERROR_REASON_FIELD_INVALID",
+    "ERROR_REASON_FILES_IN_USE",
+    "ERROR_REASON_FILES_NOT_DELETED",
     "ERROR_REASON_GENERATION_MISMATCH",
     "ERROR_REASON_HISTORY_COMPACTED",
     "ERROR_REASON_HUB_ANSWER_INVALID",
@@ -660,6 +693,8 @@ __all__ = [
     "Exposure",
     "ExtendedKvCache",
     "Failure",
+    "FileServiceServicer",
+    "FileServiceStub",
     "GANG_PHASE_RESERVE",
     "GANG_PHASE_RUN",
     "GANG_PHASE_UNSPECIFIED",
@@ -681,6 +716,7 @@ __all__ = [
     "Heartbeat",
     "Hello",
     "Host",
+    "HubFile",
     "HuggingFaceSource",
     "INSTANCE_STATE_DOWNLOADING",
     "INSTANCE_STATE_ERROR",
@@ -722,6 +758,8 @@ __all__ = [
     "ListEventsResponse",
     "ListInstancesRequest",
     "ListInstancesResponse",
+    "ListModelFilesRequest",
+    "ListModelFilesResponse",
     "ListNodesRequest",
     "ListNodesResponse",
     "ListStrayInstancesRequest",
@@ -738,9 +776,15 @@ __all__ = [
     "MEMORY_MODEL_FRACTION",
     "MEMORY_MODEL_LAYERS",
     "MEMORY_MODEL_UNSPECIFIED",
+    "MODEL_FILES_STATE_COMPLETE",
+    "MODEL_FILES_STATE_DOWNLOADING",
+    "MODEL_FILES_STATE_PARTIAL",
+    "MODEL_FILES_STATE_UNSPECIFIED",
     "MemoryKind",
     "MemoryModel",
     "ModelFacts",
+    "ModelFiles",
+    "ModelFilesState",
     "ModelInspection",
     "ModelScopeSource",
     "ModelServiceServicer",
@@ -874,6 +918,7 @@ __all__ = [
     "add_DeploymentServiceServicer_to_server",
     "add_EnrollmentServiceServicer_to_server",
     "add_EventServiceServicer_to_server",
+    "add_FileServiceServicer_to_server",
     "add_InstanceServiceServicer_to_server",
     "add_ModelServiceServicer_to_server",
     "add_NodeServiceServicer_to_server",

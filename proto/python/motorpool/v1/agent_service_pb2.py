@@ -28,11 +28,12 @@ from motorpool.v1 import assignment_pb2 as motorpool_dot_v1_dot_assignment__pb2
 from motorpool.v1 import backend_pb2 as motorpool_dot_v1_dot_backend__pb2
 from motorpool.v1 import device_pb2 as motorpool_dot_v1_dot_device__pb2
 from motorpool.v1 import instance_pb2 as motorpool_dot_v1_dot_instance__pb2
+from motorpool.v1 import model_files_pb2 as motorpool_dot_v1_dot_model__files__pb2
 from motorpool.v1 import node_pb2 as motorpool_dot_v1_dot_node__pb2
 from motorpool.v1 import role_pb2 as motorpool_dot_v1_dot_role__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n motorpool/v1/agent_service.proto\x12\x0cmotorpool.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dmotorpool/v1/assignment.proto\x1a\x1amotorpool/v1/backend.proto\x1a\x19motorpool/v1/device.proto\x1a\x1bmotorpool/v1/instance.proto\x1a\x17motorpool/v1/node.proto\x1a\x17motorpool/v1/role.proto\";\n\x0e\x44\x65siredVersion\x12\x18\n\x10\x63ontroller_epoch\x18\x01 \x01(\x03\x12\x0f\n\x07version\x18\x02 \x01(\x03\"\x90\x03\n\x05Hello\x12\x12\n\ncluster_id\x18\x01 \x01(\t\x12\x10\n\x08node_uid\x18\x02 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x03 \x01(\t\x12\x19\n\x11\x61gent_instance_id\x18\x04 \x01(\t\x12\x15\n\ragent_version\x18\x05 \x01(\t\x12\x14\n\x0cprotocol_min\x18\x06 \x01(\x05\x12\x14\n\x0cprotocol_max\x18\x07 \x01(\x05\x12\x35\n\x0f\x64\x65sired_version\x18\x08 \x01(\x0b\x32\x1c.motorpool.v1.DesiredVersion\x12 \n\x04host\x18\t \x01(\x0b\x32\x12.motorpool.v1.Host\x12/\n\x06labels\x18\n \x03(\x0b\x32\x1f.motorpool.v1.Hello.LabelsEntry\x12\x0f\n\x07\x61\x64\x64ress\x18\x0b \x01(\t\x12(\n\x08reserved\x18\x0c \x01(\x0b\x32\x16.motorpool.v1.Reserved\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xbf\x01\n\x07Welcome\x12\x15\n\rsession_epoch\x18\x01 \x01(\x03\x12\x10\n\x08protocol\x18\x02 \x01(\x05\x12\x33\n\x10heartbeat_period\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05lease\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1a\n\x12\x63ontroller_version\x18\x05 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x06 \x03(\t\"L\n\tHeartbeat\x12\x17\n\x0fobserved_digest\x18\x01 \x01(\t\x12&\n\x05usage\x18\x02 \x01(\x0b\x32\x17.motorpool.v1.NodeUsage\"x\n\nDesiredAck\x12-\n\x07version\x18\x01 \x01(\x0b\x32\x1c.motorpool.v1.DesiredVersion\x12\x14\n\x0c\x65rror_reason\x18\x02 \x01(\t\x12\x15\n\rerror_message\x18\x03 \x01(\t\x12\x0e\n\x06resend\x18\x04 \x01(\x08\"\xa5\x06\n\x10ObservedInstance\x12\x15\n\rassignment_id\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12*\n\x05state\x18\x03 \x01(\x0e\x32\x1b.motorpool.v1.InstanceState\x12\x0f\n\x07message\x18\x04 \x01(\t\x12,\n\x06launch\x18\x05 \x01(\x0b\x32\x1c.motorpool.v1.RenderedLaunch\x12\x0b\n\x03pid\x18\x06 \x01(\x03\x12.\n\nstart_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rrestart_count\x18\x08 \x01(\x05\x12,\n\rfirst_failure\x18\t \x01(\x0b\x32\x15.motorpool.v1.Failure\x12+\n\x0clast_failure\x18\n \x01(\x0b\x32\x15.motorpool.v1.Failure\x12\x1b\n\x0eprogress_bytes\x18\x0b \x01(\x03H\x00\x88\x01\x01\x12!\n\x14progress_total_bytes\x18\x0c \x01(\x03H\x01\x88\x01\x01\x12\x0f\n\x07\x61\x64opted\x18\r \x01(\x08\x12\x17\n\x0fpid_start_ticks\x18\x0e \x01(\x03\x12\x10\n\x08instance\x18\x0f \x01(\t\x12\x31\n\rnext_try_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x05ports\x18\x11 \x03(\x0b\x32\x12.motorpool.v1.Port\x12\x38\n\x05parts\x18\x12 \x03(\x0b\x32).motorpool.v1.ObservedInstance.PartsEntry\x12\x0f\n\x07\x61ttempt\x18\x13 \x01(\x05\x12\'\n\x08\x61ttempts\x18\x14 \x03(\x0b\x32\x15.motorpool.v1.Attempt\x12,\n\nassignment\x18\x15 \x01(\x0b\x32\x18.motorpool.v1.Assignment\x1a,\n\nPartsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x11\n\x0f_progress_bytesB\x17\n\x15_progress_total_bytes\"\x80\x03\n\x0eObservedObject\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12&\n\x06\x64\x65vice\x18\x03 \x01(\x0b\x32\x14.motorpool.v1.DeviceH\x00\x12,\n\x06plugin\x18\x04 \x01(\x0b\x32\x1a.motorpool.v1.PluginStatusH\x00\x12/\n\x07profile\x18\x05 \x01(\x0b\x32\x1c.motorpool.v1.BackendProfileH\x00\x12\x32\n\x08instance\x18\x06 \x01(\x0b\x32\x1e.motorpool.v1.ObservedInstanceH\x00\x12+\n\x06\x61nswer\x18\x07 \x01(\x0b\x32\x19.motorpool.v1.QueryAnswerH\x00\x12\x30\n\x08\x65xecutor\x18\x08 \x01(\x0b\x32\x1c.motorpool.v1.ExecutorStatusH\x00\x12\x30\n\tcondition\x18\t \x01(\x0b\x32\x1b.motorpool.v1.NodeConditionH\x00\x42\x06\n\x04\x62ody\"]\n\rObservedState\x12\x0c\n\x04\x66ull\x18\x01 \x01(\x08\x12-\n\x07objects\x18\x02 \x03(\x0b\x32\x1c.motorpool.v1.ObservedObject\x12\x0f\n\x07removed\x18\x03 \x03(\t\"\x8c\x02\n\x0eSessionRequest\x12\x15\n\rsession_epoch\x18\x01 \x01(\x03\x12$\n\x05hello\x18\x02 \x01(\x0b\x32\x13.motorpool.v1.HelloH\x00\x12,\n\theartbeat\x18\x03 \x01(\x0b\x32\x17.motorpool.v1.HeartbeatH\x00\x12/\n\x08observed\x18\x04 \x01(\x0b\x32\x1b.motorpool.v1.ObservedStateH\x00\x12/\n\x0b\x64\x65sired_ack\x18\x05 \x01(\x0b\x32\x18.motorpool.v1.DesiredAckH\x00\x12\"\n\x04pong\x18\x06 \x01(\x0b\x32\x12.motorpool.v1.PongH\x00\x42\t\n\x07message\"\x15\n\x04Ping\x12\r\n\x05nonce\x18\x01 \x01(\x03\"\x15\n\x04Pong\x12\r\n\x05nonce\x18\x01 \x01(\x03\"\xe6\x01\n\rDesiredObject\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12.\n\nassignment\x18\x03 \x01(\x0b\x32\x18.motorpool.v1.AssignmentH\x00\x12,\n\ttombstone\x18\x04 \x01(\x0b\x32\x17.motorpool.v1.TombstoneH\x00\x12$\n\x05query\x18\x05 \x01(\x0b\x32\x13.motorpool.v1.QueryH\x00\x12-\n\x04logs\x18\x06 \x01(\x0b\x32\x1d.motorpool.v1.LogSubscriptionH\x00\x42\x06\n\x04\x62ody\"\xb1\x01\n\x0c\x44\x65siredState\x12\x30\n\nresults_in\x18\x01 \x01(\x0b\x32\x1c.motorpool.v1.DesiredVersion\x12\x30\n\napplies_to\x18\x02 \x01(\x0b\x32\x1c.motorpool.v1.DesiredVersion\x12,\n\x07objects\x18\x03 \x03(\x0b\x32\x1b.motorpool.v1.DesiredObject\x12\x0f\n\x07removed\x18\x04 \x03(\t\"!\n\x0eResendObserved\x12\x0f\n\x07message\x18\x01 \x01(\t\"\x1b\n\x08HandOver\x12\x0f\n\x07message\x18\x01 \x01(\t\"e\n\x04Pace\x12\x33\n\x10heartbeat_period\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05lease\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xba\x02\n\x0fSessionResponse\x12\x15\n\rsession_epoch\x18\x01 \x01(\x03\x12(\n\x07welcome\x18\x02 \x01(\x0b\x32\x15.motorpool.v1.WelcomeH\x00\x12-\n\x07\x64\x65sired\x18\x03 \x01(\x0b\x32\x1a.motorpool.v1.DesiredStateH\x00\x12\x37\n\x0fresend_observed\x18\x04 \x01(\x0b\x32\x1c.motorpool.v1.ResendObservedH\x00\x12\"\n\x04ping\x18\x05 \x01(\x0b\x32\x12.motorpool.v1.PingH\x00\x12+\n\thand_over\x18\x06 \x01(\x0b\x32\x16.motorpool.v1.HandOverH\x00\x12\"\n\x04pace\x18\x07 \x01(\x0b\x32\x12.motorpool.v1.PaceH\x00\x42\t\n\x07message\"\x1f\n\x0cRenewRequest\x12\x0f\n\x07\x63sr_pem\x18\x01 \x01(\t\"\x89\x01\n\rRenewResponse\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x01 \x01(\t\x12.\n\nrenew_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x85\x01\n\x0fSendLogsRequest\x12\x17\n\x0fsubscription_id\x18\x01 \x01(\t\x12\r\n\x05lines\x18\x02 \x03(\t\x12\x0b\n\x03\x65nd\x18\x03 \x01(\x08\x12\x15\n\rerror_message\x18\x04 \x01(\t\x12\x14\n\x0c\x65rror_reason\x18\x05 \x01(\t\x12\x10\n\x08position\x18\x06 \x01(\t\"\x12\n\x10SendLogsResponse2\xfb\x01\n\x0c\x41gentService\x12P\n\x07Session\x12\x1c.motorpool.v1.SessionRequest\x1a\x1d.motorpool.v1.SessionResponse\"\x04\xa8\xd5\x18\x02(\x01\x30\x01\x12\x46\n\x05Renew\x12\x1a.motorpool.v1.RenewRequest\x1a\x1b.motorpool.v1.RenewResponse\"\x04\xa8\xd5\x18\x02\x12Q\n\x08SendLogs\x12\x1d.motorpool.v1.SendLogsRequest\x1a\x1e.motorpool.v1.SendLogsResponse\"\x04\xa8\xd5\x18\x02(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n motorpool/v1/agent_service.proto\x12\x0cmotorpool.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dmotorpool/v1/assignment.proto\x1a\x1amotorpool/v1/backend.proto\x1a\x19motorpool/v1/device.proto\x1a\x1bmotorpool/v1/instance.proto\x1a\x1emotorpool/v1/model_files.proto\x1a\x17motorpool/v1/node.proto\x1a\x17motorpool/v1/role.proto\";\n\x0e\x44\x65siredVersion\x12\x18\n\x10\x63ontroller_epoch\x18\x01 \x01(\x03\x12\x0f\n\x07version\x18\x02 \x01(\x03\"\x90\x03\n\x05Hello\x12\x12\n\ncluster_id\x18\x01 \x01(\t\x12\x10\n\x08node_uid\x18\x02 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x03 \x01(\t\x12\x19\n\x11\x61gent_instance_id\x18\x04 \x01(\t\x12\x15\n\ragent_version\x18\x05 \x01(\t\x12\x14\n\x0cprotocol_min\x18\x06 \x01(\x05\x12\x14\n\x0cprotocol_max\x18\x07 \x01(\x05\x12\x35\n\x0f\x64\x65sired_version\x18\x08 \x01(\x0b\x32\x1c.motorpool.v1.DesiredVersion\x12 \n\x04host\x18\t \x01(\x0b\x32\x12.motorpool.v1.Host\x12/\n\x06labels\x18\n \x03(\x0b\x32\x1f.motorpool.v1.Hello.LabelsEntry\x12\x0f\n\x07\x61\x64\x64ress\x18\x0b \x01(\t\x12(\n\x08reserved\x18\x0c \x01(\x0b\x32\x16.motorpool.v1.Reserved\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xbf\x01\n\x07Welcome\x12\x15\n\rsession_epoch\x18\x01 \x01(\x03\x12\x10\n\x08protocol\x18\x02 \x01(\x05\x12\x33\n\x10heartbeat_period\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05lease\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1a\n\x12\x63ontroller_version\x18\x05 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x06 \x03(\t\"L\n\tHeartbeat\x12\x17\n\x0fobserved_digest\x18\x01 \x01(\t\x12&\n\x05usage\x18\x02 \x01(\x0b\x32\x17.motorpool.v1.NodeUsage\"x\n\nDesiredAck\x12-\n\x07version\x18\x01 \x01(\x0b\x32\x1c.motorpool.v1.DesiredVersion\x12\x14\n\x0c\x65rror_reason\x18\x02 \x01(\t\x12\x15\n\rerror_message\x18\x03 \x01(\t\x12\x0e\n\x06resend\x18\x04 \x01(\x08\"\xeb\x06\n\x10ObservedInstance\x12\x15\n\rassignment_id\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12*\n\x05state\x18\x03 \x01(\x0e\x32\x1b.motorpool.v1.InstanceState\x12\x0f\n\x07message\x18\x04 \x01(\t\x12,\n\x06launch\x18\x05 \x01(\x0b\x32\x1c.motorpool.v1.RenderedLaunch\x12\x0b\n\x03pid\x18\x06 \x01(\x03\x12.\n\nstart_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rrestart_count\x18\x08 \x01(\x05\x12,\n\rfirst_failure\x18\t \x01(\x0b\x32\x15.motorpool.v1.Failure\x12+\n\x0clast_failure\x18\n \x01(\x0b\x32\x15.motorpool.v1.Failure\x12\x1b\n\x0eprogress_bytes\x18\x0b \x01(\x03H\x00\x88\x01\x01\x12!\n\x14progress_total_bytes\x18\x0c \x01(\x03H\x01\x88\x01\x01\x12\x0f\n\x07\x61\x64opted\x18\r \x01(\x08\x12\x17\n\x0fpid_start_ticks\x18\x0e \x01(\x03\x12\x10\n\x08instance\x18\x0f \x01(\t\x12\x31\n\rnext_try_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x05ports\x18\x11 \x03(\x0b\x32\x12.motorpool.v1.Port\x12\x38\n\x05parts\x18\x12 \x03(\x0b\x32).motorpool.v1.ObservedInstance.PartsEntry\x12\x0f\n\x07\x61ttempt\x18\x13 \x01(\x05\x12\'\n\x08\x61ttempts\x18\x14 \x03(\x0b\x32\x15.motorpool.v1.Attempt\x12,\n\nassignment\x18\x15 \x01(\x0b\x32\x18.motorpool.v1.Assignment\x12&\n\x19progress_bytes_per_second\x18\x1e \x01(\x03H\x02\x88\x01\x01\x1a,\n\nPartsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x11\n\x0f_progress_bytesB\x17\n\x15_progress_total_bytesB\x1c\n\x1a_progress_bytes_per_second\"\xab\x03\n\x0eObservedObject\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12&\n\x06\x64\x65vice\x18\x03 \x01(\x0b\x32\x14.motorpool.v1.DeviceH\x00\x12,\n\x06plugin\x18\x04 \x01(\x0b\x32\x1a.motorpool.v1.PluginStatusH\x00\x12/\n\x07profile\x18\x05 \x01(\x0b\x32\x1c.motorpool.v1.BackendProfileH\x00\x12\x32\n\x08instance\x18\x06 \x01(\x0b\x32\x1e.motorpool.v1.ObservedInstanceH\x00\x12+\n\x06\x61nswer\x18\x07 \x01(\x0b\x32\x19.motorpool.v1.QueryAnswerH\x00\x12\x30\n\x08\x65xecutor\x18\x08 \x01(\x0b\x32\x1c.motorpool.v1.ExecutorStatusH\x00\x12\x30\n\tcondition\x18\t \x01(\x0b\x32\x1b.motorpool.v1.NodeConditionH\x00\x12)\n\x05\x66iles\x18\x0c \x01(\x0b\x32\x18.motorpool.v1.ModelFilesH\x00\x42\x06\n\x04\x62ody\"]\n\rObservedState\x12\x0c\n\x04\x66ull\x18\x01 \x01(\x08\x12-\n\x07objects\x18\x02 \x03(\x0b\x32\x1c.motorpool.v1.ObservedObject\x12\x0f\n\x07removed\x18\x03 \x03(\t\"\x8c\x02\n\x0eSessionRequest\x12\x15\n\rsession_epoch\x18\x01 \x01(\x03\x12$\n\x05hello\x18\x02 \x01(\x0b\x32\x13.motorpool.v1.HelloH\x00\x12,\n\theartbeat\x18\x03 \x01(\x0b\x32\x17.motorpool.v1.HeartbeatH\x00\x12/\n\x08observed\x18\x04 \x01(\x0b\x32\x1b.motorpool.v1.ObservedStateH\x00\x12/\n\x0b\x64\x65sired_ack\x18\x05 \x01(\x0b\x32\x18.motorpool.v1.DesiredAckH\x00\x12\"\n\x04pong\x18\x06 \x01(\x0b\x32\x12.motorpool.v1.PongH\x00\x42\t\n\x07message\"\x15\n\x04Ping\x12\r\n\x05nonce\x18\x01 \x01(\x03\"\x15\n\x04Pong\x12\r\n\x05nonce\x18\x01 \x01(\x03\"\xe6\x01\n\rDesiredObject\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12.\n\nassignment\x18\x03 \x01(\x0b\x32\x18.motorpool.v1.AssignmentH\x00\x12,\n\ttombstone\x18\x04 \x01(\x0b\x32\x17.motorpool.v1.TombstoneH\x00\x12$\n\x05query\x18\x05 \x01(\x0b\x32\x13.motorpool.v1.QueryH\x00\x12-\n\x04logs\x18\x06 \x01(\x0b\x32\x1d.motorpool.v1.LogSubscriptionH\x00\x42\x06\n\x04\x62ody\"\xb1\x01\n\x0c\x44\x65siredState\x12\x30\n\nresults_in\x18\x01 \x01(\x0b\x32\x1c.motorpool.v1.DesiredVersion\x12\x30\n\napplies_to\x18\x02 \x01(\x0b\x32\x1c.motorpool.v1.DesiredVersion\x12,\n\x07objects\x18\x03 \x03(\x0b\x32\x1b.motorpool.v1.DesiredObject\x12\x0f\n\x07removed\x18\x04 \x03(\t\"!\n\x0eResendObserved\x12\x0f\n\x07message\x18\x01 \x01(\t\"\x1b\n\x08HandOver\x12\x0f\n\x07message\x18\x01 \x01(\t\"e\n\x04Pace\x12\x33\n\x10heartbeat_period\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05lease\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xba\x02\n\x0fSessionResponse\x12\x15\n\rsession_epoch\x18\x01 \x01(\x03\x12(\n\x07welcome\x18\x02 \x01(\x0b\x32\x15.motorpool.v1.WelcomeH\x00\x12-\n\x07\x64\x65sired\x18\x03 \x01(\x0b\x32\x1a.motorpool.v1.DesiredStateH\x00\x12\x37\n\x0fresend_observed\x18\x04 \x01(\x0b\x32\x1c.motorpool.v1.ResendObservedH\x00\x12\"\n\x04ping\x18\x05 \x01(\x0b\x32\x12.motorpool.v1.PingH\x00\x12+\n\thand_over\x18\x06 \x01(\x0b\x32\x16.motorpool.v1.HandOverH\x00\x12\"\n\x04pace\x18\x07 \x01(\x0b\x32\x12.motorpool.v1.PaceH\x00\x42\t\n\x07message\"\x1f\n\x0cRenewRequest\x12\x0f\n\x07\x63sr_pem\x18\x01 \x01(\t\"\x89\x01\n\rRenewResponse\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x01 \x01(\t\x12.\n\nrenew_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x85\x01\n\x0fSendLogsRequest\x12\x17\n\x0fsubscription_id\x18\x01 \x01(\t\x12\r\n\x05lines\x18\x02 \x03(\t\x12\x0b\n\x03\x65nd\x18\x03 \x01(\x08\x12\x15\n\rerror_message\x18\x04 \x01(\t\x12\x14\n\x0c\x65rror_reason\x18\x05 \x01(\t\x12\x10\n\x08position\x18\x06 \x01(\t\"\x12\n\x10SendLogsResponse2\xfb\x01\n\x0c\x41gentService\x12P\n\x07Session\x12\x1c.motorpool.v1.SessionRequest\x1a\x1d.motorpool.v1.SessionResponse\"\x04\xa8\xd5\x18\x02(\x01\x30\x01\x12\x46\n\x05Renew\x12\x1a.motorpool.v1.RenewRequest\x1a\x1b.motorpool.v1.RenewResponse\"\x04\xa8\xd5\x18\x02\x12Q\n\x08SendLogs\x12\x1d.motorpool.v1.SendLogsRequest\x1a\x1e.motorpool.v1.SendLogsResponse\"\x04\xa8\xd5\x18\x02(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,52 +50,52 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AGENTSERVICE'].methods_by_name['Renew']._serialized_options = b'\250\325\030\002'
   _globals['_AGENTSERVICE'].methods_by_name['SendLogs']._loaded_options = None
   _globals['_AGENTSERVICE'].methods_by_name['SendLogs']._serialized_options = b'\250\325\030\002'
-  _globals['_DESIREDVERSION']._serialized_start=280
-  _globals['_DESIREDVERSION']._serialized_end=339
-  _globals['_HELLO']._serialized_start=342
-  _globals['_HELLO']._serialized_end=742
-  _globals['_HELLO_LABELSENTRY']._serialized_start=697
-  _globals['_HELLO_LABELSENTRY']._serialized_end=742
-  _globals['_WELCOME']._serialized_start=745
-  _globals['_WELCOME']._serialized_end=936
-  _globals['_HEARTBEAT']._serialized_start=938
-  _globals['_HEARTBEAT']._serialized_end=1014
-  _globals['_DESIREDACK']._serialized_start=1016
-  _globals['_DESIREDACK']._serialized_end=1136
-  _globals['_OBSERVEDINSTANCE']._serialized_start=1139
-  _globals['_OBSERVEDINSTANCE']._serialized_end=1944
-  _globals['_OBSERVEDINSTANCE_PARTSENTRY']._serialized_start=1856
-  _globals['_OBSERVEDINSTANCE_PARTSENTRY']._serialized_end=1900
-  _globals['_OBSERVEDOBJECT']._serialized_start=1947
-  _globals['_OBSERVEDOBJECT']._serialized_end=2331
-  _globals['_OBSERVEDSTATE']._serialized_start=2333
-  _globals['_OBSERVEDSTATE']._serialized_end=2426
-  _globals['_SESSIONREQUEST']._serialized_start=2429
-  _globals['_SESSIONREQUEST']._serialized_end=2697
-  _globals['_PING']._serialized_start=2699
-  _globals['_PING']._serialized_end=2720
-  _globals['_PONG']._serialized_start=2722
-  _globals['_PONG']._serialized_end=2743
-  _globals['_DESIREDOBJECT']._serialized_start=2746
-  _globals['_DESIREDOBJECT']._serialized_end=2976
-  _globals['_DESIREDSTATE']._serialized_start=2979
-  _globals['_DESIREDSTATE']._serialized_end=3156
-  _globals['_RESENDOBSERVED']._serialized_start=3158
-  _globals['_RESENDOBSERVED']._serialized_end=3191
-  _globals['_HANDOVER']._serialized_start=3193
-  _globals['_HANDOVER']._serialized_end=3220
-  _globals['_PACE']._serialized_start=3222
-  _globals['_PACE']._serialized_end=3323
-  _globals['_SESSIONRESPONSE']._serialized_start=3326
-  _globals['_SESSIONRESPONSE']._serialized_end=3640
-  _globals['_RENEWREQUEST']._serialized_start=3642
-  _globals['_RENEWREQUEST']._serialized_end=3673
-  _globals['_RENEWRESPONSE']._serialized_start=3676
-  _globals['_RENEWRESPONSE']._serialized_end=3813
-  _globals['_SENDLOGSREQUEST']._serialized_start=3816
-  _globals['_SENDLOGSREQUEST']._serialized_end=3949
-  _globals['_SENDLOGSRESPONSE']._serialized_start=3951
-  _globals['_SENDLOGSRESPONSE']._serialized_end=3969
-  _globals['_AGENTSERVICE']._serialized_start=3972
-  _globals['_AGENTSERVICE']._serialized_end=4223
+  _globals['_DESIREDVERSION']._serialized_start=312
+  _globals['_DESIREDVERSION']._serialized_end=371
+  _globals['_HELLO']._serialized_start=374
+  _globals['_HELLO']._serialized_end=774
+  _globals['_HELLO_LABELSENTRY']._serialized_start=729
+  _globals['_HELLO_LABELSENTRY']._serialized_end=774
+  _globals['_WELCOME']._serialized_start=777
+  _globals['_WELCOME']._serialized_end=968
+  _globals['_HEARTBEAT']._serialized_start=970
+  _globals['_HEARTBEAT']._serialized_end=1046
+  _globals['_DESIREDACK']._serialized_start=1048
+  _globals['_DESIREDACK']._serialized_end=1168
+  _globals['_OBSERVEDINSTANCE']._serialized_start=1171
+  _globals['_OBSERVEDINSTANCE']._serialized_end=2046
+  _globals['_OBSERVEDINSTANCE_PARTSENTRY']._serialized_start=1928
+  _globals['_OBSERVEDINSTANCE_PARTSENTRY']._serialized_end=1972
+  _globals['_OBSERVEDOBJECT']._serialized_start=2049
+  _globals['_OBSERVEDOBJECT']._serialized_end=2476
+  _globals['_OBSERVEDSTATE']._serialized_start=2478
+  _globals['_OBSERVEDSTATE']._serialized_end=2571
+  _globals['_SESSIONREQUEST']._serialized_start=2574
+  _globals['_SESSIONREQUEST']._serialized_end=2842
+  _globals['_PING']._serialized_start=2844
+  _globals['_PING']._serialized_end=2865
+  _globals['_PONG']._serialized_start=2867
+  _globals['_PONG']._serialized_end=2888
+  _globals['_DESIREDOBJECT']._serialized_start=2891
+  _globals['_DESIREDOBJECT']._serialized_end=3121
+  _globals['_DESIREDSTATE']._serialized_start=3124
+  _globals['_DESIREDSTATE']._serialized_end=3301
+  _globals['_RESENDOBSERVED']._serialized_start=3303
+  _globals['_RESENDOBSERVED']._serialized_end=3336
+  _globals['_HANDOVER']._serialized_start=3338
+  _globals['_HANDOVER']._serialized_end=3365
+  _globals['_PACE']._serialized_start=3367
+  _globals['_PACE']._serialized_end=3468
+  _globals['_SESSIONRESPONSE']._serialized_start=3471
+  _globals['_SESSIONRESPONSE']._serialized_end=3785
+  _globals['_RENEWREQUEST']._serialized_start=3787
+  _globals['_RENEWREQUEST']._serialized_end=3818
+  _globals['_RENEWRESPONSE']._serialized_start=3821
+  _globals['_RENEWRESPONSE']._serialized_end=3958
+  _globals['_SENDLOGSREQUEST']._serialized_start=3961
+  _globals['_SENDLOGSREQUEST']._serialized_end=4094
+  _globals['_SENDLOGSRESPONSE']._serialized_start=4096
+  _globals['_SENDLOGSRESPONSE']._serialized_end=4114
+  _globals['_AGENTSERVICE']._serialized_start=4117
+  _globals['_AGENTSERVICE']._serialized_end=4368
 # @@protoc_insertion_point(module_scope)

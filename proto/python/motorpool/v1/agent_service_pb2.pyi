@@ -14,6 +14,7 @@ import motorpool.v1.assignment_pb2
 import motorpool.v1.backend_pb2
 import motorpool.v1.device_pb2
 import motorpool.v1.instance_pb2
+import motorpool.v1.model_files_pb2
 import motorpool.v1.node_pb2
 import sys
 import typing
@@ -280,6 +281,7 @@ class ObservedInstance(google.protobuf.message.Message):
     ATTEMPT_FIELD_NUMBER: builtins.int
     ATTEMPTS_FIELD_NUMBER: builtins.int
     ASSIGNMENT_FIELD_NUMBER: builtins.int
+    PROGRESS_BYTES_PER_SECOND_FIELD_NUMBER: builtins.int
     assignment_id: builtins.str
     """The assignment's id, which is the instance's uid."""
     generation: builtins.int
@@ -304,6 +306,8 @@ class ObservedInstance(google.protobuf.message.Message):
     """Name of the instance, for people who read the agent's side."""
     attempt: builtins.int
     """Number of the present attempt, or of the last one; 0 before the first."""
+    progress_bytes_per_second: builtins.int
+    """Bytes a second of late, while downloading."""
     @property
     def launch(self) -> motorpool.v1.instance_pb2.RenderedLaunch:
         """The launch command, reported before it is executed."""
@@ -369,11 +373,14 @@ class ObservedInstance(google.protobuf.message.Message):
         attempt: builtins.int = ...,
         attempts: collections.abc.Iterable[motorpool.v1.instance_pb2.Attempt] | None = ...,
         assignment: motorpool.v1.assignment_pb2.Assignment | None = ...,
+        progress_bytes_per_second: builtins.int | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_progress_bytes", b"_progress_bytes", "_progress_total_bytes", b"_progress_total_bytes", "assignment", b"assignment", "first_failure", b"first_failure", "last_failure", b"last_failure", "launch", b"launch", "next_try_time", b"next_try_time", "progress_bytes", b"progress_bytes", "progress_total_bytes", b"progress_total_bytes", "start_time", b"start_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_progress_bytes", b"_progress_bytes", "_progress_total_bytes", b"_progress_total_bytes", "adopted", b"adopted", "assignment", b"assignment", "assignment_id", b"assignment_id", "attempt", b"attempt", "attempts", b"attempts", "first_failure", b"first_failure", "generation", b"generation", "instance", b"instance", "last_failure", b"last_failure", "launch", b"launch", "message", b"message", "next_try_time", b"next_try_time", "parts", b"parts", "pid", b"pid", "pid_start_ticks", b"pid_start_ticks", "ports", b"ports", "progress_bytes", b"progress_bytes", "progress_total_bytes", b"progress_total_bytes", "restart_count", b"restart_count", "start_time", b"start_time", "state", b"state"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_progress_bytes", b"_progress_bytes", "_progress_bytes_per_second", b"_progress_bytes_per_second", "_progress_total_bytes", b"_progress_total_bytes", "assignment", b"assignment", "first_failure", b"first_failure", "last_failure", b"last_failure", "launch", b"launch", "next_try_time", b"next_try_time", "progress_bytes", b"progress_bytes", "progress_bytes_per_second", b"progress_bytes_per_second", "progress_total_bytes", b"progress_total_bytes", "start_time", b"start_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_progress_bytes", b"_progress_bytes", "_progress_bytes_per_second", b"_progress_bytes_per_second", "_progress_total_bytes", b"_progress_total_bytes", "adopted", b"adopted", "assignment", b"assignment", "assignment_id", b"assignment_id", "attempt", b"attempt", "attempts", b"attempts", "first_failure", b"first_failure", "generation", b"generation", "instance", b"instance", "last_failure", b"last_failure", "launch", b"launch", "message", b"message", "next_try_time", b"next_try_time", "parts", b"parts", "pid", b"pid", "pid_start_ticks", b"pid_start_ticks", "ports", b"ports", "progress_bytes", b"progress_bytes", "progress_bytes_per_second", b"progress_bytes_per_second", "progress_total_bytes", b"progress_total_bytes", "restart_count", b"restart_count", "start_time", b"start_time", "state", b"state"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_progress_bytes", b"_progress_bytes"]) -> typing.Literal["progress_bytes"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_progress_bytes_per_second", b"_progress_bytes_per_second"]) -> typing.Literal["progress_bytes_per_second"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_progress_total_bytes", b"_progress_total_bytes"]) -> typing.Literal["progress_total_bytes"] | None: ...
 
@@ -394,9 +401,10 @@ class ObservedObject(google.protobuf.message.Message):
     ANSWER_FIELD_NUMBER: builtins.int
     EXECUTOR_FIELD_NUMBER: builtins.int
     CONDITION_FIELD_NUMBER: builtins.int
+    FILES_FIELD_NUMBER: builtins.int
     id: builtins.str
     """"device/{device}", "plugin/{plugin}", "profile/{backend}", "instance/{assignment}", "answer/{query}",
-    "executor/{executor}" or "condition/{condition}".
+    "executor/{executor}", "condition/{condition}" or "files/{files}".
     """
     digest: builtins.str
     """Digest that the agent made of the body; equal digests mean equal bodies."""
@@ -428,6 +436,10 @@ class ObservedObject(google.protobuf.message.Message):
     def condition(self) -> motorpool.v1.node_pb2.NodeCondition:
         """Whether the machine runs short of something."""
 
+    @property
+    def files(self) -> motorpool.v1.model_files_pb2.ModelFiles:
+        """What was fetched of a model."""
+
     def __init__(
         self,
         *,
@@ -440,10 +452,11 @@ class ObservedObject(google.protobuf.message.Message):
         answer: motorpool.v1.assignment_pb2.QueryAnswer | None = ...,
         executor: motorpool.v1.node_pb2.ExecutorStatus | None = ...,
         condition: motorpool.v1.node_pb2.NodeCondition | None = ...,
+        files: motorpool.v1.model_files_pb2.ModelFiles | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["answer", b"answer", "body", b"body", "condition", b"condition", "device", b"device", "executor", b"executor", "instance", b"instance", "plugin", b"plugin", "profile", b"profile"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["answer", b"answer", "body", b"body", "condition", b"condition", "device", b"device", "digest", b"digest", "executor", b"executor", "id", b"id", "instance", b"instance", "plugin", b"plugin", "profile", b"profile"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["body", b"body"]) -> typing.Literal["device", "plugin", "profile", "instance", "answer", "executor", "condition"] | None: ...
+    def HasField(self, field_name: typing.Literal["answer", b"answer", "body", b"body", "condition", b"condition", "device", b"device", "executor", b"executor", "files", b"files", "instance", b"instance", "plugin", b"plugin", "profile", b"profile"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["answer", b"answer", "body", b"body", "condition", b"condition", "device", b"device", "digest", b"digest", "executor", b"executor", "files", b"files", "id", b"id", "instance", b"instance", "plugin", b"plugin", "profile", b"profile"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["body", b"body"]) -> typing.Literal["device", "plugin", "profile", "instance", "answer", "executor", "condition", "files"] | None: ...
 
 Global___ObservedObject: typing_extensions.TypeAlias = ObservedObject
 

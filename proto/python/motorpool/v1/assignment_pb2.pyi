@@ -240,6 +240,69 @@ class BackendDefinition(google.protobuf.message.Message):
 Global___BackendDefinition: typing_extensions.TypeAlias = BackendDefinition
 
 @typing.final
+class HubFile(google.protobuf.message.Message):
+    """A file that lies on a hub, as the controller found it there."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: builtins.int
+    SIZE_BYTES_FIELD_NUMBER: builtins.int
+    SHA256_FIELD_NUMBER: builtins.int
+    GIT_SHA1_FIELD_NUMBER: builtins.int
+    path: builtins.str
+    """Its path in the repository, with `/` between folders."""
+    size_bytes: builtins.int
+    """Its size."""
+    sha256: builtins.str
+    """SHA-256 of its content in hex; empty where the hub tells none."""
+    git_sha1: builtins.str
+    """SHA-1 of its content as git counts it (blob) in hex; empty where the hub tells none."""
+    def __init__(
+        self,
+        *,
+        path: builtins.str = ...,
+        size_bytes: builtins.int = ...,
+        sha256: builtins.str = ...,
+        git_sha1: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["git_sha1", b"git_sha1", "path", b"path", "sha256", b"sha256", "size_bytes", b"size_bytes"]) -> None: ...
+
+Global___HubFile: typing_extensions.TypeAlias = HubFile
+
+@typing.final
+class Download(google.protobuf.message.Message):
+    """What lies on a hub and is on the node before an engine is launched: the model, an adapter or a draft model. The
+    controller looks the revision up once, so that all nodes have the same files.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: builtins.int
+    COMMIT_FIELD_NUMBER: builtins.int
+    FILES_FIELD_NUMBER: builtins.int
+    commit: builtins.str
+    """Names the content: the commit on the Hugging Face hub, a digest over names, sizes and hashes on ModelScope."""
+    @property
+    def source(self) -> motorpool.v1.model_pb2.ModelSource:
+        """Where it comes from: the assignment's own `model`, or one of its adapters' or its draft's source."""
+
+    @property
+    def files(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___HubFile]:
+        """The files that the engine needs of it, and no others."""
+
+    def __init__(
+        self,
+        *,
+        source: motorpool.v1.model_pb2.ModelSource | None = ...,
+        commit: builtins.str = ...,
+        files: collections.abc.Iterable[Global___HubFile] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["source", b"source"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["commit", b"commit", "files", b"files", "source", b"source"]) -> None: ...
+
+Global___Download: typing_extensions.TypeAlias = Download
+
+@typing.final
 class Assignment(google.protobuf.message.Message):
     """What an agent is told to run."""
 
@@ -313,6 +376,7 @@ class Assignment(google.protobuf.message.Message):
     GANG_STYLE_FIELD_NUMBER: builtins.int
     GANG_PHASE_FIELD_NUMBER: builtins.int
     OVERCOMMITTED_FIELD_NUMBER: builtins.int
+    DOWNLOADS_FIELD_NUMBER: builtins.int
     assignment_id: builtins.str
     """The instance's uid."""
     generation: builtins.int
@@ -415,6 +479,10 @@ class Assignment(google.protobuf.message.Message):
     def packages(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Python packages that are installed in the image before what it runs."""
 
+    @property
+    def downloads(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Download]:
+        """What is to be fetched from hubs; none where everything lies on the node. Agents of 0.1 run local paths only."""
+
     def __init__(
         self,
         *,
@@ -454,9 +522,10 @@ class Assignment(google.protobuf.message.Message):
         gang_style: builtins.str = ...,
         gang_phase: Global___GangPhase.ValueType = ...,
         overcommitted: builtins.bool = ...,
+        downloads: collections.abc.Iterable[Global___Download] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_context_length", b"_context_length", "_memory_fraction", b"_memory_fraction", "_offloaded_layers", b"_offloaded_layers", "_parallel", b"_parallel", "claim", b"claim", "context_length", b"context_length", "definition", b"definition", "extended_kv_cache", b"extended_kv_cache", "facts", b"facts", "memory_fraction", b"memory_fraction", "model", b"model", "offloaded_layers", b"offloaded_layers", "parallel", b"parallel", "speculative", b"speculative"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_context_length", b"_context_length", "_memory_fraction", b"_memory_fraction", "_offloaded_layers", b"_offloaded_layers", "_parallel", b"_parallel", "api_key", b"api_key", "assignment_id", b"assignment_id", "backend", b"backend", "backend_version", b"backend_version", "claim", b"claim", "command", b"command", "context_length", b"context_length", "definition", b"definition", "deployment", b"deployment", "env", b"env", "exposure", b"exposure", "extended_kv_cache", b"extended_kv_cache", "facts", b"facts", "framework", b"framework", "gang", b"gang", "gang_phase", b"gang_phase", "gang_style", b"gang_style", "generation", b"generation", "image", b"image", "instance", b"instance", "lora_adapters", b"lora_adapters", "memory_fraction", b"memory_fraction", "memory_limit_bytes", b"memory_limit_bytes", "model", b"model", "offloaded_layers", b"offloaded_layers", "overcommitted", b"overcommitted", "packages", b"packages", "parallel", b"parallel", "parallelism", b"parallelism", "parameters", b"parameters", "rank", b"rank", "restart_on_error", b"restart_on_error", "served_model_name", b"served_model_name", "speculative", b"speculative", "tensor_split", b"tensor_split", "trust_remote_code", b"trust_remote_code"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_context_length", b"_context_length", "_memory_fraction", b"_memory_fraction", "_offloaded_layers", b"_offloaded_layers", "_parallel", b"_parallel", "api_key", b"api_key", "assignment_id", b"assignment_id", "backend", b"backend", "backend_version", b"backend_version", "claim", b"claim", "command", b"command", "context_length", b"context_length", "definition", b"definition", "deployment", b"deployment", "downloads", b"downloads", "env", b"env", "exposure", b"exposure", "extended_kv_cache", b"extended_kv_cache", "facts", b"facts", "framework", b"framework", "gang", b"gang", "gang_phase", b"gang_phase", "gang_style", b"gang_style", "generation", b"generation", "image", b"image", "instance", b"instance", "lora_adapters", b"lora_adapters", "memory_fraction", b"memory_fraction", "memory_limit_bytes", b"memory_limit_bytes", "model", b"model", "offloaded_layers", b"offloaded_layers", "overcommitted", b"overcommitted", "packages", b"packages", "parallel", b"parallel", "parallelism", b"parallelism", "parameters", b"parameters", "rank", b"rank", "restart_on_error", b"restart_on_error", "served_model_name", b"served_model_name", "speculative", b"speculative", "tensor_split", b"tensor_split", "trust_remote_code", b"trust_remote_code"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_context_length", b"_context_length"]) -> typing.Literal["context_length"] | None: ...
     @typing.overload
@@ -503,6 +572,7 @@ class Query(google.protobuf.message.Message):
     QUERY_ID_FIELD_NUMBER: builtins.int
     DEADLINE_FIELD_NUMBER: builtins.int
     READ_MODEL_FIELD_NUMBER: builtins.int
+    DELETE_FILES_FIELD_NUMBER: builtins.int
     query_id: builtins.str
     """Made by the controller."""
     @property
@@ -513,18 +583,47 @@ class Query(google.protobuf.message.Message):
     def read_model(self) -> Global___ReadModelQuery:
         """Read a model's headers."""
 
+    @property
+    def delete_files(self) -> Global___DeleteFilesQuery:
+        """Delete a model's files."""
+
     def __init__(
         self,
         *,
         query_id: builtins.str = ...,
         deadline: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         read_model: Global___ReadModelQuery | None = ...,
+        delete_files: Global___DeleteFilesQuery | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["deadline", b"deadline", "question", b"question", "read_model", b"read_model"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["deadline", b"deadline", "query_id", b"query_id", "question", b"question", "read_model", b"read_model"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["question", b"question"]) -> typing.Literal["read_model"] | None: ...
+    def HasField(self, field_name: typing.Literal["deadline", b"deadline", "delete_files", b"delete_files", "question", b"question", "read_model", b"read_model"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["deadline", b"deadline", "delete_files", b"delete_files", "query_id", b"query_id", "question", b"question", "read_model", b"read_model"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["question", b"question"]) -> typing.Literal["read_model", "delete_files"] | None: ...
 
 Global___Query: typing_extensions.TypeAlias = Query
+
+@typing.final
+class DeleteFilesQuery(google.protobuf.message.Message):
+    """Delete what was fetched of a model, unless an instance uses it or it is being fetched. Nothing at the id is nothing to
+    delete; another etag is another download, and stays.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FILES_ID_FIELD_NUMBER: builtins.int
+    ETAG_FIELD_NUMBER: builtins.int
+    files_id: builtins.str
+    """The last part of the name of ModelFiles."""
+    etag: builtins.str
+    """Its etag."""
+    def __init__(
+        self,
+        *,
+        files_id: builtins.str = ...,
+        etag: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["etag", b"etag", "files_id", b"files_id"]) -> None: ...
+
+Global___DeleteFilesQuery: typing_extensions.TypeAlias = DeleteFilesQuery
 
 @typing.final
 class ReadModelQuery(google.protobuf.message.Message):
@@ -554,12 +653,15 @@ class QueryAnswer(google.protobuf.message.Message):
     ERROR_REASON_FIELD_NUMBER: builtins.int
     ERROR_MESSAGE_FIELD_NUMBER: builtins.int
     FACTS_FIELD_NUMBER: builtins.int
+    FREED_BYTES_FIELD_NUMBER: builtins.int
     query_id: builtins.str
     """The query."""
     error_reason: builtins.str
     """Reason of a failure, e.g. "MODEL_NOT_FOUND", "MODEL_UNREADABLE", "MODEL_CORRUPT"; empty when it worked."""
     error_message: builtins.str
     """The failure in words."""
+    freed_bytes: builtins.int
+    """The answer to a DeleteFilesQuery: bytes of disk that came free."""
     @property
     def facts(self) -> motorpool.v1.model_pb2.ModelFacts:
         """The answer to a ReadModelQuery."""
@@ -571,9 +673,11 @@ class QueryAnswer(google.protobuf.message.Message):
         error_reason: builtins.str = ...,
         error_message: builtins.str = ...,
         facts: motorpool.v1.model_pb2.ModelFacts | None = ...,
+        freed_bytes: builtins.int | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["facts", b"facts"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["error_message", b"error_message", "error_reason", b"error_reason", "facts", b"facts", "query_id", b"query_id"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_freed_bytes", b"_freed_bytes", "facts", b"facts", "freed_bytes", b"freed_bytes"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_freed_bytes", b"_freed_bytes", "error_message", b"error_message", "error_reason", b"error_reason", "facts", b"facts", "freed_bytes", b"freed_bytes", "query_id", b"query_id"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_freed_bytes", b"_freed_bytes"]) -> typing.Literal["freed_bytes"] | None: ...
 
 Global___QueryAnswer: typing_extensions.TypeAlias = QueryAnswer
 

@@ -152,6 +152,10 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """RESOURCE_EXHAUSTED: the caller has as many streams open as one may; RetryInfo says when to try again."""
     ERROR_REASON_CALL_TIMEOUT: _ErrorReason.ValueType  # 63
     """DEADLINE_EXCEEDED: the controller ended the call, which took longer than any may."""
+    ERROR_REASON_FILES_IN_USE: _ErrorReason.ValueType  # 70
+    """FAILED_PRECONDITION: an instance has the model's files, or they are being fetched."""
+    ERROR_REASON_FILES_NOT_DELETED: _ErrorReason.ValueType  # 71
+    """FAILED_PRECONDITION: the node could not delete the files, and says why."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The stable reasons of failed calls. Every error is a google.rpc.Status with one ErrorInfo whose domain is
@@ -288,4 +292,8 @@ ERROR_REASON_TOO_MANY_STREAMS: ErrorReason.ValueType  # 62
 """RESOURCE_EXHAUSTED: the caller has as many streams open as one may; RetryInfo says when to try again."""
 ERROR_REASON_CALL_TIMEOUT: ErrorReason.ValueType  # 63
 """DEADLINE_EXCEEDED: the controller ended the call, which took longer than any may."""
+ERROR_REASON_FILES_IN_USE: ErrorReason.ValueType  # 70
+"""FAILED_PRECONDITION: an instance has the model's files, or they are being fetched."""
+ERROR_REASON_FILES_NOT_DELETED: ErrorReason.ValueType  # 71
+"""FAILED_PRECONDITION: the node could not delete the files, and says why."""
 Global___ErrorReason: typing_extensions.TypeAlias = ErrorReason

@@ -380,6 +380,7 @@ class Instance(google.protobuf.message.Message):
     DRAIN_FIELD_NUMBER: builtins.int
     ATTEMPT_FIELD_NUMBER: builtins.int
     ATTEMPTS_FIELD_NUMBER: builtins.int
+    PROGRESS_BYTES_PER_SECOND_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`instances/{instance}`."""
     uid: builtins.str
@@ -403,7 +404,9 @@ class Instance(google.protobuf.message.Message):
     etag: builtins.str
     """Changes with every change of what is stored."""
     progress_bytes: builtins.int
-    """Done and wished, in bytes, while downloading; absent when unknown."""
+    """Done, in bytes, while downloading; absent when unknown. Progress is what the node told last: it is never stored, and
+    its change alone is no change that Watch tells of; read the instance again.
+    """
     progress_total_bytes: builtins.int
     """Wished, in bytes; absent when unknown."""
     adopted: builtins.bool
@@ -414,6 +417,8 @@ class Instance(google.protobuf.message.Message):
     """Number of the spec that it is made of (DeploymentRevision); 0 where that was not kept yet."""
     attempt: builtins.int
     """Number of the present attempt, or of the last one; 0 before the first. Over several nodes see the members."""
+    progress_bytes_per_second: builtins.int
+    """Bytes a second of late, while downloading; absent when unknown."""
     @property
     def placement(self) -> motorpool.v1.placement_pb2.Placement:
         """Where it runs; absent while pending."""
@@ -496,11 +501,14 @@ class Instance(google.protobuf.message.Message):
         drain: motorpool.v1.maintenance_pb2.Drain | None = ...,
         attempt: builtins.int = ...,
         attempts: collections.abc.Iterable[Global___Attempt] | None = ...,
+        progress_bytes_per_second: builtins.int | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_progress_bytes", b"_progress_bytes", "_progress_total_bytes", b"_progress_total_bytes", "create_time", b"create_time", "drain", b"drain", "first_failure", b"first_failure", "last_failure", b"last_failure", "launch", b"launch", "next_try_time", b"next_try_time", "placement", b"placement", "progress_bytes", b"progress_bytes", "progress_total_bytes", b"progress_total_bytes", "start_time", b"start_time", "state_time", b"state_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_progress_bytes", b"_progress_bytes", "_progress_total_bytes", b"_progress_total_bytes", "adopted", b"adopted", "attempt", b"attempt", "attempts", b"attempts", "create_time", b"create_time", "deployment", b"deployment", "deployment_generation", b"deployment_generation", "deployment_revision", b"deployment_revision", "drain", b"drain", "endpoint", b"endpoint", "etag", b"etag", "first_failure", b"first_failure", "generation", b"generation", "last_failure", b"last_failure", "launch", b"launch", "members", b"members", "name", b"name", "next_try_time", b"next_try_time", "pid", b"pid", "pid_start_ticks", b"pid_start_ticks", "placement", b"placement", "progress_bytes", b"progress_bytes", "progress_total_bytes", b"progress_total_bytes", "refusals", b"refusals", "restart_count", b"restart_count", "start_time", b"start_time", "state", b"state", "state_message", b"state_message", "state_time", b"state_time", "uid", b"uid"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_progress_bytes", b"_progress_bytes", "_progress_bytes_per_second", b"_progress_bytes_per_second", "_progress_total_bytes", b"_progress_total_bytes", "create_time", b"create_time", "drain", b"drain", "first_failure", b"first_failure", "last_failure", b"last_failure", "launch", b"launch", "next_try_time", b"next_try_time", "placement", b"placement", "progress_bytes", b"progress_bytes", "progress_bytes_per_second", b"progress_bytes_per_second", "progress_total_bytes", b"progress_total_bytes", "start_time", b"start_time", "state_time", b"state_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_progress_bytes", b"_progress_bytes", "_progress_bytes_per_second", b"_progress_bytes_per_second", "_progress_total_bytes", b"_progress_total_bytes", "adopted", b"adopted", "attempt", b"attempt", "attempts", b"attempts", "create_time", b"create_time", "deployment", b"deployment", "deployment_generation", b"deployment_generation", "deployment_revision", b"deployment_revision", "drain", b"drain", "endpoint", b"endpoint", "etag", b"etag", "first_failure", b"first_failure", "generation", b"generation", "last_failure", b"last_failure", "launch", b"launch", "members", b"members", "name", b"name", "next_try_time", b"next_try_time", "pid", b"pid", "pid_start_ticks", b"pid_start_ticks", "placement", b"placement", "progress_bytes", b"progress_bytes", "progress_bytes_per_second", b"progress_bytes_per_second", "progress_total_bytes", b"progress_total_bytes", "refusals", b"refusals", "restart_count", b"restart_count", "start_time", b"start_time", "state", b"state", "state_message", b"state_message", "state_time", b"state_time", "uid", b"uid"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_progress_bytes", b"_progress_bytes"]) -> typing.Literal["progress_bytes"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_progress_bytes_per_second", b"_progress_bytes_per_second"]) -> typing.Literal["progress_bytes_per_second"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_progress_total_bytes", b"_progress_total_bytes"]) -> typing.Literal["progress_total_bytes"] | None: ...
 

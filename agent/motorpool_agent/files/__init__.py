@@ -1,0 +1,1 @@
+"""Model files that this node fetched from hubs."""
