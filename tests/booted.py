@@ -24,9 +24,10 @@ SYSTEMD = Path("/lib/systemd/systemd")
 INSIDE = "MOTORPOOL_TESTS_BOOTED"
 """Set for what runs there."""
 
+INSTALLED = Path("/etc/systemd/system")
 _LIBRARY = Path("/lib/systemd/system")
 _UNITS = ("-.slice", "system.slice", "systemd-journald.service", "systemd-journald.socket")
-_TARGETS = ("basic", "sysinit", "shutdown", "umount", "final", "sockets", "paths", "timers", "slices")
+_TARGETS = ("multi-user", "basic", "sysinit", "shutdown", "umount", "final", "sockets", "paths", "timers", "slices")
 _SECONDS = 60.0
 _PASSED_ON = ("PATH", "HOME", "LANG", "CI", "TMPDIR", "HYPOTHESIS_PROFILE")
 
@@ -41,9 +42,14 @@ def missing() -> str:
 
 
 class Booted:
-    """One such machine, from entering to leaving."""
+    """One such machine, from entering to leaving.
 
-    def __init__(self) -> None:
+    With ``state``, an empty folder, ``/etc`` and ``/var`` are its own above this machine's, and survive its reboots:
+    units may be installed there, and those that are enabled start at boot.
+    """
+
+    def __init__(self, state: Path | None = None) -> None:
+        self._state = state
         self._group = f"motorpool-tests-{os.getpid()}-{time.monotonic_ns()}"
         self._hierarchies = [Path(path) for path, kind, _ in _mounts() if kind in {"cgroup", "cgroup2"}]
         self._outer: subprocess.Popen[bytes] | None = None
@@ -117,7 +123,7 @@ class Booted:
             [
                 *("sh", "-c", f'for group in {into}; do echo $$ > "$group"; done; exec "$@"', "sh"),
                 *("unshare", "--mount", "--pid", "--fork", "--cgroup", "--mount-proc", "--propagation", "private"),
-                *(sys.executable, "-m", "tests.booted", "--boot"),
+                *(sys.executable, "-m", "tests.booted", "--boot", *([] if self._state is None else [str(self._state)])),
             ],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
@@ -157,8 +163,10 @@ class Booted:
         return ("nsenter", f"--target={self.pid}", "--mount", "--pid", "--cgroup", "--")
 
 
-def boot() -> None:
+def boot(state: Path | None) -> None:
     """Become systemd: called as the first process of new namespaces."""
+    if state is not None:
+        _lay_over(state)
     for path, kind, options in _mounts():
         if kind not in {"cgroup", "cgroup2"}:
             continue
@@ -174,7 +182,9 @@ def boot() -> None:
     for name in _TARGETS:
         (units / f"{name}.target").write_text(f"[Unit]\nDescription={name}\nDefaultDependencies=no\n", encoding="utf-8")
     (units / "default.target").write_text(
-        "[Unit]\nDescription=up\nRequires=systemd-journald.service\nAfter=systemd-journald.service\n", encoding="utf-8"
+        "[Unit]\nDescription=up\nRequires=systemd-journald.service\nAfter=systemd-journald.service\n"
+        "Wants=multi-user.target\n",
+        encoding="utf-8",
     )
     for name in _UNITS:
         with contextlib.suppress(FileNotFoundError):
@@ -185,11 +195,30 @@ def boot() -> None:
         _run("mount", "--bind", str(units / "machine-id"), "/etc/machine-id")
     # As the first process of a machine does: what units' helpers mount is seen by all, and by no other machine.
     _run("mount", "--make-rshared", "/")
+    # Transient units are read again from their files, too, whenever the manager reads units anew.
+    folders = ("/run/systemd/transient", str(units), *(() if state is None else (str(INSTALLED),)))
     os.execve(
         SYSTEMD,
         ["systemd", "--system", "--unit=default.target", "--log-target=null"],
-        {"PATH": os.environ["PATH"], "container": "motorpool-tests", "SYSTEMD_UNIT_PATH": str(units)},
+        {
+            "PATH": os.environ["PATH"],
+            "container": "motorpool-tests",
+            "SYSTEMD_UNIT_PATH": ":".join(folders),
+        },
     )
+
+
+def _lay_over(state: Path) -> None:
+    for name in ("etc", "var"):
+        upper, work = state / name, state / f"{name}.work"
+        for folder in (upper, work):
+            folder.mkdir(exist_ok=True)
+        _run("mount", "-t", "overlay", "-o", f"lowerdir=/{name},upperdir={upper},workdir={work}", "overlay", f"/{name}")
+    # None of this machine's own.
+    units = state / "units"
+    units.mkdir(exist_ok=True)
+    INSTALLED.mkdir(parents=True, exist_ok=True)
+    _run("mount", "--bind", str(units), str(INSTALLED))
 
 
 def _mounts() -> list[tuple[str, str, str]]:
@@ -228,8 +257,8 @@ def booted() -> Iterator[Booted]:
 
 def main(arguments: Sequence[str]) -> int:
     """Run a command in one; or, as its first process, boot it."""
-    if arguments == ["--boot"]:
-        boot()
+    if arguments[:1] == ["--boot"]:
+        boot(Path(arguments[1]) if arguments[1:] else None)
     if reason := missing():
         print(f"tests.booted: {reason}", file=sys.stderr)
         return 1

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from motorpool_controller import audit_commands, backup_commands
+from motorpool_controller import audit_commands, backup_commands, install_commands
 from motorpool_controller.options import Advertise, AgentsListen, ConfigFile, DataDir, Exit, Listen, faults, settings_of
 from motorpool_controller.token_commands import tokens_app
 
@@ -26,6 +26,7 @@ app = typer.Typer(
 app.add_typer(tokens_app, name="token")
 backup_commands.add_to(app)
 audit_commands.add_to(app)
+install_commands.add_to(app)
 
 
 def main() -> None:

@@ -30,6 +30,7 @@ from motorpool_controller.services.notify import notify
 from motorpool_controller.services.server import Server
 from motorpool_controller.services.tokens import TokenService
 from motorpool_controller.services.watch import WatchService
+from motorpool_controller.services.watchdog import watch
 from motorpool_controller.store.errors import NotInitialisedError, StoreError
 from motorpool_controller.store.live import Live
 from motorpool_controller.store.lock import DataDirLock
@@ -94,7 +95,9 @@ async def _serve(settings: Settings) -> None:
         )
         try:
             async with asyncio.TaskGroup() as tasks:
-                deciding = tasks.create_task(_decide(Reconciler(store, live, catalog, settings)), name="reconciler")
+                reconciler = Reconciler(store, live, catalog, settings)
+                deciding = tasks.create_task(_decide(reconciler), name="reconciler")
+                watching = tasks.create_task(watch(reconciler.stalled), name="watchdog")
                 fenced = tasks.create_task(store.wait_fenced(), name="fence")
                 stopping = tasks.create_task(stop.wait(), name="signals")
                 if store.view.restoration is not None:
@@ -117,7 +120,7 @@ async def _serve(settings: Settings) -> None:
                 )
                 notify(f"READY=1\nSTATUS=serving on {server.public_address}, agents on {server.agents_address}")
                 await asyncio.wait((fenced, stopping), return_when=asyncio.FIRST_COMPLETED)
-                for task in (deciding, fenced, stopping):
+                for task in (deciding, watching, fenced, stopping):
                     task.cancel()
         finally:
             notify("STOPPING=1")

@@ -27,6 +27,7 @@ from motorpool_agent.inventory.care import HostCare
 from motorpool_agent.inventory.resources import Bounds
 from motorpool_agent.inventory.strangers import stranger
 from motorpool_agent.main.notify import notify
+from motorpool_agent.main.watchdog import watch
 from motorpool_agent.policy import DEFAULT_FILE as POLICY_FILE
 from motorpool_agent.policy import read as read_policy
 from motorpool_agent.reconcile.attempts import Kept
@@ -176,10 +177,12 @@ async def _live(config: Config) -> None:
         renewal.on_renewed(session.reconnect)
         log.info("agent started", extra={"node": document.node, "address": address})
         notify("READY=1")
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_PLUGINS_SECONDS):
-                await plugins.wait_ready()
-        await session.run()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(watch(session.stalled))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_PLUGINS_SECONDS):
+                    await plugins.wait_ready()
+            tasks.create_task(session.run())
 
 
 def _launcher(config: Config) -> Path | None:

@@ -15,7 +15,7 @@ import typer
 from motorpool_agent.config import Config, ConfigError, load
 from motorpool_agent.identity.errors import IdentityError
 from motorpool_agent.identity.store import IdentityStore
-from motorpool_agent.main import agent, devices, doctor, engines
+from motorpool_agent.main import agent, devices, doctor, engines, installing
 from motorpool_agent.main.logformat import log_to_stderr
 from motorpool_agent.main.output import checked_format, document
 from motorpool_agent.main.report import as_text, status_of
@@ -43,6 +43,7 @@ app = typer.Typer(
 )
 engine_app = typer.Typer(help="Engines' environments on this machine.", no_args_is_help=True)
 app.add_typer(engine_app, name="engine")
+installing.add_to(app)
 
 ConfigFile = Annotated[
     Path | None,

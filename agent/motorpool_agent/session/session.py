@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 # A session shorter than this is no success that starts the back-off anew.
 _STABLE_SECONDS = 30.0
 _RENEWAL_CHECK_SECONDS = 60.0
+# Far longer than a heartbeat's period, a back-off or a vendor's slow answers: what takes so long never ends.
+_STALLED_SECONDS = 300.0
 # Refusals that time alone does not mend, and what an operator can do.
 _ADVICE = {
     "CERTIFICATE_REVOKED": (
@@ -117,6 +119,7 @@ class Session:
         self._conversation: Conversation | None = None
         self._accepting = asyncio.Lock()
         self._logs = LogSender(instances=instances, stub=self._stub)
+        self._turned = time.monotonic()
 
     async def run(self) -> None:
         """Stay in session until cancelled; instances are left as they are."""
@@ -131,6 +134,11 @@ class Session:
             await self._logs.close()
             await self._questions.close()
 
+    def stalled(self) -> str:
+        """Return what does not go on any more, empty where all does: measuring in session, and dialling without."""
+        seconds = time.monotonic() - self._turned
+        return f"no heartbeat and no attempt at a session for {seconds:.0f} s" if seconds > _STALLED_SECONDS else ""
+
     def reconnect(self) -> None:
         """Hand the session over to a new one, as after a renewal; there is no gap between them."""
         if self._conversation is not None:
@@ -138,6 +146,7 @@ class Session:
 
     async def _converse(self) -> float:
         """Hold one session; return how long to wait before the next one."""
+        self._turned = time.monotonic()
         if self._renewal.expired and not await self._renew():
             return self._backoff.delay_seconds()
         ending = Ending(message="the identity names no endpoint")
@@ -253,6 +262,7 @@ class Session:
         self._logs.update(desired.logs)
 
     async def _usage(self) -> v1.NodeUsage:
+        self._turned = time.monotonic()
         if self._care is not None:
             await self._care.look()
         samples = await self._plugins.sample()

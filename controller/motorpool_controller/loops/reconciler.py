@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -31,6 +32,8 @@ from motorpool_controller.store.transaction import Transaction
 
 LONGEST_SLEEP = timedelta(hours=1)
 RETRY_SECONDS = (1.0, 30.0)
+# A decision takes milliseconds, and its commit as long as a database may be silent: what takes so long never ends.
+STALLED_SECONDS = 300.0
 
 
 log = logging.getLogger(__name__)
@@ -54,6 +57,12 @@ class Reconciler:
         self._retry_seconds = 0.0
         self._agenda = Agenda()
         self._touched: defaultdict[str, set[str]] = defaultdict(set)
+        self._began: float | None = None
+
+    def stalled(self) -> str:
+        """Return what does not go on any more, empty where all does."""
+        seconds = 0.0 if self._began is None else time.monotonic() - self._began
+        return f"a decision was begun {seconds:.0f} s ago" if seconds > STALLED_SECONDS else ""
 
     async def run(self) -> None:
         """Run until cancelled, or until the store takes nothing any more."""
@@ -69,7 +78,11 @@ class Reconciler:
 
     async def _guarded_pass(self, changes: Subscription) -> datetime:
         try:
-            due = await self._pass(changes)
+            self._began = time.monotonic()
+            try:
+                due = await self._pass(changes)
+            finally:
+                self._began = None
         except (StoreError, OutOfRangeError):
             raise
         except Exception:
