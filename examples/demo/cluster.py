@@ -70,17 +70,21 @@ class Cluster:
         self._start("controller", "motorpool-controller", "run", *self._controller_options())
         self.wait("controller", "the controller to answer", lambda: self._answer("nodes") is not None)
 
-    def start_agent(self, token: str, node: str) -> None:
+    def start_agent(self, token: str, node: str, *options: str) -> None:
         """Start the agent in the background, and wait until its node is ready and offers a backend."""
+        self.launch_agent(token, node, *options)
+        self.wait("agent", "the node to be ready", self._ready)
+
+    def launch_agent(self, token: str, node: str, *options: str) -> None:
+        """Start the agent in the background, and wait for nothing."""
         token_file = self.folder / "join.token"
         token_file.touch(mode=0o600)
         token_file.write_text(token, encoding="ascii")
         self._start(
             *("agent", "motorpool-agent", "run", "--server", f"127.0.0.1:{self.public_port}"),
             *("--token-file", str(token_file), "--node-name", node, "--data-dir", str(self.agent_dir)),
-            *("--cache-dir", str(self.folder / "cache")),
+            *("--cache-dir", str(self.folder / "cache"), *options),
         )
-        self.wait("agent", "the node to be ready", self._ready)
 
     def motorpool(self, *arguments: str) -> None:
         """Run the command as a person would, with its output on the terminal."""
@@ -121,6 +125,11 @@ class Cluster:
                 print(f"the {name} (pid {process.pid}) did not end on SIGTERM: killed", file=sys.stderr)
                 process.kill()
                 process.wait()
+
+    def kill(self, name: str) -> None:
+        """Kill what runs in the background, and return when it is gone."""
+        self._processes[name].kill()
+        self._processes[name].wait()
 
     def pids(self) -> dict[str, int]:
         """Return the process ids of what runs in the background."""

@@ -42,10 +42,11 @@ def ask(credentials: v1.DeploymentCredentials, *, tokens: int = 16) -> str:
 
 
 class Questioner:
-    """Asks without pause in a thread of its own for the time of the block."""
+    """Asks without pause in a thread of its own for the time of the block, for answers of so many ``tokens``."""
 
-    def __init__(self, credentials: v1.DeploymentCredentials) -> None:
+    def __init__(self, credentials: v1.DeploymentCredentials, *, tokens: int = 16) -> None:
         self._credentials = credentials
+        self._tokens = tokens
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._ask)
         self.answers = 0
@@ -61,15 +62,16 @@ class Questioner:
         self._stop.set()
         self._thread.join()
 
-    def wait_for_more(self, count: int, when: str) -> None:
+    def wait_for_more(self, count: int, when: str, timeout_seconds: float = 60.0) -> None:
         """Return when ``count`` more answers came."""
         goal = self.answers + count
-        wait_for(f"{count} more answers {when}; failed: {self.failures}", lambda: self.answers >= goal)
+        what = f"{count} more answers {when}; failed: {self.failures}"
+        wait_for(what, lambda: self.answers >= goal, timeout_seconds)
 
     def _ask(self) -> None:
         while not self._stop.is_set():
             try:
-                if ask(self._credentials):
+                if ask(self._credentials, tokens=self._tokens):
                     self.answers += 1
                 else:
                     self.failures.append("an empty answer")

@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from motorpool import v1
-from motorpool_agent.runtime.cgroup import Cgroups
+from tests.control_groups import remove_groups
 
 BIN = Path(sys.executable).parent
 T = TypeVar("T")
@@ -250,7 +250,7 @@ class Fleet:
         while engines_below(self.folder) and time.monotonic() < deadline:
             time.sleep(0.02)
         for node in self.agents:
-            Cgroups(self.folder / node).sweep(frozenset())
+            remove_groups(self.folder / node)
 
     def _exists(self, deployment: str) -> bool:
         try:

@@ -54,6 +54,7 @@ def _nobody_fell(world: World) -> None:
 def _nothing_was_ended_without_a_word(world: World) -> None:
     """P1, P3: an agent ends a process that lives only by a tombstone of its generation, or for a later generation."""
     for site in world.all_sites():
+        assert [] == site.machine.unwritten, "P1: an agent killed now would not find what runs"
         for stop in site.machine.stopped:
             ordered = world.ledger.tombstones.get(stop.assignment_id, -1) >= stop.generation
             replaced = world.ledger.superseded.get(stop.assignment_id, 0) > stop.generation

@@ -67,6 +67,8 @@ class Machine:
         """By the directory's name and the run: the last thing the host knows of each."""
         self.launched: list[Process] = []
         self.stopped: list[Stopped] = []
+        self.unwritten: list[str] = []
+        """What was executed before its handle was on disk."""
         self.outside_bytes: dict[str, int] = {}
         self.broken = False
         """Engines cannot be started here."""
@@ -96,6 +98,8 @@ class Machine:
 
     def start(self, directory: Path, run: int, record: LaunchRecord) -> Process:
         handle = json.loads((directory / "handle.json").read_bytes())["handle"]
+        if handle["run"] != run:
+            self.unwritten.append(f"run {run} of {directory.name}")
         sizes = record.argv[1:]
         process = Process(
             pid=_FIRST_PID + len(self.launched),

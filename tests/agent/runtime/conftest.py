@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -13,10 +12,10 @@ import pytest
 import pytest_asyncio
 
 from motorpool_agent.runtime import procfs
-from motorpool_agent.runtime.cgroup import Cgroups
 from motorpool_agent.runtime.family import MARKER
 from motorpool_agent.runtime.supervisor import Supervisor
-from tests.agent.runtime.fakes import DEADLINE_SECONDS, QUICK, ServerBackends, free_ports
+from tests.agent.runtime.fakes import QUICK, ServerBackends, free_ports
+from tests.control_groups import remove_groups
 
 
 @pytest.fixture(name="data_dir")
@@ -31,21 +30,7 @@ def _data_dir(tmp_path: Path) -> Iterator[Path]:
             environment = Path(f"/proc/{stat.pid}/environ").read_bytes()
             if f"{MARKER}=".encode() + directory in environment or (b"/shim/" in command and directory in command):
                 os.kill(stat.pid, signal.SIGKILL)
-    remove_cgroups(data_dir)
-
-
-def remove_cgroups(data_dir: Path) -> None:
-    """Remove the control groups of killed engines, once the kernel let go of them."""
-    example = Cgroups(data_dir).path("x")
-    if not example:
-        return
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while left := list(Path(example).parent.glob(f"{Path(example).name.removesuffix('x')}*")):
-        assert time.monotonic() < deadline, f"still in use: {left}"
-        for path in left:
-            with contextlib.suppress(OSError):
-                path.rmdir()
-        time.sleep(0.01)
+    remove_groups(data_dir)
 
 
 @pytest.fixture(name="backends")
