@@ -489,6 +489,13 @@ def test_what_it_was_told_to_run_is_told_back_whole() -> None:
         command=["run"],
         packages=["p==1"],
         overcommitted=True,
+        downloads=[
+            v1.Download(
+                source=hub,
+                commit="c" * 40,
+                files=[v1.HubFile(path="a/f", size_bytes=7, sha256="0" * 64, git_sha1="1" * 40)],
+            )
+        ],
         definition=definition,
         lora_adapters=[v1.LoraAdapter(adapter="l", source=scope)],
         speculative=v1.SpeculativeDecoding(algorithm="eagle3", draft_model=hub, draft_tokens=3),

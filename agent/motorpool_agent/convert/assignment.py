@@ -6,7 +6,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from motorpool import v1
 from motorpool_agent.convert.facts import facts_message
-from motorpool_agent.reconcile.assignment import Assignment, Definition, Gang, ModelSource, Speculative
+from motorpool_agent.reconcile.assignment import Assignment, Definition, Download, Gang, ModelSource, Speculative
 
 
 def assignment_message(assignment: Assignment) -> v1.Assignment:
@@ -52,11 +52,23 @@ def assignment_message(assignment: Assignment) -> v1.Assignment:
         packages=assignment.packages,
         overcommitted=assignment.overcommitted,
         extended_kv_cache=None if cache is None else v1.ExtendedKvCache(enabled=True, chunk_size=cache.chunk_size),
+        downloads=[_download(each) for each in assignment.downloads],
         parallelism=assignment.parallelism,
         rank=0 if gang is None else gang.rank,
         gang=[] if gang is None else _members(gang),
         gang_style="" if gang is None else gang.style,
         gang_phase=_phase(gang),
+    )
+
+
+def _download(download: Download) -> v1.Download:
+    return v1.Download(
+        source=_source(download.source),
+        commit=download.commit,
+        files=[
+            v1.HubFile(path=each.path, size_bytes=each.size_bytes, sha256=each.sha256, git_sha1=each.git_sha1)
+            for each in download.files
+        ],
     )
 
 

@@ -12,8 +12,17 @@ from motorpool_controller.domain.errors import InvalidError
 from motorpool_controller.domain.fleet import DeviceUsage, Node, NodeState, NodeUsage, Profile
 from motorpool_controller.domain.names import device_name, id_of, shown
 from motorpool_controller.domain.parameters import integer_of, parse, without_meanings
+from motorpool_controller.domain.pinning import pinned
 from motorpool_controller.domain.placement import Member, Placement, Refusal
-from motorpool_controller.domain.workload import Assignment, Deployment, Instance, InstanceState
+from motorpool_controller.domain.workload import (
+    Assignment,
+    Deployment,
+    DeploymentSpec,
+    Instance,
+    InstanceState,
+    ModelSource,
+    Speculative,
+)
 from motorpool_controller.reconcile.placing import stated_by
 from motorpool_controller.reconcile.world import Report
 from motorpool_controller.scheduling.allocatable import Ledger, Room
@@ -69,6 +78,7 @@ def adopted(found: Found, around: Around, now: datetime) -> Instance:
     """Return the instance that it is from now on; its node says the rest once it was told."""
     deployment, report = around.deployment, found.report
     placement = _placement(found, around)
+    model = pinned(deployment, deployment.spec).model
     return Instance(
         name=found.assignment.instance,
         uid=found.assignment.assignment_id,
@@ -86,6 +96,7 @@ def adopted(found: Found, around: Around, now: datetime) -> Instance:
             deployment=deployment.name,
             generation=report.generation,
             overcommitted=placement.overcommitted,
+            model=model if model.commit else found.assignment.model,
             # Of the cache in host memory its node knows only what its engine was told.
             extended_kv_cache=deployment.spec.extended_kv_cache,
         ),
@@ -151,11 +162,12 @@ def _unfit(found: Found, around: Around) -> Iterator[Refusal]:
 def _differing(found: Found, around: Around) -> Iterator[Refusal]:
     """Yield in what it is not made of its deployment's present spec; values may be secret, and are not told."""
     spec, told = around.deployment.spec, found.assignment
+    sources = _sources(pinned(around.deployment, spec))
     declared = declared_as(around.declared, found.backend) if told.definition is not None else None
     cache = spec.extended_kv_cache if spec.extended_kv_cache is not None and spec.extended_kv_cache.enabled else None
     has = told.extended_kv_cache
     same = {
-        "model": told.model == spec.model,
+        "model": _is_same(told.model, sources[0]),
         "served_model_name": told.served_model_name == (spec.served_model_name or id_of(around.deployment.name)),
         "env": told.env == spec.env,
         "exposure": told.exposure is spec.exposure,
@@ -165,8 +177,10 @@ def _differing(found: Found, around: Around) -> Iterator[Refusal]:
         "image": told.image == spec.image,
         "command": told.command == spec.command,
         "packages": told.packages == (*packages_of(declared, told.backend_version), *spec.packages),
-        "lora_adapters": told.lora_adapters == spec.lora_adapters,
-        "speculative": told.speculative == spec.speculative,
+        "lora_adapters": [each.adapter for each in told.lora_adapters] == [each.adapter for each in spec.lora_adapters],
+        "speculative": _aside(told.speculative) == _aside(spec.speculative),
+        "adapters or draft model": len(_sources(told)) == len(sources)
+        and all(_is_same(*each) for each in zip(_sources(told)[1:], sources[1:], strict=True)),
         "extended_kv_cache": (None if has is None else has.chunk_size, has is None)
         == (None if cache is None else cache.chunk_size, cache is None),
         "backend_version": spec.backend_version in {"", told.backend_version},
@@ -177,6 +191,23 @@ def _differing(found: Found, around: Around) -> Iterator[Refusal]:
         if not equal:
             yield _differs(around.deployment, field)
     yield from _other_engine(found, around)
+
+
+def _sources(of: DeploymentSpec | Assignment) -> list[ModelSource]:
+    """Return what is loaded: the model first, adapters, a draft model."""
+    draft = None if of.speculative is None else of.speculative.draft_model
+    return [of.model, *(each.source for each in of.lora_adapters), *([] if draft is None else [draft])]
+
+
+def _is_same(told: ModelSource, wished: ModelSource) -> bool:
+    """Return whether both are one; what was not looked up on its hub yet is any commit of the branch that it names."""
+    if not wished.commit and not wished.revision:
+        told = replace(told, revision="")
+    return replace(told, commit="") == replace(wished, commit="")
+
+
+def _aside(speculative: Speculative | None) -> Speculative | None:
+    return None if speculative is None else replace(speculative, draft_model=None)
 
 
 def _other_engine(found: Found, around: Around) -> Iterator[Refusal]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from motorpool import v1
+from motorpool_controller.domain.hub_files import HubFile, HubModel
 from motorpool_controller.domain.workload import (
     Assignment,
     Exposure,
@@ -10,6 +11,7 @@ from motorpool_controller.domain.workload import (
     GangMember,
     GangPhase,
     LoraAdapter,
+    ModelSource,
     Parameter,
 )
 from motorpool_controller.services.convert import fields
@@ -65,12 +67,26 @@ def assignment_of(message: v1.Assignment, field: str) -> Assignment:
         extended_kv_cache=cache_of(message.extended_kv_cache) if message.HasField("extended_kv_cache") else None,
         packages=tuple(message.packages),
         overcommitted=message.overcommitted,
+        downloads=tuple(_download_of(each, f"{field}.downloads") for each in message.downloads),
         parallelism={name: message.parallelism[name] for name in sorted(message.parallelism)},
         rank=message.rank,
         gang=tuple(_member_of(each) for each in message.gang),
         gang_style=message.gang_style,
         gang_phase=fields.member(v1.GangPhase, "GANG_PHASE", message.gang_phase, GangPhase, f"{field}.gang_phase"),
     )
+
+
+def _download_of(message: v1.Download, field: str) -> tuple[ModelSource, HubModel]:
+    files = tuple(
+        HubFile(
+            path=fields.name(each.path, field),
+            size_bytes=fields.size(each.size_bytes, field),
+            sha256=fields.word(each.sha256, field),
+            git_sha1=fields.word(each.git_sha1, field),
+        )
+        for each in message.files
+    )
+    return source_of(message.source, field), HubModel(commit=fields.name(message.commit, field), files=files)
 
 
 def _member_of(message: v1.GangMember) -> GangMember:
