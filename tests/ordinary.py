@@ -18,13 +18,18 @@ NOBODY = 65534
 ROOT = Path(__file__).parents[1]
 
 
-def run_as_nobody(*command: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run a command as nobody, who sees interpreter and tree wherever they stand; by no root as who runs the test."""
+def run_as_nobody(*command: str, env: Mapping[str, str], proc_options: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a command as nobody, who sees interpreter and tree wherever they stand; by no root as who runs the test.
+
+    With ``proc_options`` its /proc is mounted with those.
+    """
     if os.geteuid() != 0:
         return _run(command, env)
     with tempfile.TemporaryDirectory() as folder:
         # In a mount namespace of the command's own: nothing changes for others.
-        script = [*showing(folder), f'exec setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups -- "$@"']
+        script = [*showing(folder)]
+        script += [f"mount -t proc -o {shlex.quote(proc_options)} proc /proc"] if proc_options else []
+        script.append(f'exec setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups -- "$@"')
         done = _run(("unshare", "-m", "sh", "-c", "\n".join(script), "sh", *command), env)
     if "mount: " in done.stderr:
         pytest.skip(f"interpreter and tree cannot be shown to another user: {done.stderr.strip()}")

@@ -79,6 +79,8 @@ class ProcessExecutor:
         if exit_file is not None:
             return Evidence(verdict=Verdict.EXITED, exit=_exit(exit_file))
         running = _runs(directory, process)
+        if procfs.hidden(process.engine):
+            return Evidence(verdict=Verdict.UNCERTAIN, message=_hidden(process.engine_pid))
         if procfs.alive(process.engine) or held:
             return Evidence(verdict=Verdict.RUNNING, running=running)
         if procfs.taken_by_another(process.engine):
@@ -121,6 +123,8 @@ class ProcessExecutor:
             if shimfiles.lock_held(directory):
                 raise StopError("STOP_UNPROVEN", f"{error}; a shim lives there, end it by hand") from error
             process = None
+        if process is not None and procfs.hidden(process.engine):
+            raise StopError("STOP_UNPROVEN", _hidden(process.engine_pid))
         if process is None or process.boot_id != procfs.boot_id():
             await Family(directory=str(directory)).stop(grace_seconds)
         else:
@@ -286,3 +290,10 @@ def _reap(pid: int) -> None:
     """Take a dead shim's place out of the process table, where it was this agent's child."""
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
+
+
+def _hidden(pid: int) -> str:
+    return (
+        f"process {pid} lives, and whose it is /proc does not tell this user (hidepid); mount /proc with gid= of a "
+        "group that the agent is in, or without hidepid"
+    )

@@ -83,6 +83,20 @@ def taken_by_another(identity: Identity) -> bool:
     return identity.boot_id == boot_id() and stat is not None and stat.start_ticks != identity.start_ticks
 
 
+def hidden(identity: Identity) -> bool:
+    """Whether a process of this boot and number lives of which this user is told nothing: /proc with hidepid."""
+    if identity.boot_id != boot_id() or identity.pid <= 0 or read(identity.pid) is not None:
+        return False
+    try:
+        os.kill(identity.pid, 0)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    # It may be signalled, and came between the two looks or is not to be seen.
+    return read(identity.pid) is None
+
+
 def all_processes() -> Iterator[Stat]:
     """Return every process there is."""
     with os.scandir(PROC) as entries:
