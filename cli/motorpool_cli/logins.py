@@ -6,7 +6,9 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import ssl
+import stat
 import tempfile
 import tomllib
 from collections.abc import Mapping
@@ -86,7 +88,7 @@ def read(environ: Mapping[str, str] = os.environ) -> Logins:
     """Return what was logged in to; nothing where the file does not exist. Raises CommandError (USAGE)."""
     path = file(environ)
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(private_text(path))
     except FileNotFoundError:
         return Logins()
     except OSError as error:
@@ -125,6 +127,24 @@ def write(logins: Logins, environ: Mapping[str, str] = os.environ) -> Path:
             Exit.USAGE, "CLIENT_CONFIG_INVALID", f"{path} cannot be written: {error.strerror}. Set XDG_CONFIG_HOME."
         ) from None
     return path
+
+
+def private_text(path: Path) -> str:
+    """Return the text of a file that may hold a token; raises CommandError (USAGE) where others may read one.
+
+    As ssh does with keys: a token that others could have read is to be replaced, not used on.
+    """
+    with path.open(encoding="utf-8") as opened:
+        text = opened.read()
+        loose = stat.S_IMODE(os.fstat(opened.fileno()).st_mode) & 0o077 if os.name == "posix" else 0
+    if loose and "token" in text:
+        raise CommandError(
+            Exit.USAGE,
+            "CLIENT_CONFIG_INVALID",
+            f"{path} holds a token, and others than its owner may read or write it. Say `chmod 600 "
+            f"{shlex.quote(str(path))}`, and if somebody could have read it, revoke the token and make another.",
+        )
+    return text
 
 
 def certificates(pem: bytes) -> str:

@@ -107,7 +107,7 @@ def _usage(message: str) -> CommandError:
 
 def _read(path: Path, *, required: bool) -> dict[str, str]:
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(logins.private_text(path))
     except FileNotFoundError:
         if required:
             raise _usage(f"The client file {path} does not exist. Name another with --config.") from None

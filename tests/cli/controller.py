@@ -92,6 +92,7 @@ class Controller:
         self.ca_file = folder / "ca.pem"
         self.ca_file.write_bytes(authority.certificate_pem)
         self.client_file = folder / "client.toml"
+        self.client_file.touch(mode=0o600)
         self.client_file.write_text(f'server = "{self.address}"\nca_file = "ca.pem"\ntoken = "{TOKEN}"\n')
 
     def close(self) -> None:

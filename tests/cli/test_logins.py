@@ -78,6 +78,7 @@ def test_a_malformed_file(environ: dict[str, str], content: bytes, words: str) -
     The message names the file, what is wrong and what to do, and never a value that may be the token.
     """
     file(environ).parent.mkdir()
+    file(environ).touch(mode=0o600)
     file(environ).write_bytes(content)
 
     with pytest.raises(CommandError) as caught:
@@ -97,7 +98,24 @@ def test_any_bytes(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> 
     """
     environ = {"XDG_CONFIG_HOME": str(tmp_path_factory.getbasetemp())}
     file(environ).parent.mkdir(exist_ok=True)
+    file(environ).touch(mode=0o600)
     file(environ).write_bytes(content)
 
     with suppress(CommandError):
         assert isinstance(read(environ), Logins)
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o666])
+def test_a_file_that_others_may_read_is_refused(environ: dict[str, str], mode: int) -> None:
+    """
+    As ssh does with keys: tokens that others can read or change are not used, and the message says what mends it.
+    """
+    write(Logins().with_login("lab", LAB), environ)
+    assert "lab" == read(environ).current
+    file(environ).chmod(mode)
+
+    with pytest.raises(CommandError, match=r"others than its owner may read or write it. Say `chmod 600 ") as caught:
+        read(environ)
+
+    assert Exit.USAGE == caught.value.exit_code
+    assert "mp_secret" not in caught.value.message

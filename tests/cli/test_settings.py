@@ -13,6 +13,7 @@ from tests.homeless import homeless
 def client_file(tmp_path: Path, authority: Authority) -> Path:
     (tmp_path / "ca.pem").write_bytes(authority.certificate_pem)
     file = tmp_path / "client.toml"
+    file.touch(mode=0o600)
     file.write_text('server = "file.example:7400"\nca_file = "ca.pem"\ntoken = "from-file"\n')
     return file
 

@@ -11,6 +11,7 @@ import hashlib
 import ipaddress
 import os
 import re
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -107,12 +108,19 @@ class Authority:
         """Return the authority that `init` made."""
         try:
             certificate = x509.load_pem_x509_certificate(ca_file(directory).read_bytes())
-            key = serialization.load_pem_private_key((directory / "ca-key.pem").read_bytes(), password=None)
+            with (directory / "ca-key.pem").open("rb") as opened:
+                mode = os.fstat(opened.fileno()).st_mode
+                key = serialization.load_pem_private_key(opened.read(), password=None)
         except (OSError, ValueError, UnsupportedAlgorithm) as error:
             raise AuthorityError(
                 f"the cluster's authority in {directory} cannot be read: {error}; restore ca.pem and ca-key.pem "
                 "from a backup (a new authority would lock every agent out)"
             ) from error
+        if mode & (stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP):
+            raise AuthorityError(
+                f"{directory}/ca-key.pem may be read or written by others: whoever has it can be any node and the "
+                f"controller. Say `chmod 600 {directory}/ca-key.pem`, and think of who could have read it"
+            )
         if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
             raise AuthorityError(
                 f"{directory}/ca-key.pem is not the key of {directory}/ca.pem; restore both from one backup"

@@ -179,3 +179,15 @@ def test_authoritys_own_certificate_names_nobody(authority: Authority) -> None:
     A certificate without a node's name in it is no agent's.
     """
     assert agent_identity(authority.pem.encode()) is None
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o604, 0o620])
+def test_key_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> None:
+    """
+    An authority whose key lies open signs nothing until somebody looked at it.
+    """
+    Authority.create(tmp_path, "c", datetime.now(UTC))
+    (tmp_path / "ca-key.pem").chmod(mode)
+
+    with pytest.raises(AuthorityError, match=r"ca-key.pem may be read or written by others.*chmod 600"):
+        Authority.load(tmp_path, "c")
