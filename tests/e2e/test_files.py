@@ -89,6 +89,57 @@ def test_a_download_cut_off_by_kill_goes_on_where_it_was(hub: LocalHub, fleet: F
     assert ask(fleet.credentials("chat"))
 
 
+def test_files_outlive_their_deployments_and_go_on_an_operators_word(hub: LocalHub, fleet: Fleet) -> None:
+    """
+    `deploy --wait` tells where it answers; two deployments share a download; in use it stays, and prune takes it.
+    """
+    fleet.start_agent("a", "--reserved-disk", "0")
+
+    def motorpool(*words: str, check: bool = True) -> str:
+        done = fleet.command("motorpool", *words, check=check)
+        return done.stdout + done.stderr
+
+    model = f"hf:{REPOSITORY}:*Q8_0*"
+    deployed = motorpool("deploy", "one", "--model", model, "--backend", "llama_cpp", "--wait", "--", "-c", "512")
+    motorpool("deploy", "two", "--model", model, "--backend", "llama_cpp", "--wait", "--", "-c", "512")
+    [files] = json.loads(motorpool("files", "list", "-o", "json"))["files"]
+    name = files["name"].rpartition("/")[2]
+    refused = motorpool("files", "delete", "a", name, check=False)
+    kept = motorpool("files", "prune")
+    motorpool("delete", "one", "--wait")
+    motorpool("delete", "two", "--wait")
+    there = json.loads(motorpool("files", "list", "-o", "json"))["files"]
+    pruned = motorpool("files", "prune")
+
+    assert "endpoint" in deployed
+    assert 1 == len(downloads(hub, "tiny-Q8_0.gguf"))
+    assert 2 == len(files["instances"])
+    assert "FILES_IN_USE" in refused
+    assert "Nothing to prune" in kept
+    assert ["MODEL_FILES_STATE_COMPLETE"] == [each["state"] for each in there]
+    assert "deleted; 688 KiB came free" in pruned
+    assert [] == json.loads(motorpool("files", "list", "-o", "json"))["files"]
+    assert [] == list((fleet.folder / "a" / "models" / "content").iterdir())
+
+
+def test_a_node_that_has_the_files_is_preferred(hub: LocalHub, fleet: Fleet) -> None:
+    """
+    Of two nodes alike the one takes it that fetched it before; what the other would have to fetch counts against it.
+    """
+    fleet.start_agent("a", "--reserved-disk", "0")
+    fleet.start_agent("b", "--reserved-disk", "0")
+    fleet.command("motorpool", "cordon", "a")
+    deploy(fleet, "first")
+    fleet.wait_state("first", v1.INSTANCE_STATE_RUNNING)
+    fleet.delete("first")
+    fleet.command("motorpool", "uncordon", "a")
+    deploy(fleet, "again")
+    running = fleet.wait_state("again", v1.INSTANCE_STATE_RUNNING)
+
+    assert ["nodes/b"] == [member.node for member in running.placement.members]
+    assert 1 == len(downloads(hub, "tiny-Q8_0.gguf"))
+
+
 def _part(fleet: Fleet, least: int) -> Path | None:
     found = list((fleet.folder / "a" / "models" / "content").glob("*.part"))
     return found[0] if found and found[0].stat().st_size >= least else None

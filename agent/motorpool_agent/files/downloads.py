@@ -92,6 +92,10 @@ class Downloads:
         """Where models are kept."""
         return self._store.directory
 
+    def folder(self, files_id: str) -> Path:
+        """Return where a model is, or would be."""
+        return self._store.folder(files_id)
+
     @property
     def known(self) -> Mapping[str, ModelFiles]:
         """What is there of models, by id."""

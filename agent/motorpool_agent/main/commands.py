@@ -15,7 +15,7 @@ import typer
 from motorpool_agent.config import Config, ConfigError, load
 from motorpool_agent.identity.errors import IdentityError
 from motorpool_agent.identity.store import IdentityStore
-from motorpool_agent.main import agent, devices, doctor, engines, installing
+from motorpool_agent.main import agent, bundle_commands, devices, doctor, engines, installing
 from motorpool_agent.main.logformat import log_to_stderr
 from motorpool_agent.main.output import checked_format, document
 from motorpool_agent.main.report import as_text, status_of
@@ -350,6 +350,9 @@ def _carry_out(work: Callable[[], Coroutine[None, None, None]]) -> None:
         _fail(f"{error.message} [{error.reason}]", EXIT_ENGINE)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+
+
+bundle_commands.add_to(app, _carry_out)
 
 
 def _fail(message: str, code: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -22,6 +22,10 @@ class Models(Protocol):
         """Where they are kept."""
         ...
 
+    def folder(self, files_id: str) -> Path:
+        """Return where one of them is, or would be."""
+        ...
+
     async def fetch(self, download: Download, heard: Callable[[str, int, int], None]) -> Path:
         """Return the folder of a model, once all of it is there."""
         ...
@@ -32,6 +36,10 @@ class NoModels:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+
+    def folder(self, files_id: str) -> Path:
+        """Return where one would be."""
+        return self.directory / files_id
 
     async def fetch(self, download: Download, heard: Callable[[str, int, int], None]) -> Path:  # a Models
         """Refuse."""
@@ -65,6 +73,23 @@ async def fetched(models: Models, assignment: Assignment, say: Say) -> Assignmen
     )
 
 
-def users_of(files_id: str, assignments: Sequence[Assignment]) -> list[str]:
-    """Return the instances that have a model's files."""
-    return [each.instance for each in assignments if any(download.files_id == files_id for download in each.downloads)]
+def users_of(files_id: str, folder: Path, assignments: Sequence[Assignment]) -> list[str]:
+    """Return the instances that have a model's files: fetched for them, or deployed by their path here."""
+    return [
+        each.instance
+        for each in assignments
+        if any(download.files_id == files_id for download in each.downloads)
+        or any(Path(path).is_relative_to(folder) for path in _paths(each))
+    ]
+
+
+def _paths(assignment: Assignment) -> Iterator[str]:
+    draft = None if assignment.speculative is None else assignment.speculative.draft_model
+    for source in (
+        assignment.model,
+        *(each.source for each in assignment.adapters),
+        *([] if draft is None else [draft]),
+    ):
+        if source.kind == "local_path":
+            # A file or a glob in the folder may follow a colon.
+            yield source.path.partition(":")[0]

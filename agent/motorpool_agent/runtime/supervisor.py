@@ -162,7 +162,8 @@ class Supervisor:
 
     def users_of(self, files_id: str) -> list[str]:
         """Return the instances that have a model's files, or are to have them."""
-        return users_of(files_id, [instance.assignment for instance in self._instances.values()])
+        assignments = [instance.assignment for instance in self._instances.values()]
+        return users_of(files_id, self._context.models.folder(files_id), assignments)
 
     def memory_used(self) -> Mapping[str, int | None]:
         """Return the host memory that each running instance holds beside the page cache, by name; None if unknown."""
