@@ -188,6 +188,8 @@ class _HubHandler(_Handler):
     def route(self, path: str, query: dict[str, str]) -> None:
         if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/(.+))?", path):
             self._info(found[1], found[2] or "main")
+        elif found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/tree/([^/]+)", path):
+            self._tree(found[1], found[2])
         elif found := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
             self._resolve(found[1], found[2], found[3])
         elif found := re.fullmatch(r"/api/v1/models/([^/]+/[^/]+)/repo/files", path):
@@ -229,6 +231,16 @@ class _HubHandler(_Handler):
                 "siblings": [_sibling(file, content) for file, content in repository.commits[commit].items()],
             }
         )
+
+    def _tree(self, name: str, revision: str) -> None:
+        repository = self._visible(name)
+        if repository is None:
+            return
+        commit = repository.resolve(revision)
+        if commit is None:
+            self.send_error_code(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+            return
+        self.send_json([_entry(file, content) for file, content in repository.commits[commit].items()])
 
     def _resolve(self, name: str, revision: str, file: str) -> None:
         repository = self._visible(name)
@@ -296,6 +308,13 @@ class _LargeHandler(_Handler):
             self.send(400, b"Only one auth mechanism allowed")  # as stores with signed addresses do
         else:
             self.send_file(content, {"ETag": f'"{content.sha256}"'})
+
+
+def _entry(file: str, content: Content) -> dict[str, object]:
+    shown: dict[str, object] = {"type": "file", "path": file, "size": content.size, "oid": content.git_sha1}
+    if content.large:
+        shown["lfs"] = {"oid": content.sha256, "size": content.size, "pointerSize": 135}
+    return shown
 
 
 def _sibling(file: str, content: Content) -> dict[str, object]:
