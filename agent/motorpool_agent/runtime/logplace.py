@@ -42,7 +42,8 @@ class Reader:
     """Reads on from a place. It keeps its file open, so that rotation loses nothing.
 
     It begins with the last ``tail_lines`` (negative: the first there is), or at a ``place``, and leaves out lines of
-    before ``since`` (as stamps are written). ``lost`` says that the place was no longer there.
+    before ``since`` (as stamps are written). ``lost`` says that the place was no longer there, or that its file was
+    rotated away before the next one was looked at.
     """
 
     def __init__(
@@ -132,6 +133,8 @@ class Reader:
             here = next((index for index, part in enumerate(parts) if _inode(part) == inode), -1)
         if parts and here < len(parts) - 1:
             following = parts[here + 1]
+            # Its own file is gone: so much was written since that nobody knows what else went.
+            self.lost = self.lost or (self._file is not None and here < 0)
         else:
             later = [run for run in logs.runs(self._directory) if run > self._run] if self._follow else []
             candidates = logs.parts(self._directory, later[0]) if later else []

@@ -15,7 +15,7 @@ from motorpool_agent.runtime.logplace import Line, Place, Reader
 from motorpool_agent.runtime.secrets import Secrets
 
 _LOOK_SECONDS = 0.1
-_LOST = "-- lines are missing here: they were rotated away before they were read --"
+_LOST = "-- lines may be missing here: the log was rotated away before it was read --"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,12 +84,13 @@ async def lines(
     place = Place.of(wanted.position)
     since = b"" if wanted.since is None else wanted.since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f").encode()
     with Reader(directory, run, wanted.tail_lines, follow=follow, since=since, place=place) as reader:
-        if place is not None and reader.lost:
-            yield Batch(lines=[_LOST])
         while True:
             # Asked before reading: what is written before the end is still delivered.
             last = not follow or ended()
             batch = await asyncio.to_thread(reader.read)
+            if reader.lost:
+                reader.lost = False
+                yield Batch(lines=[_LOST])
             if batch:
                 yield Batch(lines=_shown(batch, secrets(), timestamps=wanted.timestamps), position=str(reader.place))
             elif last:

@@ -227,6 +227,21 @@ async def test_rotated_away_before_it_was_read(tmp_path: Path, write: Callable[.
     assert [line for batch in rest for line in batch.lines][-1] == "line 199"
 
 
+async def test_reader_who_is_too_slow_is_told(tmp_path: Path, write: Callable[..., None]) -> None:
+    """
+    Who reads slower than the engine writes, by more than the files hold, is told that there may be a gap.
+    """
+    write(1, "first\n", 0)
+    batches = logreading.lines(tmp_path, Wanted())
+    assert (await anext(batches)).lines == ["first"]
+    for second in range(1, 200):
+        write(1, f"line {second}\n", second)
+    rest = [line async for batch in batches for line in batch.lines]
+
+    assert 1 == sum("rotated away" in line for line in rest)
+    assert rest[-1] == "line 199"
+
+
 async def test_following_over_rotation_and_restart(tmp_path: Path, write: Callable[..., None]) -> None:
     """
     A follower gets every line once and in order, over rotation and into the next run, until the instance is gone.
