@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from motorpool_controller.domain.attempts import Failure
+from motorpool_controller.domain.attempts import Attempt, Failure
 from motorpool_controller.domain.fleet import NodeState, StartOrder
 from motorpool_controller.domain.placement import Claim, DeviceClaim, Member, Placement
 from motorpool_controller.domain.sizes import GIB
@@ -215,6 +215,21 @@ def test_a_member_that_dies_takes_all_down_and_is_named() -> None:
     assert "nodes/b (rank 1): the engine was ended by signal 9 (SIGKILL)" == instance.last_failure.message
     assert instance.state_message.startswith("nodes/b (rank 1): ")
     assert "all members are stopped, trying again" in instance.state_message
+
+
+def test_attempts_are_each_members_own() -> None:
+    """
+    What a member's node keeps of its attempts stands with that member, and outlives a new generation by its next word.
+    """
+    failure = Failure(time=NOW, reason="EXITED", message="it ended", exit_code=1)
+    attempt = Attempt(number=1, failure=failure, executed=True)
+    state = seen(started(), "b", S.RUNNING, attempt=2, attempts=(attempt,))
+    instance = state.instances[NAME]
+    assert instance.gang is not None
+
+    assert [(0, ()), (2, (attempt,))] == [(each.attempt, each.attempts) for each in instance.gang.members]
+    assert (0, ()) == (instance.attempt, instance.attempts)
+    assert instance == decode(encode(instance), Instance)
 
 
 def test_reports_of_the_generation_before_change_nothing() -> None:
