@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
-from motorpool_agent.reconcile.assignment import Desired
+from motorpool_agent.reconcile.assignment import Assignment, Desired, DesiredVersion, Tombstone
 from motorpool_agent.runtime.supervisor import Supervisor
 from motorpool_agent.state.desired import DesiredRecord
 from tests.agent.runtime.fakes import QUICK, ServerBackends
@@ -27,6 +27,21 @@ class Line:
 
     instances: Mapping[str, tuple[str, int, bool]]
     ports: Mapping[int, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What of a desired state stands in the file: instances, and no questions."""
+
+    version: DesiredVersion | None = None
+    assignments: Mapping[str, Assignment] = field(default_factory=dict)
+    tombstones: Mapping[str, Tombstone] = field(default_factory=dict)
+
+
+def read(content: bytes) -> Desired:
+    """Return the desired state that was written."""
+    told = msgspec.json.decode(content, type=Written)
+    return Desired(version=told.version, assignments=told.assignments, tombstones=told.tombstones)
 
 
 async def main() -> None:
@@ -52,7 +67,7 @@ async def main() -> None:
         content = file.read_bytes() if file.exists() else b""
         if content != applied:
             applied = content
-            wanted = msgspec.json.decode(content, type=Desired)
+            wanted = read(content)
             if wanted.version is not None:
                 accepted.accept("cluster", wanted.version)
             supervisor.apply(wanted)

@@ -19,7 +19,7 @@ import msgspec
 from motorpool_agent.reconcile.assignment import Desired, DesiredVersion
 from motorpool_agent.runtime import procfs
 from motorpool_agent.runtime.family import MARKER
-from tests.agent.runtime.driver import Line
+from tests.agent.runtime.driver import Line, read
 from tests.agent.runtime.fakes import DEADLINE_SECONDS, ENGINE
 
 ROOT = Path(__file__).parents[3]
@@ -69,7 +69,7 @@ class KilledAgent:
     def apply(self, desired: Desired) -> None:
         """Have it apply a desired state."""
         temporary = self._file.with_suffix(".new")
-        before = msgspec.json.decode(self._file.read_bytes(), type=Desired).version if self._file.exists() else None
+        before = read(self._file.read_bytes()).version if self._file.exists() else None
         version = DesiredVersion(1, 1 if before is None else before.version + 1)
         temporary.write_bytes(msgspec.json.encode(replace(desired, version=version)))
         temporary.replace(self._file)
