@@ -88,6 +88,7 @@ check-proto: setup
 	@if [ -e $(RELEASED) ]; then $(BIN)/buf breaking proto --against $(RELEASED); \
 	else echo "check-proto: no $(RELEASED) yet: nothing to be compatible with"; fi
 	@$(BIN)/python proto/generate.py --check
+	@mkdir -p .cache && $(BIN)/buf build proto -o .cache/image.binpb && $(BIN)/python proto/roles.py .cache/image.binpb
 
 check-locks:
 	@! grep -nE '[a-z]+://|^ *(-i|-f|--(index-url|extra-index-url|find-links|trusted-host))\b|@ file' \
