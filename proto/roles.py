@@ -24,10 +24,10 @@ def without_role(image: descriptor_pb2.FileDescriptorSet) -> list[str]:
     # A pool of its own: what this process has loaded may be of other protos than these.
     pool = descriptor_pool.DescriptorPool()
     for file in image.file:
-        pool.Add(file)  # type: ignore[no-untyped-call]
+        pool.Add(file)
     options = message_factory.GetMessageClass(pool.FindMessageTypeByName("google.protobuf.MethodOptions"))
     role = pool.FindExtensionByName(ROLE)
-    found = []
+    found: list[str] = []
     for file in image.file:
         for service in file.service if file.package.startswith("motorpool.") else ():
             for method in service.method:
