@@ -175,11 +175,10 @@ class FileStore:
 
     def sweep(self) -> int:
         """Delete what no record names: remains of deletions and drafts. Return how many bytes those had."""
-        wanted = [record for _, record in self._read_all(self._wanted)]
-        kept = {_name(record.download.files_id, file) for record in wanted for file in record.files}
-        known = {files_id for each in (self._records, self._wanted) for files_id, _ in self._read_all(each)}
+        named = dict(each for folder in (self._records, self._wanted) for each in self._read_all(folder))
+        kept = {name for record in named.values() for name, _ in record.contents()}
         for folder in self._folders.iterdir():
-            if folder.name not in known:
+            if folder.name not in named:
                 shutil.rmtree(folder, ignore_errors=True)
         freed = 0
         for path in self._content.iterdir():

@@ -21,8 +21,27 @@ def model_path(assignment: Assignment) -> Path:
     path = _existing(assignment, assignment.model)
     # An engine for GGUF wants a file: the facts tell which of the folder's, and which part of a model comes first.
     if assignment.facts is not None and assignment.facts.format == "gguf":
-        return _file_below(path if path.is_dir() else path.parent, assignment.facts.files)
+        folder = path if path.is_dir() else path.parent
+        first = _file_below(folder, assignment.facts.files)
+        _check_parts(folder, assignment.facts.files)
+        return first
+    if assignment.facts is not None and path.is_dir():
+        _check_parts(path, assignment.facts.files)
     return path
+
+
+def _check_parts(folder: Path, files: Sequence[str]) -> None:
+    """Raise ``LaunchError`` where a part of the model is gone since it was read, or may not be read."""
+    missing = [file for file in files if _below(folder, Path(file)) is None]
+    if missing:
+        raise LaunchError(
+            "MODEL_INCOMPLETE",
+            f"{folder} has {len(files) - len(missing)} of the model's {len(files)} files: {missing[0]} is not there "
+            "any more; copy it there again",
+        )
+    for file in files:
+        if not os.access(folder / file, os.R_OK):
+            raise LaunchError("MODEL_UNREADABLE", _unreadable(folder / file))
 
 
 def projector_paths(assignment: Assignment, model: Path) -> tuple[Path, ...]:

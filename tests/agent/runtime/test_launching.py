@@ -38,9 +38,23 @@ def test_other_formats_are_given_as_a_folder(tmp_path: Path) -> None:
     """
     Engines for other formats take the folder.
     """
-    given = replace(of_folder(tmp_path), facts=EVERYTHING)
+    given = replace(of_folder(tmp_path), facts=replace(EVERYTHING, files=("one.safetensors", "two.safetensors")))
+    for name in ("one.safetensors", "two.safetensors"):
+        (tmp_path / "models" / name).touch()
 
     assert tmp_path / "models" == model_path(given)
+
+
+def test_a_model_of_which_a_part_is_gone_is_not_launched(tmp_path: Path) -> None:
+    """
+    Which one is missing is told, before an engine is asked for anything.
+    """
+    given = replace(of_folder(tmp_path), facts=replace(EVERYTHING, files=("one.safetensors", "two.safetensors")))
+    (tmp_path / "models" / "one.safetensors").touch()
+    with pytest.raises(LaunchError, match=r"has 1 of the model's 2 files: two\.safetensors is not there") as failed:
+        model_path(given)
+
+    assert "MODEL_INCOMPLETE" == failed.value.reason
 
 
 @pytest.mark.parametrize(
