@@ -44,11 +44,18 @@ def install(
     listen: Listen = None,
     agents_listen: AgentsListen = None,
     advertise: Advertise = None,
-    user: Annotated[str, typer.Option(help="Who the controller is; made where there is no such user.")] = "motorpool",
+    user: Annotated[
+        str | None,
+        typer.Option(
+            help="Who the controller is; made where there is no such user.",
+            show_default="whose it is already, else motorpool",
+        ),
+    ] = None,
     start: Annotated[bool, typer.Option("--start/--no-start", help="Enable and start it; else only write.")] = True,
     dry_run: DryRun = False,
 ) -> None:
     """Have systemd run a controller here, of a new cluster unless there is one; say it again after an upgrade."""
+    user = user or _installed_user() or "motorpool"
     if not _USER.fullmatch(user):
         raise typer.BadParameter("give lower-case letters, digits, dashes and underscores", param_hint="--user")
     given = {"listen": listen, "agents_listen": agents_listen, "advertise": advertise}
@@ -191,6 +198,14 @@ class _Work:
         if done.returncode:
             advice = "; `journalctl --unit motorpool-controller` says why" if "restart" in command else ""
             _fail(f"{' '.join(command)} failed: {done.stderr.strip() or done.stdout.strip()}{advice}")
+
+
+def _installed_user() -> str | None:
+    try:
+        lines = UNIT_FILE.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    return next((line.removeprefix("User=") for line in lines if line.startswith("User=")), None)
 
 
 def _program() -> Path:

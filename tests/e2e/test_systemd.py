@@ -16,6 +16,7 @@ from tests.e2e.chat import Questioner
 from tests.e2e.conftest import ROOT
 from tests.e2e.environment import Environment, of_version
 from tests.e2e.fleet import Fleet, wait_for
+from tests.ordinary import open_folder, showing
 
 AGENT = ROOT / "agent"
 DATA = "/var/lib/motorpool/agent"
@@ -101,7 +102,7 @@ def test_a_node_is_installed_restarted_watched_upgraded_and_rebooted(
     token.write_text(fleet.join_token())
     given = ("--server", f"127.0.0.1:{fleet.public_port}", "--token-file", str(token), "--node-name", "a")
 
-    written = install(machine, environment, *given, "--no-start")
+    written = install(machine, environment, *given, "--user", "root", "--no-start")
     prepare(machine, fleet)
     started = install(machine, environment)
     wait_ready(fleet, machine, "0.1.1")
@@ -187,3 +188,51 @@ def prepare(machine: Machine, fleet: Fleet) -> None:
         "-c",
         f"printf '[Service]\\nWatchdogSec=10\\nTimeoutAbortSec=1\\n' > /etc/systemd/system/{UNIT}.d/eager.conf",
     )
+
+
+@pytest.mark.promise("P6")
+def test_an_agent_that_is_not_roots_serves_through_its_launcher(
+    machine: Machine, fleet: Fleet, tiny_model: Path, tmp_path: Path
+) -> None:
+    """
+    With a user of its own the agent gets a launcher and a policy: its engines are units that are not root's, nor its.
+    """
+    with open_folder() as folder:
+        machine.type("mkdir", "/run/shown")
+        machine.type("sh", "-c", "\n".join(showing("/run/shown")))
+        environment = Environment(folder / "environment")
+        environment.make()
+        environment.install(of_version(AGENT, "0.1.1", tmp_path))
+        # Not in /tmp, where each engine has one of its own.
+        machine.type("mkdir", "/var/models")
+        machine.type("cp", tiny_model, "/var/models/tiny.gguf")
+        token = tmp_path / "token"
+        token.write_text(fleet.join_token())
+
+        given = ("--server", f"127.0.0.1:{fleet.public_port}", "--token-file", str(token), "--node-name", "a")
+        install(machine, environment, *given, "--models", "/var/models", "--no-start")
+        prepare(machine, fleet)
+        machine.type("chown", "-R", "motorpool:", DATA)
+        again = install(machine, environment)
+        wait_ready(fleet, machine, "0.1.1")
+        fleet.deploy("tiny", Path("/var/models/tiny.gguf"))
+        try:
+            running = fleet.wait_state("tiny", v1.INSTANCE_STATE_RUNNING)
+        except BaseException:
+            print(machine.type("journalctl", "--no-pager", "--lines", "80"))
+            raise
+        users = machine.type("ps", "-o", "user:32=", "-p", machine.agent()["MainPID"], "-p", str(running.pid)).split()
+        with Questioner(fleet.credentials("tiny")) as questioner:
+            answering(questioner, machine, "from a unit of a user's agent")
+            install(machine, environment)
+            wait_ready(fleet, machine, "0.1.1")
+            answering(questioner, machine, "after its restart")
+        fleet.delete("tiny")
+        machine.type(environment.folder / "bin" / "motorpool-agent", "uninstall", "--purge")
+
+    assert "restart motorpool-launcher.socket" in again
+    assert "systemd" == running.launch.executor
+    assert "motorpool" in users
+    assert "root" not in users
+    assert 2 == len(set(users))
+    machine.type("test", "-e", "/etc/systemd/system/motorpool-launcher.socket", status=1)

@@ -45,7 +45,7 @@ def test_a_controller_is_installed_hangs_and_comes_back(machine: Machine) -> Non
 
     told = machine.type(PROGRAM, "install", "--user", "root", *listening)
     answers(machine, port)
-    again = machine.type(PROGRAM, "install", "--user", "root")
+    again = machine.type(PROGRAM, "install")
     cluster = answers(machine, port)
     hung = unit(machine)["MainPID"]
     machine.type("kill", "-STOP", hung)

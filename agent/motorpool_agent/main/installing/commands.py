@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from motorpool_agent.config import values
-from motorpool_agent.main.installing.places import Wanted
+from motorpool_agent.main.installing.places import USER, Wanted, installed_user
 from motorpool_agent.main.installing.work import InstallError, Work
 
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
@@ -35,18 +35,31 @@ def install(
     ] = None,
     node_name: Annotated[str | None, typer.Option("--node-name", help="Name of the node; default: the host's.")] = None,
     label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Label of the node; repeatable.")] = None,
-    user: Annotated[str, typer.Option(help="Who the agent is; made where there is no such user.")] = "root",
+    user: Annotated[
+        str | None,
+        typer.Option(
+            help="Who the agent is, made where missing; all but root get a launcher and a policy.",
+            show_default=f"whose it is already, else {USER}",
+        ),
+    ] = None,
+    models: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR", help="A folder of models, for the launch policy, where there is none yet; repeatable."
+        ),
+    ] = None,
     start: Annotated[bool, typer.Option("--start/--no-start", help="Enable and start it; else only write.")] = True,
     dry_run: DryRun = False,
 ) -> None:
     """Make this machine a node under systemd, started at every boot; say it again after an upgrade."""
     try:
         wanted = Wanted(
-            user=_user(user),
+            user=_user(user or installed_user() or USER),
             server=None if server is None else values.endpoint(server),
             node_name=None if node_name is None else values.dns_label(node_name),
             labels=values.labels(label or []),
             token=_token(token_file),
+            models=tuple(str(path.absolute()) for path in models or ()),
         )
     except values.NotAllowedError as error:
         _fail(f"not allowed: {error}", _EXIT_USAGE)

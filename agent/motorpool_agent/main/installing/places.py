@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import grp
 import json
+import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+from motorpool_agent.policy.floor import DEVICES
+
 UNIT = "motorpool-agent.service"
-UNIT_FILE = Path("/etc/systemd/system") / UNIT
+SOCKET, LAUNCHER = "motorpool-launcher.socket", "motorpool-launcher.service"
+"""Of the launcher, where the agent is not root's."""
+UNITS = Path("/etc/systemd/system")
 SETTINGS_FILE = Path("/etc/motorpool/agent.toml")
 TOKEN_FILE = Path("/etc/motorpool/join-token")
+USER = "motorpool"
 DATA_DIR = Path("/var/lib/motorpool/agent")
 CACHE_DIR = Path("/var/cache/motorpool")
 
@@ -21,21 +29,62 @@ CACHE_DIR = Path("/var/cache/motorpool")
 class Wanted:
     """What the operator asked for. ``token`` is None where the machine is a node already, or has a token's file."""
 
-    user: str = "root"
+    user: str = USER
     server: str | None = None
     node_name: str | None = None
     labels: Mapping[str, str]
     token: str | None = None
+    models: tuple[str, ...] = ()
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Names of the units, the agent's last."""
+        return (UNIT,) if self.user == "root" else (SOCKET, LAUNCHER, UNIT)
 
 
-def unit_text(user: str, program: Path | None = None, settings: Path = SETTINGS_FILE) -> str:
-    """Return the unit for an agent of this user; ``program`` is this environment's own unless another one is named."""
-    template = files("motorpool_agent.main.installing").joinpath(UNIT).read_text(encoding="utf-8")
-    program = program or Path(sys.executable).absolute().parent / "motorpool-agent"
-    values = {"@PROGRAM@": _word(program), "@CONFIG@": _word(settings), "@USER@": user}
+def unit_text(unit: str, user: str, programs: Path | None = None, groups: Sequence[str] = ()) -> str:
+    """Return a unit for an agent of this user; ``programs`` is where its commands stand, here unless told."""
+    text = files("motorpool_agent.main.installing").joinpath(unit).read_text(encoding="utf-8")
+    programs = programs or Path(sys.executable).absolute().parent
+    values = {
+        "@PROGRAM@": _word(programs / "motorpool-agent"),
+        "@LAUNCHER@": _word(programs / "motorpool-launcher"),
+        "@CONFIG@": str(SETTINGS_FILE),
+        "@USER@": user,
+        "@GROUPS@": " ".join(groups),
+    }
     for name, value in values.items():
-        template = template.replace(name, value)
-    return template
+        text = text.replace(name, value)
+    return text
+
+
+def device_groups(patterns: Iterable[str] = DEVICES) -> list[str]:
+    """Return the groups whose members alone may use accelerators of this machine."""
+    found = set()
+    for path in (path for pattern in patterns for path in Path("/").glob(pattern.removeprefix("/"))):
+        with contextlib.suppress(OSError, KeyError):  # gone meanwhile, or a group without a name
+            node = path.stat()
+            if stat.S_ISCHR(node.st_mode) and node.st_mode & 0o066 == 0o060 and node.st_gid:
+                found.add(grp.getgrgid(node.st_gid).gr_name)
+    return sorted(found)
+
+
+def installed_user() -> str | None:
+    """Return whose agent the installed unit is; None without one."""
+    try:
+        lines = (UNITS / UNIT).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    return next((line.removeprefix("User=") for line in lines if line.startswith("User=")), None)
+
+
+def policy_text(models: Sequence[str]) -> str:
+    """Return the launch policy of a machine on which no more was said than where models lie."""
+    return (
+        "# Made by `motorpool-agent install`, once: yours from then on. What may run on this machine, whoever asks;\n"
+        "# models of hubs and engines that the agent fetched may. `motorpool_agent/policy/README.md` has all lines.\n"
+        f"roots = {json.dumps([*models])}\n"
+    )
 
 
 def settings_text(wanted: Wanted) -> str:

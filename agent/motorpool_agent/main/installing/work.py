@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from motorpool_agent import policy
 from motorpool_agent.main.installing import places
 from motorpool_agent.main.installing.places import Wanted
 
@@ -48,13 +49,22 @@ class Work:
         if wanted.token is not None and not enrolled:
             self._write(places.TOKEN_FILE, wanted.token + "\n", 0o600, owner=wanted.user, secret=True)
         self._write_settings(wanted)
-        changed = self._write(places.UNIT_FILE, places.unit_text(wanted.user), 0o644)
+        if wanted.user != "root":
+            self._write_policy(wanted)
+        written = [
+            self._write(places.UNITS / unit, places.unit_text(unit, wanted.user), 0o644) for unit in wanted.units
+        ]
+        started = [unit for unit in wanted.units if unit != places.LAUNCHER]
         if not start:
-            self.tell("not started: systemctl enable --now motorpool-agent")
+            self.tell(f"not started: systemctl enable --now {' '.join(started)}")
             return
-        if changed:
+        if any(written):
             self._run("systemctl", "daemon-reload")
-        self._run("systemctl", "enable", "--quiet", places.UNIT)
+        self._run("systemctl", "enable", "--quiet", *started)
+        if wanted.user != "root":
+            # The launcher itself comes anew with the next question; engines are systemd's, and notice nothing.
+            self._run("systemctl", "stop", places.LAUNCHER)
+            self._run("systemctl", "restart", places.SOCKET)
         # A restart touches no engine. It is wanted also where only the program changed: that is how one upgrades.
         self._run("systemctl", "restart", places.UNIT)
 
@@ -67,15 +77,17 @@ class Work:
                 f"{len(left)} instances of this node stand in {places.DATA_DIR}: what is known of them would be lost, "
                 "and they would run on; drain the node and delete it first, or leave --purge out"
             )
-        if places.UNIT_FILE.exists():
+        units = [unit for unit in (places.UNIT, places.SOCKET, places.LAUNCHER) if (places.UNITS / unit).exists()]
+        if units:
             if _BOOTED.exists():
-                self._run("systemctl", "disable", "--quiet", "--now", places.UNIT)
-            self._remove(places.UNIT_FILE)
+                self._run("systemctl", "disable", "--quiet", "--now", *units)
+            for unit in units:
+                self._remove(places.UNITS / unit)
             if _BOOTED.exists():
                 self._run("systemctl", "daemon-reload")
         else:
-            self.tell(f"not there: {places.UNIT_FILE}")
-        kept = (places.SETTINGS_FILE, places.TOKEN_FILE, places.DATA_DIR, places.CACHE_DIR)
+            self.tell(f"not there: {places.UNITS / places.UNIT}")
+        kept = (places.SETTINGS_FILE, places.TOKEN_FILE, policy.DEFAULT_FILE, places.DATA_DIR, places.CACHE_DIR)
         for path in kept:
             if purge:
                 self._remove(path)
@@ -95,6 +107,17 @@ class Work:
         else:
             # A unit's user may read it, and so may `motorpool-agent doctor` of anybody: there is no secret in it.
             self._write(places.SETTINGS_FILE, text, 0o644)
+
+    def _write_policy(self, wanted: Wanted) -> None:
+        """Have a launch policy stand, without which a launcher starts nothing."""
+        if policy.DEFAULT_FILE.exists():
+            self.tell(f"kept: {policy.DEFAULT_FILE}")
+            return
+        self._write(policy.DEFAULT_FILE, places.policy_text(wanted.models), 0o644)
+        if not wanted.models:
+            self.tell(
+                "no folder of models is named in it (--models): models of hubs only, until a line of yours says more"
+            )
 
     def _make_user(self, name: str) -> None:
         try:

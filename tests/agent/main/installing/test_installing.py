@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from motorpool_agent import policy
 from motorpool_agent.config import load
 from motorpool_agent.main.commands import app
-from motorpool_agent.main.installing.places import Wanted, settings_text, unit_text
+from motorpool_agent.main.installing.places import Wanted, device_groups, policy_text, settings_text, unit_text
 from tests.e2e.conftest import ROOT
 
-UNIT = ROOT / "deploy" / "systemd" / "motorpool-agent.service"
+DEPLOYED = ROOT / "deploy" / "systemd"
 
 
 def install(*options: str, standard_input: str = "") -> tuple[int, str]:
@@ -20,11 +21,44 @@ def install(*options: str, standard_input: str = "") -> tuple[int, str]:
     return done.exit_code, done.output
 
 
-def test_the_unit_in_deploy_is_the_one_that_is_installed() -> None:
+@pytest.mark.parametrize(
+    ("unit", "user"),
+    [
+        ("motorpool-agent.service", "motorpool"),
+        ("motorpool-launcher.service", "motorpool"),
+        ("motorpool-launcher.socket", "motorpool"),
+    ],
+)
+def test_units_in_deploy_are_those_that_are_installed(unit: str, user: str) -> None:
     """
-    deploy/systemd has the unit as it is for a program in /opt/motorpool.
+    deploy/systemd has each unit as it is for programs in /opt/motorpool.
     """
-    assert unit_text("root", Path("/opt/motorpool/bin/motorpool-agent")) == UNIT.read_text(encoding="utf-8")
+    assert unit_text(unit, user, Path("/opt/motorpool/bin")) == (DEPLOYED / unit).read_text(encoding="utf-8")
+
+
+def test_an_agent_that_is_not_roots_gets_a_launcher_and_a_policy(tmp_path: Path) -> None:
+    """
+    Its units are written, its socket is started before the agent, and the policy is one that can be followed.
+    """
+    status, told = install("--server", "c.example:7400", "--models", "/srv/models")
+    file = tmp_path / "policy.toml"
+    file.write_text(policy_text(["/srv/models"]), encoding="utf-8")
+
+    assert 0 == status
+    assert "write: /etc/systemd/system/motorpool-launcher.socket" in told
+    assert 'roots = ["/srv/models"]' in told
+    assert told.index("restart motorpool-launcher.socket") < told.index("restart motorpool-agent.service")
+    assert policy.Policy() != policy.read(file, required=True)
+
+
+def test_the_agent_is_in_the_groups_of_accelerators(tmp_path: Path) -> None:
+    """
+    Whoever is no root needs the groups that own device nodes; a plain file, and what is open to all, have none to tell.
+    """
+    (tmp_path / "davinci0").touch()
+
+    assert [] == device_groups([str(tmp_path / "*"), "/dev/null"])
+    assert "SupplementaryGroups=render video" in unit_text("motorpool-agent.service", "a", groups=["render", "video"])
 
 
 def test_nothing_is_done_and_all_is_told_without_secrets() -> None:
@@ -62,15 +96,15 @@ def test_the_agents_file_is_one_that_the_agent_reads(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("program", "line"),
     [
-        ("/opt/x/bin/motorpool-agent", "ExecStart=/opt/x/bin/motorpool-agent run --config /etc/motorpool/agent.toml"),
-        ("/opt/50 %/a$b", 'ExecStart="/opt/50 %%/a$$b" run --config /etc/motorpool/agent.toml'),
+        ("/opt/x/bin", "ExecStart=/opt/x/bin/motorpool-agent run --config /etc/motorpool/agent.toml"),
+        ("/opt/50 %/a$b", 'ExecStart="/opt/50 %%/a$$b/motorpool-agent" run --config /etc/motorpool/agent.toml'),
     ],
 )
 def test_a_program_is_named_as_systemd_reads_it(program: str, line: str) -> None:
     """
     Spaces, percent and dollar signs of a path stay what they are.
     """
-    assert line in unit_text("root", Path(program)).splitlines()
+    assert line in unit_text("motorpool-agent.service", "root", Path(program)).splitlines()
 
 
 @pytest.mark.parametrize(
