@@ -70,12 +70,13 @@ def device_groups(patterns: Iterable[str] = DEVICES) -> list[str]:
 
 
 def installed_user() -> str | None:
-    """Return whose agent the installed unit is; None without one."""
-    try:
+    """Return whose this node's agent is: the installed unit's user, without one the owner of its identity; or None."""
+    with contextlib.suppress(OSError):
         lines = (UNITS / UNIT).read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return None
-    return next((line.removeprefix("User=") for line in lines if line.startswith("User=")), None)
+        return next((line.removeprefix("User=") for line in lines if line.startswith("User=")), None)
+    with contextlib.suppress(OSError, KeyError):
+        return (DATA_DIR / "identity" / "identity.json").owner()
+    return None
 
 
 def policy_text(models: Sequence[str]) -> str:
