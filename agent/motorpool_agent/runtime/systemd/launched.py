@@ -76,7 +76,8 @@ class LaunchedUnits(Units):
                 environment=dict(record.environment),
                 device_nodes=list(unit.device_nodes),
                 files=files,
-                reads=list(unit.reads),
+                # Others are files as any: their own permissions say who reads them.
+                reads=[each for each in unit.reads if Path(each).is_relative_to(self._data_dir)],
                 memory_limit_bytes=unit.memory_limit_bytes,
             )
         )
