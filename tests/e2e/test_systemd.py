@@ -227,9 +227,22 @@ def test_an_agent_that_is_not_roots_serves_through_its_launcher(
             install(machine, environment)
             wait_ready(fleet, machine, "0.1.1")
             answering(questioner, machine, "after its restart")
+            environment.install(of_version(AGENT, "0.1.2", tmp_path))
+            install(machine, environment)
+            wait_ready(fleet, machine, "0.1.2")
+            answering(questioner, machine, "after an upgrade of agent and launcher")
+            same = fleet.wait_state("tiny", v1.INSTANCE_STATE_RUNNING)
+        machine.type("cp", tiny_model, "/var/other.gguf")
+        other = fleet.command("motorpool", "deploy", "other", "--model", "/var/other.gguf", "--wait", check=False)
+        rights = machine.type("cat", f"/proc/{machine.agent()['MainPID']}/status")
+        fleet.delete("other")
         fleet.delete("tiny")
         machine.type(environment.folder / "bin" / "motorpool-agent", "uninstall", "--purge")
 
+    assert (running.pid, running.pid_start_ticks, 0) == (same.pid, same.pid_start_ticks, same.restart_count)
+    assert "CapEff:\t0000000000000000" in rights
+    assert 1 == other.returncode
+    assert "allow it in /etc/motorpool/policy.toml: roots" in other.stderr
     assert "restart motorpool-launcher.socket" in again
     assert "systemd" == running.launch.executor
     assert "motorpool" in users

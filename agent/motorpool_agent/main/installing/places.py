@@ -21,6 +21,12 @@ UNITS = Path("/etc/systemd/system")
 SETTINGS_FILE = Path("/etc/motorpool/agent.toml")
 TOKEN_FILE = Path("/etc/motorpool/join-token")
 USER = "motorpool"
+CAPABILITIES = (
+    *("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_IPC_LOCK", "CAP_KILL"),
+    *("CAP_SETGID", "CAP_SETUID", "CAP_SYS_NICE", "CAP_SYS_PTRACE"),
+)
+"""What of root's rights an agent keeps that is root's; another one has none of them."""
+
 DATA_DIR = Path("/var/lib/motorpool/agent")
 CACHE_DIR = Path("/var/cache/motorpool")
 
@@ -52,6 +58,7 @@ def unit_text(unit: str, user: str, programs: Path | None = None, groups: Sequen
         "@CONFIG@": str(SETTINGS_FILE),
         "@USER@": user,
         "@GROUPS@": " ".join(groups),
+        "@CAPABILITIES@": " ".join(CAPABILITIES if user == "root" else ()),
     }
     for name, value in values.items():
         text = text.replace(name, value)
