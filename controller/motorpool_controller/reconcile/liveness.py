@@ -110,11 +110,10 @@ def _replace_in_time(draft: Draft, instance: Instance, node: Node) -> None:
     lease_end = draft.world.lease_end.get(node.name)
     if deployment is None or deployment.spec.reschedule_after_seconds < 0 or lease_end is None:
         return
-    # Just started controllers give each node a lease to come back in, whatever the records say of the past.
-    due = max(
-        instance.state_time + timedelta(seconds=deployment.spec.reschedule_after_seconds),
-        lease_end,
-    )
+    # A node that was back for a moment is missed from then on, also where it told nothing of its instances. Controllers
+    # that just started give each node a lease to come back in, whatever the records say of the past.
+    missed = max(instance.state_time, node.state_time or instance.state_time)
+    due = max(missed + timedelta(seconds=deployment.spec.reschedule_after_seconds), lease_end)
     if due > draft.now:
         draft.wake(due)
         return

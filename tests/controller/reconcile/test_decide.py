@@ -257,8 +257,14 @@ def test_a_lost_instance_is_replaced_and_its_row_kept_for_the_tombstone() -> Non
         lost(deployments={"deployments/chat": deployment(reschedule_after_seconds=-1.0)}),
         lost(lease_end={}),
         lost(lease_end={"nodes/a": NOW + timedelta(seconds=40)}),
+        lost(
+            nodes={
+                "nodes/a": node("a", state=NodeState.UNREACHABLE, state_time=NOW - timedelta(minutes=4)),
+                "nodes/b": node("b"),
+            }
+        ),
     ],
-    ids=["too early", "never", "no lease known", "controller just started"],
+    ids=["too early", "never", "no lease known", "controller just started", "node was back for a moment"],
 )
 def test_a_lost_instance_is_not_replaced_before_its_time(world_now: World) -> None:
     """
