@@ -72,12 +72,13 @@ class Server:
         connection: socket.socket = writer.get_extra_info("socket")
         credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         pid, uid, _ = _CREDENTIALS.unpack(credentials)
-        if uid not in self._users:
-            log.warning("user refused", extra={"uid": uid, "pid": pid})
-            return Answer(reason="POLICY_DENIED", message=f"user {uid} is not the agent's", final=True)
         try:
+            # Whoever it is: what was not read would break the connection before the answer is.
             async with asyncio.timeout(_READ_SECONDS):
                 line = await reader.readline()
+            if uid not in self._users:
+                log.warning("user refused", extra={"uid": uid, "pid": pid})
+                return Answer(reason="POLICY_DENIED", message=f"user {uid} is not the agent's", final=True)
             request: Request = msgspec.json.decode(line, type=Request)
         except ValueError as error:  # a line too long; no JSON; fields that are not there
             return Answer(

@@ -80,7 +80,7 @@ def test_what_is_loaded_beside_the_model_is_a_companion_of_its_facts(tmp_path: P
     file = tmp_path / "wish.json"
     file.write_text(json.dumps(wish))
     [without] = planned(file, BARE)
-    wish["facts"]["companions"] = [{"kind": "adapter", "file": "/models/law", "file_bytes": 1 << 20}]
+    wish["facts"]["companions"] = [{"kind": "adapter", "file": "/models/law", "size_bytes": 1 << 20}]
     file.write_text(json.dumps(wish))
     [beside] = planned(file, BARE)
 
