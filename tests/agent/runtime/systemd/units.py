@@ -240,9 +240,9 @@ class TestSystemd(ExecutorContract):
         """
         What an engine started, in whatever session, ends with it.
         """
-        supervisor.apply(desired(wish(stray=str(data_dir / "stray"))))
+        supervisor.apply(desired(wish(stray=str(data_dir.parent / "stray"))))
         await until_state(supervisor, State.RUNNING)
-        await until((data_dir / "stray").exists)
+        await until((data_dir.parent / "stray").exists)
         (unit,) = units(data_dir, "a1")
         pids = members(unit)
         assert len(pids) > 1
