@@ -188,6 +188,12 @@ def tombstone(assignment_id: str = "a1", generation: int = 1) -> Tombstone:
     return Tombstone(assignment_id=assignment_id, generation=generation, message="deleted")
 
 
+def logged(file: Path) -> list[str]:
+    """What an engine wrote, of its log: each line without the time before it; nothing where there is no log yet."""
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    return [line.partition(" ")[2] for line in lines]
+
+
 def free_ports(count: int) -> range:
     """A range of ports that nobody listens on now, below the ephemeral ones."""
     start = 20000 + (time.monotonic_ns() // 1000 * 7) % 10000

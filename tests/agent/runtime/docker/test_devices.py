@@ -12,7 +12,7 @@ import pytest
 from motorpool_agent.reconcile.assignment import DeviceClaim
 from motorpool_agent.reconcile.observation import State
 from motorpool_agent.runtime.supervisor import Supervisor
-from tests.agent.runtime.fakes import ServerBackends, assignment, desired, until, until_state
+from tests.agent.runtime.fakes import ServerBackends, assignment, desired, logged, until, until_state
 
 pytestmark = [
     pytest.mark.e2e,
@@ -39,9 +39,9 @@ async def test_a_container_sees_the_devices_that_it_claims(
     supervisor.apply(desired(replace(wish, devices=(DeviceClaim(device_id="card-0", memory_bytes=1 << 20),))))
     await until_state(supervisor, State.RUNNING)
     log = data_dir / "instances" / "a1" / "logs" / "000001.log"
-    await until(lambda: log.exists() and "acme-card-1" in log.read_text(), "what the engine saw")
+    await until(lambda: any("acme-card-1" in line for line in logged(log)), "what the engine saw")
 
-    lines = log.read_text().splitlines()
+    lines = logged(log)
     assert f"{backends.nodes['card-0']} 1:5 gives 00000000" in lines
     assert f"{backends.nodes['card-1']} No such file or directory" in lines
     assert "ACME_VISIBLE=card-0" in lines

@@ -19,7 +19,7 @@ from motorpool_agent.runtime.supervisor import Supervisor
 from motorpool_sdk.accelerator import Device, Exposure
 from motorpool_sdk.testing.machine import FakeBus, PluginChild
 from motorpool_sdk.testing.vendor import MadeVendor, ShownLibrary
-from tests.agent.runtime.fakes import ServerBackends, assignment, desired, until, until_state
+from tests.agent.runtime.fakes import ServerBackends, assignment, desired, logged, until, until_state
 from tests.docker_engine import DockerEngine
 from tests.plugins.accelerators.amd import cards as amd
 from tests.plugins.accelerators.ascend import board as ascend
@@ -237,8 +237,8 @@ async def seen_inside(
     supervisor.apply(desired(replace(wish, devices=(claim,))))
     await until_state(supervisor, State.RUNNING)
     log = data_dir / "instances" / "a1" / "logs" / "000001.log"
-    await until(lambda: log.exists() and "/dev/null " in log.read_text(), "what the engine saw")
-    return log.read_text().splitlines()
+    await until(lambda: any("/dev/null " in line for line in logged(log)), "what the engine saw")
+    return logged(log)
 
 
 @pytest.mark.parametrize(
