@@ -59,8 +59,17 @@ class _ParserError(Protocol):
     def format_message(self) -> str: ...
 
 
+_OF_INSTANCES = frozenset({"adopt", "release", "logs", "describe"})
+"""Commands about an instance, which may be said after ``instances`` as well."""
+
+
 class Group(TyperGroup):
     """The commands; a line that cannot be parsed and an interrupt end like every other failure."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command that a line means: ``instances adopt`` is ``adopt``."""
+        said_twice = args[0] == "instances" and args[1:2] and args[1] in _OF_INSTANCES
+        return super().resolve_command(ctx, args[1:] if said_twice else args)
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **options: Any) -> Any:
         """Run the command line, and exit."""

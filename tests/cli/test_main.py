@@ -205,6 +205,19 @@ def test_a_line_that_cannot_be_parsed_fails_in_the_format_it_asks_for(controller
         assert "COMMAND_LINE_INVALID" == yaml.safe_load(err)["error"]["reason"]
 
 
+@pytest.mark.parametrize("command", ["adopt", "release"])
+def test_what_is_done_to_an_instance_may_be_said_after_instances(command: str) -> None:
+    """
+    ``instances adopt`` is ``adopt``, options and help as well; ``instances`` alone lists.
+    """
+    line = ["instances", command, "--help"]
+    said = subprocess.run([MOTORPOOL, *line], capture_output=True, text=True, check=True)
+    alone = subprocess.run([MOTORPOOL, *line[1:]], capture_output=True, text=True, check=True)
+
+    assert f"Usage: motorpool {command}" in said.stdout
+    assert alone.stdout == said.stdout
+
+
 def test_on_a_terminal_states_are_coloured(controller: Controller) -> None:
     """
     Where colours are wanted, a state has one; the words stay the same.
