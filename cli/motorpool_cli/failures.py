@@ -139,7 +139,7 @@ def _unreachable(details: str, server: str) -> CommandError:
     untrusted = {
         "CERTIFICATE_VERIFY_FAILED": f"The controller at {server} shows a certificate that the authority in --ca-file "
         "did not sign, or that is past its day. Use the ca.pem of this cluster: `motorpool-controller init` names it "
-        "in client.toml.",
+        "in client.toml; if its authority was rotated since, that file is another one now.",
         "Hostname Verification Check failed": f"The certificate of the controller at {server} is not for {host}. Name "
         "the controller with --server (or MOTORPOOL_SERVER) as its certificate does.",
         "WRONG_VERSION_NUMBER": f"What listens at {server} does not speak TLS, so it is no controller's public "

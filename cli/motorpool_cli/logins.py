@@ -12,7 +12,7 @@ import stat
 import tempfile
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -53,6 +53,14 @@ class Logins:
     def with_login(self, name: str, login: Login) -> Self:
         """Return these with one more, or anew, and that one current."""
         return type(self)(current=name, by_name={**self.by_name, name: login})
+
+    def trusting(self, server: str, token: str, ca_pem: str) -> Self:
+        """Return these with the authorities that a server tells to trust, in the contexts of it and this token."""
+        told = {
+            name: replace(login, ca_pem=ca_pem) if (login.server, login.token) == (server, token) else login
+            for name, login in self.by_name.items()
+        }
+        return type(self)(current=self.current, by_name=told)
 
     def without(self, name: str) -> Self:
         """Return these without one; where it was current, none is."""

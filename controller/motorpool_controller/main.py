@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from motorpool_controller import audit_commands, backup_commands, install_commands
+from motorpool_controller.authority_commands import authority_app
 from motorpool_controller.options import Advertise, AgentsListen, ConfigFile, DataDir, Exit, Listen, faults, settings_of
 from motorpool_controller.token_commands import tokens_app
 
@@ -24,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(tokens_app, name="token")
+app.add_typer(authority_app, name="ca")
 backup_commands.add_to(app)
 audit_commands.add_to(app)
 install_commands.add_to(app)

@@ -13,7 +13,7 @@ import typer
 from motorpool_controller import config
 from motorpool_controller.config import ConfigError, Settings
 from motorpool_controller.domain.errors import DomainError
-from motorpool_controller.security.errors import AuthorityError
+from motorpool_controller.security.errors import AuthorityError, RotationError
 from motorpool_controller.services.errors import ListenError
 from motorpool_controller.store.errors import FencedError, StoreError
 
@@ -73,12 +73,30 @@ def faults() -> Iterator[None]:
         _fail(str(error), Exit.USAGE)
     except DomainError as error:
         _fail(error.message, Exit.FAILED)
-    except FencedError as error:
+    except (FencedError, RotationError) as error:
         _fail(str(error), Exit.FAILED)
     except (StoreError, AuthorityError) as error:
         _fail(str(error), Exit.DATA_DIR)
     except ListenError as error:
         _fail(str(error), Exit.USAGE)
+
+
+def write_down(settings: Settings, command: str, target: str) -> None:
+    """Write down what a command beside the controller changed."""
+    from motorpool_controller.services import audit as audit_log  # noqa: PLC0415  # as in main
+    from motorpool_controller.store.store import utc_now  # noqa: PLC0415
+
+    record = audit_log.Record(
+        time=utc_now(),
+        method=f"motorpool-controller {command}",
+        result="OK",
+        actor=audit_log.local_actor(),
+        target=target,
+    )
+    try:
+        audit_log.append(settings.data_dir / audit_log.FILE, [record])
+    except OSError as error:
+        typer.echo(f"motorpool-controller: {settings.data_dir / audit_log.FILE}: {error.strerror}", err=True)
 
 
 def _fail(message: str, code: Exit) -> None:

@@ -14,7 +14,8 @@ from motorpool_controller.catalog.catalog import Catalog
 from motorpool_controller.catalog.hubs import HUBS
 from motorpool_controller.config import Settings
 from motorpool_controller.loops.reconciler import Reconciler
-from motorpool_controller.security.authority import Authority, ca_file
+from motorpool_controller.security.authorities import Authorities
+from motorpool_controller.security.authority import ca_file
 from motorpool_controller.services.agents import AgentService
 from motorpool_controller.services.backends import BackendService
 from motorpool_controller.services.cluster import ClusterService
@@ -44,20 +45,20 @@ log = logging.getLogger("motorpool_controller")
 
 
 def public_services(
-    settings: Settings, store: Store, live: Live, authority: Authority, catalog: Catalog, endpoints: Sequence[str]
+    settings: Settings, store: Store, live: Live, authorities: Authorities, catalog: Catalog, endpoints: Sequence[str]
 ) -> list[object]:
     """Return what people, programs and joining machines may call; ``endpoints`` are those of the agents' listener."""
     return [
         BackendService(store),
-        ClusterService(store, endpoints),
+        ClusterService(store, authorities, endpoints),
         DeploymentService(store, live, catalog),
-        EnrollmentService(store, authority, endpoints, per_second=settings.enrolments_per_second),
+        EnrollmentService(store, authorities, endpoints, per_second=settings.enrolments_per_second),
         EventService(store),
         FileService(store, live),
         InstanceService(store, live),
         ModelService(store, live, catalog),
         NodeService(store, live),
-        TokenService(store, authority),
+        TokenService(store, authorities),
         WatchService(store, live),
     ]
 
@@ -80,7 +81,7 @@ async def _serve(settings: Settings) -> None:
     _on_signals(stop)
     async with await Store.open(settings.database) as store:
         spare_collector()
-        authority = Authority.load(settings.data_dir, store.view.cluster_id)
+        authorities = Authorities.settled(settings.data_dir, store.view.cluster_id)
         live = Live()
         catalog = Catalog(
             HUBS,
@@ -88,10 +89,10 @@ async def _serve(settings: Settings) -> None:
             seconds=settings.hub_seconds,
             at_once=settings.hub_look_ups_at_once,
         )
-        server = Server(settings, store, authority)
+        server = Server(settings, store, authorities)
         await server.start(
-            public=public_services(settings, store, live, authority, catalog, server.agent_endpoints),
-            agents=[AgentService(store, live, authority, settings)],
+            public=public_services(settings, store, live, authorities, catalog, server.agent_endpoints),
+            agents=[AgentService(store, live, authorities, settings)],
         )
         try:
             async with asyncio.TaskGroup() as tasks:

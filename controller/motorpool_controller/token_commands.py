@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from motorpool_controller.config import Settings
-from motorpool_controller.options import ConfigFile, DataDir, faults, settings_of
+from motorpool_controller.options import ConfigFile, DataDir, faults, settings_of, write_down
 from motorpool_controller.services.roles import Role
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def revoke_token(
     """Revoke a token, at once, also of a running controller."""
     with faults(), _token_table(settings := settings_of(data_dir, config_file)) as (table, _):
         table.delete(token.removeprefix("tokens/"))
-        _write_down(settings, "token revoke", token.removeprefix("tokens/"))
+        write_down(settings, "token revoke", f"tokens/{token.removeprefix('tokens/')}")
     typer.echo(f"Revoked tokens/{token.removeprefix('tokens/')}.", err=True)
 
 
@@ -107,7 +107,7 @@ def _print_token(
     data_dir: Path | None,
     config_file: Path | None,
 ) -> None:
-    from motorpool_controller.security.authority import Authority  # noqa: PLC0415
+    from motorpool_controller.security.authorities import load  # noqa: PLC0415
     from motorpool_controller.services.tokens import make_token  # noqa: PLC0415
     from motorpool_controller.store.store import utc_now  # noqa: PLC0415
 
@@ -115,29 +115,12 @@ def _print_token(
     with faults():
         settings = settings_of(data_dir, config_file)
         with _token_table(settings) as (table, cluster):
-            authority = Authority.load(settings.data_dir, cluster)
+            authority = load(settings.data_dir, cluster).serving
             made = make_token(role, description, lifetime, uses, now=utc_now(), ca_fingerprint=authority.fingerprint)
             table.add(made[0])
-            _write_down(settings, f"token {'join' if role is Role.JOIN else 'create'}", made[0].token_id)
+            write_down(settings, f"token {'join' if role is Role.JOIN else 'create'}", f"tokens/{made[0].token_id}")
     # Alone on its line, so that a script can keep it.
     typer.echo(made[1])
-
-
-def _write_down(settings: Settings, command: str, token_id: str) -> None:
-    from motorpool_controller.services import audit  # noqa: PLC0415
-    from motorpool_controller.store.store import utc_now  # noqa: PLC0415
-
-    record = audit.Record(
-        time=utc_now(),
-        method=f"motorpool-controller {command}",
-        result="OK",
-        actor=audit.local_actor(),
-        target=f"tokens/{token_id}",
-    )
-    try:
-        audit.append(settings.data_dir / audit.FILE, [record])
-    except OSError as error:
-        typer.echo(f"motorpool-controller: {settings.data_dir / audit.FILE}: {error.strerror}", err=True)
 
 
 def _lifetime(text: str) -> timedelta:

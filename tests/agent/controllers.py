@@ -139,6 +139,8 @@ class TestController(v1.AgentServiceServicer, v1.EnrollmentServiceServicer):
         self.log_arrived = asyncio.Event()
         self.refuse_logs: RefusalError | None = None
         self.protocol = 1
+        self.told_to_trust = ""
+        """What Enroll and Renew say to trust; Enroll its authority where empty, and Renew nothing, as of before."""
         self.renew_time = datetime.now(UTC) + timedelta(hours=12)
         self.expire_time = datetime.now(UTC) + timedelta(hours=24)
         self.public = ""
@@ -158,7 +160,7 @@ class TestController(v1.AgentServiceServicer, v1.EnrollmentServiceServicer):
             node=f"nodes/{request.node_id}",
             node_uid="uid-1",
             certificate_pem=self.authority.agent(request.csr_pem),
-            ca_pem=self.authority.pem,
+            ca_pem=self.told_to_trust or self.authority.pem,
             agent_endpoints=[self.agents],
             renew_time=_timestamp(self.renew_time),
             expire_time=_timestamp(self.expire_time),
@@ -172,6 +174,7 @@ class TestController(v1.AgentServiceServicer, v1.EnrollmentServiceServicer):
             certificate_pem=self.authority.agent(request.csr_pem),
             renew_time=_timestamp(datetime.now(UTC) + timedelta(hours=12)),
             expire_time=_timestamp(datetime.now(UTC) + timedelta(hours=24)),
+            ca_pem=self.told_to_trust,
         )
 
     async def SendLogs(  # noqa: N802  # gRPC's name

@@ -56,6 +56,8 @@ class Controller:
         self.files: dict[str, v1.ModelFiles] = {}
         self.explanations: dict[str, v1.ExplainDeploymentResponse] = {}
         self.revisions: dict[str, v1.ListDeploymentRevisionsResponse] = {}
+        # What clients are told to trust; nothing, as by a controller of before.
+        self.told_to_trust = ""
         self.plan = v1.PlanDeploymentResponse()
         self.logs: dict[str, list[str]] = {}
         # How often a stream of lines breaks, each time after one more of them was sent.
@@ -77,7 +79,7 @@ class Controller:
         self._changed = threading.Condition()
         self._server = grpc.server(ThreadPoolExecutor(8), interceptors=[_Guard(self)])
         self.port = self._server.add_secure_port("127.0.0.1:0", authority.server_credentials())
-        v1.add_ClusterServiceServicer_to_server(_Cluster(), self._server)
+        v1.add_ClusterServiceServicer_to_server(_Cluster(self), self._server)
         v1.add_NodeServiceServicer_to_server(_Nodes(self), self._server)
         v1.add_BackendServiceServicer_to_server(_Backends(self), self._server)
         v1.add_DeploymentServiceServicer_to_server(_Deployments(self), self._server)
@@ -241,13 +243,14 @@ class _Servicer:
         return items[begin:end], str(end) if end < len(items) else ""
 
 
-class _Cluster(v1.ClusterServiceServicer):
+class _Cluster(_Servicer, v1.ClusterServiceServicer):
     def GetCluster(self, request: v1.GetClusterRequest, context: grpc.ServicerContext) -> v1.Cluster:
         return v1.Cluster(
             cluster_id="c-81f0",
             version="0.1.0",
             controller_epoch=3,
             agent_endpoints=["10.0.0.1:7401"],
+            ca_pem=self.of.told_to_trust,
             caller_role=ROLES[_token(context.invocation_metadata())],
         )
 

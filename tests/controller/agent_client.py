@@ -153,6 +153,7 @@ class Session:
         self.states: list[v1.DesiredState] = []
         self.resends = 0
         self.answer_pings = True
+        self.renewals: list[v1.RenewCertificate] = []
 
     async def open(self, **changes: Any) -> v1.Welcome:
         await self.call.write(v1.SessionRequest(hello=self.agent.hello(**changes)))
@@ -173,6 +174,8 @@ class Session:
         elif kind == "resend_observed":
             self.resends += 1
             await self.send_full()
+        elif kind == "renew_certificate":
+            self.renewals.append(message.renew_certificate)
         elif kind == "ping" and self.answer_pings:
             await self.send(pong=v1.Pong(nonce=message.ping.nonce))
         return message

@@ -28,7 +28,7 @@ from motorpool_controller.catalog.hubs import HUBS
 from motorpool_controller.config import Address, Settings
 from motorpool_controller.domain.workload import SourceKind
 from motorpool_controller.loops.reconciler import Reconciler
-from motorpool_controller.security.authority import Authority
+from motorpool_controller.security.authorities import Authorities
 from motorpool_controller.services.agents import AgentService
 from motorpool_controller.services.backends import BackendService
 from motorpool_controller.services.deployments import DeploymentService
@@ -70,18 +70,19 @@ class Cluster:
     """One running controller."""
 
     def __init__(
-        self, store: Store, live: Live, authority: Authority, server: Server, made: Settings, clock: Clock
+        self, store: Store, live: Live, authorities: Authorities, server: Server, made: Settings, clock: Clock
     ) -> None:
         self.clock = clock
         self.store = store
         self.live = live
-        self.authority = authority
+        self.authorities = authorities
+        self.authority = authorities.present().serving
         self.settings = made
         self.agents_target = str(server.agents_address)
         self.public_target = str(server.public_address)
         self._tokens = {Role.ADMIN: tomllib.loads((made.data_dir / "client.toml").read_text())["token"]}
         self._channel = grpc.aio.secure_channel(
-            self.public_target, grpc.ssl_channel_credentials(authority.pem.encode())
+            self.public_target, grpc.ssl_channel_credentials(self.authority.pem.encode())
         )
         self.nodes = v1.NodeServiceStub(self._channel)
         self.deployments = v1.DeploymentServiceStub(self._channel)
@@ -91,6 +92,7 @@ class Cluster:
         self.backends = v1.BackendServiceStub(self._channel)
         self.models = v1.ModelServiceStub(self._channel)
         self.watches = v1.WatchServiceStub(self._channel)
+        self.tokens = v1.TokenServiceStub(self._channel)
         self.enrollment = v1.EnrollmentServiceStub(self._channel)
 
     @property
@@ -194,14 +196,14 @@ async def running(
     if not (made.data_dir / "ca.pem").exists():
         await asyncio.to_thread(initialise_data_dir, made)
     async with await Store.open(made.database, clock=clock.now) as store:
-        authority = Authority.load(made.data_dir, store.view.cluster_id)
+        authorities = Authorities(made.data_dir, store.view.cluster_id)
         live = Live(clock.monotonic)
         catalog = Catalog(hubs, FactsCache(made.catalog), seconds=made.hub_seconds)
-        server = Server(made, store, authority, clock=clock.now)
+        server = Server(made, store, authorities, clock=clock.now)
         await server.start(
             public=[
                 EnrollmentService(
-                    store, authority, [str(server.agents_address)], per_second=made.enrolments_per_second
+                    store, authorities, [str(server.agents_address)], per_second=made.enrolments_per_second
                 ),
                 NodeService(store, live),
                 DeploymentService(store, live, catalog, clock=clock.now),
@@ -211,13 +213,13 @@ async def running(
                 EventService(store),
                 BackendService(store),
                 WatchService(store, live),
-                TokenService(store, authority, clock=clock.now),
+                TokenService(store, authorities, clock=clock.now),
             ],
-            agents=[AgentService(store, live, authority, made, clock=clock.now)],
+            agents=[AgentService(store, live, authorities, made, clock=clock.now)],
         )
         reconciler = Reconciler(store, live, catalog, made, clock=clock.now)
         loop = asyncio.create_task(reconciler.run()) if reconcile else None
-        cluster = Cluster(store, live, authority, server, made, clock)
+        cluster = Cluster(store, live, authorities, server, made, clock)
         try:
             yield cluster
         finally:

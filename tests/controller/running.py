@@ -18,6 +18,7 @@ from motorpool_controller.catalog.cache import FactsCache
 from motorpool_controller.catalog.catalog import Catalog
 from motorpool_controller.catalog.hubs import HUBS
 from motorpool_controller.config import Settings
+from motorpool_controller.security.authorities import Authorities
 from motorpool_controller.security.authority import Authority, key_pem
 from motorpool_controller.services.agents import AgentService
 from motorpool_controller.services.initialization import initialise_data_dir
@@ -46,11 +47,16 @@ class Running:
     settings: Settings
     store: Store
     live: Live
-    authority: Authority
+    authorities: Authorities
     server: Server
     public: grpc.aio.Channel
     """To the public listener; calls need ``metadata``."""
     services: Sequence[object] = ()
+
+    @property
+    def authority(self) -> Authority:
+        """The authority of the server's certificate."""
+        return self.authorities.present().serving
 
     def service(self, kind: type[T]) -> T:
         """Return the one of the public listener's services that is of a kind."""
@@ -100,18 +106,19 @@ async def running(directory: Path, *, clock: Callable[[], datetime] = utc_now) -
     initialise_data_dir(settings)
     async with await Store.open(settings.database, clock=clock) as store:
         live = Live()
-        authority = Authority.load(settings.data_dir, store.view.cluster_id)
+        authorities = Authorities(settings.data_dir, store.view.cluster_id)
+        authority = authorities.present().serving
         catalog = Catalog(HUBS, FactsCache(settings.catalog))
-        server = Server(settings, store, authority, clock=clock)
-        services = public_services(settings, store, live, authority, catalog, server.agent_endpoints)
+        server = Server(settings, store, authorities, clock=clock)
+        services = public_services(settings, store, live, authorities, catalog, server.agent_endpoints)
         await server.start(
             public=services,
-            agents=[AgentService(store, live, authority, settings, clock=clock)],
+            agents=[AgentService(store, live, authorities, settings, clock=clock)],
         )
         credentials = grpc.ssl_channel_credentials(authority.pem.encode())
         try:
             async with grpc.aio.secure_channel(str(server.public_address), credentials) as public:
-                yield Running(settings, store, live, authority, server, public, services)
+                yield Running(settings, store, live, authorities, server, public, services)
         finally:
             await server.stop()
             await catalog.close()

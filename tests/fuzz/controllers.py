@@ -23,7 +23,7 @@ from motorpool_controller import config
 from motorpool_controller.catalog.cache import FactsCache
 from motorpool_controller.catalog.catalog import Catalog
 from motorpool_controller.catalog.hubs import HUBS
-from motorpool_controller.security.authority import Authority
+from motorpool_controller.security.authorities import Authorities
 from motorpool_controller.services.agents import AgentService
 from motorpool_controller.services.authentication import CertificateAuthenticator
 from motorpool_controller.services.callers import Caller
@@ -107,13 +107,13 @@ class Controller:
         initialise_data_dir(settings)
         self._store = await Store.open(settings.database)
         self._live = Live()
-        authority = Authority.load(settings.data_dir, self._store.view.cluster_id)
+        authorities = Authorities(settings.data_dir, self._store.view.cluster_id)
         self._catalog = Catalog(HUBS, FactsCache(settings.catalog))
-        public = public_services(settings, self._store, self._live, authority, self._catalog, ["controller:7401"])
-        agents = AgentService(self._store, self._live, authority, settings)
+        public = public_services(settings, self._store, self._live, authorities, self._catalog, ["controller:7401"])
+        agents = AgentService(self._store, self._live, authorities, settings)
         self._join = Caller(role=Role.JOIN, token_id=self._store.tokens.list()[0].token_id)
         await self._guard(public, Guard(self._who))
-        await self._guard([agents], Guard(CertificateAuthenticator(self._store, utc_now)))
+        await self._guard([agents], Guard(CertificateAuthenticator(self._store, utc_now, authorities)))
         await self._furnish()
 
     async def _end(self) -> None:

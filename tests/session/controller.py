@@ -19,7 +19,7 @@ from motorpool_controller.catalog.catalog import Catalog
 from motorpool_controller.catalog.hubs import HUBS
 from motorpool_controller.config import Settings
 from motorpool_controller.loops.reconciler import Reconciler
-from motorpool_controller.security.authority import Authority
+from motorpool_controller.security.authorities import Authorities
 from motorpool_controller.services.agents import AgentService
 from motorpool_controller.services.authentication import CertificateAuthenticator
 from motorpool_controller.services.callers import Caller
@@ -58,12 +58,12 @@ class ControllerProcess:
         self._network = network
         self.store = run(self.loop, Store.open(settings.database, clock=clock.now))
         self.live = Live(clock.monotonic)
-        authority = Authority.load(settings.data_dir, self.store.view.cluster_id)
+        authorities = Authorities(settings.data_dir, self.store.view.cluster_id)
         catalog = Catalog(HUBS, FactsCache(settings.catalog))
         methods = _Handlers()
         handlers: Any = methods
         v1.add_EnrollmentServiceServicer_to_server(
-            EnrollmentService(self.store, authority, ["controller:7401"], per_second=10_000.0), handlers
+            EnrollmentService(self.store, authorities, ["controller:7401"], per_second=10_000.0), handlers
         )
         v1.add_NodeServiceServicer_to_server(NodeService(self.store, self.live), handlers)
         v1.add_DeploymentServiceServicer_to_server(
@@ -71,10 +71,10 @@ class ControllerProcess:
         )
         v1.add_InstanceServiceServicer_to_server(InstanceService(self.store, self.live), handlers)
         v1.add_AgentServiceServicer_to_server(
-            AgentService(self.store, self.live, authority, settings, clock=clock.now), handlers
+            AgentService(self.store, self.live, authorities, settings, clock=clock.now), handlers
         )
         self._people = methods.guarded(self.loop, Guard(_caller))
-        self._agents = methods.guarded(self.loop, Guard(CertificateAuthenticator(self.store, clock.now)))
+        self._agents = methods.guarded(self.loop, Guard(CertificateAuthenticator(self.store, clock.now, authorities)))
         self.reconciling = self.loop.create_task(
             Reconciler(self.store, self.live, catalog, settings, clock=clock.now).run()
         )

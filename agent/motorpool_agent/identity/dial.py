@@ -15,6 +15,11 @@ from motorpool_agent.identity.store import Identity
 
 MAX_RECEIVE_BYTES = 64 << 20
 _ERROR_DOMAIN = "motorpool"
+ROTATED = (
+    "the controller's certificate is of no authority that this node trusts: if the cluster's authority was rotated "
+    "while this machine was away, stop its agent and enrol it again: "
+    "`motorpool-agent enroll --again --server … --token …` with a new join token; what runs goes on"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +30,11 @@ class CallFailure:
     reason: str
     message: str
     retry_after_seconds: float | None = None
+
+    @property
+    def untrusted(self) -> bool:
+        """Whether the controller's certificate is of no authority that was trusted."""
+        return self.code is grpc.StatusCode.UNAVAILABLE and "CERTIFICATE_VERIFY_FAILED" in self.message
 
 
 def dial_agents(identity: Identity, endpoint: str, *, use_proxy: bool) -> grpc.aio.Channel:

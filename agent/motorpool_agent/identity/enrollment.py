@@ -12,6 +12,7 @@ import grpc
 import grpc.aio
 
 from motorpool import v1
+from motorpool_agent.identity.bundle import checked_bundle
 from motorpool_agent.identity.child import answer_of
 from motorpool_agent.identity.dial import CallFailure, dial_public, failure_of, split_endpoint
 from motorpool_agent.identity.errors import IdentityError, RefusedError, UnreachableError
@@ -62,8 +63,8 @@ async def enroll(
         ),
         key_pem=keys["key_pem"],
         certificate_pem=response.certificate_pem,
-        # Trust stays with what the token's fingerprint named, whatever the answer says.
-        ca_pem=ca_pem,
+        # What the token's fingerprint named stays trusted, whatever the answer says; it may name a coming one beside.
+        ca_pem=_trusted(ca_pem, response.ca_pem),
     )
     if not identity.document.agent_endpoints or not identity.certificate_pem:
         raise IdentityError(
@@ -116,6 +117,12 @@ async def _asked(
 
 
 def _refusal(failure: CallFailure, server: str, node_id: str) -> IdentityError:
+    if failure.untrusted:
+        return UnreachableError(
+            f"the controller at {server} is not of the authority that the token names: {failure.message}; if it was "
+            "rotated since the token was made (`motorpool-controller ca status`), make another with "
+            "`motorpool-controller token join`: this one is not used up"
+        )
     if failure.code in _UNREACHABLE_CODES:
         return UnreachableError(
             f"the controller at {server} did not answer the enrolment: {failure.message}; check that its name or "
@@ -129,12 +136,23 @@ def _refusal(failure: CallFailure, server: str, node_id: str) -> IdentityError:
     )
 
 
+def _trusted(ca_pem: str, told: str) -> str:
+    """Return the authorities that the answer names, if that which the token names is one of them, else that one."""
+    try:
+        return checked_bundle(told, ca_pem)
+    except IdentityError as error:
+        log.warning("trusting the token's authority alone", extra={"error": str(error)})
+        return ca_pem
+
+
 def renewed(identity: Identity, key_pem: str, response: v1.RenewResponse) -> Identity:
-    """Return the identity with a new key and certificate."""
+    """Return the identity with a new key and certificate, and with the authorities to trust from now on."""
     return replace(
         identity,
         key_pem=key_pem,
         certificate_pem=response.certificate_pem,
+        # Empty from controllers of before, which cannot rotate their authority.
+        ca_pem=checked_bundle(response.ca_pem, identity.ca_pem) if response.ca_pem else identity.ca_pem,
         document=replace(
             identity.document,
             renew_time=response.renew_time.ToDatetime(tzinfo=UTC),

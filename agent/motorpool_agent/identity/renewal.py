@@ -13,7 +13,7 @@ import grpc.aio
 
 from motorpool import v1
 from motorpool_agent.identity.child import answer_of
-from motorpool_agent.identity.dial import dial_agents, failure_of
+from motorpool_agent.identity.dial import ROTATED, dial_agents, failure_of
 from motorpool_agent.identity.enrollment import renewed
 from motorpool_agent.identity.errors import IdentityError, RefusedError, UnreachableError
 from motorpool_agent.identity.store import Identity, IdentityStore
@@ -22,6 +22,7 @@ CALL_TIMEOUT_SECONDS = 20.0
 # Of the time between half-life and expiry: a fleet enrolled in one minute does not renew in one minute.
 _JITTER_SHARE = 0.25
 _RETRY_CAP_SECONDS = 600.0
+_LONGEST_HASTE_SECONDS = 3_600.0
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,8 @@ class Renewal:
         self._failures = 0
         self._renewing = asyncio.Lock()
         self._due = self._due_time(identity)
+        self.hastened = asyncio.Event()
+        """Set when the next renewal is due earlier than was said."""
 
     def on_renewed(self, call: Callable[[], None]) -> None:
         """Have this called after each renewal: connections of the old certificate are to be made again."""
@@ -60,6 +63,12 @@ class Renewal:
     def wait_seconds(self) -> float:
         """Return how long until the next renewal is due; 0 when it is."""
         return max(0.0, (self._due - self._now()).total_seconds())
+
+    def hasten(self, within_seconds: float) -> None:
+        """Renew within that time, at a moment chosen by chance: the whole fleet was told so."""
+        within = timedelta(seconds=min(max(within_seconds, 0.0), _LONGEST_HASTE_SECONDS))
+        self._due = min(self._due, self._now() + within * self._chance())
+        self.hastened.set()
 
     async def renew_if_due(self) -> None:
         """Renew the certificate if its time has come; a failure is logged and tried again later."""
@@ -107,6 +116,8 @@ class Renewal:
             message = (
                 f"{endpoint} did not renew the certificate [{failure.reason or failure.code.name}]: {failure.message}"
             )
+            if failure.untrusted:
+                message += f"; {ROTATED}"
             if failure.code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
                 last = UnreachableError(message)
             else:

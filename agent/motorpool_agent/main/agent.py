@@ -59,8 +59,8 @@ async def run(config: Config) -> None:
     log.info("agent stopped")
 
 
-async def join(config: Config, store: IdentityStore) -> Identity:
-    """Buy an identity with the configured join token."""
+async def join(config: Config, store: IdentityStore, *, node_id: str | None = None) -> Identity:
+    """Buy an identity with the configured join token; ``node_id`` is the machine's where it has been a node."""
     token = config.token()
     if not token or config.server is None:
         missing = " and ".join(
@@ -74,7 +74,7 @@ async def join(config: Config, store: IdentityStore) -> Identity:
         store,
         server=config.server,
         token=token,
-        node_id=config.node_name,
+        node_id=node_id or config.node_name,
         host=host_message(facts()),
         agent_version=version("motorpool-agent"),
         use_proxy=config.use_proxy,

@@ -192,6 +192,9 @@ def enroll_command(
     token: Token = None,
     token_file: TokenFile = None,
     use_proxy: UseProxy = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Also where it is a node: it stays that one, its certificates are replaced.")
+    ] = False,
 ) -> None:
     """Make this machine a node, once; `run` does it by itself where it has a token."""
 
@@ -207,18 +210,20 @@ def enroll_command(
                     "use_proxy": use_proxy,
                 },
                 file=config,
-            )
+            ),
+            again=again,
         )
 
     _carry_out(work)
 
 
-async def _enroll(settings: Config) -> None:
+async def _enroll(settings: Config, *, again: bool) -> None:
     with DataDirectoryLock(settings.data_dir):
         store = IdentityStore(settings.data_dir)
         identity = store.load()
-        if identity is None:
-            identity = await agent.join(settings, store)
+        if identity is None or again:
+            name = None if identity is None else identity.document.node.partition("/")[2]
+            identity = await agent.join(settings, store, node_id=name)
             typer.echo(f"{identity.document.node} enrolled in cluster {identity.document.cluster_id}")
         else:
             typer.echo(f"this machine is {identity.document.node} already; nothing was done")

@@ -16,7 +16,7 @@ from motorpool import v1
 from motorpool_agent.identity.dial import failure_of
 from motorpool_agent.identity.store import Identity
 from motorpool_agent.session.desired import Proposal
-from motorpool_agent.session.protocol import HandOver, Paced, ProtocolError, SessionProtocol, Welcomed
+from motorpool_agent.session.protocol import HandOver, Paced, ProtocolError, RenewalDue, SessionProtocol, Welcomed
 from motorpool_agent.session.seams import Dial
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class Ending:
     reason: str = ""
     retry_after_seconds: float | None = None
     unreachable: bool = False
+    untrusted: bool = False
     welcomed: bool = False
 
 
@@ -51,6 +52,7 @@ class Connection:
         protocol: SessionProtocol,
         accept: Callable[[Proposal], Awaitable[None]],
         usage: Callable[[], Awaitable[v1.NodeUsage]],
+        hasten: Callable[[float], None],
         dial: Dial,
         use_proxy: bool,
     ) -> None:
@@ -58,6 +60,7 @@ class Connection:
         self._protocol = protocol
         self._accept = accept
         self._usage = usage
+        self._hasten = hasten
         self._changed = asyncio.Event()
         self._leave = asyncio.Event()
         self._period_seconds = 0.0
@@ -107,6 +110,8 @@ class Connection:
                     await self._accept(todo)
                 elif isinstance(todo, Paced):
                     self._pace(todo.heartbeat_seconds)
+                elif isinstance(todo, RenewalDue):
+                    self._hasten(todo.within_seconds)
                 elif isinstance(todo, HandOver):
                     self.due.set()
                 self._changed.set()
@@ -122,6 +127,7 @@ class Connection:
                 reason=failure.reason,
                 retry_after_seconds=failure.retry_after_seconds,
                 unreachable=failure.code is grpc.StatusCode.UNAVAILABLE and not failure.reason,
+                untrusted=failure.untrusted,
                 welcomed=self.welcomed.is_set(),
             )
         return Ending(message=f"{self._endpoint} closed the session", welcomed=self.welcomed.is_set())

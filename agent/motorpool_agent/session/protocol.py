@@ -44,6 +44,13 @@ class Paced:
     heartbeat_seconds: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenewalDue:
+    """The certificate is to be renewed within so many seconds: whom to trust has changed."""
+
+    within_seconds: float
+
+
 class HandOver:
     """The next session is to be opened; this one lasts until that one is welcomed."""
 
@@ -69,7 +76,7 @@ class SessionProtocol:
         self._sent: dict[str, str] = {}
         self.dropped = 0
 
-    def received(self, message: v1.SessionResponse) -> Welcomed | Proposal | Paced | HandOver | None:
+    def received(self, message: v1.SessionResponse) -> Welcomed | Proposal | Paced | RenewalDue | HandOver | None:
         """Take a message in; return what is to be done. A ProtocolError ends the session."""
         kind = message.WhichOneof("message")
         if self._epoch is None:
@@ -87,6 +94,9 @@ class SessionProtocol:
                 self._full = True
             case "hand_over":
                 return HandOver()
+            case "renew_certificate":
+                within_seconds = seconds_of(message.renew_certificate.within)
+                return RenewalDue(within_seconds=within_seconds if math.isfinite(within_seconds) else 0.0)
             case "pace":
                 return Paced(heartbeat_seconds=_heartbeat_seconds(message.pace.heartbeat_period))
             case "desired":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING
 from motorpool import v1
 from motorpool_agent.convert.desired import version_message
 from motorpool_agent.convert.inventory import usage_message
-from motorpool_agent.identity.dial import dial_agents
+from motorpool_agent.identity.bundle import fingerprints
+from motorpool_agent.identity.dial import ROTATED, dial_agents
 from motorpool_agent.identity.errors import IdentityError, RefusedError
 from motorpool_agent.identity.renewal import Renewal
 from motorpool_agent.inventory import HostUsage
@@ -177,6 +179,7 @@ class Session:
             protocol=protocol,
             accept=lambda proposal: self._accept(proposal, protocol),
             usage=self._usage,
+            hasten=self._renewal.hasten,
             dial=self._dial,
             use_proxy=self._use_proxy,
         )
@@ -189,7 +192,7 @@ class Session:
     async def _delay_after(self, ending: Ending) -> float:
         if ending.reason == "CERTIFICATE_EXPIRED" and await self._renew():
             return 0.0
-        advice = _ADVICE.get(ending.reason)
+        advice = ROTATED if ending.untrusted else _ADVICE.get(ending.reason)
         if advice is not None:
             delay_seconds = self._backoff.longest_seconds(ending.retry_after_seconds)
         else:
@@ -221,7 +224,10 @@ class Session:
     async def _keep_renewed(self) -> None:
         while True:
             # In short steps: the wall clock may be set, and machines sleep.
-            await asyncio.sleep(min(self._renewal.wait_seconds(), _RENEWAL_CHECK_SECONDS))
+            self._renewal.hastened.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(self._renewal.wait_seconds(), _RENEWAL_CHECK_SECONDS)):
+                    await self._renewal.hastened.wait()
             await self._renewal.renew_if_due()
 
     async def _tell_changes(self) -> None:
@@ -287,6 +293,7 @@ class Session:
         accepted = self._book.accepted
         return v1.Hello(
             cluster_id=document.cluster_id,
+            trusted_authorities=fingerprints(self._renewal.identity.ca_pem),
             node_uid=document.node_uid,
             boot_id=report.host.boot_id,
             agent_instance_id=report.agent_instance_id,

@@ -276,6 +276,7 @@ class Node:
     ``profiles`` maps a backend's name to the digest of its profile, which is stored once. ``executors`` are none where
     the agent is too old to tell of them. ``cordons`` say who cordoned the node (key "") and its devices (their ids),
     and why; for those that an earlier controller was told of, or a file tells, there is none (see ``maintenance``).
+    ``trusted_authorities`` are fingerprints, none where the agent is too old to tell.
     """
 
     name: str
@@ -302,6 +303,7 @@ class Node:
     session_epoch: int = 0
     refused: str = ""
     certificate_serials: tuple[str, ...] = ()
+    trusted_authorities: tuple[str, ...] = ()
     releases: tuple[Release, ...] = ()
     ban: Ban | None = None
     revision: int = 0

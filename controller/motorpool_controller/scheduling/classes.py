@@ -13,7 +13,7 @@ _OF_ONE_NODE = frozenset(
         *("name", "uid", "enrollment_id", "create_time", "state_message", "state_time", "address", "agent_labels"),
         *("operator_labels", "reserved", "agent_version", "cordoned_devices", "cordons", "devices", "plugins"),
         *("session_epoch", "certificate_serials", "revision", "host", "refused", "executors", "releases"),
-        *("conditions", "ban"),
+        *("conditions", "ban", "trusted_authorities"),
     }
 )
 """Fields of a node by which no filter tells nodes apart, and those that ``class_of`` looks into."""

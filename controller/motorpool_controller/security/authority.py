@@ -33,6 +33,7 @@ SESSION_LIFE = timedelta(hours=24)
 RENEW_GRACE = timedelta(days=30)
 # Clocks of a fleet differ; a certificate is good a little before it is made.
 SKEW = timedelta(minutes=5)
+KEY_FILE = "ca-key.pem"
 _CSR_BYTES = 64 * 1024
 _RSA_BITS = 2048
 _IDENTITY = re.compile(r"motorpool://(?P<cluster>[A-Za-z0-9-]+)/nodes/(?P<uid>[A-Za-z0-9-]+)")
@@ -79,11 +80,19 @@ class Authority:
     @classmethod
     def create(cls, directory: Path, cluster_id: str, now: datetime) -> Self:
         """Make the authority of a new cluster in a folder that has none."""
+        made = cls.make(cluster_id, now, f"Motorpool cluster {cluster_id}")
+        write_new(directory / KEY_FILE, made.key_pem.encode(), 0o600)
+        write_new(ca_file(directory), made.pem.encode(), 0o644)
+        return made
+
+    @classmethod
+    def make(cls, cluster_id: str, now: datetime, common_name: str) -> Self:
+        """Make an authority, which is nowhere yet but here."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name(
             [
                 x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Motorpool"),
-                x509.NameAttribute(NameOID.COMMON_NAME, f"Motorpool cluster {cluster_id}"),
+                x509.NameAttribute(NameOID.COMMON_NAME, common_name),
             ]
         )
         certificate = (
@@ -99,38 +108,44 @@ class Authority:
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
             .sign(key, hashes.SHA256())
         )
-        write_new(directory / "ca-key.pem", key_pem(key), 0o600)
-        write_new(ca_file(directory), certificate.public_bytes(serialization.Encoding.PEM), 0o644)
         return cls(cluster_id, certificate, key)
 
     @classmethod
     def load(cls, directory: Path, cluster_id: str) -> Self:
-        """Return the authority that `init` made."""
+        """Return the authority of ``ca.pem``, whose first certificate counts, and ``ca-key.pem``."""
         try:
-            certificate = x509.load_pem_x509_certificate(ca_file(directory).read_bytes())
-            with (directory / "ca-key.pem").open("rb") as opened:
-                mode = os.fstat(opened.fileno()).st_mode
-                key = serialization.load_pem_private_key(opened.read(), password=None)
+            content, mode = read_private(directory / KEY_FILE)
+            made = cls.read(cluster_id, ca_file(directory).read_bytes(), content)
         except (OSError, ValueError, UnsupportedAlgorithm) as error:
             raise AuthorityError(
                 f"the cluster's authority in {directory} cannot be read: {error}; restore ca.pem and ca-key.pem "
                 "from a backup (a new authority would lock every agent out)"
             ) from error
-        if mode & (stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP):
-            raise AuthorityError(
-                f"{directory}/ca-key.pem may be read or written by others: whoever has it can be any node and the "
-                f"controller. Say `chmod 600 {directory}/ca-key.pem`, and think of who could have read it"
-            )
-        if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
+        refuse_loose(directory / KEY_FILE, mode)
+        if made is None:
             raise AuthorityError(
                 f"{directory}/ca-key.pem is not the key of {directory}/ca.pem; restore both from one backup"
             )
+        return made
+
+    @classmethod
+    def read(cls, cluster_id: str, certificate_pem: bytes, key_pem: bytes) -> Self | None:
+        """Return an authority as it was written, None where key and certificate are of two; ValueError if neither."""
+        certificate = x509.load_pem_x509_certificate(certificate_pem)
+        key = serialization.load_pem_private_key(key_pem, password=None)
+        if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
+            return None
         return cls(cluster_id, certificate, key)
 
     @property
     def pem(self) -> str:
         """The authority's certificate, which everyone may know."""
         return self._certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+    @property
+    def key_pem(self) -> str:
+        """Its private key: whoever has it can be any node and the controller."""
+        return key_pem(self._key).decode()
 
     @property
     def fingerprint(self) -> str:
@@ -199,6 +214,21 @@ def ca_file(directory: Path) -> Path:
     return directory / "ca.pem"
 
 
+def read_private(path: Path) -> tuple[bytes, int]:
+    """Return what a file with a key holds, and its mode."""
+    with path.open("rb") as opened:
+        return opened.read(), os.fstat(opened.fileno()).st_mode
+
+
+def refuse_loose(path: Path, mode: int) -> None:
+    """Raise where others could have read the authority's key, or could put another in its place."""
+    if mode & (stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP):
+        raise AuthorityError(
+            f"{path} may be read or written by others: whoever has it can be any node and the controller. Say "
+            f"`chmod 600 {path}`, and think of who could have read it"
+        )
+
+
 def agent_identity(pem: bytes) -> AgentIdentity | None:
     """Return whom a verified client certificate names; None if it is no agent's."""
     try:
@@ -232,9 +262,36 @@ def write_new(path: Path, content: bytes, mode: int) -> None:
     except FileExistsError as error:
         raise AuthorityError(f"{path} exists already and is not overwritten; move it away first") from error
     with os.fdopen(descriptor, "wb") as file:
+        give_to_owner(descriptor, path.parent)
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def write_over(path: Path, content: bytes, mode: int) -> None:
+    """Replace a file at once and durably: a crash leaves the old one or the new one."""
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.unlink(missing_ok=True)
+    write_new(fresh, content, mode)
+    fresh.replace(path)
+    sync_folder(path.parent)
+
+
+def give_to_owner(descriptor: int, directory: Path) -> None:
+    """Have a file that root made belong to its folder's owner: a controller that is an ordinary user's reads it."""
+    if os.name == "posix" and os.geteuid() == 0:
+        folder = directory.stat()
+        os.fchown(descriptor, folder.st_uid, folder.st_gid)
+
+
+def sync_folder(directory: Path) -> None:
+    """Have a folder's entries on disk."""
+    if os.name == "posix":
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _requested_key(

@@ -2,6 +2,7 @@
 
 SecurityError
 ├── AuthorityError     the cluster's authority is missing, unreadable or already there
+├── RotationError      a step of a rotation that is not the next one, or that would lock somebody out
 └── RequestError       a certificate signing request that cannot be signed
 """
 
@@ -14,6 +15,10 @@ class SecurityError(Exception):
 
 class AuthorityError(SecurityError):
     """The cluster's authority is missing, unreadable or already there."""
+
+
+class RotationError(SecurityError):
+    """A step of a rotation that is not the next one, or that would lock somebody out."""
 
 
 class RequestError(SecurityError):

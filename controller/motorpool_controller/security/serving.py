@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from motorpool_controller.security.authority import SERVER_RENEW_BEFORE, Authority, key_pem
+from motorpool_controller.security.authority import SERVER_RENEW_BEFORE, Authority, key_pem, write_over
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +36,8 @@ def serving_certificate(directory: Path, authority: Authority, hosts: Sequence[s
         certificate=certificate.public_bytes(serialization.Encoding.PEM),
         renew_time=certificate.not_valid_after_utc - SERVER_RENEW_BEFORE,
     )
-    # One file, replaced at once: a crash leaves the old pair or the new one.
-    fresh = path.with_suffix(".new")
-    fresh.unlink(missing_ok=True)
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(serving.key + serving.certificate)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
+    # One file: a crash leaves the old pair or the new one.
+    write_over(path, serving.key + serving.certificate, 0o600)
     return serving
 
 

@@ -20,6 +20,7 @@ from motorpool_controller.domain.errors import (
     UnavailableError,
 )
 from motorpool_controller.domain.event import Severity
+from motorpool_controller.security.authorities import Authorities
 from motorpool_controller.services.authentication import check_not_banned
 from motorpool_controller.services.callers import Caller
 from motorpool_controller.services.cluster import PROTOCOL_MAX, PROTOCOL_MIN
@@ -28,6 +29,7 @@ from motorpool_controller.services.convert.node import host_of, reserved_of
 from motorpool_controller.services.desired import Told
 from motorpool_controller.services.observed import revoked
 from motorpool_controller.services.sessions import Session
+from motorpool_controller.services.trust import TrustNotice, trusted_of
 from motorpool_controller.store.live import Live
 from motorpool_controller.store.store import Store
 from motorpool_controller.store.transaction import Transaction
@@ -48,6 +50,7 @@ class Admission:
         store: Store,
         live: Live,
         settings: Settings,
+        authorities: Authorities,
         clock: Callable[[], datetime],
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -56,6 +59,7 @@ class Admission:
         self._store = store
         self._live = live
         self._settings = settings
+        self._authorities = authorities
         self._clock = clock
         self._hellos = 0
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -161,6 +165,7 @@ class Admission:
             told=told,
             settings=self._settings,
             hand_over_time=self._hand_over_time(caller),
+            notice=TrustNotice(self._authorities, hello.trusted_authorities, self._settings.enrolments_per_second),
         )
         self._sessions[caller.node] = session
         self._live.connect(
@@ -186,6 +191,7 @@ def _enter(tx: Transaction, caller: Caller, hello: v1.Hello) -> int:
         agent_labels=fields.words(hello.labels, "hello.labels"),
         address=fields.word(hello.address, "hello.address"),
         reserved=reserved_of(hello.reserved, "hello.reserved"),
+        trusted_authorities=trusted_of(hello.trusted_authorities),
         agent_version=fields.word(hello.agent_version, "hello.agent_version"),
     )
     return tx.nodes.put(entered).session_epoch

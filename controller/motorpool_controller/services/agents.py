@@ -13,7 +13,8 @@ from motorpool import v1
 from motorpool_controller.config import Settings
 from motorpool_controller.domain.errors import InvalidError, NotFoundError
 from motorpool_controller.domain.names import shown
-from motorpool_controller.security.authority import AgentCertificate, Authority
+from motorpool_controller.security.authorities import Authorities
+from motorpool_controller.security.authority import AgentCertificate
 from motorpool_controller.services import sessions
 from motorpool_controller.services.admission import Admission
 from motorpool_controller.services.authentication import check_not_banned
@@ -37,16 +38,16 @@ class AgentService(v1.AgentServiceServicer):
         self,
         store: Store,
         live: Live,
-        authority: Authority,
+        authorities: Authorities,
         settings: Settings,
         *,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._store = store
         self._live = live
-        self._authority = authority
+        self._authorities = authorities
         self._settings = settings
-        self._admission = Admission(store, live, settings, clock)
+        self._admission = Admission(store, live, settings, authorities, clock)
         self._version = version("motorpool-controller")
 
     async def Session(  # noqa: N802  # gRPC's name
@@ -79,19 +80,22 @@ class AgentService(v1.AgentServiceServicer):
     ) -> v1.RenewResponse:
         """Give the caller's node a new certificate."""
         who = caller()
+        # One look: who trusts a new authority has a certificate of it.
+        trust = self._authorities.present()
 
         def change(tx: Transaction) -> AgentCertificate:
             node = tx.nodes.get(who.node)
             if node is None or node.uid != who.node_uid:
                 raise revoked(who.node)
             check_not_banned(node)
-            return give_certificate(tx, self._authority, node, request.csr_pem)
+            return give_certificate(tx, trust.signing, node, request.csr_pem)
 
         certificate = await self._store.commit(change)
         return v1.RenewResponse(
             certificate_pem=certificate.pem,
             renew_time=fields.timestamp(certificate.renew_time),
             expire_time=fields.timestamp(certificate.expire_time),
+            ca_pem=trust.pem,
         )
 
     async def SendLogs(  # noqa: N802  # gRPC's name

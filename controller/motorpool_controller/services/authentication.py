@@ -9,6 +9,7 @@ from typing import Protocol
 
 from motorpool_controller.domain.errors import DomainError, ForbiddenError, RateLimitedError, UnauthenticatedError
 from motorpool_controller.domain.fleet import Node
+from motorpool_controller.security.authorities import Authorities
 from motorpool_controller.security.authority import AgentIdentity, agent_identity
 from motorpool_controller.security.tokens import read_token
 from motorpool_controller.services.callers import Caller, Context, address_of, site_of
@@ -113,14 +114,15 @@ def _invalid() -> UnauthenticatedError:
 class CertificateAuthenticator:
     """Callers of the agents' listener: TLS has checked that the cluster's authority signed their certificate."""
 
-    def __init__(self, store: Store, clock: Callable[[], datetime]) -> None:
+    def __init__(self, store: Store, clock: Callable[[], datetime], authorities: Authorities) -> None:
         self._store = store
         self._clock = clock
+        self._authorities = authorities
 
     async def __call__(self, method: str, context: Context) -> Caller:
         """Return the node whose certificate the connection was made with."""
         pems = context.auth_context().get("x509_pem_cert", ())
-        identity = next((found for pem in pems if (found := agent_identity(pem)) is not None), None)
+        pem, identity = next(((each, found) for each in pems if (found := agent_identity(each))), (b"", None))
         if identity is None:
             raise UnauthenticatedError("CREDENTIALS_MISSING", f"the client certificate names no node; {_ENROL}")
         view = self._store.view
@@ -137,6 +139,10 @@ class CertificateAuthenticator:
                 f"certificate {identity.serial} of {node.name} was replaced by a later enrolment; {_ENROL}",
             )
         check_not_banned(node)
+        # A connection may be older than the end of a rotation.
+        authority = self._authorities.present().signer(pem)
+        if not authority:
+            raise _dropped(node.name)
         now = self._clock()
         if identity.renew_end <= now:
             raise UnauthenticatedError(
@@ -156,21 +162,32 @@ class CertificateAuthenticator:
             node_uid=node.uid,
             certificate_serial=identity.serial,
             session_end=identity.session_end,
+            authority=authority,
         )
 
     async def ended(self, callers: Iterable[Caller]) -> Mapping[Caller, DomainError]:
-        """Return whose nodes were deleted or banned."""
+        """Return whose nodes were deleted or banned, or whose certificates' authority is trusted no more."""
         ended: dict[Caller, DomainError] = {}
-        view = self._store.view
+        view, trusted = self._store.view, self._authorities.present().fingerprints
         for each in callers:
             node = view.nodes.get(each.node)
             try:
                 if node is None or node.uid != each.node_uid:
                     raise UnauthenticatedError("CERTIFICATE_REVOKED", f"{each.node} was deleted; {_ENROL}")
                 check_not_banned(node)
+                if each.authority not in trusted:
+                    raise _dropped(each.node)
             except DomainError as error:
                 ended[each] = error
         return ended
+
+
+def _dropped(node: str) -> UnauthenticatedError:
+    return UnauthenticatedError(
+        "CERTIFICATE_REVOKED",
+        f"the certificate of {node} was signed by an authority that the cluster trusts no more "
+        f"(`motorpool-controller ca finish`); {_ENROL}",
+    )
 
 
 def check_not_banned(node: Node) -> None:

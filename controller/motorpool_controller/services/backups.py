@@ -27,7 +27,9 @@ from sqlalchemy import Connection, func, select
 
 from motorpool_controller.config import Settings
 from motorpool_controller.domain.names import shown
-from motorpool_controller.services.initialization import DATABASE, FILES, refuse_other, sync_folder
+from motorpool_controller.security.authorities import ROTATION_FILE, held
+from motorpool_controller.security.authority import sync_folder
+from motorpool_controller.services.initialization import DATABASE, FILES, refuse_other
 from motorpool_controller.store import schema
 from motorpool_controller.store.database import cluster_id, cluster_of, open_database
 from motorpool_controller.store.errors import StoreError
@@ -37,7 +39,7 @@ from motorpool_controller.store.restoration import begin_anew, copy_database, da
 FORMAT = 1
 MANIFEST = "backup.json"
 MOST_BYTES = 1 << 36
-_OPTIONAL = frozenset({"client.toml"})
+_OPTIONAL = frozenset({"client.toml", ROTATION_FILE})
 _COUNTED = (schema.nodes, schema.deployments, schema.instances)
 _CHUNK = 1 << 20
 
@@ -74,9 +76,10 @@ def back_up(settings: Settings, target: Path | None, now: datetime, *, stream: I
     engine.dispose()
     with _folder(settings.data_dir, ".backup-") as folder:
         copy_database(settings.database, folder / DATABASE)
-        for name in FILES:
-            if name != DATABASE and (settings.data_dir / name).exists():
-                shutil.copyfile(settings.data_dir / name, folder / name)
+        with held(settings.data_dir):  # a rotation of the authority takes a step before or after
+            for name in FILES:
+                if name != DATABASE and (settings.data_dir / name).exists():
+                    shutil.copyfile(settings.data_dir / name, folder / name)
         made = _look(folder / DATABASE, now)
         manifest = _Manifest(
             format=FORMAT,

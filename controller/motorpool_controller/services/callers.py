@@ -30,6 +30,8 @@ class Caller:
     certificate_serial: str = ""
     session_end: datetime | None = None
     """Until when the certificate opens sessions."""
+    authority: str = ""
+    """Fingerprint of who signed the certificate."""
 
     @property
     def actor(self) -> str:

@@ -8,6 +8,7 @@ from importlib.metadata import version
 import grpc
 
 from motorpool import v1
+from motorpool_controller.security.authorities import Authorities
 from motorpool_controller.services.callers import caller
 from motorpool_controller.services.roles import role_to_proto
 from motorpool_controller.store.store import Store
@@ -19,8 +20,9 @@ PROTOCOL_MAX = 1
 class ClusterService(v1.ClusterServiceServicer):
     """Tells the cluster's identity."""
 
-    def __init__(self, store: Store, agent_endpoints: Sequence[str]) -> None:
+    def __init__(self, store: Store, authorities: Authorities, agent_endpoints: Sequence[str]) -> None:
         self._store = store
+        self._authorities = authorities
         self._agent_endpoints = tuple(agent_endpoints)
         self._version = version("motorpool-controller")
 
@@ -40,4 +42,5 @@ class ClusterService(v1.ClusterServiceServicer):
             protocol_min=PROTOCOL_MIN,
             protocol_max=PROTOCOL_MAX,
             caller_role=role_to_proto(caller().role),
+            ca_pem=self._authorities.present().pem,
         )

@@ -14,7 +14,8 @@ from motorpool_controller.domain.errors import AlreadyExistsError, RateLimitedEr
 from motorpool_controller.domain.event import Severity
 from motorpool_controller.domain.fleet import Host, Node
 from motorpool_controller.domain.names import check_node_id, node_name
-from motorpool_controller.security.authority import AgentCertificate, Authority
+from motorpool_controller.security.authorities import Authorities
+from motorpool_controller.security.authority import AgentCertificate
 from motorpool_controller.services.authentication import check_not_banned
 from motorpool_controller.services.callers import address_of, caller, site_of
 from motorpool_controller.services.certificates import give_certificate
@@ -36,7 +37,7 @@ class EnrollmentService(v1.EnrollmentServiceServicer):
     def __init__(
         self,
         store: Store,
-        authority: Authority,
+        authorities: Authorities,
         agent_endpoints: Sequence[str],
         *,
         per_second: float = 20.0,
@@ -45,7 +46,7 @@ class EnrollmentService(v1.EnrollmentServiceServicer):
         self._rates = enrolment_rates(per_second)
         self._monotonic = monotonic
         self._store = store
-        self._authority = authority
+        self._authorities = authorities
         self._agent_endpoints = tuple(agent_endpoints)
 
     async def Enroll(  # noqa: N802  # gRPC's name
@@ -61,6 +62,9 @@ class EnrollmentService(v1.EnrollmentServiceServicer):
         before = self._store.view.nodes.get(name)
         paid = before is not None and await self._store.beside(self._store.tokens.was_used_for, token_id, before.uid)
         paid_uid = before.uid if before is not None and paid else None
+
+        # One look: who trusts a new authority has a certificate of it.
+        trust = self._authorities.present()
 
         def enroll(tx: Transaction) -> tuple[str, AgentCertificate]:
             node = tx.nodes.get(name)
@@ -79,7 +83,7 @@ class EnrollmentService(v1.EnrollmentServiceServicer):
             if node.uid != paid_uid:
                 tx.use_token(token_id, node.uid)
             node = replace(node, host=host or node.host, agent_version=request.agent_version)
-            return node.uid, give_certificate(tx, self._authority, node, request.csr_pem, revoke=True)
+            return node.uid, give_certificate(tx, trust.signing, node, request.csr_pem, revoke=True)
 
         uid, certificate = await self._store.commit(enroll, alone=True, caller=True)
         return v1.EnrollResponse(
@@ -87,7 +91,7 @@ class EnrollmentService(v1.EnrollmentServiceServicer):
             node=name,
             node_uid=uid,
             certificate_pem=certificate.pem,
-            ca_pem=self._authority.pem,
+            ca_pem=trust.pem,
             agent_endpoints=self._agent_endpoints,
             renew_time=timestamp(certificate.renew_time),
             expire_time=timestamp(certificate.expire_time),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import uuid
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from motorpool_controller.config import Settings
-from motorpool_controller.security.authority import Authority, ca_file, write_new
+from motorpool_controller.security.authorities import ROTATION_FILE
+from motorpool_controller.security.authority import Authority, ca_file, sync_folder, write_new
 from motorpool_controller.services.roles import Role
 from motorpool_controller.services.tokens import make_token
 from motorpool_controller.store.database import (
@@ -29,8 +29,11 @@ from motorpool_controller.store.store import utc_now
 from motorpool_controller.store.tokens import TokenTable
 
 DATABASE = "controller.db"
-FILES = ("ca-key.pem", "ca.pem", "client.toml", DATABASE)
-"""What a cluster is made of. The database is moved last, its rows to PostgreSQL: where it is, there is a cluster."""
+FILES = (ROTATION_FILE, "ca-key.pem", "ca.pem", "client.toml", DATABASE)
+"""What a cluster is made of, the first only while its authority is rotated.
+
+The database is moved last, its rows to PostgreSQL: where it is, there is a cluster.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,13 +161,3 @@ def _server(settings: Settings) -> str:
     elif settings.listen.wildcard:
         host = "127.0.0.1"
     return str(type(settings.listen)(host, settings.listen.port))
-
-
-def sync_folder(directory: Path) -> None:
-    """Have a folder's entries on disk."""
-    if os.name == "posix":
-        descriptor = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +18,7 @@ from grpc_reflection.v1alpha import reflection
 from motorpool import v1
 from motorpool_controller.config import Address, Settings
 from motorpool_controller.security.addresses import advertised, certified
-from motorpool_controller.security.authority import Authority
+from motorpool_controller.security.authorities import Authorities, Trust
 from motorpool_controller.security.serving import Serving, serving_certificate
 from motorpool_controller.services.audit import AuditLog
 from motorpool_controller.services.authentication import (
@@ -63,19 +65,22 @@ class Server:
         self,
         settings: Settings,
         store: Store,
-        authority: Authority,
+        authorities: Authorities,
         *,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._settings = settings
-        self._authority = authority
+        self._authorities = authorities
         self._clock = clock
         hosts = certified((settings.listen, settings.agents_listen), settings.advertise)
         self._hosts = hosts
-        self._serving = serving_certificate(settings.data_dir, authority, hosts, clock())
+        self._shown = self._made(authorities.present(), clock())
+        self._making = threading.Lock()
         self._audit = AuditLog(settings.data_dir)
         self._public = self._server(TokenAuthenticator(store, clock), PUBLIC_MESSAGE_BYTES, PUBLIC_CALLS)
-        self._agents = self._server(CertificateAuthenticator(store, clock), AGENTS_MESSAGE_BYTES, AGENTS_CALLS)
+        self._agents = self._server(
+            CertificateAuthenticator(store, clock, authorities), AGENTS_MESSAGE_BYTES, AGENTS_CALLS
+        )
         self._health = health.aio.HealthServicer()
         self.public_address = self._bind(self._public, settings.listen, agents=False)
         """Where the public listener is bound, its port known."""
@@ -135,10 +140,20 @@ class Server:
         )
 
     def _bind(self, server: grpc.aio.Server, address: Address, *, agents: bool) -> Address:
-        initial = self._configuration(self._serving)
+        given = self._shown
+
+        def renewed() -> grpc.ServerCertificateConfiguration | None:
+            """Return what this listener shows and trusts from now on; gRPC asks at every handshake, in its threads."""
+            nonlocal given
+            present = self._present()
+            if present is given:
+                return None
+            given = present
+            return _configuration(present)
+
         credentials = grpc.dynamic_ssl_server_credentials(
-            initial,
-            self._renewed,  # type: ignore[arg-type]  # gRPC documents None for "keep what you have"
+            _configuration(given),
+            renewed,  # type: ignore[arg-type]  # gRPC documents None for "keep what you have"
             require_client_authentication=agents,
         )
         try:
@@ -150,21 +165,38 @@ class Server:
             ) from error
         return Address(address.host, port)
 
-    def _configuration(self, serving: Serving) -> grpc.ServerCertificateConfiguration:
-        authority = self._authority.pem.encode()
-        # The chain goes up to the authority: a machine that joins finds it there by the fingerprint in its token.
-        return grpc.ssl_server_certificate_configuration(
-            [(serving.key, serving.certificate + authority)], root_certificates=authority
-        )
+    def _present(self) -> _Shown:
+        """Return the present certificate, anew once it ends soon or the authorities changed."""
+        with self._making:
+            trust, now = self._authorities.present(), self._clock()
+            if trust is self._shown.trust and now < self._shown.serving.renew_time:
+                return self._shown
+            try:
+                self._shown = self._made(trust, now)
+            except OSError as error:
+                log.error("server certificate not renewed", extra={"error": str(error)})  # noqa: TRY400  # it says it all
+                return self._shown
+            log.info("server certificate renewed", extra={"renew_time": self._shown.serving.renew_time.isoformat()})
+            return self._shown
 
-    def _renewed(self) -> grpc.ServerCertificateConfiguration | None:
-        """Return a new certificate once the present one ends soon; gRPC asks at every handshake, in its threads."""
-        now = self._clock()
-        if now < self._serving.renew_time:
-            return None
-        self._serving = serving_certificate(self._settings.data_dir, self._authority, self._hosts, now)
-        log.info("server certificate renewed", extra={"renew_time": self._serving.renew_time.isoformat()})
-        return self._configuration(self._serving)
+    def _made(self, trust: Trust, now: datetime) -> _Shown:
+        return _Shown(trust, serving_certificate(self._settings.data_dir, trust.serving, self._hosts, now))
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """Whom the listeners trust, and the certificate that they show."""
+
+    trust: Trust
+    serving: Serving
+
+
+def _configuration(shown: _Shown) -> grpc.ServerCertificateConfiguration:
+    serving, trust = shown.serving, shown.trust
+    # The chain goes up to the authority: a machine that joins finds it there by the fingerprint in its token.
+    return grpc.ssl_server_certificate_configuration(
+        [(serving.key, serving.certificate + trust.serving.pem.encode())], root_certificates=trust.pem.encode()
+    )
 
 
 def _add(service: object, server: grpc.aio.Server) -> None:

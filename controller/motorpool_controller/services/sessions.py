@@ -20,6 +20,7 @@ from motorpool_controller.services.convert.desired import desired_objects
 from motorpool_controller.services.convert.node import usage_of
 from motorpool_controller.services.desired import Acknowledged, Told
 from motorpool_controller.services.observed import Changed, Observed, in_session, keep_peaks, record, revoked
+from motorpool_controller.services.trust import TrustNotice
 from motorpool_controller.store.live import Live
 from motorpool_controller.store.store import Store
 from motorpool_controller.store.transaction import Transaction
@@ -48,6 +49,7 @@ class Session:
         told: Told,
         settings: Settings,
         hand_over_time: datetime,
+        notice: TrustNotice,
     ) -> None:
         self.node = node
         self.node_uid = node_uid
@@ -60,6 +62,7 @@ class Session:
         self._told = told
         self._settings = settings
         self._hand_over_time = hand_over_time
+        self._notice = notice
         self.hands_over = False
         """Whether the agent was asked to open the next session, which takes this one's place kindly."""
         self.period_seconds = settings.heartbeat_period_seconds(len(store.view.nodes))
@@ -136,6 +139,9 @@ class Session:
         if self._pace_due:
             self._pace_due = False
             yield v1.SessionResponse(session_epoch=self.epoch, pace=self._pace())
+        renew = self._notice.take()
+        if renew is not None:
+            yield v1.SessionResponse(session_epoch=self.epoch, renew_certificate=renew)
         if self._resend is not None and not self._resend_asked:
             self._resend_asked = True
             yield v1.SessionResponse(session_epoch=self.epoch, resend_observed=v1.ResendObserved(message=self._resend))
@@ -181,6 +187,8 @@ class Session:
             except InvalidError as error:
                 log.warning("measurement passed over", extra={"node": self.node, "error": error.message})
         self._keep_pace()
+        if self._notice.look(len(self._store.view.nodes)):
+            self.wake.set()
         self._live.heartbeat(self.node, usage, now)
         if usage is not None:
             await self._learn(usage, now)

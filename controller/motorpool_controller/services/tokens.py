@@ -10,7 +10,7 @@ from google.protobuf.empty_pb2 import Empty
 
 from motorpool import v1
 from motorpool_controller.domain.names import resource_id
-from motorpool_controller.security.authority import Authority
+from motorpool_controller.security.authorities import Authorities
 from motorpool_controller.security.tokens import new_join_token, new_token
 from motorpool_controller.services import pages
 from motorpool_controller.services.convert import fields
@@ -28,9 +28,9 @@ MOST_USES = 1_000_000
 class TokenService(v1.TokenServiceServicer):
     """Makes, lists and revokes tokens."""
 
-    def __init__(self, store: Store, authority: Authority, *, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, store: Store, authorities: Authorities, *, clock: Callable[[], datetime] = utc_now) -> None:
         self._store = store
-        self._authority = authority
+        self._authorities = authorities
         self._clock = clock
 
     async def CreateToken(  # noqa: N802  # gRPC's name
@@ -47,7 +47,12 @@ class TokenService(v1.TokenServiceServicer):
         ttl = timedelta(seconds=seconds) if request.HasField("ttl") else None
         uses = request.uses if request.HasField("uses") else None
         token, text = make_token(
-            role, request.description, ttl, uses, now=self._clock(), ca_fingerprint=self._authority.fingerprint
+            role,
+            request.description,
+            ttl,
+            uses,
+            now=self._clock(),
+            ca_fingerprint=self._authorities.present().serving.fingerprint,
         )
         if request.validate_only:
             return v1.CreateTokenResponse(token=_message(token))
@@ -64,7 +69,7 @@ class TokenService(v1.TokenServiceServicer):
         page, next_page_token = pages.page(
             found,
             key=lambda token: token.token_id,
-            scope=("tokens", self._authority.cluster_id),
+            scope=("tokens", self._authorities.cluster_id),
             size=request.page_size,
             token=request.page_token,
         )

@@ -199,3 +199,16 @@ async def test_nobody_waits_for_ever_to_be_let_in(
             await join(store, controller)
 
     assert 2 == len(controller.enrolments)
+
+
+@pytest.mark.promise("P6")
+async def test_a_coming_authority_is_trusted_beside(store: IdentityStore, controller: TestController) -> None:
+    """
+    A machine that joins while the authority is rotated trusts both; an answer without the token's counts for nothing.
+    """
+    coming = TestAuthority("coming").pem
+    controller.told_to_trust = controller.authority.pem + coming
+    assert (await join(store, controller)).ca_pem == controller.told_to_trust
+
+    controller.told_to_trust = coming
+    assert (await join(store, controller)).ca_pem == controller.authority.pem

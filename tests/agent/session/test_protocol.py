@@ -16,7 +16,7 @@ from motorpool import v1
 from motorpool_agent.reconcile.assignment import DesiredVersion
 from motorpool_agent.session.desired import DesiredBook, Proposal
 from motorpool_agent.session.observer import Observer
-from motorpool_agent.session.protocol import HandOver, Paced, ProtocolError, SessionProtocol, Welcomed
+from motorpool_agent.session.protocol import HandOver, Paced, ProtocolError, RenewalDue, SessionProtocol, Welcomed
 from tests.agent.session.fakes import FixedPlugins, RecordingInstances
 from tests.agent.session.objects import assignment, change, everything, logs, query, tombstone
 
@@ -36,7 +36,7 @@ class Talk:
         self.says()
         return self
 
-    def hears(self, *, epoch: int = 7, **message: Any) -> Welcomed | Proposal | Paced | HandOver | None:
+    def hears(self, *, epoch: int = 7, **message: Any) -> Welcomed | Proposal | Paced | RenewalDue | HandOver | None:
         todo = self.protocol.received(v1.SessionResponse(session_epoch=epoch, **message))
         if isinstance(todo, Proposal):
             self.instances.apply(todo.desired())
@@ -355,3 +355,16 @@ def test_hand_over_is_asked() -> None:
 
     assert isinstance(talk.hears(hand_over=v1.HandOver()), HandOver)
     assert [] == talk.says()
+
+
+def test_a_renewal_is_due_within_a_time() -> None:
+    """
+    Whom to trust changed: the session says within which time to renew, and goes on.
+    """
+    talk = Talk().opened()
+
+    due = talk.hears(renew_certificate=v1.RenewCertificate(within=Duration(seconds=5)))
+
+    assert isinstance(due, RenewalDue)
+    assert due.within_seconds == 5.0
+    assert talk.says() == []

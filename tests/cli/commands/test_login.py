@@ -2,6 +2,7 @@ import hashlib
 import json
 import ssl
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -191,3 +192,35 @@ def test_no_contexts(run: Run) -> None:
 
     assert (0, "") == (done.exit_code, done.stdout)
     assert "`motorpool login HOST:PORT --ca-file ca.pem` makes one." in done.stderr
+
+
+@pytest.mark.promise("P6")
+def test_a_login_keeps_all_that_the_cluster_trusts(controller: Controller, run: Run) -> None:
+    """
+    While the authority is rotated, a login with the present one's file keeps the coming one, too.
+    """
+    controller.told_to_trust = controller.ca_file.read_text() + Authority().certificate_pem.decode()
+
+    assert 0 == log_in(run, controller, "--name", "lab").exit_code
+
+    assert logins.read().by_name["lab"].ca_pem == controller.told_to_trust
+
+
+@pytest.mark.promise("P6")
+def test_contexts_go_along_with_a_rotation(controller: Controller, run: Run) -> None:
+    """
+    `motorpool cluster` has the context trust what the cluster says, and says so once; other clusters' stay as they are.
+    """
+    assert 0 == log_in(run, controller, "--name", "lab").exit_code
+    before = logins.read()
+    elsewhere = replace(before.by_name["lab"], server="other.example:7400")
+    logins.write(before.with_login("other", elsewhere).with_login("lab", before.by_name["lab"]))
+    assert "trusts those" not in run("cluster").stderr
+
+    controller.told_to_trust = controller.ca_file.read_text() + Authority().certificate_pem.decode()
+
+    assert "the context trusts those from now on" in run("cluster").stderr
+    assert "trusts those" not in run("cluster", "-o", "json").stderr
+    known = logins.read()
+    assert ("lab", controller.told_to_trust) == (known.current, known.by_name["lab"].ca_pem)
+    assert elsewhere == known.by_name["other"]

@@ -121,7 +121,7 @@ def test_nothing_is_overwritten(here: Settings, file: Path) -> None:
 
     assert file.read_bytes() == before
     assert sorted(path.name for path in here.data_dir.iterdir()) == [
-        *("ca-key.pem", "ca.pem", "client.toml", "controller.db", "controller.lock")
+        *("ca-key.pem", "ca.lock", "ca.pem", "client.toml", "controller.db", "controller.lock")
     ]
 
 

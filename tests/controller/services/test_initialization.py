@@ -8,7 +8,7 @@ import pytest
 
 from motorpool_controller import config
 from motorpool_controller.config import Settings
-from motorpool_controller.security.authority import Authority, write_new
+from motorpool_controller.security.authority import Authority, sync_folder, write_new
 from motorpool_controller.security.tokens import read_token
 from motorpool_controller.services import initialization
 from motorpool_controller.services.initialization import initialise_data_dir
@@ -92,7 +92,7 @@ def test_crash_at_any_point_is_made_good_by_the_next_init(
         patch.setattr(Path, "rename", killing(Path.rename))
         patch.setattr(initialization, "write_new", killing(write_new))
         patch.setattr(initialization, "make_database", killing(make_database))
-        patch.setattr(initialization, "sync_folder", killing(initialization.sync_folder))
+        patch.setattr(initialization, "sync_folder", killing(sync_folder))
         try:
             initialise_data_dir(settings)
         except Killed:

@@ -27,7 +27,7 @@ async def test_port_in_use_is_said_to_be(listeners: Running) -> None:
             agents_listen=Address("127.0.0.1", 0),
         )
         with pytest.raises(ListenError, match=rf"cannot listen on {settings.listen}: .* with --listen"):
-            Server(settings, listeners.store, listeners.authority)
+            Server(settings, listeners.store, listeners.authorities)
 
 
 async def test_two_controllers_do_not_share_a_port(listeners: Running) -> None:
@@ -40,7 +40,7 @@ async def test_two_controllers_do_not_share_a_port(listeners: Running) -> None:
         agents_listen=listeners.server.agents_address,
     )
     with pytest.raises(ListenError, match="--agents-listen"):
-        Server(settings, listeners.store, listeners.authority)
+        Server(settings, listeners.store, listeners.authorities)
 
 
 async def test_endless_message_is_refused(listeners: Running) -> None:

@@ -82,6 +82,7 @@ class Hello(google.protobuf.message.Message):
     LABELS_FIELD_NUMBER: builtins.int
     ADDRESS_FIELD_NUMBER: builtins.int
     RESERVED_FIELD_NUMBER: builtins.int
+    TRUSTED_AUTHORITIES_FIELD_NUMBER: builtins.int
     cluster_id: builtins.str
     """The cluster it enrolled in."""
     node_uid: builtins.str
@@ -114,6 +115,12 @@ class Hello(google.protobuf.message.Message):
     def reserved(self) -> motorpool.v1.node_pb2.Reserved:
         """What it keeps back."""
 
+    @property
+    def trusted_authorities(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The authorities that it trusts: SHA-256 of each certificate's DER in lower-case hex. Empty from agents of before,
+        which do not take another authority from Renew.
+        """
+
     def __init__(
         self,
         *,
@@ -129,9 +136,10 @@ class Hello(google.protobuf.message.Message):
         labels: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
         address: builtins.str = ...,
         reserved: motorpool.v1.node_pb2.Reserved | None = ...,
+        trusted_authorities: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["desired_version", b"desired_version", "host", b"host", "reserved", b"reserved"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["address", b"address", "agent_instance_id", b"agent_instance_id", "agent_version", b"agent_version", "boot_id", b"boot_id", "cluster_id", b"cluster_id", "desired_version", b"desired_version", "host", b"host", "labels", b"labels", "node_uid", b"node_uid", "protocol_max", b"protocol_max", "protocol_min", b"protocol_min", "reserved", b"reserved"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["address", b"address", "agent_instance_id", b"agent_instance_id", "agent_version", b"agent_version", "boot_id", b"boot_id", "cluster_id", b"cluster_id", "desired_version", b"desired_version", "host", b"host", "labels", b"labels", "node_uid", b"node_uid", "protocol_max", b"protocol_max", "protocol_min", b"protocol_min", "reserved", b"reserved", "trusted_authorities", b"trusted_authorities"]) -> None: ...
 
 Global___Hello: typing_extensions.TypeAlias = Hello
 
@@ -745,6 +753,7 @@ class SessionResponse(google.protobuf.message.Message):
     PING_FIELD_NUMBER: builtins.int
     HAND_OVER_FIELD_NUMBER: builtins.int
     PACE_FIELD_NUMBER: builtins.int
+    RENEW_CERTIFICATE_FIELD_NUMBER: builtins.int
     session_epoch: builtins.int
     """The session's epoch."""
     @property
@@ -771,6 +780,10 @@ class SessionResponse(google.protobuf.message.Message):
     def pace(self) -> Global___Pace:
         """Send heartbeats at another pace."""
 
+    @property
+    def renew_certificate(self) -> Global___RenewCertificate:
+        """Call Renew now."""
+
     def __init__(
         self,
         *,
@@ -781,12 +794,36 @@ class SessionResponse(google.protobuf.message.Message):
         ping: Global___Ping | None = ...,
         hand_over: Global___HandOver | None = ...,
         pace: Global___Pace | None = ...,
+        renew_certificate: Global___RenewCertificate | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["desired", b"desired", "hand_over", b"hand_over", "message", b"message", "pace", b"pace", "ping", b"ping", "resend_observed", b"resend_observed", "welcome", b"welcome"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["desired", b"desired", "hand_over", b"hand_over", "message", b"message", "pace", b"pace", "ping", b"ping", "resend_observed", b"resend_observed", "session_epoch", b"session_epoch", "welcome", b"welcome"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["message", b"message"]) -> typing.Literal["welcome", "desired", "resend_observed", "ping", "hand_over", "pace"] | None: ...
+    def HasField(self, field_name: typing.Literal["desired", b"desired", "hand_over", b"hand_over", "message", b"message", "pace", b"pace", "ping", b"ping", "renew_certificate", b"renew_certificate", "resend_observed", b"resend_observed", "welcome", b"welcome"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["desired", b"desired", "hand_over", b"hand_over", "message", b"message", "pace", b"pace", "ping", b"ping", "renew_certificate", b"renew_certificate", "resend_observed", b"resend_observed", "session_epoch", b"session_epoch", "welcome", b"welcome"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["message", b"message"]) -> typing.Literal["welcome", "desired", "resend_observed", "ping", "hand_over", "pace", "renew_certificate"] | None: ...
 
 Global___SessionResponse: typing_extensions.TypeAlias = SessionResponse
+
+@typing.final
+class RenewCertificate(google.protobuf.message.Message):
+    """Whom to trust has changed: call Renew and take its `ca_pem`, within a time that the agent chooses by chance. Sent after
+    a heartbeat, to agents that told in Hello which authorities they trust.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    WITHIN_FIELD_NUMBER: builtins.int
+    @property
+    def within(self) -> google.protobuf.duration_pb2.Duration:
+        """How long the agents of the cluster take in all."""
+
+    def __init__(
+        self,
+        *,
+        within: google.protobuf.duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["within", b"within"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["within", b"within"]) -> None: ...
+
+Global___RenewCertificate: typing_extensions.TypeAlias = RenewCertificate
 
 @typing.final
 class RenewRequest(google.protobuf.message.Message):
@@ -815,8 +852,13 @@ class RenewResponse(google.protobuf.message.Message):
     CERTIFICATE_PEM_FIELD_NUMBER: builtins.int
     RENEW_TIME_FIELD_NUMBER: builtins.int
     EXPIRE_TIME_FIELD_NUMBER: builtins.int
+    CA_PEM_FIELD_NUMBER: builtins.int
     certificate_pem: builtins.str
     """PEM certificate."""
+    ca_pem: builtins.str
+    """PEM certificates of all authorities to trust from now on, instead of those of before: two while the cluster's
+    authority is rotated. Empty from controllers of before: trust stays as it is.
+    """
     @property
     def renew_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When to renew: half of its day."""
@@ -831,9 +873,10 @@ class RenewResponse(google.protobuf.message.Message):
         certificate_pem: builtins.str = ...,
         renew_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         expire_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        ca_pem: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["expire_time", b"expire_time", "renew_time", b"renew_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["certificate_pem", b"certificate_pem", "expire_time", b"expire_time", "renew_time", b"renew_time"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["ca_pem", b"ca_pem", "certificate_pem", b"certificate_pem", "expire_time", b"expire_time", "renew_time", b"renew_time"]) -> None: ...
 
 Global___RenewResponse: typing_extensions.TypeAlias = RenewResponse
 

@@ -43,6 +43,7 @@ class AgentServiceStub(object):
     Ping            controller  another agent says Hello for the node   counts as silent after 2 s: the newcomer enters
     Pong            agent       for the last Ping                       as for Ping
     Pace            controller  another period by a tenth or more       the stream broke, and Welcome tells it
+    RenewCert.      controller  whom to trust changed, at a heartbeat   told in the next session
     HandOver        controller  in the last quarter of a session's age  ended a minute later with SESSION_AGED
 
     A stream is ordered, so what is lost is its end, and everything begins anew with the next Hello. Whatever comes of an
@@ -92,6 +93,7 @@ class AgentServiceServicer(object):
     Ping            controller  another agent says Hello for the node   counts as silent after 2 s: the newcomer enters
     Pong            agent       for the last Ping                       as for Ping
     Pace            controller  another period by a tenth or more       the stream broke, and Welcome tells it
+    RenewCert.      controller  whom to trust changed, at a heartbeat   told in the next session
     HandOver        controller  in the last quarter of a session's age  ended a minute later with SESSION_AGED
 
     A stream is ordered, so what is lost is its end, and everything begins anew with the next Hello. Whatever comes of an
@@ -174,6 +176,7 @@ class AgentService(object):
     Ping            controller  another agent says Hello for the node   counts as silent after 2 s: the newcomer enters
     Pong            agent       for the last Ping                       as for Ping
     Pace            controller  another period by a tenth or more       the stream broke, and Welcome tells it
+    RenewCert.      controller  whom to trust changed, at a heartbeat   told in the next session
     HandOver        controller  in the last quarter of a session's age  ended a minute later with SESSION_AGED
 
     A stream is ordered, so what is lost is its end, and everything begins anew with the next Hello. Whatever comes of an

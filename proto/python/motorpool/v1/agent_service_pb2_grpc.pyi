@@ -91,6 +91,7 @@ class AgentServiceStub(typing.Generic[_AgentServiceSessionType, _AgentServiceRen
       Ping            controller  another agent says Hello for the node   counts as silent after 2 s: the newcomer enters
       Pong            agent       for the last Ping                       as for Ping
       Pace            controller  another period by a tenth or more       the stream broke, and Welcome tells it
+      RenewCert.      controller  whom to trust changed, at a heartbeat   told in the next session
       HandOver        controller  in the last quarter of a session's age  ended a minute later with SESSION_AGED
 
     A stream is ordered, so what is lost is its end, and everything begins anew with the next Hello. Whatever comes of an
@@ -185,6 +186,7 @@ class AgentServiceServicer(metaclass=abc.ABCMeta):
       Ping            controller  another agent says Hello for the node   counts as silent after 2 s: the newcomer enters
       Pong            agent       for the last Ping                       as for Ping
       Pace            controller  another period by a tenth or more       the stream broke, and Welcome tells it
+      RenewCert.      controller  whom to trust changed, at a heartbeat   told in the next session
       HandOver        controller  in the last quarter of a session's age  ended a minute later with SESSION_AGED
 
     A stream is ordered, so what is lost is its end, and everything begins anew with the next Hello. Whatever comes of an

@@ -45,6 +45,7 @@ class Cluster(google.protobuf.message.Message):
     PROTOCOL_MIN_FIELD_NUMBER: builtins.int
     PROTOCOL_MAX_FIELD_NUMBER: builtins.int
     CALLER_ROLE_FIELD_NUMBER: builtins.int
+    CA_PEM_FIELD_NUMBER: builtins.int
     cluster_id: builtins.str
     """Made at `init`."""
     version: builtins.str
@@ -59,6 +60,10 @@ class Cluster(google.protobuf.message.Message):
     """Highest agent protocol served."""
     caller_role: motorpool.v1.role_pb2.Role.ValueType
     """The caller's role."""
+    ca_pem: builtins.str
+    """PEM certificates of the authorities that clients are to trust: two while the cluster's authority is rotated. Empty
+    from controllers of before.
+    """
     @property
     def agent_endpoints(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """`host:port` of the agents' listener."""
@@ -74,7 +79,8 @@ class Cluster(google.protobuf.message.Message):
         protocol_min: builtins.int = ...,
         protocol_max: builtins.int = ...,
         caller_role: motorpool.v1.role_pb2.Role.ValueType = ...,
+        ca_pem: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["agent_endpoints", b"agent_endpoints", "caller_role", b"caller_role", "cluster_id", b"cluster_id", "controller_epoch", b"controller_epoch", "protocol_max", b"protocol_max", "protocol_min", b"protocol_min", "revision", b"revision", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["agent_endpoints", b"agent_endpoints", "ca_pem", b"ca_pem", "caller_role", b"caller_role", "cluster_id", b"cluster_id", "controller_epoch", b"controller_epoch", "protocol_max", b"protocol_max", "protocol_min", b"protocol_min", "revision", b"revision", "version", b"version"]) -> None: ...
 
 Global___Cluster: typing_extensions.TypeAlias = Cluster

@@ -80,7 +80,7 @@ class EnrollResponse(google.protobuf.message.Message):
     certificate_pem: builtins.str
     """PEM certificate."""
     ca_pem: builtins.str
-    """PEM certificate of the cluster's authority."""
+    """PEM certificates of the cluster's authorities: two while it is rotated."""
     @property
     def agent_endpoints(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """`host:port` of the agents' listener; the first that answers is used."""
