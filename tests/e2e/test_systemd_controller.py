@@ -37,9 +37,9 @@ def test_a_controller_is_installed_hangs_and_comes_back(machine: Machine) -> Non
     boots, and leaves its data where it is taken away.
     """
     port = free_port()
-    # This environment may stand in a home directory, where the unit looks for nothing.
+    # This environment may stand in a home directory or in /tmp, where the unit looks for nothing.
     machine.type("mkdir", "-p", f"/etc/systemd/system/{UNIT}.d")
-    drop_in = "[Service]\\nProtectHome=read-only\\nWatchdogSec=10\\nTimeoutAbortSec=1\\n"
+    drop_in = "[Service]\\nProtectHome=read-only\\nPrivateTmp=no\\nWatchdogSec=10\\nTimeoutAbortSec=1\\n"
     machine.type("sh", "-c", f"printf '{drop_in}' > /etc/systemd/system/{UNIT}.d/here.conf")
     listening = ("--listen", f"127.0.0.1:{port}", "--agents-listen", f"127.0.0.1:{free_port()}")
 

@@ -74,6 +74,8 @@ class World:
         self.calls: list[tuple[asyncio.Task[Any], Callable[[Expected], None]]] = []
         self.rounds = 0
         self.forgetful = False
+        self.cloned: set[str] = set()
+        """Nodes whose place a copy of theirs took for a while: what that was told to end, they may run yet."""
         """Whether the store may not know of something that a node was told to run: it was put back, or lost a node."""
         self._dead = _Graveyard()
         self._clones = self._saved = 0
@@ -130,6 +132,7 @@ class World:
         site.machine.boots = 77
         site.accepted = self.sites[node].accepted
         self.clones[disk.name] = site
+        self.cloned.add(node)
         self.start_agent(site)
 
     def end_clones(self) -> None:

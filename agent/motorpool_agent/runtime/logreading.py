@@ -83,8 +83,10 @@ async def lines(
     follow = wanted.follow and (wanted.attempt == 0 or run == kept[-1])
     place = Place.of(wanted.position)
     since = b"" if wanted.since is None else wanted.since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f").encode()
+    # Of one that writes on, the last lines are those that were the last when it was asked.
+    most = None if follow or wanted.tail_lines < 0 or place is not None else wanted.tail_lines
     with Reader(directory, run, wanted.tail_lines, follow=follow, since=since, place=place) as reader:
-        while True:
+        while most is None or most > 0:
             # Asked before reading: what is written before the end is still delivered.
             last = not follow or ended()
             batch = await asyncio.to_thread(reader.read)
@@ -92,12 +94,14 @@ async def lines(
                 reader.lost = False
                 yield Batch(lines=[_LOST])
             if batch:
+                batch = batch if most is None else batch[:most]
+                most = None if most is None else most - len(batch)
                 yield Batch(lines=_shown(batch, secrets(), timestamps=wanted.timestamps), position=str(reader.place))
             elif last:
                 break
             else:
                 await asyncio.sleep(_LOOK_SECONDS)
-        if rest := reader.rest():
+        if most != 0 and (rest := reader.rest()):
             yield Batch(lines=_shown(rest, secrets(), timestamps=wanted.timestamps))
 
 

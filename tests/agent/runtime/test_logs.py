@@ -197,6 +197,19 @@ async def test_since(
     )
 
 
+async def test_the_last_line_of_one_that_writes_on(tmp_path: Path, write: Callable[..., None]) -> None:
+    """
+    Who asks for the last line of a log gets one, also where another follows it while the answer is on its way.
+    """
+    write(1, "one\n")
+    said: list[str] = []
+    async for batch in logreading.lines(tmp_path, Wanted(tail_lines=1)):
+        said += batch.lines
+        write(1, "two\n")
+
+    assert ["one"] == said
+
+
 async def test_timestamps(tmp_path: Path, write: Callable[..., None]) -> None:
     """
     Lines begin with their time where that is asked for; what an agent of before wrote has none.

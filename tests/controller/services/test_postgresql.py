@@ -148,7 +148,7 @@ async def test_a_cluster_moves_between_the_databases(here: Settings, tmp_path: P
     restore(again, tmp_path / "2.backup", NOW)
 
     assert ["deployments/a", "deployments/b", "deployments/c"] == await deployments(again)
-    assert {"ca-key.pem", "ca.pem", "client.toml", "controller.lock"} == names(here)
+    assert {"ca-key.pem", "ca.pem", "client.toml", "controller.lock", "ca.lock"} == names(here)
     async with await Store.open(again.database) as store:
         assert ["admin"] == [token.role for token in store.tokens.list()]
 
