@@ -280,8 +280,10 @@ def write_over(path: Path, content: bytes, mode: int) -> None:
 def give_to_owner(descriptor: int, directory: Path) -> None:
     """Have a file that root made belong to its folder's owner: a controller that is an ordinary user's reads it."""
     if os.name == "posix" and os.geteuid() == 0:
-        folder = directory.stat()
-        os.fchown(descriptor, folder.st_uid, folder.st_gid)
+        folder, file = directory.stat(), os.fstat(descriptor)
+        # Not asked for nothing: a root without its rights, as in a confined unit, may not give away even what it has.
+        if (file.st_uid, file.st_gid) != (folder.st_uid, folder.st_gid):
+            os.fchown(descriptor, folder.st_uid, folder.st_gid)
 
 
 def sync_folder(directory: Path) -> None:
