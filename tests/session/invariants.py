@@ -227,8 +227,14 @@ def _unlike_site(world: World, site: Site) -> list[str]:
     runs = {each.assignment_id for each in site.machine.alive()}
     supervisor = site.agent.supervisor
     kept = {} if supervisor is None else supervisor.observed()
-    left = world.forgetful or world.expected.deleted_nodes or site.machine.node in world.cloned
-    strays = [each for each in runs - wished if not left or each not in kept or kept[each].state != "quarantined"]
+    left = world.forgetful or world.expected.deleted_nodes
+    # A clone that carried an order out told of its end, which the original never heard of.
+    ended = world.ledger.tombstones.keys() if site.machine.node in world.cloned else frozenset()
+    strays = [
+        each
+        for each in runs - wished
+        if not (left or each in ended) or each not in kept or kept[each].state != "quarantined"
+    ]
     wrong = [f"{each} is to run on {site.machine.node}, and does not" for each in sorted(wished - runs)]
     return wrong + [f"{each} runs on {site.machine.node} unasked" for each in sorted(strays)]
 
