@@ -168,6 +168,7 @@ async def test_next_try_is_told_while_it_is_waited_for(make: Callable[..., Super
     waits = []
     for restarts in (1, 2):
         await until(lambda: supervisor.observed()["a1"].restart_count == restarts)  # noqa: B023  # awaited here
+        # Between two failures it is never one that nobody tries again.
         seen = await until_state(supervisor, State.ERROR)
         assert seen.next_try_time is not None
         waits.append((seen.next_try_time - _failure(seen).time).total_seconds())
