@@ -12,6 +12,8 @@ from motorpool_cli.client import TIMEOUT_SECONDS, Client
 from motorpool_cli.lists import list_instances
 
 _FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS = 0.2, 5.0
+# Away, slow, or with too much to do, as when all of its watchers come back at once.
+_AGAIN = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED})
 
 
 def follow(
@@ -54,7 +56,7 @@ def follow_from(
             code = error.code() if isinstance(error, grpc.Call) else None
             if code is grpc.StatusCode.OUT_OF_RANGE:  # away for longer than changes are kept: start over
                 token = ""
-            elif code not in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
+            elif code not in _AGAIN:
                 raise
             elif time.monotonic() < deadline and delay_seconds == _FIRST_DELAY_SECONDS:
                 note("The controller does not answer; waiting for it.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from motorpool import v1
@@ -92,7 +93,21 @@ def list_tokens(connected: Client) -> list[v1.Token]:
     return pages(fetch)
 
 
-def list_events(connected: Client, subject: str, limit: int) -> list[v1.Event]:
-    """Return the latest events about a resource, the latest last."""
-    request = v1.ListEventsRequest(subject=subject, page_size=limit)
-    return list(reversed(connected.events.ListEvents(request, timeout=TIMEOUT_SECONDS).events))
+def list_events(
+    connected: Client, subject: str, *, node: str = "", limit: int | None = None, since: datetime | None = None
+) -> list[v1.Event]:
+    """Return the latest events, the latest last: about a resource, of a node, at most so many, not older than this."""
+    left = limit
+
+    def fetch(token: str) -> tuple[list[v1.Event], str]:
+        nonlocal left
+        size = PAGE_SIZE if left is None else min(left, PAGE_SIZE)
+        request = v1.ListEventsRequest(subject=subject, node=node, page_size=size, page_token=token)
+        answer = connected.events.ListEvents(request, timeout=TIMEOUT_SECONDS)
+        found = [each for each in answer.events if since is None or each.time.ToDatetime(UTC) >= since]
+        left = None if left is None else left - len(found)
+        # The latest come first: behind one that is too old there is none that is not.
+        is_all = left == 0 or len(found) < len(answer.events)
+        return found, "" if is_all else answer.next_page_token
+
+    return list(reversed(pages(fetch)))

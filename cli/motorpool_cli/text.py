@@ -115,6 +115,22 @@ def parse_duration(value: str | float) -> float:
     return seconds
 
 
+def parse_since(value: str) -> datetime | float:
+    """Return what --since says: a time, the reader's where it names no zone, or how many seconds ago."""
+    try:
+        return datetime.fromisoformat(value).astimezone()
+    except (ValueError, OverflowError):
+        try:
+            return parse_duration(value)
+        except typer.BadParameter as error:
+            raise CommandError(
+                Exit.USAGE,
+                "OPTION_INVALID",
+                f"--since {value} is neither a length of time nor a time; write e.g. 90s, 10m, 2h or "
+                "2026-11-21T20:00:00Z.",
+            ) from error
+
+
 def parse_reschedule_after(value: str | float) -> float:
     """Return the seconds that an option's value says, "0" too; -1 for "never"."""
     word = str(value).strip()

@@ -65,9 +65,10 @@ class Listing(Generic[T]):
                 found: T = getattr(change, kind)
                 if shown.get(found.name) != found and wanted(found):
                     shown[found.name] = found
-                    self._changed(found, output)
+                    self.changed(found, output)
 
-    def _changed(self, found: T, output: Format) -> None:
+    def changed(self, found: T, output: Format) -> None:
+        """Print one more line under the list, or the list's first."""
         if output is not Format.TABLE:
             _print(plain(found), output)
         elif self._widths:

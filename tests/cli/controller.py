@@ -107,10 +107,13 @@ class Controller:
         """A step of a script."""
         raise EndError
 
-    def put(self, item: v1.Node | v1.Deployment | v1.Instance) -> None:
-        """Store a node, deployment or instance, and tell watchers."""
+    def put(self, item: v1.Node | v1.Deployment | v1.Instance | v1.Event) -> None:
+        """Store a node, deployment, instance or event, and tell watchers."""
         with self._changed:
-            if isinstance(item, v1.Deployment):
+            if isinstance(item, v1.Event):
+                self.events.insert(0, item)
+                self._log.append(v1.WatchResponse(event=item))
+            elif isinstance(item, v1.Deployment):
                 self.deployments[item.name] = item
                 self._log.append(v1.WatchResponse(deployment=item))
             elif isinstance(item, v1.Instance):
@@ -548,7 +551,11 @@ class _Events(_Servicer, v1.EventServiceServicer):
     def ListEvents(self, request: v1.ListEventsRequest, context: grpc.ServicerContext) -> v1.ListEventsResponse:
         self.of.requests.append(request)
         found = [event for event in self.of.events if request.subject in {"", event.subject}]
-        return v1.ListEventsResponse(events=found[: request.page_size or 100])
+        begin, size = int(request.page_token or 0), min(request.page_size or 100, self.of.page_size)
+        left = len(found) > begin + size
+        return v1.ListEventsResponse(
+            events=found[begin : begin + size], next_page_token=str(begin + size) if left else ""
+        )
 
 
 class _Tokens(_Servicer, v1.TokenServiceServicer):

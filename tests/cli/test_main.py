@@ -139,6 +139,21 @@ def test_interrupted_logs(controller: Controller) -> None:
     assert (130, "") == (code, err)
 
 
+def test_interrupted_events(controller: Controller) -> None:
+    """
+    Ctrl-C ends `events --follow` with 130, and without a word.
+    """
+    fill(controller)
+
+    with started(controller, "events", "--follow", "-o", "json") as process:
+        assert process.stdout
+        assert ["events/1", "events/2"] == [json.loads(process.stdout.readline())["name"] for _ in range(2)]
+        process.send_signal(signal.SIGINT)
+        code, _, err = ended(process)
+
+    assert (130, "") == (code, err)
+
+
 @pytest.mark.parametrize("output", ["table", "json"])
 def test_interrupted_deploy(controller: Controller, output: str) -> None:
     """

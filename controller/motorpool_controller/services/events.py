@@ -6,10 +6,13 @@ import grpc
 
 from motorpool import v1
 from motorpool_controller.domain.event import Event
-from motorpool_controller.domain.names import id_of
+from motorpool_controller.domain.groups import nodes_of
+from motorpool_controller.domain.names import id_of, resource_id
+from motorpool_controller.domain.workload import Instance
 from motorpool_controller.services import pages
 from motorpool_controller.services.convert.event import event_message
 from motorpool_controller.store.store import Store
+from motorpool_controller.store.view import View
 
 
 class EventService(v1.EventServiceServicer):
@@ -25,11 +28,17 @@ class EventService(v1.EventServiceServicer):
     ) -> v1.ListEventsResponse:
         """Give events, the latest first."""
         view = self._store.view
+        if request.node:
+            resource_id(request.node, "nodes", "node")
         rows, token = pages.page(
-            [event for event in view.events.values() if is_about(event, request.subject)],
+            [
+                event
+                for event in view.events.values()
+                if is_about(event, request.subject) and is_of_node(event, request.node, view)
+            ],
             # An event that happens again gets a new revision, and with it a new place.
             key=lambda event: f"{event.revision:020} {event.name}",
-            scope=("events", view.cluster_id, request.subject),
+            scope=("events", view.cluster_id, request.subject, *([request.node] if request.node else [])),
             size=request.page_size,
             token=request.page_token,
             descending=True,
@@ -52,3 +61,17 @@ def is_about(event: Event, subject: str) -> bool:
         and event.subject.startswith("instances/")
         and id_of(event.subject).rpartition("-")[0] == deployment_id
     )
+
+
+def is_of_node(event: Event, node: str, view: View) -> bool:
+    """Return whether an event is about a node, or about an instance that is placed there; of "", every one is."""
+    if node in {"", event.subject}:
+        return True
+    instance = view.instances.get(event.subject)
+    return instance is not None and node in places(instance)
+
+
+def places(instance: Instance) -> frozenset[str]:
+    """Return the nodes of an instance, also those that have nothing of it any more."""
+    gang = () if instance.gang is None else instance.gang.members
+    return frozenset({*nodes_of(instance), *(member.node for member in gang)})

@@ -11,13 +11,12 @@ from motorpool import v1
 from motorpool_controller.domain.backends import Offer
 from motorpool_controller.domain.event import Event
 from motorpool_controller.domain.fleet import Node
-from motorpool_controller.domain.groups import nodes_of
 from motorpool_controller.domain.names import id_of, resource_id, shown
 from motorpool_controller.domain.workload import Deployment, Instance
 from motorpool_controller.services import pages
 from motorpool_controller.services.convert import fields
 from motorpool_controller.services.convert.event import event_message
-from motorpool_controller.services.events import is_about
+from motorpool_controller.services.events import is_about, is_of_node, places
 from motorpool_controller.services.pages import Position
 from motorpool_controller.services.views import backend_view, deployment_view, instance_view, node_view, offers
 from motorpool_controller.store.live import Live
@@ -190,22 +189,16 @@ class _Watch:
         if isinstance(row, Deployment):
             return self._deployment_response(row)
         if isinstance(row, Instance):
-            theirs = self._deployment in {"", row.deployment} and (not self._node or self._node in _places(row))
+            theirs = self._deployment in {"", row.deployment} and (not self._node or self._node in places(row))
             return v1.WatchResponse(instance=instance_view(row, self._live)) if theirs else None
         if isinstance(row, Event):
-            theirs = is_about(row, self._deployment) and (not self._node or self._is_of_node(row))
+            theirs = is_about(row, self._deployment) and is_of_node(row, self._node, self._view)
             return v1.WatchResponse(event=event_message(row)) if theirs else None
         if self._deployment:
             return None
         if isinstance(row, Node):
             return v1.WatchResponse(node=self._node_view(row)) if self._node in {"", row.name} else None
         return None if self._node else v1.WatchResponse(backend=backend_view(row))
-
-    def _is_of_node(self, event: Event) -> bool:
-        if event.subject == self._node:
-            return True
-        instance = self._view.instances.get(event.subject)
-        return instance is not None and self._node in _places(instance)
 
     def _node_view(self, node: Node) -> v1.Node:
         groups = self._view.groups
@@ -233,12 +226,6 @@ class _Watch:
         response = self._deployment_response(deployment)
         if response is not None and before != self._told[name]:
             yield response
-
-
-def _places(instance: Instance) -> frozenset[str]:
-    """Return the nodes of an instance, also those that have nothing of it any more."""
-    gang = () if instance.gang is None else instance.gang.members
-    return frozenset({*nodes_of(instance), *(member.node for member in gang)})
 
 
 def _belongs(change: Change, deployment: str) -> bool:

@@ -195,3 +195,25 @@ async def test_events_of_a_deployment(cluster: Cluster, agent: Agent) -> None:
     assert len(everything.events) > len(listed.events)
     times = [event.time.ToNanoseconds() for event in everything.events]
     assert sorted(times, reverse=True) == times
+
+
+async def test_events_of_a_node(cluster: Cluster, agent: Agent) -> None:
+    """
+    The events of a node are its own and those of what is placed there, and no deployment's.
+    """
+    session = await agent.joined()
+    await cluster.deploy("chat")
+    await session.answer(FACTS)
+    await cluster.until(lambda: "INSTANCE_PLACED" in cluster.event_reasons() or None)
+
+    async def of(node: str, subject: str = "") -> set[str]:
+        request = v1.ListEventsRequest(node=node, subject=subject)
+        return {each.subject for each in (await cluster.events.ListEvents(request, metadata=cluster.admin)).events}
+
+    (instance,) = cluster.store.view.instances
+    assert {"nodes/a", instance} == await of("nodes/a")
+    assert {instance} == await of("nodes/a", "deployments/chat")
+    assert set() == await of("nodes/b")
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await of("rack1")
+    assert "FIELD_INVALID" == reason(failed.value)

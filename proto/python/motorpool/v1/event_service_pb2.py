@@ -26,7 +26,7 @@ from motorpool.v1 import event_pb2 as motorpool_dot_v1_dot_event__pb2
 from motorpool.v1 import role_pb2 as motorpool_dot_v1_dot_role__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n motorpool/v1/event_service.proto\x12\x0cmotorpool.v1\x1a\x18motorpool/v1/event.proto\x1a\x17motorpool/v1/role.proto\"K\n\x11ListEventsRequest\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"h\n\x12ListEventsResponse\x12#\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x13.motorpool.v1.Event\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x14\n\x0cresume_token\x18\x03 \x01(\t2e\n\x0c\x45ventService\x12U\n\nListEvents\x12\x1f.motorpool.v1.ListEventsRequest\x1a .motorpool.v1.ListEventsResponse\"\x04\xa8\xd5\x18\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n motorpool/v1/event_service.proto\x12\x0cmotorpool.v1\x1a\x18motorpool/v1/event.proto\x1a\x17motorpool/v1/role.proto\"Y\n\x11ListEventsRequest\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0c\n\x04node\x18\x04 \x01(\t\"h\n\x12ListEventsResponse\x12#\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x13.motorpool.v1.Event\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x14\n\x0cresume_token\x18\x03 \x01(\t2e\n\x0c\x45ventService\x12U\n\nListEvents\x12\x1f.motorpool.v1.ListEventsRequest\x1a .motorpool.v1.ListEventsResponse\"\x04\xa8\xd5\x18\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,9 +36,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EVENTSERVICE'].methods_by_name['ListEvents']._loaded_options = None
   _globals['_EVENTSERVICE'].methods_by_name['ListEvents']._serialized_options = b'\250\325\030\003'
   _globals['_LISTEVENTSREQUEST']._serialized_start=101
-  _globals['_LISTEVENTSREQUEST']._serialized_end=176
-  _globals['_LISTEVENTSRESPONSE']._serialized_start=178
-  _globals['_LISTEVENTSRESPONSE']._serialized_end=282
-  _globals['_EVENTSERVICE']._serialized_start=284
-  _globals['_EVENTSERVICE']._serialized_end=385
+  _globals['_LISTEVENTSREQUEST']._serialized_end=190
+  _globals['_LISTEVENTSRESPONSE']._serialized_start=192
+  _globals['_LISTEVENTSRESPONSE']._serialized_end=296
+  _globals['_EVENTSERVICE']._serialized_start=298
+  _globals['_EVENTSERVICE']._serialized_end=399
 # @@protoc_insertion_point(module_scope)

@@ -28,20 +28,24 @@ class ListEventsRequest(google.protobuf.message.Message):
     SUBJECT_FIELD_NUMBER: builtins.int
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    NODE_FIELD_NUMBER: builtins.int
     subject: builtins.str
     """Only those about this resource; a deployment includes its instances. Empty for all."""
     page_size: builtins.int
     """At most so many; 0 means 100, the most is 1000."""
     page_token: builtins.str
     """From the last answer; empty for the first page."""
+    node: builtins.str
+    """Only those of this node, `nodes/{node}`, and of what is placed on it now; empty for all."""
     def __init__(
         self,
         *,
         subject: builtins.str = ...,
         page_size: builtins.int = ...,
         page_token: builtins.str = ...,
+        node: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["page_size", b"page_size", "page_token", b"page_token", "subject", b"subject"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["node", b"node", "page_size", b"page_size", "page_token", b"page_token", "subject", b"subject"]) -> None: ...
 
 Global___ListEventsRequest: typing_extensions.TypeAlias = ListEventsRequest
 

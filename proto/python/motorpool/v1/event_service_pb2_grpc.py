@@ -47,7 +47,7 @@ class EventServiceServicer(object):
     """
 
     def ListEvents(self, request, context):
-        """Gives events, the latest first. INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+        """Gives events, the latest first. INVALID_ARGUMENT FIELD_INVALID, PAGE_TOKEN_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

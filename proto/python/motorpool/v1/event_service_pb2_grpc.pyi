@@ -61,7 +61,7 @@ class EventServiceStub(typing.Generic[_EventServiceListEventsType]):
     ], channel: grpc.aio.Channel) -> None: ...
 
     ListEvents: _EventServiceListEventsType
-    """Gives events, the latest first. INVALID_ARGUMENT PAGE_TOKEN_INVALID."""
+    """Gives events, the latest first. INVALID_ARGUMENT FIELD_INVALID, PAGE_TOKEN_INVALID."""
 
 EventServiceAsyncStub: typing_extensions.TypeAlias = EventServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
@@ -79,6 +79,6 @@ class EventServiceServicer(metaclass=abc.ABCMeta):
         request: motorpool.v1.event_service_pb2.ListEventsRequest,
         context: _ServicerContext,
     ) -> typing.Union[motorpool.v1.event_service_pb2.ListEventsResponse, collections.abc.Awaitable[motorpool.v1.event_service_pb2.ListEventsResponse]]:
-        """Gives events, the latest first. INVALID_ARGUMENT PAGE_TOKEN_INVALID."""
+        """Gives events, the latest first. INVALID_ARGUMENT FIELD_INVALID, PAGE_TOKEN_INVALID."""
 
 def add_EventServiceServicer_to_server(servicer: EventServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
