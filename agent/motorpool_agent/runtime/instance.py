@@ -186,12 +186,7 @@ class Instance:
                 if delay is None:
                     return
                 await asyncio.sleep(delay)
-                self._record.see(
-                    state=State.STARTING,
-                    message="trying again",
-                    restart_count=self._record.seen.restart_count + 1,
-                    next_try_time=None,
-                )
+                self._record.tried_again()
                 failure = None
 
     async def _settled(self, handle: Handle, evidence: Evidence) -> Evidence:

@@ -174,6 +174,11 @@ class Record:
         )
         await self.save(restart_count=restart_count, first_failure=first, last_failure=failure)
 
+    def tried_again(self) -> None:
+        """Show that the time to wait after a failure is over."""
+        restart_count = self.seen.restart_count + 1
+        self.see(state=State.STARTING, message="trying again", restart_count=restart_count, next_try_time=None)
+
     def _keep(self, failure: Failure) -> None:
         try:
             directory = self._context.handles.directory(self.seen.assignment_id)
