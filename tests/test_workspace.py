@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from motorpool_sdk import API_VERSION
+
 ROOT = Path(__file__).resolve().parent.parent
 MAX_LINES = 400
 LOCKS = ("requirements.lock", "proto/generator.lock")
@@ -101,9 +103,12 @@ def test_import_contracts_name_every_plugin() -> None:
 
 def test_versions_move_together() -> None:
     """
-    All members have the workspace's version.
+    All members have the workspace's version, but the SDK: its own is that of the contract, which others' plugins pin.
     """
-    assert {WORKSPACE["project"]["version"]} == {project["version"] for project in PROJECTS.values()}
+    others = {project["version"] for name, project in PROJECTS.items() if name != "motorpool-sdk"}
+
+    assert {WORKSPACE["project"]["version"]} == others
+    assert PROJECTS["motorpool-sdk"]["version"].startswith(f"{API_VERSION}.")
 
 
 @every_member
@@ -111,19 +116,26 @@ def test_first_party_requirements(name: str) -> None:
     """
     Members pin each other exactly; the SDK and plugins are taken by range, as strangers must.
     """
-    version = PROJECTS[name]["version"]
-    major, minor = (int(part) for part in version.split(".")[:2])
     extras = PROJECTS[name].get("optional-dependencies", {}).values()
     requirements = [*PROJECTS[name]["dependencies"], *(line for extra in extras for line in extra)]
     ours = {name_of(line): line.removeprefix(name_of(line)) for line in requirements if name_of(line) in MEMBERS}
-    by_range = {other for other, folder in MEMBERS.items() if folder.is_relative_to(ROOT / "plugins")}
 
-    assert {
-        other: f">={major}.{minor},<{major}.{minor + 1}" if other in by_range else f"=={version}" for other in ours
-    } == ours
+    assert {other: _required(other) for other in ours} == ours
     assert {other: {"workspace": True} for other in ours} == (
         toml(MEMBERS[name] / "pyproject.toml").get("tool", {}).get("uv", {}).get("sources", {})
     )
+
+
+def _required(name: str) -> str:
+    """
+    Return how a member is required by others.
+    """
+    version = PROJECTS[name]["version"]
+    if not MEMBERS[name].is_relative_to(ROOT / "plugins"):
+        return f"=={version}"
+    major, minor = (int(part) for part in version.split(".")[:2])
+    least = version if name == "motorpool-sdk" else f"{major}.{minor}"
+    return f">={least},<{major}.{minor + 1}"
 
 
 @every_member

@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
+from importlib.metadata import version
 from pathlib import Path
 
 import grpc
@@ -176,7 +177,7 @@ async def test_version() -> None:
     """
     `version` prints a version.
     """
-    assert await run("version") == (0, "0.1.0\n", "")
+    assert await run("version") == (0, f"{version('motorpool-agent')}\n", "")
 
 
 async def test_idle_modules_stay_out(tmp_path: Path) -> None:

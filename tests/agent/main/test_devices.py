@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -96,11 +97,11 @@ async def test_people_get_a_line_each_and_how_it_was_found(machine: Machine) -> 
     ]
     library = machine.ascend.folder / "libdcmi.so"
     for said in (
-        "ascend (motorpool-ascend 0.1.0): ready, 2 devices",
+        f"ascend (motorpool-ascend {version('motorpool-ascend')}): ready, 2 devices",
         f"  found     library {library}",
         f"  in use    libdcmi.so at {library}",
         "  unused    npu-smi: another one answered before",
-        "amd (motorpool-amd 0.1.0): blocked by the agent's configuration",
+        f"amd (motorpool-amd {version('motorpool-amd')}): blocked by the agent's configuration",
     ):
         assert said in printed.splitlines() or any(each.startswith(said) for each in printed.splitlines()), printed
 
