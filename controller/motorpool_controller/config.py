@@ -15,6 +15,7 @@ from motorpool_controller.reconcile.world import Settings as ReconcileSettings
 DEFAULT_FILE = Path("/etc/motorpool/controller.toml")
 ENVIRONMENT_PREFIX = "MOTORPOOL_CONTROLLER_"
 LOG_LEVELS = ("debug", "info", "warning", "error")
+LOG_FORMATS = ("text", "json")
 _SHOWN_CHARACTERS = 80
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
 
@@ -71,6 +72,7 @@ class Settings:
     hub_seconds: float = 120.0
     hub_look_ups_at_once: int = 4
     log_level: str = "info"
+    log_format: str = "text"
 
     @property
     def database(self) -> Path | PostgresUrl:
@@ -254,10 +256,13 @@ def _integer(least: int, most: int) -> Callable[[object], int]:
     return parse
 
 
-def _log_level(value: object) -> str:
-    if not isinstance(value, str) or value.lower() not in LOG_LEVELS:
-        raise ValueError(f"one of {', '.join(LOG_LEVELS)}")
-    return value.lower()
+def _one_of(*allowed: str) -> Callable[[object], str]:
+    def parse(value: object) -> str:
+        if not isinstance(value, str) or value.lower() not in allowed:
+            raise ValueError(f"one of {', '.join(allowed)}")
+        return value.lower()
+
+    return parse
 
 
 _SECRET = frozenset({"database"})
@@ -283,5 +288,6 @@ _SETTINGS: Mapping[str, Callable[[object], object]] = {
     "mass_failure_window_seconds": _number(0, 86_400),
     "hub_seconds": _number(1, 3_600),
     "hub_look_ups_at_once": _integer(1, 64),
-    "log_level": _log_level,
+    "log_level": _one_of(*LOG_LEVELS),
+    "log_format": _one_of(*LOG_FORMATS),
 }

@@ -77,12 +77,13 @@ def run(
     agents_listen: AgentsListen = None,
     advertise: Advertise = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+    log_format: Annotated[str | None, typer.Option(help="text or json.")] = None,
 ) -> None:
     """Run the controller until SIGTERM or SIGINT."""
     from motorpool_controller.serving import serve  # noqa: PLC0415  # see above
 
     with faults():
-        serve(settings_of(data_dir, config_file, listen, agents_listen, advertise, log_level))
+        serve(settings_of(data_dir, config_file, listen, agents_listen, advertise, log_level, log_format))
 
 
 @app.command()

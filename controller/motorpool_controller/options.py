@@ -52,6 +52,7 @@ def settings_of(
     agents_listen: str | None = None,
     advertise: list[str] | None = None,
     log_level: str | None = None,
+    log_format: str | None = None,
 ) -> Settings:
     """Return the settings that flags, variables and the file make."""
     flags: Mapping[str, str | Path | list[str] | None] = {
@@ -60,6 +61,7 @@ def settings_of(
         "agents_listen": agents_listen,
         "advertise": advertise,
         "log_level": log_level,
+        "log_format": log_format,
     }
     return config.load(flags, file=config_file)
 

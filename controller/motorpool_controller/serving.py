@@ -71,7 +71,7 @@ def serve(settings: Settings) -> None:
             f"there is no cluster in {settings.data_dir} yet; make one with `motorpool-controller init`, or name "
             "another folder with --data-dir"
         )
-    log_to_stderr(settings.log_level)
+    log_to_stderr(settings.log_level, settings.log_format)
     with DataDirLock(settings.data_dir):
         asyncio.run(_serve(settings))
 
@@ -97,6 +97,7 @@ async def _serve(settings: Settings) -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
                 reconciler = Reconciler(store, live, catalog, settings)
+                server.health.undecided = reconciler.stalled
                 deciding = tasks.create_task(_decide(reconciler), name="reconciler")
                 watching = tasks.create_task(watch(reconciler.stalled), name="watchdog")
                 fenced = tasks.create_task(store.wait_fenced(), name="fence")

@@ -57,6 +57,7 @@ class Config:
     first_attempts: int = 1
     last_attempts: int = 4
     log_level: str = "info"
+    log_format: str = "text"
 
     @property
     def models(self) -> Path:
@@ -107,6 +108,7 @@ _SETTINGS: Mapping[str, Callable[[object], object]] = {
     "first_attempts": values.attempts,
     "last_attempts": values.attempts,
     "log_level": values.log_level,
+    "log_format": values.log_format,
 }
 _FIELDS = {
     "reserved_memory": "reserved_memory_bytes",

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 BARE_EXECUTORS = ("auto", "process", "systemd")
+LOG_FORMATS = ("text", "json")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -202,6 +203,13 @@ def log_level(value: object) -> str:
     if isinstance(value, str) and value.lower() in LOG_LEVELS:
         return value.lower()
     raise NotAllowedError(f"give one of {', '.join(LOG_LEVELS)}")
+
+
+def log_format(value: object) -> str:
+    """Return how log lines look."""
+    if isinstance(value, str) and value.lower() in LOG_FORMATS:
+        return value.lower()
+    raise NotAllowedError(f"give one of {', '.join(LOG_FORMATS)}")
 
 
 def bare_executor(value: object) -> str:

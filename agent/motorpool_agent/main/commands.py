@@ -70,6 +70,7 @@ AllowPlugin = Annotated[list[str] | None, typer.Option(help="Load only these plu
 BlockPlugin = Annotated[list[str] | None, typer.Option(help="Never load these plugins; repeatable.")]
 Output = Annotated[str, typer.Option("--output", "-o", help="text, json or yaml.")]
 LogLevel = Annotated[str | None, typer.Option("--log-level", help="debug, info, warning or error.")]
+LogFormat = Annotated[str | None, typer.Option("--log-format", help="text or json.")]
 
 
 @app.command("run")
@@ -138,6 +139,7 @@ def run_command(
         str | None, typer.Option(metavar="N", help="How many of its last failures are kept, with logs.")
     ] = None,
     log_level: LogLevel = None,
+    log_format: LogFormat = None,
 ) -> None:
     """Run the agent; enrols first where this machine is no node yet."""
 
@@ -174,10 +176,11 @@ def run_command(
                 "first_attempts": first_attempts,
                 "last_attempts": last_attempts,
                 "log_level": log_level,
+                "log_format": log_format,
             },
             file=config,
         )
-        log_to_stderr(settings.log_level)
+        log_to_stderr(settings.log_level, settings.log_format)
         return agent.run(settings)
 
     _carry_out(work)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
@@ -15,6 +16,7 @@ from motorpool_controller.security.tokens import read_token
 from motorpool_controller.services.callers import Caller, Context, address_of, site_of
 from motorpool_controller.services.rates import Rate, Rates
 from motorpool_controller.services.roles import Role
+from motorpool_controller.store.errors import StoreError
 from motorpool_controller.store.restoration import Restoration
 from motorpool_controller.store.store import Store
 from motorpool_controller.store.tokens import StoredToken
@@ -23,6 +25,10 @@ WRONG_OF_ONE = Rate(burst=200, per_second=20.0)
 WRONG_OF_ALL = Rate(burst=2_000, per_second=200.0)
 """How often tokens that are not ours are looked up: a secret cannot be guessed, but each try costs a read."""
 _RENEW = "/motorpool.v1.AgentService/Renew"
+_HEALTH = "/grpc.health.v1.Health/"
+HEALTH_SECONDS = 0.5
+"""How long who asks for our health waits for a look at his token: a database that is silent is what he asks about."""
+_HEALTH_TOKENS = 100
 _SECOND = timedelta(seconds=1)
 _ENROL = "enrol the machine again with a join token (`motorpool-controller token join`)"
 
@@ -50,6 +56,8 @@ class TokenAuthenticator:
         self._clock = clock
         self._monotonic = monotonic
         self._wrong = wrong or Rates(WRONG_OF_ONE, WRONG_OF_ALL)
+        self._asked_health: dict[str, StoredToken] = {}
+        """Tokens that were good when somebody asked for our health with them, as they were then."""
 
     async def __call__(self, method: str, context: Context) -> Caller:
         """Return the holder of the call's bearer token."""
@@ -72,13 +80,32 @@ class TokenAuthenticator:
                 f"too many wrong tokens came from {site}; no token from there is looked up for {wait_seconds:.1f} s",
                 retry_seconds=wait_seconds,
             )
-        found = await self._store.beside(self._store.tokens.get, bearer.token_id)
+        if method.startswith(_HEALTH):
+            found = await self._found_for_health(bearer.token_id)
+        else:
+            found = await self._store.beside(self._store.tokens.get, bearer.token_id)
         if found is None or not bearer.matches(found.secret_hash):
             self._wrong.count(site, self._monotonic())
             raise _invalid()
         self._check_time(found)
         # A join token without uses left gets as far as Enroll, which knows whether it made this very node.
         return Caller(role=Role(found.role), token_id=found.token_id, description=found.description)
+
+    async def _found_for_health(self, token_id: str) -> StoredToken | None:
+        """Return the token; while the database does not answer, as it was when it last did."""
+        known = self._asked_health.pop(token_id, None)
+        try:
+            async with asyncio.timeout(None if known is None else HEALTH_SECONDS):
+                found = await self._store.beside(self._store.tokens.get, token_id)
+        except (StoreError, TimeoutError):
+            if known is None:
+                raise
+            found = known
+        if found is not None:
+            self._asked_health[token_id] = found
+            if len(self._asked_health) > _HEALTH_TOKENS:
+                del self._asked_health[next(iter(self._asked_health))]
+        return found
 
     async def ended(self, callers: Iterable[Caller]) -> Mapping[Caller, DomainError]:
         """Return whose tokens were revoked, or are over."""

@@ -27,6 +27,7 @@ from motorpool_controller.services.authentication import (
 )
 from motorpool_controller.services.errors import ListenError
 from motorpool_controller.services.guard import Guard
+from motorpool_controller.services.health import Health
 from motorpool_controller.services.long_calls import LongCalls
 from motorpool_controller.store.store import Store, utc_now
 
@@ -81,7 +82,8 @@ class Server:
         self._agents = self._server(
             CertificateAuthenticator(store, clock, authorities), AGENTS_MESSAGE_BYTES, AGENTS_CALLS
         )
-        self._health = health.aio.HealthServicer()
+        self.health = Health(store)
+        """Whether it is well; others tell it what they know."""
         self.public_address = self._bind(self._public, settings.listen, agents=False)
         """Where the public listener is bound, its port known."""
         self.agents_address = self._bind(self._agents, settings.agents_listen, agents=True)
@@ -98,10 +100,12 @@ class Server:
             _add(service, self._public)
         for service in agents:
             _add(service, self._agents)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._public)
+        names = _names([*public, *agents])
+        self.health.serve(names)
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, self._public)
         reflection.enable_server_reflection(
             # The agents' too: whoever looks finds what there is, wherever it is served.
-            sorted([*_names([*public, *agents]), health.SERVICE_NAME, reflection.SERVICE_NAME]),
+            sorted([*names, health.SERVICE_NAME, reflection.SERVICE_NAME]),
             self._public,
         )
         await self._public.start()
@@ -109,7 +113,7 @@ class Server:
 
     async def stop(self) -> None:
         """End: refuse new calls, let those in progress finish for the grace, then cut them."""
-        await self._health.enter_graceful_shutdown()
+        self.health.stop()
         grace = self._settings.shutdown_grace_seconds
         await asyncio.gather(self._public.stop(grace), self._agents.stop(grace))
         self._audit.close()

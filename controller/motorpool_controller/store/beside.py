@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from motorpool_controller.store.errors import StoreBusyError
+from motorpool_controller.store.errors import StoreBusyError, StoreError
 from motorpool_controller.store.pool import READERS
 
 R = TypeVar("R")
 
 MOST_WAITING = 500
 SECONDS = 10.0
+SILENT_SECONDS = 5.0
+"""A read takes milliseconds: where one has waited for so long, the database answers none."""
+FAULT_SECONDS = 10.0
 
 
 class Beside:
@@ -21,15 +25,29 @@ class Beside:
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(max_workers=READERS, thread_name_prefix="store-reader")
-        self._waiting = 0
+        self._waiting: dict[asyncio.Future[object], float] = {}
+        """What is under way, the oldest first, and since when."""
+        self._fault = ""
+        """Why the last read failed, empty where it did not, and when it ended."""
+        self._ended = 0.0
+
+    def silent(self) -> str:
+        """Return why the database answers no reads, empty where it does; may be asked from any thread."""
+        # A copy, which nothing interrupts: the loop goes on adding to it.
+        oldest = min(list(self._waiting.values()), default=None)
+        seconds = 0.0 if oldest is None else time.monotonic() - oldest
+        if seconds > SILENT_SECONDS:
+            return f"the database has not answered a read for {seconds:.0f} s"
+        # Who is told so may read no more: after a while it is not known any longer.
+        return self._fault if time.monotonic() - self._ended < FAULT_SECONDS else ""
 
     async def run(self, function: Callable[[], R]) -> R:
         """Return what a function returns; raise a StoreBusyError where too many wait, or it takes too long."""
-        if self._waiting >= MOST_WAITING:
+        if len(self._waiting) >= MOST_WAITING:
             raise StoreBusyError(f"{MOST_WAITING} calls wait for the database already; make the same call again")
-        self._waiting += 1
         work = asyncio.get_running_loop().run_in_executor(self._threads, function)
         # Counted until it ran, not until nobody waits for it: a database that answers nothing fills the bound.
+        self._waiting[work] = time.monotonic()  # type: ignore[index]  # a future of something
         work.add_done_callback(self._ran)
         try:
             async with asyncio.timeout(SECONDS):
@@ -44,6 +62,8 @@ class Beside:
         self._threads.shutdown()
 
     def _ran(self, work: asyncio.Future[R]) -> None:
-        self._waiting -= 1
+        del self._waiting[work]  # type: ignore[arg-type]  # as above
         if not work.cancelled():
-            work.exception()  # nobody may be left to be told
+            error = work.exception()  # nobody may be left to be told
+            self._ended = time.monotonic()
+            self._fault = str(error) if isinstance(error, StoreError) else ""

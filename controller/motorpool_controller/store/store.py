@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import inspect
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -41,6 +42,8 @@ P = ParamSpec("P")
 
 CALLERS_WAITING = 500
 """Changes of callers that wait: a third of a second's work."""
+STUCK_SECONDS = 5.0
+"""A batch takes milliseconds: one that has been written for so long waits for a disk or a server that hangs."""
 LOOK_SECONDS = 5.0
 """How often a controller that has nothing to write looks whether it could, where the database is elsewhere."""
 RETRY_SECONDS = (0.1, 5.0)
@@ -109,6 +112,7 @@ class Store:
         self._fenced: asyncio.Future[FencedError] = asyncio.get_running_loop().create_future()
         self._lost: StoreError | None = None
         """Why nothing can be committed at present."""
+        self._write_began: float | None = None
         self._subscriptions: WeakSet[Subscription] = WeakSet()
         self._task = asyncio.create_task(self._run(), name="store")
 
@@ -196,6 +200,18 @@ class Store:
     async def beside(self, function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
         """Run what blocks on the database in one of a few threads; raise a StoreBusyError where that takes too long."""
         return await self._beside.run(partial(function, *arguments, **named))
+
+    def unwritable(self) -> str:
+        """Return why nothing can be written, empty where it can; known at once, from any thread, asking nobody."""
+        if self._lost is not None:
+            return str(self._lost)
+        seconds = 0.0 if (began := self._write_began) is None else time.monotonic() - began
+        return f"the database has not answered a write for {seconds:.0f} s" if seconds > STUCK_SECONDS else ""
+
+    def unreadable(self) -> str:
+        """Return why the database answers no reads, empty where it does; as ``unwritable`` does."""
+        lost = self._lost if isinstance(self._lost, DatabaseLostError) else None
+        return self._beside.silent() if lost is None else str(lost)
 
     async def _run(self) -> None:
         while True:
@@ -297,7 +313,13 @@ class Store:
 
     async def _write(self, function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
         """Run what blocks in the one thread that writes."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, partial(function, *arguments, **named))
+        self._write_began = time.monotonic()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(
+                self._thread, partial(function, *arguments, **named)
+            )
+        finally:
+            self._write_began = None
 
     def _existing(self, pending: Pending) -> dict[str, frozenset[str]]:
         view = self.view

@@ -103,6 +103,6 @@ async def test_database_that_does_not_answer_keeps_few_waiting(store: Store, mon
         "20 calls wait for the database already; make the same call again",
         "the database did not answer within 0.2 s; make the same call again",
     ] == told
-    await until(lambda: store._beside._waiting == 0)
+    await until(lambda: not store._beside._waiting)
     monkeypatch.setattr(beside_module, "SECONDS", 30.0)
     assert await store.beside(store.tokens.list) == []
