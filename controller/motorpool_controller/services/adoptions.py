@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from motorpool_controller.domain.errors import NotFoundError, PreconditionError
 from motorpool_controller.domain.event import Severity
-from motorpool_controller.domain.fleet import Node
 from motorpool_controller.domain.names import shown
 from motorpool_controller.domain.placement import Refusal
 from motorpool_controller.domain.specs import check_spec, revised
 from motorpool_controller.domain.workload import Deployment, Instance
-from motorpool_controller.reconcile.adoption import Around, Found, adopted, is_full, refusals, waiting
+from motorpool_controller.reconcile.adoption import Around, Found, adopted, is_full, waiting
+from motorpool_controller.reconcile.adoption_rows import overcommits, refusals
 from motorpool_controller.reconcile.world import Report
 from motorpool_controller.services.mutations import check_etag
 from motorpool_controller.services.strays import stray_of
@@ -37,9 +37,12 @@ class Wish:
     actor: str = ""
 
 
-def adopt(tx: Transaction, told: Report | None, wish: Wish) -> Instance:
-    """Take what a node has as an instance of its deployment; raise with a row for each thing that speaks against it."""
-    node, report = stray_of(tx, told, wish.node, wish.assignment_id, wish.generation)
+def adopt(tx: Transaction, told: Callable[[str], Report | None], wish: Wish) -> Instance:
+    """Take what a node has as an instance of its deployment; raise with a row for each thing that speaks against it.
+
+    ``told`` is what a node says of the assignment. Of one over several nodes any member's node may be asked for.
+    """
+    node, report = stray_of(tx, told(wish.node), wish.node, wish.assignment_id, wish.generation)
     assignment = report.assignment
     if assignment is None:
         message = (
@@ -49,10 +52,10 @@ def adopt(tx: Transaction, told: Report | None, wish: Wish) -> Instance:
         )
         raise _refused(wish, [Refusal(stage="node", reason="NOT_TOLD", subject=node.name, message=message)])
     _check_placed_nowhere(tx, assignment.instance, wish)
-    found = Found(node=node, report=report, assignment=assignment)
+    found = _whole(tx, told, wish, Found(node=node, report=report, assignment=assignment))
     standing = _deployment(tx, wish.deployment or assignment.deployment)
     check_etag(standing.name, standing.revision, wish.etag)
-    around = _around(tx, standing, node)
+    around = _around(tx, standing, found)
     if wish.add_replica and is_full(around, assignment.assignment_id):
         around = replace(around, deployment=_with_one_more(standing, tx.now))
     rows = refusals(found, around)
@@ -66,9 +69,31 @@ def adopt(tx: Transaction, told: Report | None, wish: Wish) -> Instance:
     gives_way = waiting(around, assignment.assignment_id)
     if gives_way is not None:
         tx.instances.delete(gives_way.name)
-    made = tx.instances.put(adopted(found, around, tx.now))
+    made = tx.instances.put(adopted(found, around, tx.now, overcommitted=overcommits(found, around)))
     tx.event(Severity.INFO, "STRAY_ADOPTED", made.name, _told(made, wish, gives_way))
     return made
+
+
+def _whole(tx: Transaction, told: Callable[[str], Report | None], wish: Wish, one: Found) -> Found:
+    """Return it with all its members, the leader first; raise where one of them is not there to be taken, too."""
+    parts, rows = [], []
+    for member in one.assignment.gang:
+        node, report = tx.nodes.get(member.node), told(member.node)
+        if member.node == one.node.name:
+            parts.append(one)
+        elif node is not None and report is not None and report.assignment is not None:
+            parts.append(Found(node=node, report=report, assignment=report.assignment))
+        else:
+            message = (
+                f"{member.node} (rank {member.rank}) tells of nothing of it that runs; all {len(one.assignment.gang)} "
+                "members are adopted, or none: once that node tells of it, or `motorpool release` ends the others"
+            )
+            rows.append(Refusal(stage="node", reason="MEMBER_MISSING", subject=member.node, message=message))
+    if rows:
+        raise _refused(wish, rows)
+    if not parts:
+        return one
+    return replace(parts[0], others=tuple(parts[1:]))
 
 
 def _check_placed_nowhere(tx: Transaction, name: str, wish: Wish) -> None:
@@ -98,11 +123,12 @@ def _with_one_more(deployment: Deployment, now: datetime) -> Deployment:
     return revised(deployment, spec, now)
 
 
-def _around(tx: Transaction, deployment: Deployment, node: Node) -> Around:
+def _around(tx: Transaction, deployment: Deployment, found: Found) -> Around:
+    beside = {name: each for member in found.members for name, each in tx.instances_on(member.node.name).items()}
     return Around(
         deployment=deployment,
         siblings=tuple(tx.instances_of(deployment.name).values()),
-        beside=tuple(tx.instances_on(node.name).values()),
+        beside=tuple(beside.values()),
         profiles=tx.profiles,
         declared=tx.backends,
     )
@@ -122,4 +148,7 @@ def _refused(wish: Wish, rows: Sequence[Refusal]) -> PreconditionError:
 def _told(made: Instance, wish: Wish, gives_way: Instance | None) -> str:
     whose = f"{f', says {wish.actor}' if wish.actor else ''}{f': {wish.reason}' if wish.reason else ''}"
     instead = "" if gives_way is None else f" {gives_way.name}, which waited for a place, is not needed any more."
-    return f"{made.name}, which {wish.node} runs as pid {made.pid}, is {made.deployment}'s now{whose}.{instead}"
+    runs = f"{wish.node} runs as pid {made.pid}"
+    if made.gang is not None:
+        runs = " and ".join(f"{member.node} runs as pid {member.pid}" for member in made.gang.members)
+    return f"{made.name}, which {runs}, is {made.deployment}'s now{whose}.{instead}"

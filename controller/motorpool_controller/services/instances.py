@@ -11,6 +11,7 @@ from motorpool import v1
 from motorpool_controller.domain.errors import NotFoundError, PreconditionError
 from motorpool_controller.domain.names import resource_id, shown
 from motorpool_controller.domain.workload import Instance
+from motorpool_controller.reconcile.world import Report
 from motorpool_controller.services import adoptions, logs, maintenance, pages, strays
 from motorpool_controller.services.callers import caller
 from motorpool_controller.services.convert.instance import instance_message
@@ -122,13 +123,12 @@ class InstanceService(v1.InstanceServiceServicer):
         """Have a node end one of those."""
         resource_id(request.node, "nodes", "node")
         reason, actor = reason_of(request.reason), caller().actor
-        told = {report.assignment_id: report for report in self._live.reports(request.node)}
 
         def change(tx: Transaction) -> v1.StrayInstance:
             return strays.stray_message(
                 strays.release(
                     tx,
-                    told.get(request.assignment_id),
+                    self._told(request.node, request.assignment_id),
                     request.node,
                     request.assignment_id,
                     request.generation,
@@ -158,10 +158,9 @@ class InstanceService(v1.InstanceServiceServicer):
             etag=request.etag,
             actor=caller().actor,
         )
-        told = {report.assignment_id: report for report in self._live.reports(request.node)}
 
         def change(tx: Transaction) -> v1.Instance:
-            return instance_message(adoptions.adopt(tx, told.get(wish.assignment_id), wish))
+            return instance_message(adoptions.adopt(tx, lambda node: self._told(node, wish.assignment_id), wish))
 
         return await mutate(self._store, request, v1.Instance, change)
 
@@ -174,6 +173,9 @@ class InstanceService(v1.InstanceServiceServicer):
         async with aclosing(logs.lines(self._live, self._found(request.name), request)) as batches:
             async for batch in batches:
                 yield v1.StreamInstanceLogsResponse(lines=batch.lines, position=batch.position)
+
+    def _told(self, node: str, assignment_id: str) -> Report | None:
+        return next((each for each in self._live.reports(node) if each.assignment_id == assignment_id), None)
 
     def _found(self, name: str) -> Instance:
         resource_id(name, "instances")

@@ -267,6 +267,26 @@ async def test_a_running_member_is_adopted(successor: tuple[Supervisor, int], tm
     assert {seen.launch.ports["http"], seen.launch.ports["master"], queue, queue + 1, queue + 2} == set(held)
 
 
+@pytest.mark.promise("P1")
+async def test_a_member_that_no_record_names_tells_what_it_was_told_and_goes_on_when_named(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
+    """
+    Not named any more, as after an older store was put back, it goes on and tells its rank, the others and their ports;
+    told all of that again, as by an adoption, it is the same process, which runs.
+    """
+    before = await running(supervisor, tmp_path)
+    supervisor.apply(desired())
+    stray = supervisor.observed()["a1"]
+    assert stray.assignment is not None
+    supervisor.apply(desired(stray.assignment))
+    after = await until_state(supervisor, State.RUNNING)
+
+    assert (State.QUARANTINED, before.pid) == (stray.state, stray.pid)
+    assert member(tmp_path, ports=before.ports) == stray.assignment
+    assert (before.pid, before.pid_start_ticks, 0) == (after.pid, after.pid_start_ticks, after.restart_count)
+
+
 async def test_told_ports_are_taken_or_nothing(supervisor: Supervisor, tmp_path: Path) -> None:
     """
     An agent that forgot what it reserved takes the ports that the others know; if one is gone it says which.

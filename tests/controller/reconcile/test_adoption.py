@@ -12,7 +12,8 @@ from motorpool_controller.domain.hub_files import HubFile, HubModel
 from motorpool_controller.domain.pinning import pinned_source
 from motorpool_controller.domain.sizes import GIB
 from motorpool_controller.domain.workload import Deployment, Instance, InstanceState, ModelSource, SourceKind
-from motorpool_controller.reconcile.adoption import Around, Found, adopted, is_full, refusals, waiting
+from motorpool_controller.reconcile.adoption import Around, Found, adopted, is_full, waiting
+from motorpool_controller.reconcile.adoption_rows import refusals
 from motorpool_controller.reconcile.world import Report, World
 from tests.controller.fleets import NOW, deployment, device, node, placed, world
 from tests.controller.reconcile.deciding import settled

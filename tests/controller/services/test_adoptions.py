@@ -138,7 +138,7 @@ async def test_a_deployment_of_which_nothing_is_placed_takes_its_key(cluster: Cl
         ({"exposure": v1.EXPOSURE_LOCAL}, "another exposure"),
         ({"claim": v1.Claim(memory_bytes=17 * GIB)}, "CLAIMS_TOO_LARGE"),
         ({"claim": v1.Claim(devices=[v1.DeviceClaim(device_id="gone", memory_bytes=1)])}, "DEVICE_MISSING"),
-        ({"gang": [v1.GangMember(rank=0), v1.GangMember(rank=1)]}, "SEVERAL_NODES"),
+        ({"gang": [v1.GangMember(rank=0, node="nodes/a"), v1.GangMember(rank=1, node="nodes/b")]}, "MEMBER_MISSING"),
         ({"backend": "unheard"}, "BACKEND_MISSING"),
     ],
 )
@@ -218,3 +218,40 @@ async def test_what_was_released_or_is_placed_is_not_adopted(cluster: Cluster, a
 
     assert "INSTANCE_PLACED" == reason(placed.value)
     assert "RELEASED" in str(released.value.details())
+
+
+async def test_members_are_adopted_together(cluster: Cluster, agent: Agent) -> None:
+    """
+    An instance over two nodes is taken by the word of either, as soon as both tell of it; each is told what it was told
+    before, and it serves once both say so.
+    """
+    members = [
+        v1.GangMember(
+            rank=rank, node=f"nodes/{name}", address=f"10.0.0.{rank}", ports=[v1.Port(port_name="http", number=40000)]
+        )
+        for rank, name in enumerate("ab")
+    ]
+    phase, style = v1.GANG_PHASE_RUN, "mp"
+    session, assignment = await forgotten(cluster, agent, gang=members, gang_phase=phase, gang_style=style)
+    leads, follows = v1.Assignment(), v1.Assignment()
+    for told in (leads, follows):
+        told.CopyFrom(assignment)
+        told.MergeFrom(v1.Assignment(gang=members, gang_phase=phase, gang_style=style))
+    follows.rank = 1
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await adopt(cluster, assignment)
+    other = await Agent(cluster, "b").joined()
+    await other.change(quarantined(assignment, assignment=follows))
+    await other.barrier()
+    made = await adopt(cluster, assignment, node="nodes/b")
+
+    assert "MEMBER_MISSING: nodes/b (rank 1) tells of nothing" in str(refused.value.details())
+    assert ["nodes/a", "nodes/b"] == [member.node for member in made.placement.members]
+    assert [leads, follows] == [await session.assignment(), await other.assignment()]
+    assert [] == [*session.of("tombstone"), *other.of("tombstone")]
+    for each in (session, other):
+        await each.change(running_instance(assignment))
+    await cluster.until(lambda: cluster.store.view.instances[made.name].state is InstanceState.RUNNING or None)
+    assert [] == await strays(cluster)
+    await cluster.live_settled()
+    assert [made.name] == list(cluster.store.view.instances)

@@ -139,7 +139,8 @@ class InstanceServiceServicer(object):
         """Takes what a node has and no record places there as an instance of its deployment, with its place, claims and ports as
         they are: it runs on, and is not started again. It takes the place of an instance that waits for one. Only what the
         node is certain of (`adoptable`), what is made of the deployment's present spec, and what fits beside the claims of
-        others; the message has a row for each thing that is not so. Where nothing else of the deployment is placed, the
+        others; the message has a row for each thing that is not so. What runs over several nodes is taken whole, by the word of
+        any of them, where all tell of it. Where nothing else of the deployment is placed, the
         deployment takes its API key.
 
         NOT_FOUND; FAILED_PRECONDITION INSTANCE_PLACED, GENERATION_MISMATCH, STRAY_NOT_ADOPTABLE; ABORTED ETAG_MISMATCH;
