@@ -11,6 +11,9 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import httpx
+
+from motorpool_agent.reconcile.observation import ObservedInstance
 from motorpool_agent.runtime.docker.glance import engine
 
 START_SECONDS = 60.0
@@ -84,6 +87,14 @@ def small_engine(size_mib: int, *options: str) -> Iterator[SmallEngine]:
         stack.callback(small.end)
         small.start()
         yield small
+
+
+async def says(seen: ObservedInstance) -> bool:
+    """Have an instance's engine answer, and print a line."""
+    assert seen.launch is not None
+    async with httpx.AsyncClient(trust_env=False) as client:
+        answer = await client.get(f"http://127.0.0.1:{seen.launch.ports['http']}/say")
+    return answer.status_code == 200
 
 
 def _wait(process: subprocess.Popen[bytes], address: str, log: Path) -> None:

@@ -7,13 +7,12 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
-from motorpool_agent.reconcile.observation import ObservedInstance, State
+from motorpool_agent.reconcile.observation import State
 from motorpool_agent.runtime.supervisor import Supervisor
 from tests.agent.runtime.docker.registry import Registry
-from tests.agent.runtime.docker.small_engine import SmallEngine, small_engine
+from tests.agent.runtime.docker.small_engine import SmallEngine, says, small_engine
 from tests.agent.runtime.fakes import ENGINE, assignment, desired, tombstone, until, until_gone, until_state
 from tests.docker_engine import DockerEngine
 
@@ -67,13 +66,13 @@ async def test_what_runs_goes_on_and_what_does_not_fit_waits(
     assert "no space left" in refused.last_failure.message
     assert "`docker system df` on the node" in refused.last_failure.message
     for _ in range(3):
-        assert await _says(before)
+        assert await says(before)
     during = supervisor.observed()["a1"]
     assert (before.pid, State.RUNNING) == (during.pid, during.state)
 
     engine.empty()
     await until_state(supervisor, State.RUNNING, "a2")
-    assert await _says(before)
+    assert await says(before)
     await until(lambda: "said" in _log(data_dir, "a1"), "the log goes on")
     assert (before.pid, 0) == (supervisor.observed()["a1"].pid, supervisor.observed()["a1"].restart_count)
     assert 2 == len(own.containers(data_dir))
@@ -121,14 +120,6 @@ async def test_a_container_is_removed_from_a_full_disk(
 def _reason(supervisor: Supervisor) -> str:
     failure = supervisor.observed()["a1"].last_failure
     return "" if failure is None else failure.reason
-
-
-async def _says(seen: ObservedInstance) -> bool:
-    """Have the engine answer, and print a line."""
-    assert seen.launch is not None
-    async with httpx.AsyncClient(trust_env=False) as client:
-        answer = await client.get(f"http://127.0.0.1:{seen.launch.ports['http']}/say")
-    return answer.status_code == 200
 
 
 def _log(data_dir: Path, assignment_id: str) -> str:
