@@ -52,7 +52,7 @@ CLIENTS = {
 """What the clients of ``examples/clients`` are built and run with, by their folder; a path stands for a library."""
 
 PACKAGES = (
-    {"espeak-ng": "espeak-ng", "ip": "iproute2", "pg_ctlcluster": "postgresql"}
+    {"espeak-ng": "espeak-ng", "ip": "iproute2", "pg_ctlcluster": "postgresql", "promtool": "prometheus"}
     | dict.fromkeys(("nsenter", "unshare"), "util-linux")
     | dict.fromkeys(("systemd-run", "journalctl"), "systemd")
     | {tool: package for tools in CLIENTS.values() for tool, package in tools.items()}

@@ -73,6 +73,7 @@ class Settings:
     hub_look_ups_at_once: int = 4
     log_level: str = "info"
     log_format: str = "text"
+    metrics_listen: Address | None = None
 
     @property
     def database(self) -> Path | PostgresUrl:
@@ -290,4 +291,5 @@ _SETTINGS: Mapping[str, Callable[[object], object]] = {
     "hub_look_ups_at_once": _integer(1, 64),
     "log_level": _one_of(*LOG_LEVELS),
     "log_format": _one_of(*LOG_FORMATS),
+    "metrics_listen": _address,
 }

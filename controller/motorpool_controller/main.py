@@ -78,12 +78,17 @@ def run(
     advertise: Advertise = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
     log_format: Annotated[str | None, typer.Option(help="text or json.")] = None,
+    metrics_listen: Annotated[
+        str | None, typer.Option(help="Metrics and health over HTTP, e.g. 127.0.0.1:7402.", show_default="nowhere")
+    ] = None,
 ) -> None:
     """Run the controller until SIGTERM or SIGINT."""
     from motorpool_controller.serving import serve  # noqa: PLC0415  # see above
 
     with faults():
-        serve(settings_of(data_dir, config_file, listen, agents_listen, advertise, log_level, log_format))
+        serve(
+            settings_of(data_dir, config_file, listen, agents_listen, advertise, log_level, log_format, metrics_listen)
+        )
 
 
 @app.command()

@@ -53,6 +53,7 @@ def settings_of(
     advertise: list[str] | None = None,
     log_level: str | None = None,
     log_format: str | None = None,
+    metrics_listen: str | None = None,
 ) -> Settings:
     """Return the settings that flags, variables and the file make."""
     flags: Mapping[str, str | Path | list[str] | None] = {
@@ -62,6 +63,7 @@ def settings_of(
         "advertise": advertise,
         "log_level": log_level,
         "log_format": log_format,
+        "metrics_listen": metrics_listen,
     }
     return config.load(flags, file=config_file)
 

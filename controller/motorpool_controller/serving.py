@@ -14,6 +14,7 @@ from motorpool_controller.catalog.catalog import Catalog
 from motorpool_controller.catalog.hubs import HUBS
 from motorpool_controller.config import Settings
 from motorpool_controller.loops.reconciler import Reconciler
+from motorpool_controller.observing import observed
 from motorpool_controller.security.authorities import Authorities
 from motorpool_controller.security.authority import ca_file
 from motorpool_controller.services.agents import AgentService
@@ -95,7 +96,7 @@ async def _serve(settings: Settings) -> None:
             agents=[AgentService(store, live, authorities, settings)],
         )
         try:
-            async with asyncio.TaskGroup() as tasks:
+            async with observed(settings, server.health, store, live), asyncio.TaskGroup() as tasks:
                 reconciler = Reconciler(store, live, catalog, settings)
                 server.health.undecided = reconciler.stalled
                 deciding = tasks.create_task(_decide(reconciler), name="reconciler")

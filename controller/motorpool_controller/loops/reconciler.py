@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 
+from motorpool_controller import metrics
 from motorpool_controller.catalog.catalog import Catalog
 from motorpool_controller.config import Settings
 from motorpool_controller.domain.errors import OutOfRangeError
@@ -88,6 +89,7 @@ class Reconciler:
         except Exception:
             # A fault in deciding must not take the API down with it: nodes go on with what they were told.
             self._retry_seconds = min(max(RETRY_SECONDS[0], 2 * self._retry_seconds), RETRY_SECONDS[1])
+            metrics.DECISION_FAILURES.add()
             log.exception("decision failed", extra={"retry_seconds": self._retry_seconds})
             self._agenda = Agenda()  # how far it had followed nobody knows
             await asyncio.sleep(self._retry_seconds)
@@ -100,6 +102,7 @@ class Reconciler:
         self._live.changed.clear()
         self._affected |= self._follow(changes.take())
         decision = await self._store.commit(self._decide)
+        _count(decision)
         self._affected |= self._follow(changes.take())
         while self._affected:
             self._tell(self._affected.pop())
@@ -116,7 +119,9 @@ class Reconciler:
 
     def _decide(self, tx: Transaction) -> Decision:
         self._catch_up(tx)
+        began = time.perf_counter()
         decision = decide(self._world(tx), tx.now, _fresh_ids())
+        metrics.DECISION_SECONDS.observe(time.perf_counter() - began)
         for node in decision.put_nodes:
             tx.nodes.put(node)
         for deployment in decision.put_deployments:
@@ -263,6 +268,17 @@ class Reconciler:
             for wait in waits:
                 wait.cancel()
             await asyncio.wait(waits)
+
+
+def _count(decision: Decision) -> None:
+    """Count what came of it, once it is recorded."""
+    for event in decision.events:
+        if event.reason == "INSTANCE_PLACED":
+            metrics.PLACEMENTS.add()
+    for instance in decision.put_instances:
+        if instance.placement is None:
+            for reason in {refusal.reason for refusal in instance.refusals}:
+                metrics.REFUSALS.add(reason)
 
 
 def _lost(nodes: Mapping[str, Node]) -> list[str]:

@@ -10,6 +10,7 @@ from importlib.metadata import version
 import grpc
 
 from motorpool import v1
+from motorpool_controller import metrics
 from motorpool_controller.config import Settings
 from motorpool_controller.domain.errors import InvalidError, NotFoundError
 from motorpool_controller.domain.names import shown
@@ -58,6 +59,7 @@ class AgentService(v1.AgentServiceServicer):
         """Carry one session, from its Hello to its end."""
         who = caller()
         session = await self._admission.admit(await _hello(request_iterator), who)
+        metrics.SESSIONS_OPENED.add()
         # No TaskGroup: a generator must not yield inside one, and this task ends with the generator.
         reader = asyncio.create_task(_read(session, request_iterator), name=f"session of {who.node}")
         try:

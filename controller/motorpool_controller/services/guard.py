@@ -17,6 +17,7 @@ from motorpool_controller.services import status
 from motorpool_controller.services.audit import AuditLog, Record, is_audited, target_of
 from motorpool_controller.services.authentication import Authenticator
 from motorpool_controller.services.callers import Caller, Context, address_of, set_caller
+from motorpool_controller.services.calls import UNKNOWN, counted
 from motorpool_controller.services.long_calls import LongCalls
 from motorpool_controller.services.roles import Role, role_of
 from motorpool_controller.store.store import utc_now
@@ -66,7 +67,7 @@ class Guard(grpc.aio.ServerInterceptor):
     def _guarded(self, method: str, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:
         if handler is None:
             # On the wire every kind of call is a stream of messages both ways.
-            return grpc.stream_stream_rpc_method_handler(self._one_answer(method, _unknown(method)))
+            return grpc.stream_stream_rpc_method_handler(self._one_answer(method, _unknown(method), label=UNKNOWN))
         serialize = handler.response_serializer
         if handler.unary_unary is not None:
             parse, unary = handler.request_deserializer, handler.unary_unary
@@ -99,11 +100,21 @@ class Guard(grpc.aio.ServerInterceptor):
         )
 
     def _one_answer(
-        self, method: str, behaviour: Callable[[Any, Context, _Call], Any], *, streams: bool = False
+        self,
+        method: str,
+        behaviour: Callable[[Any, Context, _Call], Any],
+        *,
+        streams: bool = False,
+        label: str = "",
     ) -> Callable[[Any, Context], Awaitable[Any]]:
         audited = is_audited(method)
+        label = label or method.removeprefix("/")
 
         async def guarded(request: Any, context: Context) -> Any:
+            with counted(label, context, timed=not streams):
+                return await answered(request, context)
+
+        async def answered(request: Any, context: Context) -> Any:
             call = _Call(method, audited)
             try:
                 async with self._timed(method, streams=streams):
@@ -126,23 +137,24 @@ class Guard(grpc.aio.ServerInterceptor):
         self, method: str, behaviour: Callable[[Any, Context], Any]
     ) -> Callable[[Any, Context], AsyncIterator[Any]]:
         async def guarded(request: Any, context: Context) -> AsyncIterator[Any]:
-            call = _Call(method, audited=False)
-            try:
-                who = await self._admit(call, context)
-                with self._counted(who, streams=True):
-                    answers = behaviour(request, context)
-                    if inspect.isasyncgen(answers):
-                        # A caller who leaves ends us in the middle; the handler ends then, not when it is collected.
-                        async with aclosing(answers):
-                            async for answer in answers:
-                                yield answer
-                    else:
-                        # It writes to the context by itself.
-                        await answers
-            except grpc.aio.AbortError:
-                raise
-            except Exception as error:  # noqa: BLE001  # whatever a handler raises becomes a status
-                await self._refuse(call, context, error)
+            with counted(method.removeprefix("/"), context, timed=False):
+                call = _Call(method, audited=False)
+                try:
+                    who = await self._admit(call, context)
+                    with self._counted(who, streams=True):
+                        answers = behaviour(request, context)
+                        if inspect.isasyncgen(answers):
+                            # A caller who leaves ends us in the middle; it ends then, not once it is collected.
+                            async with aclosing(answers):
+                                async for answer in answers:
+                                    yield answer
+                        else:
+                            # It writes to the context by itself.
+                            await answers
+                except grpc.aio.AbortError:
+                    raise
+                except Exception as error:  # noqa: BLE001  # whatever a handler raises becomes a status
+                    await self._refuse(call, context, error)
 
         return guarded
 

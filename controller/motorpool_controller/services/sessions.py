@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from motorpool import v1
+from motorpool_controller import metrics
 from motorpool_controller.config import Settings
 from motorpool_controller.domain.errors import ConflictError, InvalidError, UnavailableError
 from motorpool_controller.domain.event import Severity
@@ -189,6 +190,7 @@ class Session:
         self._keep_pace()
         if self._notice.look(len(self._store.view.nodes)):
             self.wake.set()
+        metrics.HEARTBEATS.add()
         self._live.heartbeat(self.node, usage, now)
         if usage is not None:
             await self._learn(usage, now)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from motorpool_controller import metrics
 from motorpool_controller.store.errors import StoreBusyError, StoreError
 from motorpool_controller.store.pool import READERS
 
@@ -44,6 +45,7 @@ class Beside:
     async def run(self, function: Callable[[], R]) -> R:
         """Return what a function returns; raise a StoreBusyError where too many wait, or it takes too long."""
         if len(self._waiting) >= MOST_WAITING:
+            metrics.BUSY.add("read")
             raise StoreBusyError(f"{MOST_WAITING} calls wait for the database already; make the same call again")
         work = asyncio.get_running_loop().run_in_executor(self._threads, function)
         # Counted until it ran, not until nobody waits for it: a database that answers nothing fills the bound.

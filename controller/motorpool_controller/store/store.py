@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Generic, ParamSpec, Self, TypeVar
 from weakref import WeakSet
 
+from motorpool_controller import metrics
 from motorpool_controller.domain.errors import InvalidError, OutOfRangeError
 from motorpool_controller.store.beside import Beside
 from motorpool_controller.store.database import Where, engine_of
@@ -163,6 +164,7 @@ class Store:
         if self._lost is not None:
             raise type(self._lost)(str(self._lost))
         if caller and len(self._callers) >= CALLERS_WAITING:
+            metrics.BUSY.add("change")
             raise StoreBusyError(
                 f"{CALLERS_WAITING} calls wait for the store already; nothing was changed, make the same call again"
             )
@@ -196,6 +198,11 @@ class Store:
     async def wait_fenced(self) -> FencedError:
         """Return when another controller has taken the database over, and how: nothing can be committed any more."""
         return await asyncio.shield(self._fenced)
+
+    @property
+    def waiting(self) -> dict[str, int]:
+        """How many changes wait, of callers and of agents and the loop."""
+        return {"callers": len(self._callers), "own": len(self._own)}
 
     async def beside(self, function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
         """Run what blocks on the database in one of a few threads; raise a StoreBusyError where that takes too long."""
@@ -240,8 +247,10 @@ class Store:
                 batch.append(waiting)
         if pending.revision != self.view.revision:
             self.view.trim(pending)
+            began = time.monotonic()
             try:
                 await self._write(self._writer.write, pending, self._existing(pending))
+                metrics.BATCH_SECONDS.observe(time.monotonic() - began)
             except Exception as error:  # noqa: BLE001  # handed to every caller of the batch
                 for waiting in batch:
                     waiting.reject(error)
@@ -251,12 +260,16 @@ class Store:
                     await self._mend(error, pending if isinstance(error, OutcomeUnknownError) else None)
                 return
             self._show(pending)
+        metrics.COMMITS.add(by=len(batch))
         for waiting in batch:
             waiting.resolve()
 
     def _show(self, pending: Pending) -> None:
         """Take into the view what is on disk, and tell of it."""
         self.view.apply(pending)
+        for event in pending.events.values():
+            if event is not None:
+                metrics.EVENTS.add(event.severity)
         for subscription in list(self._subscriptions):
             subscription.publish(pending.changes, pending.revision)
 

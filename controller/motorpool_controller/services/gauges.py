@@ -1,0 +1,219 @@
+"""The state of the fleet in figures, as Prometheus reads it: worked out beside the event loop from one look at it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from motorpool_controller import metrics
+from motorpool_controller.counting import OTHER
+from motorpool_controller.domain.fleet import Health, Node, NodeState, NodeUsage
+from motorpool_controller.domain.workload import Instance, InstanceState
+from motorpool_controller.store.live import Live
+from motorpool_controller.store.store import Store
+
+LOOK_SECONDS = 5.0
+"""How long an event loop that is busy is waited for; the figures of the fleet are left out then."""
+VENDORS = 20
+"""The most vendors that are told apart; those with the fewest devices are `other`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What there is at one moment. Rows are never changed: they may be read in any thread."""
+
+    nodes: tuple[Node, ...]
+    instances: tuple[Instance, ...]
+    deployments: int
+    suspects: frozenset[str]
+    usage: Mapping[str, NodeUsage]
+    sessions: int
+    revision: int
+    epoch: int
+    waiting: Mapping[str, int]
+
+
+def look_at(store: Store, live: Live) -> Look:
+    """Return what there is; to be called on the event loop."""
+    view = store.view
+    ready = {name for name, node in view.nodes.items() if node.state is NodeState.READY}
+    return Look(
+        nodes=tuple(view.nodes.values()),
+        instances=tuple(view.instances.values()),
+        deployments=len(view.deployments),
+        suspects=frozenset(live.suspects(view.nodes) & ready),
+        usage=dict(live.settled_usage),
+        sessions=len(live.connected()),
+        revision=view.revision,
+        epoch=view.controller_epoch,
+        waiting=store.waiting,
+    )
+
+
+class Figures(Collector):
+    """All that is exposed, but for the process's own."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.look: Callable[[], Look] | None = None
+        """Returns what there is, where this controller leads; None where it does not."""
+        self.writable: Callable[[], bool] = lambda: False
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric; in Prometheus's thread."""
+        yield InfoMetricFamily("motorpool_controller", "This controller.", {"version": version("motorpool-controller")})
+        yield from _counted()
+        yield _gauge("motorpool_controller_leader", "Whether it decides, 1 or 0.", float(self.look is not None))
+        yield _gauge(
+            "motorpool_controller_store_writable", "Whether changes can be written, 1 or 0.", float(self.writable())
+        )
+        found = self._looked()
+        if found is not None:
+            yield from _of_fleet(found)
+
+    def _looked(self) -> Look | None:
+        if self.look is None:
+            return None
+        look = self.look
+
+        async def on_loop() -> Look:
+            return look()
+
+        looking = asyncio.run_coroutine_threadsafe(on_loop(), self._loop)
+        try:
+            return looking.result(LOOK_SECONDS)
+        except (FutureTimeoutError, RuntimeError):  # it hangs, or has ended
+            looking.cancel()
+            return None
+
+
+def registry_of(figures: Figures) -> CollectorRegistry:
+    """Return the registry of those figures and the process's."""
+    registry = CollectorRegistry()
+    registry.register(figures)
+    for collector in (ProcessCollector, PlatformCollector, GCCollector):
+        collector(registry=registry)
+    return registry
+
+
+def _counted() -> Iterator[Metric]:
+    for counter in metrics.COUNTERS:
+        family = CounterMetricFamily(counter.name, counter.documentation, labels=counter.labels)
+        for values, total in counter.sums().items():
+            family.add_metric(values, total)
+        yield family
+    for histogram in metrics.HISTOGRAMS:
+        timed = HistogramMetricFamily(histogram.name, histogram.documentation, labels=histogram.labels)
+        bounds = [*map(str, histogram.buckets), "+Inf"]
+        for values, (*counts, seconds) in histogram.rows().items():
+            so_far, buckets = 0.0, []
+            for bound, count in zip(bounds, counts, strict=True):
+                so_far += count
+                buckets.append((bound, so_far))
+            timed.add_metric(values, buckets=buckets, sum_value=seconds)
+        yield timed
+
+
+def _of_fleet(found: Look) -> Iterator[Metric]:
+    yield _gauge("motorpool_controller_epoch", "How often a controller took the database over.", found.epoch)
+    yield _gauge("motorpool_controller_store_revision", "The last revision that was written.", found.revision)
+    yield _by("motorpool_controller_store_waiting", "Changes that wait for the database.", "lane", found.waiting)
+    yield _gauge("motorpool_controller_sessions", "Agents in session.", found.sessions)
+    yield _gauge("motorpool_controller_deployments", "Deployments.", found.deployments)
+    states = Tally((NodeState.SUSPECT if node.name in found.suspects else node.state).value for node in found.nodes)
+    yield _by(
+        "motorpool_controller_nodes", "Nodes.", "state", {state.value: states[state.value] for state in NodeState}
+    )
+    cordoned = sum(1 for node in found.nodes if node.cordoned)
+    yield _gauge("motorpool_controller_nodes_cordoned", "Nodes that take nothing new.", cordoned)
+    kinds = Tally(instance.state.value for instance in found.instances)
+    yield _by(
+        "motorpool_controller_instances",
+        "Instances.",
+        "state",
+        {state.value: kinds[state.value] for state in InstanceState},
+    )
+    yield from _of_devices(found)
+    yield from _of_hosts(found)
+
+
+def _of_devices(found: Look) -> Iterator[Metric]:
+    devices: Tally[tuple[str, str]] = Tally()
+    total, claimed, used, unknown = Tally[str](), Tally[str](), Tally[str](), Tally[str]()
+    names = _vendors(found.nodes)
+    vendor_of: dict[tuple[str, str], str] = {}
+    for node in found.nodes:
+        usage = found.usage.get(node.name)
+        used_of = {} if usage is None else {each.device_id: each.used_bytes for each in usage.devices}
+        for device in node.devices:
+            vendor = vendor_of[node.name, device.device_id] = names.get(device.vendor, OTHER)
+            devices[vendor, device.health.value] += 1
+            if device.memory_bytes is None:
+                unknown[vendor] += 1
+            else:
+                total[vendor] += device.memory_bytes
+            used[vendor] += used_of.get(device.device_id) or 0
+    for node_name, device_id, memory_bytes in _claims(found.instances):
+        if device_id:
+            claimed[vendor_of.get((node_name, device_id), OTHER)] += memory_bytes
+    family = GaugeMetricFamily("motorpool_controller_devices", "Devices.", labels=("vendor", "health"))
+    for vendor in sorted({vendor for vendor, _ in devices}):
+        for health in Health:
+            family.add_metric((vendor, health.value), devices[vendor, health.value])
+    yield family
+    for name, what, figures in (
+        ("motorpool_controller_device_memory_bytes", "Memory of devices that is known.", total),
+        ("motorpool_controller_device_memory_claimed_bytes", "Memory of devices held by instances.", claimed),
+        ("motorpool_controller_device_memory_used_bytes", "Memory of devices in use, as last measured.", used),
+        ("motorpool_controller_devices_memory_unknown", "Devices whose memory nobody knows.", unknown),
+    ):
+        yield _by(name, what, "vendor", {vendor: figures[vendor] for vendor in {v for v, _ in devices} | set(figures)})
+
+
+def _of_hosts(found: Look) -> Iterator[Metric]:
+    total = sum(node.host.memory_bytes or 0 for node in found.nodes)
+    claimed = sum(memory_bytes for _, device_id, memory_bytes in _claims(found.instances) if not device_id)
+    used = sum(usage.memory_used_bytes or 0 for usage in found.usage.values())
+    yield _gauge("motorpool_controller_host_memory_bytes", "Memory of nodes that is known.", total)
+    yield _gauge("motorpool_controller_host_memory_claimed_bytes", "Memory of nodes held by instances.", claimed)
+    yield _gauge("motorpool_controller_host_memory_used_bytes", "Memory of nodes in use, as last measured.", used)
+
+
+def _claims(instances: Iterable[Instance]) -> Iterator[tuple[str, str, int]]:
+    """Yield what is claimed: node, device ("" is the host), bytes."""
+    for instance in instances:
+        for member in () if instance.placement is None else instance.placement.members:
+            yield member.node, "", member.claim.memory_bytes
+            for device in member.claim.devices:
+                yield member.node, device.device_id, device.memory_bytes
+
+
+def _vendors(nodes: Iterable[Node]) -> Mapping[str, str]:
+    """Return the vendors that are told apart: whatever agents call theirs, no more than so many."""
+    most = Tally(device.vendor for node in nodes for device in node.devices).most_common(VENDORS)
+    return {vendor: vendor for vendor, _ in most}
+
+
+def _gauge(name: str, what: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, what, value=value)
+
+
+def _by(name: str, what: str, label: str, values: Mapping[str, float]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, what, labels=(label,))
+    for key, value in sorted(values.items()):
+        family.add_metric((key,), value)
+    return family
