@@ -58,6 +58,7 @@ class Config:
     last_attempts: int = 4
     log_level: str = "info"
     log_format: str = "text"
+    metrics_listen: str | None = None
 
     @property
     def models(self) -> Path:
@@ -109,6 +110,7 @@ _SETTINGS: Mapping[str, Callable[[object], object]] = {
     "last_attempts": values.attempts,
     "log_level": values.log_level,
     "log_format": values.log_format,
+    "metrics_listen": values.listener,
 }
 _FIELDS = {
     "reserved_memory": "reserved_memory_bytes",

@@ -95,6 +95,13 @@ def address(value: object) -> str:
     return value.rstrip("/")
 
 
+def listener(value: object) -> str:
+    """Return ``host:port`` to listen on; port 0 takes a free one."""
+    if isinstance(value, str) and value.endswith(":0"):
+        return endpoint(f"{value[:-1]}1")[:-1] + "0"
+    return endpoint(value)
+
+
 def path(value: object) -> Path:
     """Return an absolute path; a relative one counts from the working directory."""
     if not isinstance(value, str) or not value or "\0" in value:

@@ -16,6 +16,7 @@ from typing import TypeVar
 
 import msgspec
 
+from motorpool_agent import metrics
 from motorpool_agent.files.child import Progress, Request, Wanted
 from motorpool_agent.files.hubs import Hubs
 from motorpool_agent.files.store import FileStore, Missing
@@ -49,6 +50,7 @@ class _Going:
     promised: bool = False
 
     def tell(self, message: str, left_bytes: int) -> None:
+        metrics.DOWNLOADED.add(by=max(0, self.left_bytes - left_bytes))
         self.message, self.left_bytes = message, left_bytes
         for heard in self.heard:
             heard(message, self.download.total_bytes - left_bytes, self.download.total_bytes)

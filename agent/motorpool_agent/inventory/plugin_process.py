@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import TypeVar
 
+from motorpool_agent import metrics
 from motorpool_agent.inventory.plugin_channel import ChannelClosedError
 from motorpool_agent.inventory.plugin_running import Running
 from motorpool_agent.inventory.plugin_status import PluginState
@@ -93,10 +94,17 @@ class PluginProcess:
         except TimeoutError:
             message = f"plugin {self._name} is busy; {method} did not get its turn; try again"
             raise PluginError(PLUGIN_TIMEOUT, message) from None
+        result = "cancelled"
         try:
-            return await self._called(method, body, kind, timeout_seconds)
+            answer = await self._called(method, body, kind, timeout_seconds)
+            result = "ok"
+        except PluginError as error:
+            result = error.reason.removeprefix("PLUGIN_").lower()
+            raise
         finally:
             self._turn.release()
+            metrics.PLUGIN_CALLS.add(self._name, result)
+        return answer
 
     async def close(self) -> None:
         """Stop the process for good."""
@@ -152,6 +160,7 @@ class PluginProcess:
             content = await self._exchange(running, method, body, timeout_seconds)
         finally:
             self.answer_seconds = clock() - start
+            metrics.PLUGIN_CALL_SECONDS.observe(self.answer_seconds, self._name)
             self._retire_when_idle()
         try:
             answer = wire.decode(content, kind)

@@ -28,6 +28,7 @@ from motorpool_agent.inventory.resources import Bounds
 from motorpool_agent.inventory.strangers import stranger
 from motorpool_agent.main.notify import notify
 from motorpool_agent.main.watchdog import watch
+from motorpool_agent.observing.serving import observed
 from motorpool_agent.policy import DEFAULT_FILE as POLICY_FILE
 from motorpool_agent.policy import read as read_policy
 from motorpool_agent.reconcile.attempts import Kept
@@ -177,7 +178,7 @@ async def _live(config: Config) -> None:
         renewal.on_renewed(session.reconnect)
         log.info("agent started", extra={"node": document.node, "address": address})
         notify("READY=1")
-        async with asyncio.TaskGroup() as tasks:
+        async with observed(config.metrics_listen, session, supervisor, plugins), asyncio.TaskGroup() as tasks:
             tasks.create_task(watch(session.stalled))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_PLUGINS_SECONDS):

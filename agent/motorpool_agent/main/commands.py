@@ -140,6 +140,9 @@ def run_command(
     ] = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
+    metrics_listen: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Metrics and health over HTTP; default: nowhere.")
+    ] = None,
 ) -> None:
     """Run the agent; enrols first where this machine is no node yet."""
 
@@ -177,6 +180,7 @@ def run_command(
                 "last_attempts": last_attempts,
                 "log_level": log_level,
                 "log_format": log_format,
+                "metrics_listen": metrics_listen,
             },
             file=config,
         )

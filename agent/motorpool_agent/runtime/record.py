@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from motorpool_agent import failpoints
+from motorpool_agent import failpoints, metrics
 from motorpool_agent.reconcile.assignment import Assignment
 from motorpool_agent.reconcile.attempts import with_attempt
 from motorpool_agent.reconcile.handle import Handle, Phase
@@ -35,8 +35,9 @@ _ABSENT = (
 class Record:
     """The observed object, reported with every change, and the durable handle."""
 
-    def __init__(self, context: Context, seen: ObservedInstance, handle: Handle | None) -> None:
+    def __init__(self, context: Context, seen: ObservedInstance, handle: Handle | None, backend: str) -> None:
         self._context = context
+        self._backend = backend
         self.seen = seen
         self.handle = handle
         self.running: Running | None = None
@@ -161,6 +162,9 @@ class Record:
     ) -> None:
         """Show a failure, keep its attempt, and have both on disk."""
         first = self.seen.first_failure or failure
+        metrics.FAILURES.add(failure.reason)
+        if self.handle is None or self.handle.run != self.seen.attempt or not self.handle.ready:
+            metrics.LAUNCHES.add(self._backend, "failed")
         await whole(asyncio.to_thread(self._keep, failure))
         self.see(
             state=State.ERROR,
@@ -176,6 +180,7 @@ class Record:
 
     def tried_again(self) -> None:
         """Show that the time to wait after a failure is over."""
+        metrics.RESTARTS.add()
         restart_count = self.seen.restart_count + 1
         self.see(state=State.STARTING, message="trying again", restart_count=restart_count, next_try_time=None)
 
@@ -225,6 +230,8 @@ class Record:
         failpoints.reach("engine.ready")
         await self.save(ready=True)
         failpoints.reach("ready.recorded")
+        metrics.LAUNCHES.add(self._backend, "ready")
+        metrics.START_SECONDS.observe(self.age_seconds, self._backend)
         self.see(state=State.RUNNING, message="")
 
     async def ran_well(self) -> None:

@@ -13,6 +13,7 @@ import grpc
 import grpc.aio
 
 from motorpool import v1
+from motorpool_agent import metrics
 from motorpool_agent.identity.dial import failure_of
 from motorpool_agent.identity.store import Identity
 from motorpool_agent.session.desired import Proposal
@@ -134,6 +135,7 @@ class Connection:
 
     def _open(self, welcomed: Welcomed, tasks: asyncio.TaskGroup) -> None:
         self.welcomed.set()
+        metrics.SESSIONS_OPENED.add()
         self._pace(welcomed.heartbeat_seconds)
         self._pulses.append(tasks.create_task(self._beat()))
         log.info(

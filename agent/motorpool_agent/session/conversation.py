@@ -43,7 +43,8 @@ class Conversation:
     @property
     def connection(self) -> Connection | None:
         """The present session's connection; None between two conversations."""
-        return self._held[0].connection if self._held else None
+        present = self._held[:1]  # in one step: other threads ask, too
+        return present[0].connection if present else None
 
     def changed(self) -> None:
         """There may be something new to show."""

@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from motorpool import v1
+from motorpool_agent import metrics
 from motorpool_agent.convert.desired import version_message
 from motorpool_agent.convert.inventory import usage_message
 from motorpool_agent.identity.bundle import fingerprints
@@ -141,6 +142,12 @@ class Session:
         seconds = time.monotonic() - self._turned
         return f"no heartbeat and no attempt at a session for {seconds:.0f} s" if seconds > _STALLED_SECONDS else ""
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the node is in session."""
+        connection = None if self._conversation is None else self._conversation.connection
+        return connection is not None and connection.welcomed.is_set()
+
     def reconnect(self) -> None:
         """Hand the session over to a new one, as after a renewal; there is no gap between them."""
         if self._conversation is not None:
@@ -192,6 +199,7 @@ class Session:
     async def _delay_after(self, ending: Ending) -> float:
         if ending.reason == "CERTIFICATE_EXPIRED" and await self._renew():
             return 0.0
+        metrics.SESSIONS_ENDED.add(ending.reason or ("UNREACHABLE" if ending.unreachable else "NONE"))
         advice = ROTATED if ending.untrusted else _ADVICE.get(ending.reason)
         if advice is not None:
             delay_seconds = self._backoff.longest_seconds(ending.retry_after_seconds)
@@ -272,6 +280,7 @@ class Session:
         if self._care is not None:
             await self._care.look()
         samples = await self._plugins.sample()
+        metrics.HEARTBEAT_SECONDS.observe(time.monotonic() - self._turned)
         remains = self._remains.look(samples, self._instances.on_devices(), time.monotonic())
         return usage_message(
             self._measure(),

@@ -1,0 +1,1 @@
+"""Metrics and health over HTTP, where an address for them is set."""
