@@ -47,6 +47,7 @@ CLIENTS = {
         "protoc": "protobuf-compiler",
     },
     "buf": {"bash": "bash", "jq": "jq"},
+    "typescript": {"node": "nodejs", "npm": "npm", "protoc": "protobuf-compiler"},
     "node": {"node": "nodejs", "npm": "npm"},
 }
 """What the clients of ``examples/clients`` are built and run with, by their folder; a path stands for a library."""

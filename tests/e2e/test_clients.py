@@ -25,6 +25,7 @@ COMMANDS: dict[str, list[str]] = {
     "go": [str(BUILDS / "go" / "bin" / "motorpool")],
     "java": [str(BUILDS / "java" / "bin" / "motorpool")],
     "ruby": ["ruby", "-I", str(BUILDS / "ruby"), str(EXAMPLES / "ruby" / "motorpool.rb")],
+    "typescript": ["node", str(BUILDS / "typescript" / "dist" / "motorpool.js")],
 }
 BROKEN_OFF = "the watch broke off, and goes on at its bookmark"
 
