@@ -236,8 +236,8 @@ def test_agent_that_reads_nothing_costs_nothing(world: World) -> None:
 
 def test_everybody_comes_at_once_and_nobody_starves(world: World) -> None:
     """
-    Of 200 agents that dial at once some are admitted, and the others sent away with a turn each, one after the other;
-    who comes back at its turn is admitted, within a few tries.
+    Of 200 agents that dial at once some are admitted, as many stand in line as are taken to be admitted in time, and
+    the others are sent away with a turn each, one after the other; who comes back at its turn is admitted.
     """
     assert world.controller is not None
     settings_of(world, replace(world.settings, hellos_at_once=8, session_max_age_seconds=DAY))
@@ -245,8 +245,8 @@ def test_everybody_comes_at_once_and_nobody_starves(world: World) -> None:
     crowd = Crowd(world, 200)
     crowd.dial()
     turns = sorted(crowd.waits.values())
-    assert 200 > len(turns) >= 150
-    assert turns[-1] - turns[0] > 15.0
+    assert 120 > len(turns) >= 60
+    assert turns[-1] - turns[0] > 5.0
     assert len(turns) == len({round(turn, 3) for turn in turns})
 
     for _ in range(120):

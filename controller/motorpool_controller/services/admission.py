@@ -6,8 +6,8 @@ import asyncio
 import logging
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -36,8 +36,12 @@ from motorpool_controller.store.transaction import Transaction
 
 PING_SECONDS = 2.0
 TURN_SECONDS = 1.0
-"""In which at least so many hellos are admitted as may be at once."""
+"""In which so many hellos are taken to be admitted as may be at once, before it was seen how fast they are."""
 LONGEST_TURN_SECONDS = 60.0
+LINE_SECONDS = 10.0
+"""How long those who stand in line may have to wait: half of what agents give a Welcome."""
+_LEAST_EACH_SECONDS = 0.001
+_NEW_SHARE = 0.1
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +65,12 @@ class Admission:
         self._settings = settings
         self._authorities = authorities
         self._clock = clock
-        self._hellos = 0
+        self._admitting = asyncio.Semaphore(settings.hellos_at_once)
+        self._line = 0
+        """How many wait until they are admitted."""
+        self._each_seconds = TURN_SECONDS / settings.hellos_at_once
+        """What one more behind it in line costs a newcomer: how fast those before were admitted."""
+        self._last_end = 0.0
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._sessions: dict[str, Session] = {}
         self._told: dict[str, Told] = {}
@@ -69,10 +78,9 @@ class Admission:
     async def admit(self, hello: v1.Hello, caller: Caller) -> Session:
         """Return the new session of a node; the one before it, if any, is over."""
         self._check(hello, caller)
-        with self._slot():
-            # One newcomer of a node at a time: two that race would both find the same predecessor.
-            async with self._locks[caller.node]:
-                return await self._replace(hello, caller)
+        # One newcomer of a node at a time: two that race would both find the same predecessor.
+        async with self._slot(), self._locks[caller.node]:
+            return await self._replace(hello, caller)
 
     def leave(self, session: Session) -> None:
         """The session is over."""
@@ -100,19 +108,39 @@ class Admission:
             )
         fields.name(hello.agent_instance_id, "hello.agent_instance_id")
 
-    @contextmanager
-    def _slot(self) -> Iterator[None]:
-        if self._hellos >= self._settings.hellos_at_once:
-            raise UnavailableError(
-                "BUSY",
-                f"{self._hellos} agents are being admitted already; this one's turn comes soon",
-                retry_seconds=self._turn(),
-            )
-        self._hellos += 1
+    @asynccontextmanager
+    async def _slot(self) -> AsyncIterator[None]:
+        """Wait in line, or raise where that would take too long: who is sent away has to shake hands once more."""
+        if self._line * self._each_seconds > LINE_SECONDS:
+            raise self._busy()
+        clock = asyncio.get_running_loop().time
+        self._line += 1
+        try:
+            async with asyncio.timeout(1.5 * LINE_SECONDS):
+                await self._admitting.acquire()
+        except TimeoutError:
+            raise self._busy() from None
+        finally:
+            self._line -= 1
+        began = clock()
         try:
             yield
         finally:
-            self._hellos -= 1
+            self._admitting.release()
+            self._learn(began, clock())
+
+    def _learn(self, began: float, now: float) -> None:
+        """Take in how long an admission took, or since the one before where they came one upon the other."""
+        seconds = now - max(began, self._last_end)
+        self._last_end = now
+        self._each_seconds += _NEW_SHARE * (max(seconds, _LEAST_EACH_SECONDS) - self._each_seconds)
+
+    def _busy(self) -> UnavailableError:
+        return UnavailableError(
+            "BUSY",
+            f"{self._line} agents wait to be admitted already; this one's turn comes soon",
+            retry_seconds=self._turn(),
+        )
 
     def _hand_over_time(self, caller: Caller) -> datetime:
         """Return when a session is handed over: in the last quarter of its time, so that no fleet moves in step."""
@@ -125,7 +153,7 @@ class Admission:
         now = asyncio.get_running_loop().time()
         first = max(now + TURN_SECONDS, self._next_turn)
         turn = min(first, now + LONGEST_TURN_SECONDS)
-        self._next_turn = turn + TURN_SECONDS / self._settings.hellos_at_once
+        self._next_turn = turn + self._each_seconds
         return turn - now
 
     async def _replace(self, hello: v1.Hello, caller: Caller) -> Session:

@@ -9,6 +9,7 @@ import pytest
 from motorpool import v1
 from motorpool_controller.domain.fleet import NodeState
 from motorpool_controller.domain.workload import InstanceState
+from motorpool_controller.services.admission import LINE_SECONDS
 from tests.controller.agent_client import FACTS, PROFILE, Agent, Session, observed, running_instance
 from tests.controller.clusters import WAIT_SECONDS, Cluster, reason, running, settings
 
@@ -477,21 +478,26 @@ async def test_deleted_node_loses_its_session(cluster: Cluster, agent: Agent) ->
     assert "CERTIFICATE_REVOKED" == await refused(agent.session())
 
 
-async def test_hellos_are_bounded(tmp_path: Path) -> None:
+async def test_hellos_stand_in_line(tmp_path: Path) -> None:
     """
-    While as many agents as allowed are being admitted, another one hears BUSY, with a time to come again.
+    While as many agents as allowed are being admitted, so many others stand in line as are taken to be admitted in a
+    few seconds, and get in; another one hears BUSY, with a time to come again.
     """
     async with running(dataclasses.replace(settings(tmp_path / "data"), hellos_at_once=1)) as cluster:
         agent, other = Agent(cluster, "a"), Agent(cluster, "b")
         silent = await agent.joined()
         await other.enrol()
-        # Its twin is being asked for two seconds whether it is alive; that admission is in progress all the time.
-        twin = agent.session()
-        await twin.call.write(v1.SessionRequest(hello=agent.hello(agent_instance_id="twin")))
+        # Its twins are being asked for two seconds each whether it is alive; one after the other they are admitted.
         silent.answer_pings = False
+        twins = [agent.session() for _ in range(2 + round(LINE_SECONDS))]
+        for number, twin in enumerate(twins):
+            await twin.call.write(v1.SessionRequest(hello=agent.hello(agent_instance_id=f"twin-{number}")))
         await asyncio.wait_for(_pinged(silent), 10)
 
         assert "BUSY" == await refused(other.session())
+        for twin in twins:
+            await twin.channel.close()
+        await other.opened()
 
 
 async def _pinged(session: Session) -> None:
