@@ -41,6 +41,9 @@ from motorpool_controller.store.store import Store
 STORE_RETRY_SECONDS = 5.0
 GARBAGE_THRESHOLDS = 10_000, 20, 50
 """Containers more than before until the young are looked through, and how often that until older ones are."""
+SWITCH_SECONDS = 0.0005
+"""How long a thread has to wait for the interpreter: with Python's 5 ms gRPC shakes hands 200 times a second at most,
+as it asks for the certificate each time, and the database's thread waits twice for every statement."""
 
 log = logging.getLogger("motorpool_controller")
 
@@ -73,6 +76,7 @@ def serve(settings: Settings) -> None:
             "another folder with --data-dir"
         )
     log_to_stderr(settings.log_level, settings.log_format)
+    sys.setswitchinterval(SWITCH_SECONDS)
     with DataDirLock(settings.data_dir):
         asyncio.run(_serve(settings))
 

@@ -26,6 +26,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -77,7 +78,7 @@ class Rotation(msgspec.Struct, frozen=True, kw_only=True):
         return f"Rotation(step={self.step.value}, begin_time={self.begin_time.isoformat()})"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Trust:
     """Which authority does what now. ``trusted`` are those in the order of ``ca.pem``."""
 
@@ -86,12 +87,12 @@ class Trust:
     trusted: tuple[Authority, ...]
     rotation: Rotation | None = None
 
-    @property
+    @cached_property
     def pem(self) -> str:
         """The certificates of all that are trusted, which everyone may know."""
         return "".join(each.pem for each in self.trusted)
 
-    @property
+    @cached_property
     def fingerprints(self) -> frozenset[str]:
         """Of all that are trusted."""
         return frozenset(each.fingerprint for each in self.trusted)
@@ -108,7 +109,9 @@ class Authorities:
     def __init__(self, directory: Path, cluster_id: str) -> None:
         self.cluster_id = cluster_id
         self._directory = directory
-        self._seen = _stamp(directory)
+        # As text: it is looked at with every heartbeat.
+        self._file = str(directory / ROTATION_FILE)
+        self._seen = _stamp(self._file)
         self._trust = load(directory, cluster_id)
 
     @classmethod
@@ -120,7 +123,7 @@ class Authorities:
 
     def present(self) -> Trust:
         """Return what holds now; may be called in any thread."""
-        stamp = _stamp(self._directory)
+        stamp = _stamp(self._file)
         if stamp != self._seen:
             try:
                 self._trust = load(self._directory, self.cluster_id)
@@ -242,9 +245,9 @@ def _coming(directory: Path, cluster_id: str, rotation: Rotation) -> Authority:
     return found
 
 
-def _stamp(directory: Path) -> tuple[int, int, int] | None:
+def _stamp(file: str) -> tuple[int, int, int] | None:
     try:
-        found = (directory / ROTATION_FILE).stat()
+        found = os.stat(file)  # noqa: PTH116  # a Path is made and taken apart anew at each of them
     except OSError:
         return None
     return found.st_ino, found.st_mtime_ns, found.st_size

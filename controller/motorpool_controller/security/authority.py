@@ -15,6 +15,7 @@ import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -137,7 +138,7 @@ class Authority:
             return None
         return cls(cluster_id, certificate, key)
 
-    @property
+    @cached_property
     def pem(self) -> str:
         """The authority's certificate, which everyone may know."""
         return self._certificate.public_bytes(serialization.Encoding.PEM).decode()
@@ -147,7 +148,7 @@ class Authority:
         """Its private key: whoever has it can be any node and the controller."""
         return key_pem(self._key).decode()
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Lower-case hex SHA-256 of the certificate's DER."""
         return hashlib.sha256(self._certificate.public_bytes(serialization.Encoding.DER)).hexdigest()

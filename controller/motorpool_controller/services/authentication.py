@@ -153,8 +153,7 @@ class CertificateAuthenticator:
         if identity is None:
             raise UnauthenticatedError("CREDENTIALS_MISSING", f"the client certificate names no node; {_ENROL}")
         view = self._store.view
-        # A fleet is thousands, a session is one call: no index for this.
-        node = next((node for node in view.nodes.values() if node.uid == identity.node_uid), None)
+        node = view.node_of(identity.node_uid)
         if identity.cluster_id != view.cluster_id or node is None:
             raise UnauthenticatedError(
                 "CERTIFICATE_REVOKED",

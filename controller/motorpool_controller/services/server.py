@@ -171,9 +171,12 @@ class Server:
 
     def _present(self) -> _Shown:
         """Return the present certificate, anew once it ends soon or the authorities changed."""
+        # Without the lock: a fleet that comes back would wait in it, each for the interpreter, a hundred a second.
+        trust, now, shown = self._authorities.present(), self._clock(), self._shown
+        if shown.holds(trust, now):
+            return shown
         with self._making:
-            trust, now = self._authorities.present(), self._clock()
-            if trust is self._shown.trust and now < self._shown.serving.renew_time:
+            if self._shown.holds(trust, now):
                 return self._shown
             try:
                 self._shown = self._made(trust, now)
@@ -193,6 +196,10 @@ class _Shown:
 
     trust: Trust
     serving: Serving
+
+    def holds(self, trust: Trust, now: datetime) -> bool:
+        """Return whether they are the present ones."""
+        return trust is self.trust and now < self.serving.renew_time
 
 
 def _configuration(shown: _Shown) -> grpc.ServerCertificateConfiguration:

@@ -36,6 +36,8 @@ class View:
         self.restoration: Restoration | None = None
         """The last time that the store was restored from a backup."""
         self._nodes: dict[str, Node] = {}
+        self._names: dict[str, str] = {}
+        """Names of nodes by their uids."""
         self._deployments: dict[str, Deployment] = {}
         self._instances: dict[str, Instance] = {}
         self._profiles: dict[str, Profile] = {}
@@ -76,7 +78,9 @@ class View:
         changes: Iterable[Change],
     ) -> None:
         """Take in what the database holds; events and changes by revision."""
-        self._nodes.update((row.name, row) for row in nodes)
+        for node in nodes:
+            self._nodes[node.name] = node
+            self._names[node.uid] = node.name
         self._deployments.update((row.name, row) for row in deployments)
         for row in instances:
             self._instances[row.name] = row
@@ -88,6 +92,10 @@ class View:
         self._answers.update((row.request_id, row) for row in answers)
         self._latest_events.update((row.subject, row.name) for row in self._events.values())
         self._changes.extend(changes)
+
+    def node_of(self, uid: str) -> Node | None:
+        """Return the node with this uid."""
+        return self._nodes.get(self._names.get(uid, ""))
 
     def changes_after(self, revision: int) -> Iterable[Change]:
         """Return the changes after a revision that is not older than ``changes_since``, in their order."""
@@ -112,6 +120,12 @@ class View:
         """Take in a batch that was committed."""
         if pending.nodes or pending.profiles or pending.backends:
             self.offering = (self.cluster_id, pending.revision)
+        for name, node in pending.nodes.items():
+            before = self._nodes.get(name)
+            if before is not None:
+                self._names.pop(before.uid, None)
+            if node is not None:
+                self._names[node.uid] = name
         _apply(self._nodes, pending.nodes)
         _apply(self._deployments, pending.deployments)
         for name, instance in pending.instances.items():
