@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from motorpool_controller.domain.fleet import Node, NodeUsage, Profile
+from motorpool_controller.domain.fleet import InstanceUsage, Node, NodeUsage, Profile
 from motorpool_controller.domain.parameters import STATED, without_meanings
 from motorpool_controller.domain.peak import Kind, Peak, rendered
 from motorpool_controller.domain.placement import Confidence, Estimate
@@ -30,6 +30,28 @@ MEASURED_RULES = frozenset({"gguf", "fixed"})
 
 ALLOCATED_AT_START = frozenset({"gguf"})
 """Engines that allocate all they need of a device before they answer: there a measurement may lower the claim."""
+
+
+class Seen:
+    """What the instances of a node were seen to hold at the most: a measurement that shows no more raises no peak."""
+
+    def __init__(self) -> None:
+        self._most: dict[str, tuple[Instance | None, InstanceUsage]] = {}
+
+    def raised(self, usage: NodeUsage, instances: Mapping[str, Instance]) -> bool:
+        """Return whether an instance holds more than before, or is another than it was; take in what it holds."""
+        found = False
+        for used in usage.instances:
+            instance = instances.get(used.instance)
+            known, most = self._most.get(used.instance, (None, used))
+            if instance is known and known is not None and _within(used, most):
+                continue
+            self._most[used.instance] = (instance, used)
+            found = True
+        if len(self._most) > len(usage.instances):
+            there = {used.instance for used in usage.instances}
+            self._most = {name: most for name, most in self._most.items() if name in there}
+        return found
 
 
 def grown(
@@ -184,6 +206,12 @@ def _of(kinds: Sequence[Kind], peaks: Mapping[str, Peak]) -> Iterator[Peak]:
         peak = peaks.get(kind.name)
         if peak is not None:
             yield peak
+
+
+def _within(used: InstanceUsage, most: InstanceUsage) -> bool:
+    if (used.memory_bytes or 0) > (most.memory_bytes or 0):
+        return False
+    return all(size <= most.devices.get(device, 0) for device, size in used.devices.items())
 
 
 def _exceeds(seen: int | None, known: int | None) -> bool:

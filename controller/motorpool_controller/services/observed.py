@@ -70,6 +70,8 @@ class Observed:
         self.conditions: dict[str, Condition] = {}
         self.files: dict[str, ModelFiles] = {}
         self._digests: dict[str, str] = {}
+        self._digest = ""
+        """Over all of them; empty while it is not known."""
         self._takers: Mapping[str, Callable[[str, v1.ObservedObject, Changed], None]] = {
             "device": self._take_device,
             "plugin": self._take_plugin,
@@ -84,12 +86,15 @@ class Observed:
     @property
     def digest(self) -> str:
         """The digest over all objects, as heartbeats carry it."""
-        lines = "".join(f"{name} {self._digests[name]}\n" for name in sorted(self._digests))
-        return hashlib.sha256(lines.encode()).hexdigest()
+        if not self._digest:
+            lines = "".join(f"{name} {self._digests[name]}\n" for name in sorted(self._digests))
+            self._digest = hashlib.sha256(lines.encode()).hexdigest()
+        return self._digest
 
     def take(self, message: v1.ObservedState) -> Changed:
         """Take in a message, and return what it changed."""
         changed = Changed()
+        self._digest = ""
         if message.full:
             self.complete = True
             changed.facts = True

@@ -15,7 +15,7 @@ from motorpool_controller.config import Settings
 from motorpool_controller.domain.errors import ConflictError, InvalidError, UnavailableError
 from motorpool_controller.domain.event import Severity
 from motorpool_controller.domain.fleet import NodeUsage
-from motorpool_controller.estimation.measured import grown
+from motorpool_controller.estimation.measured import Seen, grown
 from motorpool_controller.services.convert import fields
 from motorpool_controller.services.convert.desired import desired_objects
 from motorpool_controller.services.convert.node import usage_of
@@ -68,6 +68,7 @@ class Session:
         """Whether the agent was asked to open the next session, which takes this one's place kindly."""
         self.period_seconds = settings.heartbeat_period_seconds(len(store.view.nodes))
         self._observed = Observed()
+        self._seen = Seen()
         self._acknowledged = Acknowledged()
         self._everything_due = True
         self._resend: str | None = None
@@ -225,7 +226,7 @@ class Session:
     async def _learn(self, usage: NodeUsage, now: datetime) -> None:
         """Keep what instances were seen to hold, where it is the most so far by a margin."""
         view = self._store.view
-        node = view.nodes.get(self.node)
+        node = view.nodes.get(self.node) if self._seen.raised(usage, view.instances) else None
         if node is not None and grown(node, usage, view.instances, view.peaks, now):
             await self._store.commit(
                 lambda tx: keep_peaks(tx, in_session(tx, self.node, self.node_uid, self.epoch), usage)

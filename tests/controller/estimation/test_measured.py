@@ -14,7 +14,7 @@ from motorpool_controller.domain.peak import Kind, Peak, rendered
 from motorpool_controller.domain.placement import Confidence
 from motorpool_controller.domain.sizes import GIB, MIB
 from motorpool_controller.domain.workload import Instance, InstanceState, Parameter
-from motorpool_controller.estimation.measured import grown, with_margin
+from motorpool_controller.estimation.measured import Seen, grown, with_margin
 from motorpool_controller.estimation.needs import Needs, needs_of
 from motorpool_formats.facts import Companion
 from tests.controller.fleets import NOW, OPTIONS, SMOLLM2, device, node, placed, profile, spec
@@ -225,3 +225,21 @@ def test_what_lies_beside_a_model_makes_it_another() -> None:
     assert needs(peaks).host.measured == 4 * GIB
     assert needs_of(seeing, profile(), (), spec(), peaks).host.measured is None
     assert learnt(usage(4 * GIB), of=with_projector).keys().isdisjoint(peaks)
+
+
+def test_what_holds_no_more_raises_nothing() -> None:
+    """
+    Of a node's measurements those are looked at in which an instance holds more than in any before, or is another one.
+    """
+    seen = Seen()
+    known = instance()
+    there = {known.name: known}
+
+    assert seen.raised(usage(100, 10), there)
+    assert not seen.raised(usage(100, 10), there)
+    assert not seen.raised(usage(90, 9), there)
+    assert seen.raised(usage(101, 10), there)
+    assert seen.raised(usage(101, 11), there)
+    assert seen.raised(usage(1, 1), {known.name: replace(known, restart_count=1)})
+    assert not seen.raised(NodeUsage(measure_time=NOW), there)
+    assert seen.raised(usage(1, 1), there)
