@@ -49,7 +49,7 @@ fuzz: setup ## Look for bytes that are mishandled (NAME=gguf or all, SECONDS=60 
 promises: setup ## Show which promises are held by tests, and which are owed
 	@$(BIN)/python tests/promises.py
 
-bench: setup ## Run the benchmarks (NAME=name for one)
+bench: setup ## Run the benchmarks (NAME=name for one; AGENTS=200,5000 are sizes of NAME=scale)
 	@$(BIN)/python benchmarks/run.py $(NAME)
 
 proto: setup ## Make proto/python/motorpool/v1 again from the .proto files

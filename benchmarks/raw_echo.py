@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -32,6 +34,21 @@ async def serve(pem: bytes, authority: bytes) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     await stop.wait()
     await server.stop(0)
+
+
+@contextmanager
+def running_echo(controller_dir: Path) -> Iterator[tuple[int, str]]:
+    """Run the echo with a controller's certificate; yield its pid and where it answers."""
+    command = [sys.executable, __file__, *(str(controller_dir / name) for name in ("server.pem", "ca.pem"))]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None  # a pipe was asked for
+            port = process.stdout.readline().strip()
+            if not port:
+                raise ChildProcessError("the raw echo did not start")
+            yield process.pid, f"127.0.0.1:{port}"
+        finally:
+            process.terminate()
 
 
 async def _echo(

@@ -10,20 +10,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
 import sys
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import grpc
 
 from benchmarks.figures import BenchmarkError, Figure, median
-from benchmarks.raw_echo import METHOD
+from benchmarks.raw_echo import METHOD, running_echo
 from examples.demo.cluster import Cluster, DemoError, run
 from motorpool import v1
 from motorpool_agent.convert.inventory import host_message
@@ -32,7 +31,6 @@ from motorpool_agent.identity.dial import dial_agents
 from motorpool_agent.identity.enrollment import enroll
 from motorpool_agent.identity.store import Identity, IdentityStore
 from motorpool_agent.inventory import facts
-from motorpool_controller.security.authority import ca_file
 
 NODES, DEVICES = 16, 8
 ROUNDS = 5
@@ -215,7 +213,7 @@ async def _measure(cluster: Cluster, count: int, rounds: int, share: float) -> S
     controller = cluster.pids()["controller"]
     sessions: dict[str, list[Cost]] = {kind.name: [] for kind in KINDS}
     echoes: dict[str, list[Cost]] = {kind.name: [] for kind in KINDS}
-    with _raw_echo(cluster) as (echo, echo_endpoint):
+    with running_echo(cluster.controller_dir) as (echo, echo_endpoint):
         for number in range(rounds + 1):
             for kind in kinds:
                 nodes = [Node(identity, kind.devices) for identity in identities]
@@ -296,23 +294,6 @@ async def _enrolled(cluster: Cluster, count: int) -> list[Identity]:
         )
         for number in range(count)
     ]
-
-
-@contextmanager
-def _raw_echo(cluster: Cluster) -> Iterator[tuple[int, str]]:
-    """Run the echo with the controller's certificate; yield its pid and where it answers."""
-    program = Path(__file__).with_name("raw_echo.py")
-    files = (cluster.controller_dir / "server.pem", ca_file(cluster.controller_dir))
-    command = [sys.executable, str(program), *map(str, files)]
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None  # a pipe was asked for
-            port = process.stdout.readline().strip()
-            if not port:
-                raise BenchmarkError("the raw echo did not start")
-            yield process.pid, f"127.0.0.1:{port}"
-        finally:
-            process.terminate()
 
 
 def _figures(kind: Kind, session: Cost, echo: Cost) -> Sequence[Figure]:
