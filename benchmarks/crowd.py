@@ -30,9 +30,9 @@ from benchmarks.figures import BenchmarkError
 from benchmarks.scheduling import DEVICES, standing
 from motorpool_controller.config import PostgresUrl
 from motorpool_controller.domain.workload import Deployment
+from motorpool_controller.leading import spare_collector
 from motorpool_controller.scheduling.snapshot import Reading
 from motorpool_controller.security.authority import Authority, key_pem
-from motorpool_controller.serving import spare_collector
 from motorpool_controller.store.store import Store, utc_now
 from motorpool_controller.store.transaction import Transaction
 from tests.controller.clusters import Cluster, running, settings

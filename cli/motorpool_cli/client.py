@@ -10,6 +10,7 @@ import grpc
 
 from motorpool import v1
 from motorpool_cli import failures
+from motorpool_cli.following import Followed, Servers
 from motorpool_cli.retries import Retries
 from motorpool_cli.settings import Settings
 
@@ -19,7 +20,7 @@ MESSAGE_BYTES = 64 * 1024 * 1024
 
 
 class Client:
-    """The controller's services over one TLS channel."""
+    """The controller's services over TLS; of several controllers, those of the one that leads."""
 
     def __init__(self, channel: grpc.Channel) -> None:
         self.cluster = v1.ClusterServiceStub(channel)
@@ -35,19 +36,33 @@ class Client:
 
 
 @contextmanager
-def connect(settings: Settings) -> Iterator[Client]:
-    """Give a client for the time of the block; failed calls leave it as CommandError."""
+def connect(settings: Settings, *, patient: bool = True) -> Iterator[Client]:
+    """Give a client for the time of the block; failed calls leave it as CommandError.
+
+    One that is not ``patient`` waits for no controller to come, or to take another one's place.
+    """
     credentials = grpc.composite_channel_credentials(
         grpc.ssl_channel_credentials(settings.ca_pem), grpc.access_token_call_credentials(settings.token)
     )
-    options: list[tuple[str, int]] = [("grpc.max_receive_message_length", MESSAGE_BYTES)]
-    if _is_loopback(settings.server):
-        options.append(("grpc.enable_http_proxy", 0))  # https_proxy is obeyed elsewhere; no proxy leads back here
-    with grpc.secure_channel(settings.server, credentials, options) as channel:
+    servers = Servers(settings.servers, lambda server: grpc.secure_channel(server, credentials, _options(server)))
+    with Followed(servers) as channel:
         try:
-            yield Client(grpc.intercept_channel(channel, Retries()))
+            yield Client(grpc.intercept_channel(channel, Retries(lambda: patient and servers.several)))
         except grpc.RpcError as error:
-            raise failures.from_rpc(error, settings.server) from None
+            raise failures.from_rpc(error, servers.present) from None
+
+
+def _options(server: str) -> list[tuple[str, int]]:
+    options: list[tuple[str, int]] = [
+        ("grpc.max_receive_message_length", MESSAGE_BYTES),
+        # A controller that stands still keeps its connections: who follows something is to notice.
+        ("grpc.keepalive_time_ms", 20_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.max_reconnect_backoff_ms", 2_000),
+    ]
+    if _is_loopback(server):
+        options.append(("grpc.enable_http_proxy", 0))  # https_proxy is obeyed elsewhere; no proxy leads back here
+    return options
 
 
 def _is_loopback(server: str) -> bool:

@@ -156,7 +156,7 @@ def complete(context: typer.Context, incomplete: str, known: Callable[[Client], 
     given_words = context.find_root().params
     options = Options(**{key: given_words.get(key) for key in _KEYS}).as_typed(context)
     try:
-        with connect(options.load()) as connected:
+        with connect(options.load(), patient=False) as connected:
             found = list(known(connected))
     except CommandError:  # completion offers what it knows, and never an error in the middle of a line
         return []

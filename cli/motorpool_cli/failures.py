@@ -67,6 +67,7 @@ _EXITS = {
 _BUSY = ErrorReason.Name(ErrorReason.ERROR_REASON_STORE_BUSY).removeprefix("ERROR_REASON_")
 
 _NODE_UNREACHABLE = ErrorReason.Name(ErrorReason.ERROR_REASON_NODE_UNREACHABLE).removeprefix("ERROR_REASON_")
+_NOT_LEADER = ErrorReason.Name(ErrorReason.ERROR_REASON_NOT_LEADER).removeprefix("ERROR_REASON_")
 _OF_MODELS = ("HUB_", "MODEL_")
 
 
@@ -105,6 +106,20 @@ def retry_seconds(error: grpc.RpcError) -> float | None:
         if detail.Unpack(retry):
             return float(retry.retry_delay.ToTimedelta().total_seconds())
     return None
+
+
+def leaders(error: grpc.RpcError) -> list[str] | None:
+    """Return where the controller that leads is, of a call to one that does not; None of any other call."""
+    info = _error_info(error)
+    if info is None or info.reason != _NOT_LEADER:
+        return None
+    return [each for each in info.metadata.get("public_endpoints", "").split(",") if each]
+
+
+def unanswered(error: grpc.RpcError) -> bool:
+    """Return whether no controller answered: out of reach, or silent."""
+    code = _code(error)
+    return _error_info(error) is None and code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
 
 
 def code(error: grpc.RpcError) -> grpc.StatusCode:

@@ -29,6 +29,7 @@ class Login:
     """One cluster: where it is, which one it was, who is asking, and the PEM of its authority."""
 
     server: str
+    """`host:port`, of several controllers with commas."""
     cluster_id: str
     token: str = field(repr=False)
     ca_pem: str
@@ -58,6 +59,14 @@ class Logins:
         """Return these with the authorities that a server tells to trust, in the contexts of it and this token."""
         told = {
             name: replace(login, ca_pem=ca_pem) if (login.server, login.token) == (server, token) else login
+            for name, login in self.by_name.items()
+        }
+        return type(self)(current=self.current, by_name=told)
+
+    def reaching(self, server: str, token: str, servers: str) -> Self:
+        """Return these with all controllers of a cluster, in the contexts of one of them and this token."""
+        told = {
+            name: replace(login, server=servers) if (login.server, login.token) == (server, token) else login
             for name, login in self.by_name.items()
         }
         return type(self)(current=self.current, by_name=told)

@@ -14,13 +14,23 @@ from motorpool_cli import failures
 
 MOST_SECONDS = 15.0
 """What one waits for in all. Beyond that a person wants to know."""
+MOST_OF_SEVERAL_SECONDS = 40.0
+"""Of several controllers: until one that stands by has taken the place of one that stands still."""
+_ROUND_SECONDS = 1.0
 _AGAIN = frozenset({grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE})
+_HOPS = 8
 
 
 class Retries(grpc.UnaryUnaryClientInterceptor):
-    """Gives each change a request id, and repeats a call for as long as it is told when (RetryInfo)."""
+    """Gives each change a request id, and repeats a call for as long as it is told when (RetryInfo), or told where.
 
-    def __init__(self, sleep: Callable[[float], None] = time.sleep) -> None:
+    ``several`` says whether more than one controller is known: then those that do not answer are asked again in turn.
+    """
+
+    def __init__(
+        self, several: Callable[[], bool] = lambda: False, *, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self._several = several
         self._sleep = sleep
 
     def intercept_unary_unary(
@@ -30,15 +40,27 @@ class Retries(grpc.UnaryUnaryClientInterceptor):
         request: Any,
     ) -> Any:
         """Return the last call."""
-        request, left = _identified(request), MOST_SECONDS
+        request, waited, hops = _identified(request), 0.0, 0
         while True:
             call = continuation(client_call_details, request)
-            seconds = failures.retry_seconds(call) if call.code() in _AGAIN else None
-            if seconds is None or seconds > left:
+            if getattr(call, "elsewhere", False) and hops < _HOPS:
+                hops += 1
+                continue
+            hops = 0
+            seconds = self._wait_seconds(call)
+            most = MOST_OF_SEVERAL_SECONDS if self._several() else MOST_SECONDS
+            if seconds is None or waited + seconds > most:
                 return call
-            left -= seconds
+            waited += seconds
             # Not all of those who were sent away at once come back at once.
             self._sleep(seconds * random.uniform(1.0, 1.5))  # noqa: S311  # no secret
+
+    def _wait_seconds(self, call: Any) -> float | None:
+        """Return when to make a call again; None where it is not to be made."""
+        if call.code() in _AGAIN and (seconds := failures.retry_seconds(call)) is not None:
+            return seconds
+        away = call.code() is grpc.StatusCode.UNAVAILABLE and isinstance(call, grpc.RpcError)
+        return _ROUND_SECONDS if away and failures.unanswered(call) and self._several() else None
 
 
 def _identified(request: Any) -> Any:

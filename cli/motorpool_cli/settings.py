@@ -19,11 +19,16 @@ _SERVER = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\s:/@\[\]]+):(\d{1,5})")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How to reach the controller: ``host:port``, PEM of its authority, bearer token."""
+    """How to reach the controller: ``host:port``, several with commas; PEM of its authority, bearer token."""
 
     server: str
     ca_pem: bytes
     token: str
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """Every controller that is named, in their order."""
+        return tuple(self.server.split(","))
 
 
 def default_file(environ: Mapping[str, str] = os.environ) -> Path:
@@ -127,14 +132,15 @@ def _read(path: Path, *, required: bool) -> dict[str, str]:
 
 
 def checked_server(server: str) -> str:
-    """Return host:port; raises CommandError (USAGE) where it is none."""
-    match = _SERVER.fullmatch(server)
-    if match is None or not 0 < int(match[2]) < 65536:
+    """Return host:port, or several with commas; raises CommandError (USAGE) where one is none."""
+    parts = [part.strip() for part in server.split(",")]
+    matches = [_SERVER.fullmatch(part) for part in parts]
+    if any(match is None or not 0 < int(match[2]) < 65536 for match in matches):
         raise _usage(
             f"The controller's address {server!r} is not host:port. Write e.g. controller.example:7400, as "
             "`motorpool-controller run` prints it, in --server, MOTORPOOL_SERVER or the client file."
         )
-    return server
+    return ",".join(dict.fromkeys(parts))
 
 
 def checked_token(token: str) -> str:

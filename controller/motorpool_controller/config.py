@@ -64,6 +64,7 @@ class Settings:
     hellos_at_once: int = 16
     enrolments_per_second: float = 20.0
     session_max_age_seconds: float = 86_400.0
+    leader_lease_seconds: float = 15.0
     shutdown_grace_seconds: float = 2.0
     drain_seconds: float = 10.0
     mass_failure_fraction: float = 0.34
@@ -282,6 +283,7 @@ _SETTINGS: Mapping[str, Callable[[object], object]] = {
     "hellos_at_once": _integer(1, 10_000),
     "enrolments_per_second": _number(0.1, 100_000),
     "session_max_age_seconds": _number(1, 31_536_000),
+    "leader_lease_seconds": _number(1, 3_600),
     "shutdown_grace_seconds": _number(0, 60),
     "drain_seconds": _number(0, 3_600),
     "mass_failure_fraction": _number(0, 1),

@@ -32,6 +32,7 @@ from motorpool_controller.security.authorities import Authorities
 from motorpool_controller.services.agents import AgentService
 from motorpool_controller.services.backends import BackendService
 from motorpool_controller.services.deployments import DeploymentService
+from motorpool_controller.services.duties import leading
 from motorpool_controller.services.enrollment import EnrollmentService
 from motorpool_controller.services.events import EventService
 from motorpool_controller.services.files import FileService
@@ -45,6 +46,7 @@ from motorpool_controller.services.tokens import TokenService, make_token
 from motorpool_controller.services.watch import WatchService
 from motorpool_controller.store.live import Live
 from motorpool_controller.store.store import Store, utc_now
+from tests.controller.running import controller
 
 WAIT_SECONDS = 20.0
 T = TypeVar("T")
@@ -199,12 +201,13 @@ async def running(
         authorities = Authorities(made.data_dir, store.view.cluster_id)
         live = Live(clock.monotonic)
         catalog = Catalog(hubs, FactsCache(made.catalog), seconds=made.hub_seconds)
-        server = Server(made, store, authorities, clock=clock.now)
-        await server.start(
+        server = Server(made, authorities, clock=clock.now)
+        me = controller(server)
+        duty = leading(
+            store,
+            authorities,
             public=[
-                EnrollmentService(
-                    store, authorities, [str(server.agents_address)], per_second=made.enrolments_per_second
-                ),
+                EnrollmentService(store, authorities, me, per_second=made.enrolments_per_second),
                 NodeService(store, live),
                 DeploymentService(store, live, catalog, clock=clock.now),
                 FileService(store, live, clock=clock.now),
@@ -215,8 +218,11 @@ async def running(
                 WatchService(store, live),
                 TokenService(store, authorities, clock=clock.now),
             ],
-            agents=[AgentService(store, live, authorities, made, clock=clock.now)],
+            agents=[AgentService(store, live, authorities, made, me, clock=clock.now)],
+            audit=server.audit,
+            clock=clock.now,
         )
+        await server.take(duty)
         reconciler = Reconciler(store, live, catalog, made, clock=clock.now)
         loop = asyncio.create_task(reconciler.run()) if reconcile else None
         cluster = Cluster(store, live, authorities, server, made, clock)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from motorpool_controller.domain.controllers import Controller
 from motorpool_controller.domain.event import Event, Severity
 from motorpool_controller.domain.fleet import Node
 from motorpool_controller.domain.placement import Claim, DeviceClaim, Member, Placement
@@ -79,3 +80,11 @@ def deleting(name: str) -> Callable[[Transaction], None]:
 def telling(subject: str, message: str) -> Callable[[Transaction], Event]:
     """Return a change that tells of an event."""
     return lambda tx: tx.event(Severity.INFO, "X", subject, message)
+
+
+ME = Controller(
+    name="controller:7400",
+    public_endpoints=("controller:7400",),
+    agent_endpoints=("controller:7401",),
+    start_time=NOW,
+)

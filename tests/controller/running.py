@@ -18,14 +18,16 @@ from motorpool_controller.catalog.cache import FactsCache
 from motorpool_controller.catalog.catalog import Catalog
 from motorpool_controller.catalog.hubs import HUBS
 from motorpool_controller.config import Settings
+from motorpool_controller.domain.controllers import Controller
+from motorpool_controller.leading import public_services
 from motorpool_controller.security.authorities import Authorities
 from motorpool_controller.security.authority import Authority, key_pem
 from motorpool_controller.services.agents import AgentService
+from motorpool_controller.services.duties import leading
 from motorpool_controller.services.initialization import initialise_data_dir
 from motorpool_controller.services.roles import Role
 from motorpool_controller.services.server import Server
 from motorpool_controller.services.tokens import make_token
-from motorpool_controller.serving import public_services
 from motorpool_controller.store.live import Live
 from motorpool_controller.store.store import Store, utc_now
 from tests.controller.requests import csr
@@ -109,12 +111,11 @@ async def running(directory: Path, *, clock: Callable[[], datetime] = utc_now) -
         authorities = Authorities(settings.data_dir, store.view.cluster_id)
         authority = authorities.present().serving
         catalog = Catalog(HUBS, FactsCache(settings.catalog))
-        server = Server(settings, store, authorities, clock=clock)
-        services = public_services(settings, store, live, authorities, catalog, server.agent_endpoints)
-        await server.start(
-            public=services,
-            agents=[AgentService(store, live, authorities, settings, clock=clock)],
-        )
+        server = Server(settings, authorities, clock=clock)
+        me = controller(server)
+        services = public_services(settings, store, live, authorities, catalog, me)
+        agents = [AgentService(store, live, authorities, settings, me, clock=clock)]
+        await server.take(leading(store, authorities, public=services, agents=agents, audit=server.audit, clock=clock))
         credentials = grpc.ssl_channel_credentials(authority.pem.encode())
         try:
             async with grpc.aio.secure_channel(str(server.public_address), credentials) as public:
@@ -122,6 +123,16 @@ async def running(directory: Path, *, clock: Callable[[], datetime] = utc_now) -
         finally:
             await server.stop()
             await catalog.close()
+
+
+def controller(server: Server) -> Controller:
+    """Return the one whose listeners these are."""
+    return Controller(
+        name=server.public_endpoints[0],
+        public_endpoints=server.public_endpoints,
+        agent_endpoints=server.agent_endpoints,
+        start_time=utc_now(),
+    )
 
 
 def reason(error: grpc.RpcError) -> tuple[grpc.StatusCode, str]:

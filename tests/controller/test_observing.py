@@ -40,10 +40,16 @@ def _agent(cluster: Cluster) -> Agent:
     return Agent(cluster)
 
 
+def health_of(cluster: Cluster) -> Health:
+    health = Health([])
+    health.store = cluster.store
+    return health
+
+
 @asynccontextmanager
 async def observing(cluster: Cluster, health: Health | None = None) -> AsyncIterator[Exposition]:
     made = replace(cluster.settings, metrics_listen=Address("127.0.0.1", 0))
-    async with observed(made, health or Health(cluster.store), cluster.store, cluster.live) as exposition:
+    async with observed(made, health or health_of(cluster), cluster.store, cluster.live) as exposition:
         assert exposition is not None
         yield exposition
 
@@ -177,7 +183,7 @@ async def test_probes(cluster: Cluster) -> None:
     """
     Alive while the loop and deciding go on, ready while changes are taken; what is wrong is said.
     """
-    health = Health(cluster.store)
+    health = health_of(cluster)
     async with observing(cluster, health) as exposition:
         well = [await ask(exposition, path) for path in ("/healthz", "/readyz", "/readyz?verbose=1")]
         health.undecided = lambda: "a decision was begun 400 s ago"
@@ -252,7 +258,7 @@ async def test_taken_address_is_told(cluster: Cluster) -> None:
     async with observing(cluster) as exposition:
         made = replace(cluster.settings, metrics_listen=exposition.address)
         with pytest.raises(ListenError, match=r"cannot listen on 127\.0\.0\.1:\d+ \(metrics_listen\)"):
-            async with observed(made, Health(cluster.store), cluster.store, cluster.live):
+            async with observed(made, health_of(cluster), cluster.store, cluster.live):
                 pass
 
 
@@ -261,5 +267,5 @@ async def test_nothing_is_served_by_default(cluster: Cluster, tmp_path: Path) ->
     Without the setting nothing listens.
     """
     assert settings(tmp_path).metrics_listen is None
-    async with observed(cluster.settings, Health(cluster.store), cluster.store, cluster.live) as exposition:
+    async with observed(cluster.settings, health_of(cluster), cluster.store, cluster.live) as exposition:
         assert exposition is None

@@ -23,20 +23,21 @@ from motorpool_controller import config
 from motorpool_controller.catalog.cache import FactsCache
 from motorpool_controller.catalog.catalog import Catalog
 from motorpool_controller.catalog.hubs import HUBS
+from motorpool_controller.leading import public_services
 from motorpool_controller.security.authorities import Authorities
 from motorpool_controller.services.agents import AgentService
 from motorpool_controller.services.authentication import CertificateAuthenticator
 from motorpool_controller.services.callers import Caller
 from motorpool_controller.services.callers import Context as CallContext
+from motorpool_controller.services.duties import _ADDERS
 from motorpool_controller.services.guard import Guard
 from motorpool_controller.services.initialization import initialise_data_dir
 from motorpool_controller.services.roles import Role
-from motorpool_controller.services.server import _ADDERS
-from motorpool_controller.serving import public_services
 from motorpool_controller.store.live import Live
 from motorpool_controller.store.store import Store, utc_now
 from tests.controller.agent_client import PROFILE, observed
 from tests.controller.requests import csr
+from tests.controller.rows import ME
 from tests.fuzz.wire import joined, split
 
 ADMIN = Caller(role=Role.ADMIN, token_id="fuzz", description="fuzzer")
@@ -109,8 +110,8 @@ class Controller:
         self._live = Live()
         authorities = Authorities(settings.data_dir, self._store.view.cluster_id)
         self._catalog = Catalog(HUBS, FactsCache(settings.catalog))
-        public = public_services(settings, self._store, self._live, authorities, self._catalog, ["controller:7401"])
-        agents = AgentService(self._store, self._live, authorities, settings)
+        public = public_services(settings, self._store, self._live, authorities, self._catalog, ME)
+        agents = AgentService(self._store, self._live, authorities, settings, ME)
         self._join = Caller(role=Role.JOIN, token_id=self._store.tokens.list()[0].token_id)
         await self._guard(public, Guard(self._who))
         await self._guard([agents], Guard(CertificateAuthenticator(self._store, utc_now, authorities)))

@@ -31,6 +31,7 @@ from motorpool_controller.services.nodes import NodeService
 from motorpool_controller.services.roles import Role
 from motorpool_controller.store.live import Live
 from motorpool_controller.store.store import Store
+from tests.controller.rows import ME
 from tests.session.loops import Clock, ProcessLoop, run
 from tests.session.network import WINDOW, Network, Stream, requests
 
@@ -63,7 +64,7 @@ class ControllerProcess:
         methods = _Handlers()
         handlers: Any = methods
         v1.add_EnrollmentServiceServicer_to_server(
-            EnrollmentService(self.store, authorities, ["controller:7401"], per_second=10_000.0), handlers
+            EnrollmentService(self.store, authorities, ME, per_second=10_000.0), handlers
         )
         v1.add_NodeServiceServicer_to_server(NodeService(self.store, self.live), handlers)
         v1.add_DeploymentServiceServicer_to_server(
@@ -71,7 +72,7 @@ class ControllerProcess:
         )
         v1.add_InstanceServiceServicer_to_server(InstanceService(self.store, self.live), handlers)
         v1.add_AgentServiceServicer_to_server(
-            AgentService(self.store, self.live, authorities, settings, clock=clock.now), handlers
+            AgentService(self.store, self.live, authorities, settings, ME, clock=clock.now), handlers
         )
         self._people = methods.guarded(self.loop, Guard(_caller))
         self._agents = methods.guarded(self.loop, Guard(CertificateAuthenticator(self.store, clock.now, authorities)))

@@ -13,6 +13,7 @@ from motorpool import v1
 from motorpool_cli import logins, text
 from motorpool_cli.authority import checked_fingerprint, fetch_authority
 from motorpool_cli.client import TIMEOUT_SECONDS, connect
+from motorpool_cli.commands.cluster import servers_of
 from motorpool_cli.context import Output, complete_context, given, reporting
 from motorpool_cli.failures import CommandError, Exit
 from motorpool_cli.output import Format, note, print_document, print_table, say
@@ -30,7 +31,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def login(
-    server: Annotated[str, typer.Argument(help="host:port of the controller's public listener.")],
+    server: Annotated[
+        str, typer.Argument(help="host:port of the controller's public listener; of several, with commas.")
+    ],
     name: Annotated[str, typer.Option(help="Name of the context; the host's when left out.")] = "",
     ca_file: Annotated[
         Path | None, typer.Option("--ca-file", help="The cluster's ca.pem, carried here.", show_default=False)
@@ -45,14 +48,16 @@ def login(
 ) -> None:
     """Keep a cluster's address, authority and token as a context, and send commands there from now on."""
     with reporting(output):
-        name = logins.checked_name(name or checked_server(server).rpartition(":")[0].strip("[]").replace(":", "-"))
+        server = checked_server(server)
+        first = server.split(",")[0]
+        name = logins.checked_name(name or first.rpartition(":")[0].strip("[]").replace(":", "-"))
         known = logins.read()  # a broken file is told before a token is asked for
-        ca_pem = _authority(server, ca_file or _path(given().ca_file, "MOTORPOOL_CA_FILE"), ca_fingerprint)
+        ca_pem = _authority(first, ca_file or _path(given().ca_file, "MOTORPOOL_CA_FILE"), ca_fingerprint)
         settings = Settings(server=server, ca_pem=ca_pem, token=checked_token(_token(from_stdin=token_stdin)))
         with connect(settings) as connected:
             cluster = connected.cluster.GetCluster(v1.GetClusterRequest(), timeout=TIMEOUT_SECONDS)
         made = logins.Login(
-            server=server,
+            server=servers_of(settings, cluster),
             cluster_id=cluster.cluster_id,
             token=settings.token,
             # Told over a connection that the given one vouched for; it is two while the authority is rotated.

@@ -75,8 +75,15 @@ class ForbiddenError(DomainError):
 class UnavailableError(DomainError):
     """Not now; ``retry_seconds`` says when."""
 
-    def __init__(self, reason: str, message: str, *, retry_seconds: float | None = None) -> None:
-        super().__init__(reason, message)
+    def __init__(
+        self,
+        reason: str,
+        message: str,
+        *,
+        retry_seconds: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(reason, message, metadata=metadata)
         self.retry_seconds = retry_seconds
 
 

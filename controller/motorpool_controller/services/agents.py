@@ -12,6 +12,7 @@ import grpc
 from motorpool import v1
 from motorpool_controller import metrics
 from motorpool_controller.config import Settings
+from motorpool_controller.domain.controllers import Controller
 from motorpool_controller.domain.errors import InvalidError, NotFoundError
 from motorpool_controller.domain.names import shown
 from motorpool_controller.security.authorities import Authorities
@@ -41,6 +42,7 @@ class AgentService(v1.AgentServiceServicer):
         live: Live,
         authorities: Authorities,
         settings: Settings,
+        me: Controller,
         *,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
@@ -48,6 +50,7 @@ class AgentService(v1.AgentServiceServicer):
         self._live = live
         self._authorities = authorities
         self._settings = settings
+        self._me = me
         self._admission = Admission(store, live, settings, authorities, clock)
         self._version = version("motorpool-controller")
 

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import ParamSpec, Protocol, TypeVar
 
 from motorpool_controller.domain.errors import DomainError, ForbiddenError, RateLimitedError, UnauthenticatedError
 from motorpool_controller.domain.fleet import Node
@@ -19,7 +19,10 @@ from motorpool_controller.services.roles import Role
 from motorpool_controller.store.errors import StoreError
 from motorpool_controller.store.restoration import Restoration
 from motorpool_controller.store.store import Store
-from motorpool_controller.store.tokens import StoredToken
+from motorpool_controller.store.tokens import StoredToken, TokenTable
+
+R = TypeVar("R")
+P = ParamSpec("P")
 
 WRONG_OF_ONE = Rate(burst=200, per_second=20.0)
 WRONG_OF_ALL = Rate(burst=2_000, per_second=200.0)
@@ -41,12 +44,25 @@ class Authenticator(Protocol):
         ...
 
 
+class Tokens(Protocol):
+    """Reads the tokens of a database. A store does, and so does a controller that stands by."""
+
+    @property
+    def tokens(self) -> TokenTable:
+        """The table, whose methods block."""
+        ...
+
+    async def beside(self, function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
+        """Run what blocks."""
+        ...
+
+
 class TokenAuthenticator:
     """Callers of the public listener: they carry a bearer token."""
 
     def __init__(
         self,
-        store: Store,
+        store: Tokens,
         clock: Callable[[], datetime],
         *,
         monotonic: Callable[[], float] = time.monotonic,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import grpc
 
 from motorpool import v1
+from motorpool_controller.domain.controllers import Controller, agents_endpoints
 from motorpool_controller.domain.errors import AlreadyExistsError, RateLimitedError
 from motorpool_controller.domain.event import Severity
 from motorpool_controller.domain.fleet import Host, Node
@@ -38,7 +39,7 @@ class EnrollmentService(v1.EnrollmentServiceServicer):
         self,
         store: Store,
         authorities: Authorities,
-        agent_endpoints: Sequence[str],
+        me: Controller,
         *,
         per_second: float = 20.0,
         monotonic: Callable[[], float] = time.monotonic,
@@ -47,7 +48,7 @@ class EnrollmentService(v1.EnrollmentServiceServicer):
         self._monotonic = monotonic
         self._store = store
         self._authorities = authorities
-        self._agent_endpoints = tuple(agent_endpoints)
+        self._me = me
 
     async def Enroll(  # noqa: N802  # gRPC's name
         self,
@@ -92,7 +93,7 @@ class EnrollmentService(v1.EnrollmentServiceServicer):
             node_uid=uid,
             certificate_pem=certificate.pem,
             ca_pem=trust.pem,
-            agent_endpoints=self._agent_endpoints,
+            agent_endpoints=agents_endpoints(self._me, self._store.standings),
             renew_time=timestamp(certificate.renew_time),
             expire_time=timestamp(certificate.expire_time),
         )

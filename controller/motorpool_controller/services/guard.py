@@ -7,7 +7,7 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, aclosing, asynccontextmanager, nullcontext
 from datetime import datetime
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import grpc
 from google.protobuf.message import Message
@@ -25,6 +25,19 @@ from motorpool_controller.store.store import utc_now
 CALL_SECONDS = 60.0
 """How long a call with one request and one answer may take, whatever its caller would wait."""
 _ID_CHARACTERS = 64
+
+
+class Answering(Protocol):
+    """Tells whether this controller is the one that may answer: there may be several."""
+
+    @property
+    def certain(self) -> bool:
+        """Whether it is, as far as is known without asking."""
+        ...
+
+    async def confirm(self, method: str) -> None:
+        """Return once it is certain; raise who is."""
+        ...
 
 
 class _Call:
@@ -48,7 +61,9 @@ class Guard(grpc.aio.ServerInterceptor):
         call_seconds: float = CALL_SECONDS,
         audit: AuditLog | None = None,
         clock: Callable[[], datetime] = utc_now,
+        answering: Answering | None = None,
     ) -> None:
+        self._answering = answering
         self._authenticate = authenticate
         self._audit = audit
         self._clock = clock
@@ -147,6 +162,7 @@ class Guard(grpc.aio.ServerInterceptor):
                             # A caller who leaves ends us in the middle; it ends then, not once it is collected.
                             async with aclosing(answers):
                                 async for answer in answers:
+                                    await self._confirm(method)
                                     yield answer
                         else:
                             # It writes to the context by itself.
@@ -216,8 +232,14 @@ class Guard(grpc.aio.ServerInterceptor):
                 ),
                 metadata={"method": method, "role": found.role},
             )
+        await self._confirm(method)
         set_caller(found)
         return found
+
+    async def _confirm(self, method: str) -> None:
+        """Say nothing as the leader that another controller may have become since."""
+        if self._answering is not None and not self._answering.certain:
+            await self._answering.confirm(method)
 
 
 def _unknown(method: str) -> Callable[[Any, Context, _Call], Awaitable[None]]:

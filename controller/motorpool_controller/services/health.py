@@ -27,17 +27,14 @@ _CheckContext = grpc.aio.ServicerContext[health_pb2.HealthCheckRequest, health_p
 class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # it comes without types
     """Answers gRPC's health service; the same is asked over HTTP."""
 
-    def __init__(self, store: Store, *, look_seconds: float = LOOK_SECONDS) -> None:
-        self._store = store
+    def __init__(self, services: Iterable[str], *, look_seconds: float = LOOK_SECONDS) -> None:
+        self.store: Store | None = None
+        """What is served; None while another controller does that."""
+        self._services = frozenset(services)
         self._look_seconds = look_seconds
         self._stopping = False
-        self._services: frozenset[str] = frozenset()
         self.undecided: Callable[[], str] = lambda: ""
         """Returns why nothing is decided any more, empty where things are."""
-
-    def serve(self, services: Iterable[str]) -> None:
-        """From now on there are these services."""
-        self._services = frozenset(services)
 
     def stop(self) -> None:
         """From now on nothing is served: new calls are to go elsewhere."""
@@ -45,14 +42,15 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # it comes 
 
     def faults(self) -> Mapping[str, str]:
         """Return each part with what is wrong with it, empty where nothing is. May be asked from any thread."""
-        stopping = "the controller is stopping" if self._stopping else ""
+        store = self.store
+        away = "the controller is stopping" if self._stopping else "it stands by" if store is None else ""
         # Without a token nobody is let in, and tokens stand in the database.
-        served = stopping or self._store.unreadable()
+        served = away or (store.unreadable() if store is not None else "")
         return {
             WHOLE: served,
             **dict.fromkeys(self._services, served),
-            WRITES: stopping or self._store.unwritable(),
-            DECISIONS: stopping or self.undecided(),
+            WRITES: away or (store.unwritable() if store is not None else ""),
+            DECISIONS: away or self.undecided(),
         }
 
     async def Check(  # noqa: N802  # gRPC's name

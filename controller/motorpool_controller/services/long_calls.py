@@ -91,6 +91,11 @@ class LongCalls:
                 self._looking.cancel()
                 self._looking = None
 
+    def end(self, why: DomainError) -> None:
+        """Interrupt them all."""
+        for call in list(self._calls):
+            call.end(why)
+
     async def _look(self) -> None:
         while True:
             await asyncio.sleep(self._look_seconds)

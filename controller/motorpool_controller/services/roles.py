@@ -42,13 +42,13 @@ _FROM_PROTO: Mapping[v1.Role.ValueType, Role] = {
 _TO_PROTO = {role: number for number, role in _FROM_PROTO.items()}
 
 # Services of others carry no role of ours: knowing whether we are well, and what we serve, is for readers.
-_FOREIGN = ("grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection")
+FOREIGN = ("grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection")
 
 
 def role_of(method: str) -> Role | None:
     """Return the least role that may call a method (``/package.Service/Method``); None: nobody may."""
     service, _, name = method.removeprefix("/").partition("/")
-    if service in _FOREIGN:
+    if service in FOREIGN:
         return Role.READER
     try:
         found = descriptor_pool.Default().FindMethodByName(f"{service}.{name}")

@@ -5,31 +5,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import grpc
-from google.protobuf import descriptor_pool
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from motorpool import v1
 from motorpool_controller.config import Address, Settings
 from motorpool_controller.security.addresses import advertised, certified
 from motorpool_controller.security.authorities import Authorities, Trust
 from motorpool_controller.security.serving import Serving, serving_certificate
 from motorpool_controller.services.audit import AuditLog
-from motorpool_controller.services.authentication import (
-    CertificateAuthenticator,
-    TokenAuthenticator,
-)
+from motorpool_controller.services.duties import SERVICES, Duty, Post
 from motorpool_controller.services.errors import ListenError
-from motorpool_controller.services.guard import Guard
 from motorpool_controller.services.health import Health
-from motorpool_controller.services.long_calls import LongCalls
-from motorpool_controller.store.store import Store, utc_now
+from motorpool_controller.store.store import utc_now
 
 PUBLIC_MESSAGE_BYTES = 4 * 1024 * 1024
 AGENTS_MESSAGE_BYTES = 64 * 1024 * 1024
@@ -43,32 +36,12 @@ IDLE_SECONDS = 600
 
 log = logging.getLogger(__name__)
 
-_ADDERS: Mapping[type, Callable[[Any, grpc.aio.Server], None]] = {
-    v1.AgentServiceServicer: v1.add_AgentServiceServicer_to_server,
-    v1.BackendServiceServicer: v1.add_BackendServiceServicer_to_server,
-    v1.ClusterServiceServicer: v1.add_ClusterServiceServicer_to_server,
-    v1.DeploymentServiceServicer: v1.add_DeploymentServiceServicer_to_server,
-    v1.EnrollmentServiceServicer: v1.add_EnrollmentServiceServicer_to_server,
-    v1.EventServiceServicer: v1.add_EventServiceServicer_to_server,
-    v1.FileServiceServicer: v1.add_FileServiceServicer_to_server,
-    v1.InstanceServiceServicer: v1.add_InstanceServiceServicer_to_server,
-    v1.ModelServiceServicer: v1.add_ModelServiceServicer_to_server,
-    v1.NodeServiceServicer: v1.add_NodeServiceServicer_to_server,
-    v1.TokenServiceServicer: v1.add_TokenServiceServicer_to_server,
-    v1.WatchServiceServicer: v1.add_WatchServiceServicer_to_server,
-}
-
 
 class Server:
-    """Serves the public services on one listener, and the agents' on the other."""
+    """Both listeners, bound for as long as the process lives; what they do is their duty at present."""
 
     def __init__(
-        self,
-        settings: Settings,
-        store: Store,
-        authorities: Authorities,
-        *,
-        clock: Callable[[], datetime] = utc_now,
+        self, settings: Settings, authorities: Authorities, *, clock: Callable[[], datetime] = utc_now
     ) -> None:
         self._settings = settings
         self._authorities = authorities
@@ -77,52 +50,60 @@ class Server:
         self._hosts = hosts
         self._shown = self._made(authorities.present(), clock())
         self._making = threading.Lock()
-        self._audit = AuditLog(settings.data_dir)
-        self._public = self._server(TokenAuthenticator(store, clock), PUBLIC_MESSAGE_BYTES, PUBLIC_CALLS)
-        self._agents = self._server(
-            CertificateAuthenticator(store, clock, authorities), AGENTS_MESSAGE_BYTES, AGENTS_CALLS
-        )
-        self.health = Health(store)
+        self.audit = AuditLog(settings.data_dir)
+        self._duty: Duty | None = None
+        self._stopped = False
+        self.started = False
+        """Whether the listeners answer."""
+        self._public = self._server(lambda duty: duty.public, PUBLIC_MESSAGE_BYTES, PUBLIC_CALLS)
+        self._agents = self._server(lambda duty: duty.agents, AGENTS_MESSAGE_BYTES, AGENTS_CALLS)
+        self.health = Health(SERVICES)
         """Whether it is well; others tell it what they know."""
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, self._public)
+        reflection.enable_server_reflection(
+            # The agents' too: whoever looks finds what there is, wherever it is served.
+            sorted([*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME]),
+            self._public,
+        )
         self.public_address = self._bind(self._public, settings.listen, agents=False)
         """Where the public listener is bound, its port known."""
         self.agents_address = self._bind(self._agents, settings.agents_listen, agents=True)
         """Where the agents' listener is bound, its port known."""
-        self.agent_endpoints = tuple(
-            str(Address(host, self.agents_address.port))
-            for host in advertised(settings.agents_listen, settings.advertise)
-        )
+        self.public_endpoints = self._endpoints(settings.listen, self.public_address)
+        """Where people and programs reach the public listener."""
+        self.agent_endpoints = self._endpoints(settings.agents_listen, self.agents_address)
         """Where agents reach the agents' listener."""
 
-    async def start(self, public: Sequence[object], agents: Sequence[object]) -> None:
-        """Serve these services, on the public listener and on the agents'."""
-        for service in public:
-            _add(service, self._public)
-        for service in agents:
-            _add(service, self._agents)
-        names = _names([*public, *agents])
-        self.health.serve(names)
-        health_pb2_grpc.add_HealthServicer_to_server(self.health, self._public)
-        reflection.enable_server_reflection(
-            # The agents' too: whoever looks finds what there is, wherever it is served.
-            sorted([*names, health.SERVICE_NAME, reflection.SERVICE_NAME]),
-            self._public,
-        )
-        await self._public.start()
-        await self._agents.start()
+    async def take(self, duty: Duty) -> None:
+        """Do this from now on; calls in progress end as they began, unless their duty was ended."""
+        self._duty = duty
+        self.health.store = duty.store
+        if not self.started:
+            self.started = True
+            await self._public.start()
+            await self._agents.start()
 
     async def stop(self) -> None:
-        """End: refuse new calls, let those in progress finish for the grace, then cut them."""
+        """End: refuse new calls, let those in progress finish for the grace, then cut them. Once is enough."""
+        if self._stopped:
+            return
+        self._stopped = True
         self.health.stop()
         grace = self._settings.shutdown_grace_seconds
         await asyncio.gather(self._public.stop(grace), self._agents.stop(grace))
-        self._audit.close()
+        self.audit.close()
 
-    def _server(
-        self, authenticator: TokenAuthenticator | CertificateAuthenticator, message_bytes: int, calls: int
-    ) -> grpc.aio.Server:
-        return grpc.aio.server(
-            interceptors=[Guard(authenticator, LongCalls(authenticator), audit=self._audit, clock=self._clock)],
+    def _endpoints(self, listen: Address, bound: Address) -> tuple[str, ...]:
+        return tuple(str(Address(host, bound.port)) for host in advertised(listen, self._settings.advertise))
+
+    def _server(self, post: Callable[[Duty], Post], message_bytes: int, calls: int) -> grpc.aio.Server:
+        def present() -> Post:
+            if self._duty is None:
+                raise RuntimeError("a listener is started with its first duty")
+            return post(self._duty)
+
+        server = grpc.aio.server(
+            interceptors=[_Present(present)],
             maximum_concurrent_rpcs=calls,
             options=[
                 ("grpc.max_receive_message_length", message_bytes),
@@ -142,6 +123,8 @@ class Server:
                 ("grpc.http2.max_ping_strikes", 2),
             ],
         )
+        server.add_generic_rpc_handlers([_PresentHandlers(present)])
+        return server
 
     def _bind(self, server: grpc.aio.Server, address: Address, *, agents: bool) -> Address:
         given = self._shown
@@ -190,6 +173,32 @@ class Server:
         return _Shown(trust, serving_certificate(self._settings.data_dir, trust.serving, self._hosts, now))
 
 
+class _Present(grpc.aio.ServerInterceptor):
+    """Has each call guarded by the guard of the duty that is the present one when it comes."""
+
+    def __init__(self, present: Callable[[], Post]) -> None:
+        self._present = present
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
+        details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        """Return the call's handler, guarded."""
+        return await self._present().guard.intercept_service(continuation, details)
+
+
+class _PresentHandlers(grpc.GenericRpcHandler):
+    """Finds the handler of a call among those of the present duty."""
+
+    def __init__(self, present: Callable[[], Post]) -> None:
+        self._present = present
+
+    def service(self, details: grpc.HandlerCallDetails) -> Any:
+        """Return it, or None."""
+        return self._present().handlers.service(details)
+
+
 @dataclass(frozen=True, slots=True)
 class _Shown:
     """Whom the listeners trust, and the certificate that they show."""
@@ -208,20 +217,3 @@ def _configuration(shown: _Shown) -> grpc.ServerCertificateConfiguration:
     return grpc.ssl_server_certificate_configuration(
         [(serving.key, serving.certificate + trust.serving.pem.encode())], root_certificates=trust.pem.encode()
     )
-
-
-def _add(service: object, server: grpc.aio.Server) -> None:
-    _ADDERS[_servicer(service)](service, server)
-
-
-def _names(services: Sequence[object]) -> list[str]:
-    names = (_servicer(service).__name__.removesuffix("Servicer") for service in services)
-    pool = descriptor_pool.Default()
-    return [str(pool.FindServiceByName(f"motorpool.v1.{name}").full_name) for name in names]
-
-
-def _servicer(service: object) -> type:
-    found = next((kind for kind in _ADDERS if isinstance(service, kind)), None)
-    if found is None:
-        raise TypeError(f"{type(service).__name__} is none of the services of motorpool.v1")
-    return found

@@ -18,9 +18,10 @@ from grpc_status import rpc_status
 
 from motorpool_controller.domain import errors
 from motorpool_controller.domain.names import printable
-from motorpool_controller.store.errors import StoreBusyError, StoreError
+from motorpool_controller.store.errors import FencedError, StoreBusyError, StoreError
 
 DOMAIN = "motorpool"
+NOT_LEADER = "NOT_LEADER"
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,8 @@ def status_of(error: Exception, method: str) -> Status:
         return _status(Code.INVALID_ARGUMENT, "FIELD_INVALID", message)
     if isinstance(error, StoreBusyError):
         return _status(Code.RESOURCE_EXHAUSTED, "STORE_BUSY", str(error), retry_seconds=1.0)
+    if isinstance(error, FencedError):
+        return _status(Code.UNAVAILABLE, NOT_LEADER, str(error), retry_seconds=1.0)
     if isinstance(error, StoreError):
         log.error("call not stored", extra={"method": method, "error": str(error)})
         return _status(Code.UNAVAILABLE, "STORE_UNAVAILABLE", str(error), retry_seconds=1.0)

@@ -26,6 +26,7 @@ class Beside:
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(max_workers=READERS, thread_name_prefix="store-reader")
+        self._closed = False
         self._waiting: dict[asyncio.Future[object], float] = {}
         """What is under way, the oldest first, and since when."""
         self._fault = ""
@@ -47,6 +48,8 @@ class Beside:
         if len(self._waiting) >= MOST_WAITING:
             metrics.BUSY.add("read")
             raise StoreBusyError(f"{MOST_WAITING} calls wait for the database already; make the same call again")
+        if self._closed:
+            raise StoreError("the controller is stopping; make the same call again")
         work = asyncio.get_running_loop().run_in_executor(self._threads, function)
         # Counted until it ran, not until nobody waits for it: a database that answers nothing fills the bound.
         self._waiting[work] = time.monotonic()  # type: ignore[index]  # a future of something
@@ -61,6 +64,7 @@ class Beside:
 
     def close(self) -> None:
         """Wait for what is under way, and end."""
+        self._closed = True
         self._threads.shutdown()
 
     def _ran(self, work: asyncio.Future[R]) -> None:

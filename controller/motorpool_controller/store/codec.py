@@ -8,14 +8,15 @@ from typing import TypeVar
 
 import msgspec
 
+from motorpool_controller.domain.controllers import Controller
 from motorpool_controller.domain.declarations import DeclaredBackend
 from motorpool_controller.domain.event import Event
 from motorpool_controller.domain.fleet import Node, Profile
 from motorpool_controller.domain.peak import Peak
 from motorpool_controller.domain.workload import Deployment, Instance
 
-T = TypeVar("T", Node, Deployment, Instance, Profile, Peak, Event, DeclaredBackend)
-Body = Node | Deployment | Instance | Profile | Peak | Event | DeclaredBackend
+T = TypeVar("T", Node, Deployment, Instance, Profile, Peak, Event, DeclaredBackend, Controller)
+Body = Node | Deployment | Instance | Profile | Peak | Event | DeclaredBackend | Controller
 
 
 def _plain(value: object) -> object:

@@ -122,12 +122,52 @@ def cluster_of(connection: Connection) -> str | None:
     return None if found is None else str(found)
 
 
+def cluster_there(where: Where) -> str:
+    """Return the id of the cluster in a database, whose tables may be older than this version's.
+
+    Raise a StoreError where there is none, or a newer version wrote it.
+    """
+    engine = engine_of(where)
+    try:
+        with told(engine), engine.connect() as connection:
+            scripts, current, head = _versions(connection, make=False)
+            if current != head and current not in {each.revision for each in scripts.walk_revisions()}:
+                raise _too_new(name_of(engine), f"tables {current}")
+        return cluster_id(engine)
+    finally:
+        engine.dispose()
+
+
 def bring_up_to_date(connection: Connection, *, migrate: bool = True, make: bool = False) -> None:
     """Bring the tables to this version's, in one transaction; where there are none, only to ``make`` them."""
     name = name_of(connection.engine)
+    _, current, head = _versions(connection, make=make)
+    if current == head:
+        return
+    if not migrate:
+        raise StoreError(
+            f"{name} is of another version of motorpool-controller (tables {current}, here {head}); use the command of "
+            "that version, or restart the controller with this one"
+        )
+    config = _config()
+    with connection.begin():
+        config.attributes["connection"] = connection
+        try:
+            alembic.command.upgrade(config, "head")
+        except alembic.util.CommandError as error:
+            raise _too_new(name, str(error)) from error
+
+
+def _config() -> alembic.config.Config:
     config = alembic.config.Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    head = ScriptDirectory.from_config(config).get_current_head()
+    return config
+
+
+def _versions(connection: Connection, *, make: bool) -> tuple[ScriptDirectory, str | None, str | None]:
+    """Return the migrations, the tables' version, and this one's; raise a StoreError where the tables are not ours."""
+    name = name_of(connection.engine)
+    scripts = ScriptDirectory.from_config(_config())
     try:
         with connection.begin():
             current = MigrationContext.configure(connection).get_current_revision()
@@ -142,18 +182,8 @@ def bring_up_to_date(connection: Connection, *, migrate: bool = True, make: bool
         )
     if current is None and not make:
         raise NotInitialisedError(f"there is no cluster in {name} yet; make one with `motorpool-controller init`")
-    if current == head:
-        return
-    if not migrate:
-        raise StoreError(
-            f"{name} is of another version of motorpool-controller (tables {current}, here {head}); use the command of "
-            "that version, or restart the controller with this one"
-        )
-    with connection.begin():
-        config.attributes["connection"] = connection
-        try:
-            alembic.command.upgrade(config, "head")
-        except alembic.util.CommandError as error:
-            raise DatabaseTooNewError(
-                f"{name} was written by a newer motorpool-controller ({error}); install that one or later"
-            ) from error
+    return scripts, current, scripts.get_current_head()
+
+
+def _too_new(name: str, why: str) -> DatabaseTooNewError:
+    return DatabaseTooNewError(f"{name} was written by a newer motorpool-controller ({why}); install that one or later")

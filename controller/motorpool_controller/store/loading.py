@@ -7,6 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Engine, Table, delete, select, update
 
+from motorpool_controller.domain.controllers import Controller
 from motorpool_controller.domain.declarations import DeclaredBackend
 from motorpool_controller.domain.event import Event
 from motorpool_controller.domain.fleet import Node, Profile
@@ -14,6 +15,7 @@ from motorpool_controller.domain.peak import Peak
 from motorpool_controller.domain.workload import Deployment, Instance
 from motorpool_controller.store import schema
 from motorpool_controller.store.codec import decode, microseconds, time_of
+from motorpool_controller.store.controllers import standings, take_lead
 from motorpool_controller.store.database import bring_up_to_date, cluster_id, told
 from motorpool_controller.store.pending import Change
 from motorpool_controller.store.requests import KEPT
@@ -23,14 +25,19 @@ from motorpool_controller.store.seat import Seat
 from motorpool_controller.store.view import View
 
 
-def take_over(seat: Seat, now: datetime) -> View:
-    """Take the next epoch, which fences every earlier controller, and return what is committed."""
+def take_over(seat: Seat, now: datetime, me: Controller | None = None) -> View:
+    """Take the next epoch, which fences every earlier controller, and return what is committed.
+
+    In the same transaction it is written down who has it: ``me``, where the database may have several controllers.
+    """
     connection = seat.connection()
     with told(seat.engine):
         bring_up_to_date(connection)
     cluster_id(seat.engine)
     with told(seat.engine), connection.begin():
         connection.execute(update(schema.meta).values(controller_epoch=schema.meta.c.controller_epoch + 1))
+        if me is not None and seat.remote:
+            take_lead(connection, me, now)
         connection.execute(
             delete(schema.requests).where(schema.requests.c.time_microseconds < microseconds(now - KEPT))
         )
@@ -44,6 +51,7 @@ def take_over(seat: Seat, now: datetime) -> View:
             connection.execute(delete(schema.profiles).where(schema.profiles.c.name == digest))
         view = View(meta.cluster_id, meta.controller_epoch, meta.revision, meta.changes_since)
         view.restoration = restoration(connection)
+        view.standings = standings(connection) if seat.remote else ()
         view.fill(
             nodes=nodes,
             deployments=[decode(body, Deployment) for _, body in _bodies(connection, schema.deployments)],

@@ -168,3 +168,13 @@ requests = Table(
     Column("time_microseconds", BigInteger, nullable=False),
     *_written(),
 )
+
+# The controllers of a PostgreSQL database: a row each, written when it starts and when it takes over. The one whose
+# epoch is the cluster's leads; an epoch of 0 never did.
+controllers = Table(
+    "controllers",
+    metadata,
+    Column("name", String, primary_key=True),  # its first public endpoint
+    *_written(),
+    Column("body", Text, nullable=False),
+)

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
-from typing import Generic, ParamSpec, Self, TypeVar
+from typing import ParamSpec, Self, TypeVar
 from weakref import WeakSet
 
 from motorpool_controller import metrics
+from motorpool_controller.domain.controllers import Controller, Standing
 from motorpool_controller.domain.errors import InvalidError, OutOfRangeError
 from motorpool_controller.store.beside import Beside
+from motorpool_controller.store.commit import Commit
+from motorpool_controller.store.controllers import others_of
 from motorpool_controller.store.database import Where, engine_of
 from motorpool_controller.store.errors import (
     DatabaseLostError,
@@ -32,6 +33,7 @@ from motorpool_controller.store.loading import take_over
 from motorpool_controller.store.pending import Pending
 from motorpool_controller.store.seat import Seat
 from motorpool_controller.store.subscription import Subscription
+from motorpool_controller.store.tenure import LEASE_SECONDS, Tenure, backing_off
 from motorpool_controller.store.tokens import TokenTable
 from motorpool_controller.store.transaction import Transaction
 from motorpool_controller.store.view import View
@@ -45,10 +47,8 @@ CALLERS_WAITING = 500
 """Changes of callers that wait: a third of a second's work."""
 STUCK_SECONDS = 5.0
 """A batch takes milliseconds: one that has been written for so long waits for a disk or a server that hangs."""
-LOOK_SECONDS = 5.0
-"""How often a controller that has nothing to write looks whether it could, where the database is elsewhere."""
-RETRY_SECONDS = (0.1, 5.0)
-"""First and longest wait before a database that was lost is asked for again."""
+HURRY_SECONDS = 0.5
+"""The longest where others stand by, who give way for a moment to the one that led."""
 
 log = logging.getLogger(__name__)
 
@@ -58,59 +58,38 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-@dataclass(slots=True)
-class _Commit(Generic[T]):
-    """A change that waits for its turn."""
-
-    change: Callable[[Transaction], T]
-    alone: bool
-    done: asyncio.Future[T]
-    result: T | None = None
-
-    def evaluate(self, view: View, pending: Pending, now: datetime) -> bool:
-        """Run the change; return whether it went well. What it raises is its caller's; nothing stays."""
-        if self.done.done():
-            return False
-        transaction = Transaction(view, pending, now, alone=self.alone)
-        try:
-            self.result = self.change(transaction)
-            if inspect.iscoroutine(self.result):
-                self.result.close()
-                raise TypeError("a change is a plain function: nothing is awaited inside a transaction")  # noqa: TRY301
-        except Exception as error:  # noqa: BLE001  # handed to the caller, who waits for it
-            self.done.set_exception(error)
-            return False
-        transaction.finish()
-        return True
-
-    def resolve(self) -> None:
-        """Answer the caller: it is on disk."""
-        if not self.done.done():
-            self.done.set_result(self.result)  # type: ignore[arg-type]  # set by evaluate
-
-    def reject(self, error: Exception) -> None:
-        """Answer the caller: nothing of it was written."""
-        if not self.done.done():
-            self.done.set_exception(error)
-
-
 class Store:
     """Commits changes, one after another; keeps the view; tells subscribers."""
 
-    def __init__(self, seat: Seat, thread: ThreadPoolExecutor, view: View, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        seat: Seat,
+        thread: ThreadPoolExecutor,
+        view: View,
+        clock: Callable[[], datetime],
+        *,
+        me: Controller | None = None,
+        tenure: Tenure,
+    ) -> None:
         self.view = view
+        self.tenure = tenure
+        """Until when this controller is certain to lead."""
+        self._me = me
         self.tokens = TokenTable(seat.engine)
         self._engine = seat.engine
         self._clock = clock
         self._writer = Writer(seat, view.controller_epoch)
         self._thread = thread
-        self._own: deque[_Commit[object]] = deque()
-        self._callers: deque[_Commit[object]] = deque()
+        self._own: deque[Commit[object]] = deque()
+        self._callers: deque[Commit[object]] = deque()
         self._callers_first = False
         self._beside = Beside()
         self._wake = asyncio.Event()
         self._closing = asyncio.Event()
         self._fenced: asyncio.Future[FencedError] = asyncio.get_running_loop().create_future()
+        self._look_due = False
+        self._looking: list[asyncio.Future[None]] = []
+        """Those who wait for a look at the database that begins after they asked."""
         self._lost: StoreError | None = None
         """Why nothing can be committed at present."""
         self._write_began: float | None = None
@@ -120,16 +99,30 @@ class Store:
     @classmethod
     async def open(cls, where: Where, *, clock: Callable[[], datetime] = utc_now) -> Self:
         """Return the store on a database that `init` made; fences controllers that had it open before."""
+        return await cls.on(Seat(engine_of(where)), clock=clock)
+
+    @classmethod
+    async def on(
+        cls,
+        seat: Seat,
+        *,
+        me: Controller | None = None,
+        lease_seconds: float = LEASE_SECONDS,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> Self:
+        """Return the store of the database where this is the seat; leads as ``me``, and closes the seat at its end."""
         thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-writer")
-        seat = Seat(engine_of(where))
+        tenure = Tenure(lease_seconds if seat.remote else None)
+        began = tenure.begin()
         try:
-            view = await asyncio.get_running_loop().run_in_executor(thread, take_over, seat, clock())
+            view = await asyncio.get_running_loop().run_in_executor(thread, take_over, seat, clock(), me)
         except BaseException:
             await asyncio.get_running_loop().run_in_executor(thread, seat.leave)
             thread.shutdown()
             seat.engine.dispose()
             raise
-        return cls(seat, thread, view, clock)
+        tenure.renew(began)
+        return cls(seat, thread, view, clock, me=me, tenure=tenure)
 
     async def close(self) -> None:
         """Write what was handed in, then end. Subscribers' iterations end too."""
@@ -169,7 +162,7 @@ class Store:
                 f"{CALLERS_WAITING} calls wait for the store already; nothing was changed, make the same call again"
             )
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        waiting = _Commit(change, alone, done)
+        waiting = Commit(change, alone, done)
         (self._callers if caller else self._own).append(waiting)  # type: ignore[arg-type]  # it does not look into them
         self._wake.set()
         return await done
@@ -204,6 +197,37 @@ class Store:
         """How many changes wait, of callers and of agents and the loop."""
         return {"callers": len(self._callers), "own": len(self._own)}
 
+    async def confirm(self) -> None:
+        """Return once it is certain that this controller leads; raise a FencedError where another one does.
+
+        Where the database is away nobody can take over, nor is anything certain: a controller that was alone goes on
+        answering, one beside which others stood raises a DatabaseLostError.
+        """
+        while not self.tenure.certain:
+            if self._fenced.done():
+                raise self._fenced.result()
+            if self._closing.is_set():
+                raise StoreError("the controller is stopping; make the same call again")
+            if self._lost is not None and self.tenure.tried:
+                if self.others:
+                    raise type(self._lost)(str(self._lost))
+                return
+            looked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._looking.append(looked)
+            self._look_due = True
+            self._wake.set()
+            await looked
+
+    @property
+    def standings(self) -> tuple[Standing, ...]:
+        """The controllers of the database, where it may have several."""
+        return self._writer.standings or self.view.standings
+
+    @property
+    def others(self) -> tuple[Standing, ...]:
+        """Those that are there beside this one, as of the last look."""
+        return () if self._me is None else others_of(self._me.name, self.standings)
+
     async def beside(self, function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
         """Run what blocks on the database in one of a few threads; raise a StoreBusyError where that takes too long."""
         return await self._beside.run(partial(function, *arguments, **named))
@@ -225,10 +249,14 @@ class Store:
             while (self._own or self._callers) and self._lost is None:
                 await self._commit_batch()
             if self._closing.is_set():
+                self._looked(self._taken_lookers())
                 return
+            if self._look_due:
+                await self._look()
+                continue
             self._wake.clear()
             try:
-                async with asyncio.timeout(LOOK_SECONDS if self._writer.remote and self._lost is None else None):
+                async with asyncio.timeout(self.tenure.look_seconds if self._lost is None else None):
                     await self._wake.wait()
             except TimeoutError:
                 # Nothing is to be written: whether it could be is known all the same, and who else writes.
@@ -237,7 +265,7 @@ class Store:
     async def _commit_batch(self) -> None:
         """Evaluate what waits, write it in one transaction, then show it and answer."""
         pending = Pending(self.view.revision)
-        batch: list[_Commit[object]] = []
+        batch: list[Commit[object]] = []
         # In turns: what wants a transaction of its own ends a batch, and must not keep the other lane waiting.
         lanes = (self._callers, self._own) if self._callers_first else (self._own, self._callers)
         self._callers_first = not self._callers_first
@@ -247,10 +275,10 @@ class Store:
                 batch.append(waiting)
         if pending.revision != self.view.revision:
             self.view.trim(pending)
-            began = time.monotonic()
+            began = self.tenure.begin()
             try:
-                await self._write(self._writer.write, pending, self._existing(pending))
-                metrics.BATCH_SECONDS.observe(time.monotonic() - began)
+                await self._write(self._writer.write, pending, self.view.existing(pending))
+                metrics.BATCH_SECONDS.observe(self.tenure.begin() - began)
             except Exception as error:  # noqa: BLE001  # handed to every caller of the batch
                 for waiting in batch:
                     waiting.reject(error)
@@ -259,6 +287,7 @@ class Store:
                 elif isinstance(error, DatabaseLostError):
                     await self._mend(error, pending if isinstance(error, OutcomeUnknownError) else None)
                 return
+            self.tenure.renew(began)
             self._show(pending)
         metrics.COMMITS.add(by=len(batch))
         for waiting in batch:
@@ -275,11 +304,41 @@ class Store:
 
     async def _look(self) -> None:
         try:
-            self._found(await self._write(self._writer.look), None)
+            self._found(await self._ask(), None)
         except FencedError as error:
             self._end(error)
-        except DatabaseLostError as error:
-            await self._mend(error, None)
+        except StoreError as error:
+            # Whatever it is: nothing is to be written while it is not known who leads.
+            await self._mend(DatabaseLostError(str(error)), None)
+
+    async def _ask(self) -> int:
+        """Look at the database, and return the revision that it is at."""
+        self._look_due = False
+        waiting, began = self._taken_lookers(), self.tenure.begin()
+        try:
+            revision = await self._write(self._writer.look)
+        except FencedError as error:
+            self._end(error)
+            raise
+        except StoreError as error:
+            self.tenure.fail(began)
+            self._lost = error
+            raise
+        else:
+            self.tenure.renew(began)
+            return revision
+        finally:
+            self._looked(waiting)
+
+    def _taken_lookers(self) -> list[asyncio.Future[None]]:
+        waiting, self._looking = self._looking, []
+        return waiting
+
+    @staticmethod
+    def _looked(waiting: list[asyncio.Future[None]]) -> None:
+        for each in waiting:
+            if not each.done():
+                each.set_result(None)
 
     async def _mend(self, error: DatabaseLostError, unknown: Pending | None) -> None:
         """Ask for the database until it is there again, and look what became of ``unknown`` before anything is written.
@@ -287,11 +346,11 @@ class Store:
         Whoever wants to commit meanwhile is told at once: that waits longer than a call does.
         """
         log.error("database lost", extra={"error": str(error)})
-        wait = _backing_off()
+        wait = backing_off()
         while not self._closing.is_set():
             self._refuse(DatabaseLostError(str(error)))
             try:
-                self._found(await self._write(self._writer.look), unknown)
+                self._found(await self._ask(), unknown)
             except FencedError as fenced:
                 self._end(fenced)
                 return
@@ -302,7 +361,8 @@ class Store:
                 log.info("database found again", extra={"revision": self.view.revision})
                 return
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._closing.wait(), next(wait))
+                seconds = min(next(wait), HURRY_SECONDS) if self.others else next(wait)
+                await asyncio.wait_for(self._closing.wait(), seconds)
 
     def _found(self, revision: int, unknown: Pending | None) -> None:
         """Take in a batch that turns out to have been written; raise a FencedError where it is another database."""
@@ -333,24 +393,3 @@ class Store:
             )
         finally:
             self._write_began = None
-
-    def _existing(self, pending: Pending) -> dict[str, frozenset[str]]:
-        view = self.view
-        return {
-            "nodes": frozenset(view.nodes.keys() & pending.nodes.keys()),
-            "deployments": frozenset(view.deployments.keys() & pending.deployments.keys()),
-            "instances": frozenset(view.instances.keys() & pending.instances.keys()),
-            "profiles": frozenset(view.profiles.keys() & pending.profiles.keys()),
-            "peaks": frozenset(view.peaks.keys() & pending.peaks.keys()),
-            "backends": frozenset(view.backends.keys() & pending.backends.keys()),
-            "events": frozenset(view.events.keys() & pending.events.keys()),
-            "requests": frozenset(view.answers.keys() & pending.answers.keys()),
-        }
-
-
-def _backing_off() -> Iterator[float]:
-    """Yield how long to wait before the next attempt, the longest for ever."""
-    seconds = RETRY_SECONDS[0]
-    while True:
-        yield seconds
-        seconds = min(2 * seconds, RETRY_SECONDS[1])

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import TypeVar
 
+from motorpool_controller.domain.controllers import Standing
 from motorpool_controller.domain.declarations import DeclaredBackend
 from motorpool_controller.domain.event import Event
 from motorpool_controller.domain.fleet import Node, Profile
@@ -34,6 +35,8 @@ class View:
         self.revision = revision
         self.changes_since = changes_since
         self.restoration: Restoration | None = None
+        self.standings: tuple[Standing, ...] = ()
+        """The controllers, when this one took over."""
         """The last time that the store was restored from a backup."""
         self._nodes: dict[str, Node] = {}
         self._names: dict[str, str] = {}
@@ -115,6 +118,19 @@ class View:
         surplus = len(self._changes) + len(pending.changes) - CHANGES_KEPT
         if surplus >= SLACK and self._changes:
             pending.changes_since = self._changes[min(surplus, len(self._changes)) - 1].revision
+
+    def existing(self, pending: Pending) -> dict[str, frozenset[str]]:
+        """Return, for each table, which of the rows that a batch writes are there already."""
+        return {
+            "nodes": frozenset(self.nodes.keys() & pending.nodes.keys()),
+            "deployments": frozenset(self.deployments.keys() & pending.deployments.keys()),
+            "instances": frozenset(self.instances.keys() & pending.instances.keys()),
+            "profiles": frozenset(self.profiles.keys() & pending.profiles.keys()),
+            "peaks": frozenset(self.peaks.keys() & pending.peaks.keys()),
+            "backends": frozenset(self.backends.keys() & pending.backends.keys()),
+            "events": frozenset(self.events.keys() & pending.events.keys()),
+            "requests": frozenset(self.answers.keys() & pending.answers.keys()),
+        }
 
     def apply(self, pending: Pending) -> None:
         """Take in a batch that was committed."""

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, Table, bindparam, delete, insert, select, update
 
+from motorpool_controller.domain.controllers import Standing
 from motorpool_controller.domain.declarations import DeclaredBackend
 from motorpool_controller.domain.errors import UnauthenticatedError
 from motorpool_controller.domain.event import Event
@@ -15,6 +16,7 @@ from motorpool_controller.domain.peak import Peak
 from motorpool_controller.domain.workload import Deployment, Instance
 from motorpool_controller.store import schema
 from motorpool_controller.store.codec import Body, encode, microseconds
+from motorpool_controller.store.controllers import standings
 from motorpool_controller.store.database import name_of, told
 from motorpool_controller.store.errors import DatabaseInUseError, DatabaseLostError, FencedError, OutcomeUnknownError
 from motorpool_controller.store.pending import Pending, TokenUse
@@ -32,6 +34,8 @@ class Writer:
         self._seat = seat
         self._name = name_of(seat.engine)
         self._epoch = controller_epoch
+        self.standings: tuple[Standing, ...] = ()
+        """The controllers of the database, as of the last look."""
 
     @property
     def remote(self) -> bool:
@@ -67,6 +71,7 @@ class Writer:
             connection = self._seat.connection()
             with told(self._seat.engine), connection.begin():
                 found = connection.execute(select(schema.meta)).one_or_none()
+                self.standings = standings(connection) if self.remote else ()
         except DatabaseInUseError as error:
             raise FencedError(str(error)) from error
         except DatabaseLostError:

@@ -9,6 +9,7 @@ from cryptography import x509
 from motorpool import v1
 from motorpool_controller.config import Address, Settings
 from motorpool_controller.security.authority import SERVER_LIFE, SERVER_RENEW_BEFORE
+from motorpool_controller.services.duties import Handlers
 from motorpool_controller.services.errors import ListenError
 from motorpool_controller.services.roles import Role
 from motorpool_controller.services.server import PUBLIC_MESSAGE_BYTES, Server
@@ -27,7 +28,7 @@ async def test_port_in_use_is_said_to_be(listeners: Running) -> None:
             agents_listen=Address("127.0.0.1", 0),
         )
         with pytest.raises(ListenError, match=rf"cannot listen on {settings.listen}: .* with --listen"):
-            Server(settings, listeners.store, listeners.authorities)
+            Server(settings, listeners.authorities)
 
 
 async def test_two_controllers_do_not_share_a_port(listeners: Running) -> None:
@@ -40,7 +41,7 @@ async def test_two_controllers_do_not_share_a_port(listeners: Running) -> None:
         agents_listen=listeners.server.agents_address,
     )
     with pytest.raises(ListenError, match="--agents-listen"):
-        Server(settings, listeners.store, listeners.authorities)
+        Server(settings, listeners.authorities)
 
 
 async def test_endless_message_is_refused(listeners: Running) -> None:
@@ -100,9 +101,9 @@ async def test_stranger_of_the_authority_is_not_connected(listeners: Running) ->
     assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
 
 
-async def test_service_that_is_none_is_refused(listeners: Running) -> None:
+def test_service_that_is_none_is_refused() -> None:
     """
     Only services of the protos can be served.
     """
     with pytest.raises(TypeError, match="object is none of the services"):
-        await listeners.server.start([object()], [])
+        Handlers([object()])

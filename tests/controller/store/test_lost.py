@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from motorpool_controller.config import PostgresUrl
-from motorpool_controller.store import store as store_module
+from motorpool_controller.store import tenure
 from motorpool_controller.store.database import initialise, make_database
 from motorpool_controller.store.errors import (
     DatabaseInUseError,
@@ -196,7 +196,7 @@ async def test_idle_store_notices_that_it_was_taken_over(
     A store that has nothing to write finds out all the same that another one serves.
     """
     wire, first = wired
-    monkeypatch.setattr(store_module, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(tenure, "LONGEST_LOOK_SECONDS", 0.05)
     await first.commit(putting(node("a")))
     wire.refusing = True
     wire.cut()

@@ -4,6 +4,7 @@
 import typing as _typing
 
 from motorpool.v1.agent_service_pb2 import (
+    ControllersChanged as ControllersChanged,
     DesiredAck as DesiredAck,
     DesiredObject as DesiredObject,
     DesiredState as DesiredState,
@@ -92,6 +93,7 @@ from motorpool.v1.backend_service_pb2_grpc import (
 )
 from motorpool.v1.cluster_service_pb2 import (
     Cluster as Cluster,
+    Controller as Controller,
     GetClusterRequest as GetClusterRequest,
 )
 from motorpool.v1.cluster_service_pb2_grpc import (
@@ -243,6 +245,7 @@ from motorpool.v1.error_reason_pb2 import (
     ERROR_REASON_NODE_NOT_EMPTY as ERROR_REASON_NODE_NOT_EMPTY,
     ERROR_REASON_NODE_UNREACHABLE as ERROR_REASON_NODE_UNREACHABLE,
     ERROR_REASON_NOT_FOUND as ERROR_REASON_NOT_FOUND,
+    ERROR_REASON_NOT_LEADER as ERROR_REASON_NOT_LEADER,
     ERROR_REASON_NO_FORMER_SPEC as ERROR_REASON_NO_FORMER_SPEC,
     ERROR_REASON_PAGE_TOKEN_INVALID as ERROR_REASON_PAGE_TOKEN_INVALID,
     ERROR_REASON_PARAMETER_INVALID as ERROR_REASON_PARAMETER_INVALID,
@@ -563,6 +566,8 @@ __all__ = [
     "CompanionFile",
     "Confidence",
     "ContextEstimate",
+    "Controller",
+    "ControllersChanged",
     "Cordon",
     "CordonNodeRequest",
     "CreateBackendRequest",
@@ -652,6 +657,7 @@ __all__ = [
     "ERROR_REASON_NODE_NOT_EMPTY",
     "ERROR_REASON_NODE_UNREACHABLE",
     "ERROR_REASON_NOT_FOUND",
+    "ERROR_REASON_NOT_LEADER",
     "ERROR_REASON_NO_FORMER_SPEC",
     "ERROR_REASON_PAGE_TOKEN_INVALID",
     "ERROR_REASON_PARAMETER_INVALID",

@@ -155,6 +155,7 @@ class Welcome(google.protobuf.message.Message):
     LEASE_FIELD_NUMBER: builtins.int
     CONTROLLER_VERSION_FIELD_NUMBER: builtins.int
     FEATURES_FIELD_NUMBER: builtins.int
+    AGENT_ENDPOINTS_FIELD_NUMBER: builtins.int
     session_epoch: builtins.int
     """Epoch of this session; every later message of both sides carries it."""
     protocol: builtins.int
@@ -173,6 +174,12 @@ class Welcome(google.protobuf.message.Message):
     def features(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Names of features that both sides have."""
 
+    @property
+    def agent_endpoints(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """`host:port` of the agents' listeners of all controllers, this one's first: where to go when this one is away. Empty
+        from controllers of before: what was told at enrolment stays.
+        """
+
     def __init__(
         self,
         *,
@@ -182,9 +189,10 @@ class Welcome(google.protobuf.message.Message):
         lease: google.protobuf.duration_pb2.Duration | None = ...,
         controller_version: builtins.str = ...,
         features: collections.abc.Iterable[builtins.str] | None = ...,
+        agent_endpoints: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["heartbeat_period", b"heartbeat_period", "lease", b"lease"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["controller_version", b"controller_version", "features", b"features", "heartbeat_period", b"heartbeat_period", "lease", b"lease", "protocol", b"protocol", "session_epoch", b"session_epoch"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["agent_endpoints", b"agent_endpoints", "controller_version", b"controller_version", "features", b"features", "heartbeat_period", b"heartbeat_period", "lease", b"lease", "protocol", b"protocol", "session_epoch", b"session_epoch"]) -> None: ...
 
 Global___Welcome: typing_extensions.TypeAlias = Welcome
 
@@ -754,6 +762,7 @@ class SessionResponse(google.protobuf.message.Message):
     HAND_OVER_FIELD_NUMBER: builtins.int
     PACE_FIELD_NUMBER: builtins.int
     RENEW_CERTIFICATE_FIELD_NUMBER: builtins.int
+    CONTROLLERS_CHANGED_FIELD_NUMBER: builtins.int
     session_epoch: builtins.int
     """The session's epoch."""
     @property
@@ -784,6 +793,10 @@ class SessionResponse(google.protobuf.message.Message):
     def renew_certificate(self) -> Global___RenewCertificate:
         """Call Renew now."""
 
+    @property
+    def controllers_changed(self) -> Global___ControllersChanged:
+        """The controllers are others than Welcome said."""
+
     def __init__(
         self,
         *,
@@ -795,12 +808,33 @@ class SessionResponse(google.protobuf.message.Message):
         hand_over: Global___HandOver | None = ...,
         pace: Global___Pace | None = ...,
         renew_certificate: Global___RenewCertificate | None = ...,
+        controllers_changed: Global___ControllersChanged | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["desired", b"desired", "hand_over", b"hand_over", "message", b"message", "pace", b"pace", "ping", b"ping", "renew_certificate", b"renew_certificate", "resend_observed", b"resend_observed", "welcome", b"welcome"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["desired", b"desired", "hand_over", b"hand_over", "message", b"message", "pace", b"pace", "ping", b"ping", "renew_certificate", b"renew_certificate", "resend_observed", b"resend_observed", "session_epoch", b"session_epoch", "welcome", b"welcome"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["message", b"message"]) -> typing.Literal["welcome", "desired", "resend_observed", "ping", "hand_over", "pace", "renew_certificate"] | None: ...
+    def HasField(self, field_name: typing.Literal["controllers_changed", b"controllers_changed", "desired", b"desired", "hand_over", b"hand_over", "message", b"message", "pace", b"pace", "ping", b"ping", "renew_certificate", b"renew_certificate", "resend_observed", b"resend_observed", "welcome", b"welcome"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["controllers_changed", b"controllers_changed", "desired", b"desired", "hand_over", b"hand_over", "message", b"message", "pace", b"pace", "ping", b"ping", "renew_certificate", b"renew_certificate", "resend_observed", b"resend_observed", "session_epoch", b"session_epoch", "welcome", b"welcome"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["message", b"message"]) -> typing.Literal["welcome", "desired", "resend_observed", "ping", "hand_over", "pace", "renew_certificate", "controllers_changed"] | None: ...
 
 Global___SessionResponse: typing_extensions.TypeAlias = SessionResponse
+
+@typing.final
+class ControllersChanged(google.protobuf.message.Message):
+    """There are other controllers than before, or they are elsewhere."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    AGENT_ENDPOINTS_FIELD_NUMBER: builtins.int
+    @property
+    def agent_endpoints(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """As in Welcome."""
+
+    def __init__(
+        self,
+        *,
+        agent_endpoints: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["agent_endpoints", b"agent_endpoints"]) -> None: ...
+
+Global___ControllersChanged: typing_extensions.TypeAlias = ControllersChanged
 
 @typing.final
 class RenewCertificate(google.protobuf.message.Message):

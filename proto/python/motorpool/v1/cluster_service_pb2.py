@@ -22,10 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from motorpool.v1 import role_pb2 as motorpool_dot_v1_dot_role__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"motorpool/v1/cluster_service.proto\x12\x0cmotorpool.v1\x1a\x17motorpool/v1/role.proto\"\x13\n\x11GetClusterRequest\"\xd8\x01\n\x07\x43luster\x12\x12\n\ncluster_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x18\n\x10\x63ontroller_epoch\x18\x03 \x01(\x03\x12\x10\n\x08revision\x18\x04 \x01(\x03\x12\x17\n\x0f\x61gent_endpoints\x18\x05 \x03(\t\x12\x14\n\x0cprotocol_min\x18\x06 \x01(\x05\x12\x14\n\x0cprotocol_max\x18\x07 \x01(\x05\x12\'\n\x0b\x63\x61ller_role\x18\x08 \x01(\x0e\x32\x12.motorpool.v1.Role\x12\x0e\n\x06\x63\x61_pem\x18\t \x01(\t2\\\n\x0e\x43lusterService\x12J\n\nGetCluster\x12\x1f.motorpool.v1.GetClusterRequest\x1a\x15.motorpool.v1.Cluster\"\x04\xa8\xd5\x18\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"motorpool/v1/cluster_service.proto\x12\x0cmotorpool.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17motorpool/v1/role.proto\"\x13\n\x11GetClusterRequest\"\x87\x02\n\x07\x43luster\x12\x12\n\ncluster_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x18\n\x10\x63ontroller_epoch\x18\x03 \x01(\x03\x12\x10\n\x08revision\x18\x04 \x01(\x03\x12\x17\n\x0f\x61gent_endpoints\x18\x05 \x03(\t\x12\x14\n\x0cprotocol_min\x18\x06 \x01(\x05\x12\x14\n\x0cprotocol_max\x18\x07 \x01(\x05\x12\'\n\x0b\x63\x61ller_role\x18\x08 \x01(\x0e\x32\x12.motorpool.v1.Role\x12\x0e\n\x06\x63\x61_pem\x18\t \x01(\t\x12-\n\x0b\x63ontrollers\x18\n \x03(\x0b\x32\x18.motorpool.v1.Controller\"\xcf\x01\n\nController\x12\x18\n\x10public_endpoints\x18\x01 \x03(\t\x12\x17\n\x0f\x61gent_endpoints\x18\x02 \x03(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05leads\x18\x05 \x01(\x08\x12-\n\tlead_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07present\x18\x07 \x01(\x08\x32\\\n\x0e\x43lusterService\x12J\n\nGetCluster\x12\x1f.motorpool.v1.GetClusterRequest\x1a\x15.motorpool.v1.Cluster\"\x04\xa8\xd5\x18\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,10 +35,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CLUSTERSERVICE'].methods_by_name['GetCluster']._loaded_options = None
   _globals['_CLUSTERSERVICE'].methods_by_name['GetCluster']._serialized_options = b'\250\325\030\003'
-  _globals['_GETCLUSTERREQUEST']._serialized_start=77
-  _globals['_GETCLUSTERREQUEST']._serialized_end=96
-  _globals['_CLUSTER']._serialized_start=99
-  _globals['_CLUSTER']._serialized_end=315
-  _globals['_CLUSTERSERVICE']._serialized_start=317
-  _globals['_CLUSTERSERVICE']._serialized_end=409
+  _globals['_GETCLUSTERREQUEST']._serialized_start=110
+  _globals['_GETCLUSTERREQUEST']._serialized_end=129
+  _globals['_CLUSTER']._serialized_start=132
+  _globals['_CLUSTER']._serialized_end=395
+  _globals['_CONTROLLER']._serialized_start=398
+  _globals['_CONTROLLER']._serialized_end=605
+  _globals['_CLUSTERSERVICE']._serialized_start=607
+  _globals['_CLUSTERSERVICE']._serialized_end=699
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,7 @@ import collections.abc
 import google.protobuf.descriptor
 import google.protobuf.internal.containers
 import google.protobuf.message
+import google.protobuf.timestamp_pb2
 import motorpool.v1.role_pb2
 import sys
 import typing
@@ -46,6 +47,7 @@ class Cluster(google.protobuf.message.Message):
     PROTOCOL_MAX_FIELD_NUMBER: builtins.int
     CALLER_ROLE_FIELD_NUMBER: builtins.int
     CA_PEM_FIELD_NUMBER: builtins.int
+    CONTROLLERS_FIELD_NUMBER: builtins.int
     cluster_id: builtins.str
     """Made at `init`."""
     version: builtins.str
@@ -68,6 +70,10 @@ class Cluster(google.protobuf.message.Message):
     def agent_endpoints(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """`host:port` of the agents' listener."""
 
+    @property
+    def controllers(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Controller]:
+        """The controllers of the cluster's database, the one that leads first. One on SQLite; empty from controllers of before."""
+
     def __init__(
         self,
         *,
@@ -80,7 +86,59 @@ class Cluster(google.protobuf.message.Message):
         protocol_max: builtins.int = ...,
         caller_role: motorpool.v1.role_pb2.Role.ValueType = ...,
         ca_pem: builtins.str = ...,
+        controllers: collections.abc.Iterable[Global___Controller] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["agent_endpoints", b"agent_endpoints", "ca_pem", b"ca_pem", "caller_role", b"caller_role", "cluster_id", b"cluster_id", "controller_epoch", b"controller_epoch", "protocol_max", b"protocol_max", "protocol_min", b"protocol_min", "revision", b"revision", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["agent_endpoints", b"agent_endpoints", "ca_pem", b"ca_pem", "caller_role", b"caller_role", "cluster_id", b"cluster_id", "controller_epoch", b"controller_epoch", "controllers", b"controllers", "protocol_max", b"protocol_max", "protocol_min", b"protocol_min", "revision", b"revision", "version", b"version"]) -> None: ...
 
 Global___Cluster: typing_extensions.TypeAlias = Cluster
+
+@typing.final
+class Controller(google.protobuf.message.Message):
+    """A controller of the cluster. One leads; the others stand by, and answer every call UNAVAILABLE with NOT_LEADER."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PUBLIC_ENDPOINTS_FIELD_NUMBER: builtins.int
+    AGENT_ENDPOINTS_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    START_TIME_FIELD_NUMBER: builtins.int
+    LEADS_FIELD_NUMBER: builtins.int
+    LEAD_TIME_FIELD_NUMBER: builtins.int
+    PRESENT_FIELD_NUMBER: builtins.int
+    version: builtins.str
+    """Its version."""
+    leads: builtins.bool
+    """Whether it leads."""
+    present: builtins.bool
+    """Whether it is connected to the database now; one that neither leads nor is there was stopped, or cannot reach it."""
+    @property
+    def public_endpoints(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """`host:port` of its public listener, the first by which it is known; each is in its certificate."""
+
+    @property
+    def agent_endpoints(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """`host:port` of its agents' listener."""
+
+    @property
+    def start_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When its process started."""
+
+    @property
+    def lead_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Since when it leads; absent if it does not."""
+
+    def __init__(
+        self,
+        *,
+        public_endpoints: collections.abc.Iterable[builtins.str] | None = ...,
+        agent_endpoints: collections.abc.Iterable[builtins.str] | None = ...,
+        version: builtins.str = ...,
+        start_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        leads: builtins.bool = ...,
+        lead_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        present: builtins.bool = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["lead_time", b"lead_time", "start_time", b"start_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["agent_endpoints", b"agent_endpoints", "lead_time", b"lead_time", "leads", b"leads", "present", b"present", "public_endpoints", b"public_endpoints", "start_time", b"start_time", "version", b"version"]) -> None: ...
+
+Global___Controller: typing_extensions.TypeAlias = Controller

@@ -152,6 +152,10 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """RESOURCE_EXHAUSTED: the caller has as many streams open as one may; RetryInfo says when to try again."""
     ERROR_REASON_CALL_TIMEOUT: _ErrorReason.ValueType  # 63
     """DEADLINE_EXCEEDED: the controller ended the call, which took longer than any may."""
+    ERROR_REASON_NOT_LEADER: _ErrorReason.ValueType  # 64
+    """UNAVAILABLE: another controller leads; `public_endpoints` and `agent_endpoints` in the metadata say where, with commas
+    between, or are empty while nobody does. Make the same call there, or here again when RetryInfo says.
+    """
     ERROR_REASON_FILES_IN_USE: _ErrorReason.ValueType  # 70
     """FAILED_PRECONDITION: an instance has the model's files, or they are being fetched."""
     ERROR_REASON_FILES_NOT_DELETED: _ErrorReason.ValueType  # 71
@@ -292,6 +296,10 @@ ERROR_REASON_TOO_MANY_STREAMS: ErrorReason.ValueType  # 62
 """RESOURCE_EXHAUSTED: the caller has as many streams open as one may; RetryInfo says when to try again."""
 ERROR_REASON_CALL_TIMEOUT: ErrorReason.ValueType  # 63
 """DEADLINE_EXCEEDED: the controller ended the call, which took longer than any may."""
+ERROR_REASON_NOT_LEADER: ErrorReason.ValueType  # 64
+"""UNAVAILABLE: another controller leads; `public_endpoints` and `agent_endpoints` in the metadata say where, with commas
+between, or are empty while nobody does. Make the same call there, or here again when RetryInfo says.
+"""
 ERROR_REASON_FILES_IN_USE: ErrorReason.ValueType  # 70
 """FAILED_PRECONDITION: an instance has the model's files, or they are being fetched."""
 ERROR_REASON_FILES_NOT_DELETED: ErrorReason.ValueType  # 71

@@ -14,9 +14,12 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+from sqlalchemy import insert
+
 from motorpool_controller.domain.event import Severity
 from motorpool_controller.domain.fleet import MemoryModel, Profile
-from motorpool_controller.store import database
+from motorpool_controller.store import database, schema
+from motorpool_controller.store.codec import encode
 from motorpool_controller.store.requests import once
 from motorpool_controller.store.store import Store
 from motorpool_controller.store.tokens import StoredToken
@@ -63,6 +66,13 @@ async def write(path: Path) -> None:
                 uses_left=2,
             )
         )
+        if hasattr(schema, "controllers"):
+            from tests.controller.rows import ME
+
+            # SQLite has one controller, which is in no row; a database restored from PostgreSQL has.
+            with store.tokens._engine.begin() as connection:
+                row = {"name": ME.name, "revision": 0, "controller_epoch": 1, "body": encode(ME)}
+                connection.execute(insert(schema.controllers).values(**row))
         await store.commit(fill)
         await store.commit(enroll, alone=True)
 

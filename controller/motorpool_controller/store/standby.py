@@ -1,0 +1,124 @@
+"""Waits for the seat of a database where another controller leads."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from types import TracebackType
+from typing import ParamSpec, Self, TypeVar
+
+from motorpool_controller.config import PostgresUrl
+from motorpool_controller.domain.controllers import Controller, Standing
+from motorpool_controller.store.beside import Beside
+from motorpool_controller.store.controllers import register, standings
+from motorpool_controller.store.database import engine_of, told
+from motorpool_controller.store.errors import StoreError
+from motorpool_controller.store.seat import Holder, Seat, Session
+from motorpool_controller.store.tenure import LEASE_SECONDS
+from motorpool_controller.store.tokens import TokenTable
+
+R = TypeVar("R")
+P = ParamSpec("P")
+
+ASK_SECONDS = 1.0
+"""How often the seat is asked for."""
+LOOK_SECONDS = 5.0
+"""How often it is looked who leads, where nothing says that somebody else does."""
+GIVE_WAY_SECONDS = 3.0
+"""For how long it is left to the controller that led, where the whole database was away."""
+
+log = logging.getLogger(__name__)
+
+
+class Standby:
+    """One who waits. It reads tokens, so that callers are known to it, and who leads; it writes its own row once."""
+
+    def __init__(self, where: PostgresUrl, me: Controller, *, lease_seconds: float = LEASE_SECONDS) -> None:
+        self._seat = Seat(engine_of(where), me.name)
+        self._me = me
+        self._lease_seconds = lease_seconds
+        self.tokens = TokenTable(self._seat.engine)
+        self._beside = Beside()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-standby")
+        self._standings: tuple[Standing, ...] = ()
+        self._registered = False
+        self._session: Session | None = None
+        self._looked = 0.0
+        self._seated = False
+
+    @property
+    def leader(self) -> Controller | None:
+        """Who leads, as far as it is known."""
+        return next((each.controller for each in self._standings if each.leads and each.present), None)
+
+    async def ask(self) -> bool:
+        """Ask for the seat once; return whether it is ours now. Raises a StoreError where the database is away."""
+        self._seated = self._seated or await self._in_thread(self._ask)
+        return self._seated
+
+    async def wait(self) -> Seat:
+        """Return the seat once it is ours, whatever becomes of the database meanwhile."""
+        pause_seconds = ASK_SECONDS
+        away = False
+        while True:
+            try:
+                if await self.ask():
+                    return self._seat
+            except StoreError as error:
+                if not away:
+                    log.error("database lost", extra={"error": str(error)})  # noqa: TRY400  # it says it all
+                away, pause_seconds = True, GIVE_WAY_SECONDS
+            else:
+                if away:
+                    log.info("database found again")
+                away, pause_seconds = False, ASK_SECONDS
+            await asyncio.sleep(pause_seconds)
+
+    async def beside(self, function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
+        """Run what blocks on the database in one of a few threads."""
+        return await self._beside.run(partial(function, *arguments, **named))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # The thread first: what it does may yet bring the seat.
+        await asyncio.to_thread(self._thread.shutdown)
+        if not self._seated or error is not None:
+            await asyncio.to_thread(self._seat.leave)
+            await asyncio.to_thread(self._seat.engine.dispose)
+        await asyncio.to_thread(self._beside.close)
+
+    async def _in_thread(self, function: Callable[[], R]) -> R:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+
+    def _ask(self) -> bool:
+        holder = self._seat.ask()
+        if holder is None:
+            return True
+        if holder.session != self._session or self.leader is None or time.monotonic() > self._looked + LOOK_SECONDS:
+            self._look(holder)
+        if holder.silent_seconds is not None and holder.silent_seconds > self._lease_seconds:
+            ended = self._seat.end_silent(holder, self._lease_seconds)
+            if ended:
+                log.warning(
+                    "silent leader's connection ended",
+                    extra={"leader": str(holder), "silent_seconds": round(holder.silent_seconds, 1)},
+                )
+        return False
+
+    def _look(self, holder: Holder) -> None:
+        """Read who leads, and have the others know of us."""
+        connection = self._seat.waiting()
+        with told(self._seat.engine), connection.begin():
+            if not self._registered:
+                register(connection, self._me)
+            self._registered = True
+            self._standings = standings(connection)
+        self._session, self._looked = holder.session, time.monotonic()
