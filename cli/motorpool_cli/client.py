@@ -13,6 +13,7 @@ from motorpool_cli import failures
 from motorpool_cli.following import Followed, Servers
 from motorpool_cli.retries import Retries
 from motorpool_cli.settings import Settings
+from motorpool_cli.tracing import Trace
 
 # A call that only reads or records; waiting is done by watching.
 TIMEOUT_SECONDS = 20.0
@@ -47,7 +48,8 @@ def connect(settings: Settings, *, patient: bool = True) -> Iterator[Client]:
     servers = Servers(settings.servers, lambda server: grpc.secure_channel(server, credentials, _options(server)))
     with Followed(servers) as channel:
         try:
-            yield Client(grpc.intercept_channel(channel, Retries(lambda: patient and servers.several)))
+            retries = Retries(lambda: patient and servers.several)
+            yield Client(grpc.intercept_channel(channel, retries, Trace()))
         except grpc.RpcError as error:
             raise failures.from_rpc(error, servers.present) from None
 

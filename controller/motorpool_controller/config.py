@@ -17,6 +17,7 @@ ENVIRONMENT_PREFIX = "MOTORPOOL_CONTROLLER_"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
 _SHOWN_CHARACTERS = 80
+_COLLECTOR = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+:[0-9]{1,5}/?")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
 
 
@@ -75,6 +76,7 @@ class Settings:
     log_level: str = "info"
     log_format: str = "text"
     metrics_listen: Address | None = None
+    tracing_endpoint: str | None = None
 
     @property
     def database(self) -> Path | PostgresUrl:
@@ -219,6 +221,12 @@ def _address(value: object) -> Address:
     return Address(host, int(port))
 
 
+def _collector(value: object) -> str:
+    if not isinstance(value, str) or not _COLLECTOR.fullmatch(value):
+        raise ValueError("http://HOST:PORT or https://HOST:PORT of an OpenTelemetry collector's gRPC, e.g. port 4317")
+    return value
+
+
 def _hosts(value: object) -> tuple[str, ...]:
     parts = value.split(",") if isinstance(value, str) else value
     if not isinstance(parts, Sequence) or not all(isinstance(part, str) for part in parts):
@@ -294,4 +302,5 @@ _SETTINGS: Mapping[str, Callable[[object], object]] = {
     "log_level": _one_of(*LOG_LEVELS),
     "log_format": _one_of(*LOG_FORMATS),
     "metrics_listen": _address,
+    "tracing_endpoint": _collector,
 }

@@ -9,6 +9,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+from motorpool_controller import tracing
 from motorpool_controller.config import Settings
 from motorpool_controller.domain.controllers import Controller
 from motorpool_controller.leading import lead
@@ -41,7 +42,7 @@ def serve(settings: Settings) -> None:
         )
     log_to_stderr(settings.log_level, settings.log_format)
     sys.setswitchinterval(SWITCH_SECONDS)
-    with DataDirLock(settings.data_dir):
+    with DataDirLock(settings.data_dir), tracing.on(settings.tracing_endpoint):
         asyncio.run(_serve(settings))
 
 

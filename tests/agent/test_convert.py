@@ -500,6 +500,7 @@ def test_what_it_was_told_to_run_is_told_back_whole() -> None:
         lora_adapters=[v1.LoraAdapter(adapter="l", source=scope)],
         speculative=v1.SpeculativeDecoding(algorithm="eagle3", draft_model=hub, draft_tokens=3),
         extended_kv_cache=v1.ExtendedKvCache(enabled=True, chunk_size=256),
+        traceparent=f"00-{'a' * 32}-{'b' * 16}-01",
         parallelism={"tp": 2},
         rank=1,
         gang=members,

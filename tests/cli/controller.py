@@ -75,6 +75,8 @@ class Controller:
         self.busy: list[float] = []
         self.sent_away: list[Any] = []
         self.on_call: Callable[[], None] = lambda: None
+        # The traceparent of each call.
+        self.traces: list[str] = []
         self._log: list[v1.WatchResponse] = []
         self._changed = threading.Condition()
         self._server = grpc.server(ThreadPoolExecutor(8), interceptors=[_Guard(self)])
@@ -193,6 +195,8 @@ class _Guard(grpc.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         token = _token(handler_call_details.invocation_metadata)
+        told = {key: str(value) for key, value in handler_call_details.invocation_metadata or ()}
+        self._controller.traces.append(told.get("traceparent", ""))
         refusal = self._controller.refusal
         self._controller.on_call()
         if token not in ROLES:

@@ -59,6 +59,7 @@ class Config:
     log_level: str = "info"
     log_format: str = "text"
     metrics_listen: str | None = None
+    tracing_endpoint: str | None = None
 
     @property
     def models(self) -> Path:
@@ -111,6 +112,7 @@ _SETTINGS: Mapping[str, Callable[[object], object]] = {
     "log_level": values.log_level,
     "log_format": values.log_format,
     "metrics_listen": values.listener,
+    "tracing_endpoint": values.collector,
 }
 _FIELDS = {
     "reserved_memory": "reserved_memory_bytes",

@@ -17,6 +17,7 @@ _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _DNS_NAME = re.compile(
     r"(?=.{1,253}\Z)[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?)*"
 )
+_COLLECTOR = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+:[0-9]{1,5}/?")
 _LABEL_KEY = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_./]{0,251}[A-Za-z0-9])?")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 _SIZE = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>[KMGT]i?B|B)?")
@@ -93,6 +94,15 @@ def address(value: object) -> str:
     if not isinstance(value, str) or not usable:
         raise NotAllowedError("give an address, e.g. https://hub.example or http://mirror.example:8080/hf")
     return value.rstrip("/")
+
+
+def collector(value: object) -> str:
+    """Return the address of an OpenTelemetry collector's gRPC."""
+    if not isinstance(value, str) or not _COLLECTOR.fullmatch(value):
+        raise NotAllowedError(
+            "give http://host:port or https://host:port of an OpenTelemetry collector, e.g. port 4317"
+        )
+    return value
 
 
 def listener(value: object) -> str:

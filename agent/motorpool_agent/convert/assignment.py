@@ -58,6 +58,7 @@ def assignment_message(assignment: Assignment) -> v1.Assignment:
         gang=[] if gang is None else _members(gang),
         gang_style="" if gang is None else gang.style,
         gang_phase=_phase(gang),
+        traceparent=assignment.trace,
     )
 
 

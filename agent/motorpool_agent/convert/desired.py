@@ -9,6 +9,7 @@ from datetime import UTC
 from google.protobuf.duration_pb2 import Duration
 
 from motorpool import v1
+from motorpool_agent import traces
 from motorpool_agent.convert.facts import facts_of
 from motorpool_agent.reconcile.assignment import (
     Adapter,
@@ -130,6 +131,7 @@ def _assignment(message: v1.DesiredObject) -> Assignment:
         parallelism=dict(body.parallelism),
         gang=_gang(message.id, body) if body.gang else None,
         downloads=tuple(_download(message.id, each) for each in body.downloads),
+        trace=traces.read(body.traceparent),
     )
 
 

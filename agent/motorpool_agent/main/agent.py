@@ -13,6 +13,7 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
+from motorpool_agent import tracing
 from motorpool_agent.config import Config, ConfigError
 from motorpool_agent.convert.inventory import host_message
 from motorpool_agent.files.downloads import Downloads
@@ -56,7 +57,11 @@ async def run(config: Config) -> None:
     loop = asyncio.get_running_loop()
     for each in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(each, stop.set)
-    await _until(stop, _live(config))
+    try:
+        with tracing.on(config.tracing_endpoint, instance=config.node_name):
+            await _until(stop, _live(config))
+    except tracing.TracingError as error:
+        raise ConfigError(str(error)) from error
     log.info("agent stopped")
 
 

@@ -203,6 +203,7 @@ class Assignment:
     packages: tuple[str, ...] = ()
     overcommitted: bool = False
     downloads: tuple[Download, ...] = ()
+    trace: str = ""
 
     @property
     def title(self) -> str:

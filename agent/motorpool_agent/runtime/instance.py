@@ -56,7 +56,7 @@ class Instance:
             state=State.QUARANTINED if unproven else State.STARTING,
             message=unproven,
         )
-        self._record = Record(context, seen, handle, assignment.backend)
+        self._record = Record(context, seen, handle, assignment)
 
     @property
     def observed(self) -> ObservedInstance:

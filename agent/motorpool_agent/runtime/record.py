@@ -20,6 +20,7 @@ from motorpool_agent.runtime.executor import Running
 from motorpool_agent.runtime.logreading import tail
 from motorpool_agent.runtime.secrets import Secrets
 from motorpool_agent.runtime.speed import Speed
+from motorpool_agent.runtime.steps import Steps
 from motorpool_agent.runtime.work import whole
 from motorpool_agent.state import attempts
 from motorpool_agent.state.errors import HandleError
@@ -35,9 +36,10 @@ _ABSENT = (
 class Record:
     """The observed object, reported with every change, and the durable handle."""
 
-    def __init__(self, context: Context, seen: ObservedInstance, handle: Handle | None, backend: str) -> None:
+    def __init__(self, context: Context, seen: ObservedInstance, handle: Handle | None, assignment: Assignment) -> None:
         self._context = context
-        self._backend = backend
+        self._backend = assignment.backend
+        self._steps = Steps(assignment)
         self.seen = seen
         self.handle = handle
         self.running: Running | None = None
@@ -165,6 +167,7 @@ class Record:
         metrics.FAILURES.add(failure.reason)
         if self.handle is None or self.handle.run != self.seen.attempt or not self.handle.ready:
             metrics.LAUNCHES.add(self._backend, "failed")
+            self._steps.failed(self.seen.attempt, self._begun, self.handle, failure.reason)
         await whole(asyncio.to_thread(self._keep, failure))
         self.see(
             state=State.ERROR,
@@ -221,6 +224,7 @@ class Record:
             container_id=running.container_id,
             invocation_id=running.invocation_id,
         )
+        self._steps.launched(self.seen.attempt, self._begun, self.handle, running)
         self.runs(running, adopted=False, message="waiting until it is ready")
         await self.save()
         failpoints.reach("launch.recorded")
@@ -230,6 +234,8 @@ class Record:
         failpoints.reach("engine.ready")
         await self.save(ready=True)
         failpoints.reach("ready.recorded")
+        if self.handle is not None:
+            self._steps.ready(self.handle)
         metrics.LAUNCHES.add(self._backend, "ready")
         metrics.START_SECONDS.observe(self.age_seconds, self._backend)
         self.see(state=State.RUNNING, message="")

@@ -162,7 +162,8 @@ class Deployment:
 
     ``template_generation`` is the generation by which its instances are made of what they are: those of another one are
     replaced. ``former`` are specs that it had, the one before last. ``specs.revised`` keeps all of them. ``hub_models``
-    are what the spec's sources on hubs were found to be: looked up once, and the same for all its instances.
+    are what the spec's sources on hubs were found to be: looked up once, and the same for all its instances. ``trace``
+    is the place of the call that last changed it (``domain.traces``).
     """
 
     name: str
@@ -180,6 +181,7 @@ class Deployment:
     former: tuple[Former, ...] = ()
     rollout: Rollout | None = None
     hub_models: tuple[tuple[ModelSource, HubModel], ...] = ()
+    trace: str = ""
     revision: int = 0
 
 
@@ -293,6 +295,7 @@ class Assignment:
     gang_style: str = ""
     gang_phase: GangPhase | None = None
     downloads: tuple[tuple[ModelSource, HubModel], ...] = ()
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from motorpool_controller.domain.errors import OutOfRangeError
 from motorpool_controller.domain.fleet import Node, NodeState
 from motorpool_controller.domain.groups import nodes_of
 from motorpool_controller.loops.models import Models
+from motorpool_controller.loops.placements import trace_placement
 from motorpool_controller.reconcile.agenda import Agenda, Changes
 from motorpool_controller.reconcile.decide import decide
 from motorpool_controller.reconcile.desired import desired_of
@@ -59,6 +60,7 @@ class Reconciler:
         self._agenda = Agenda()
         self._touched: defaultdict[str, set[str]] = defaultdict(set)
         self._began: float | None = None
+        self._decision_ns = 0, 0
 
     def stalled(self) -> str:
         """Return what does not go on any more, empty where all does."""
@@ -106,6 +108,7 @@ class Reconciler:
         self._affected |= self._follow(changes.take())
         while self._affected:
             self._tell(self._affected.pop())
+        self._trace(decision)
         now = self._clock()
         ask_again = self._live.ask(decision.questions, now)
         look_again = self._models.need(decision.look_ups, now)
@@ -119,9 +122,10 @@ class Reconciler:
 
     def _decide(self, tx: Transaction) -> Decision:
         self._catch_up(tx)
-        began = time.perf_counter()
+        began, began_ns = time.perf_counter(), time.time_ns()
         decision = decide(self._world(tx), tx.now, _fresh_ids())
         metrics.DECISION_SECONDS.observe(time.perf_counter() - began)
+        self._decision_ns = began_ns, time.time_ns()
         for node in decision.put_nodes:
             tx.nodes.put(node)
         for deployment in decision.put_deployments:
@@ -195,6 +199,14 @@ class Reconciler:
             gone_on=self._gone_on(tx),
             settings=self._settings.reconcile,
         )
+
+    def _trace(self, decision: Decision) -> None:
+        """Tell how those came by a place that belong to a trace: they were placed, recorded, and their nodes told."""
+        placed = {event.subject for event in decision.events if event.reason == "INSTANCE_PLACED"}
+        for instance in decision.put_instances:
+            deployment = self._store.view.deployments.get(instance.deployment)
+            if instance.name in placed and instance.assignment is not None and deployment is not None:
+                trace_placement(instance, instance.assignment, deployment.trace, *self._decision_ns)
 
     def _gone_on(self, tx: Transaction) -> dict[str, frozenset[str]]:
         return {node: uids for node, uids in self._live.gone.items() if tx.nodes.get(node) is not None}

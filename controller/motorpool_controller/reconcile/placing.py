@@ -12,6 +12,7 @@ from motorpool_controller.domain.names import id_of
 from motorpool_controller.domain.parameters import STATED, without_meanings
 from motorpool_controller.domain.pinning import downloads_of, on_hub, pinned, unknown, with_found
 from motorpool_controller.domain.placement import Placement
+from motorpool_controller.domain.traces import places_of
 from motorpool_controller.domain.workload import (
     Assignment,
     Deployment,
@@ -195,6 +196,7 @@ def _assignment(
         gang=gang_members(placement, draft.nodes),
         gang_style=placement.style,
         downloads=downloads_of(deployment),
+        trace=places_of(deployment.trace, instance.uid).assigned,
     )
 
 

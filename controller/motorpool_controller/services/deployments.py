@@ -29,6 +29,7 @@ from motorpool_controller.services.explanations import explanation
 from motorpool_controller.services.masks import masked
 from motorpool_controller.services.mutations import check_etag, mutate
 from motorpool_controller.services.plans import Planner
+from motorpool_controller.services.traced import traced
 from motorpool_controller.services.views import deployment_view, offer_of, offers, revision_views
 from motorpool_controller.store.live import Live
 from motorpool_controller.store.store import Store, utc_now
@@ -59,6 +60,7 @@ class DeploymentService(v1.DeploymentServiceServicer):
         check_spec(spec)
         # Made here, and not in the change: what is stored must not depend on how often it is run.
         uid, key = uuid.uuid4().hex, secrets.token_urlsafe(KEY_BYTES)
+        trace = traced(context, "CreateDeployment")
 
         def change(tx: Transaction) -> v1.Deployment:
             before = tx.deployments.get(name)
@@ -78,6 +80,7 @@ class DeploymentService(v1.DeploymentServiceServicer):
                     # Also for a backend that checks none today: the key is only sent to one that does.
                     api_key=key,
                     findings=choice.findings,
+                    trace=trace.place,
                 )
             )
             tx.event(
@@ -89,7 +92,8 @@ class DeploymentService(v1.DeploymentServiceServicer):
             return _message(tx, deployment)
 
         self._read_anew(spec)
-        return await mutate(self._store, request, v1.Deployment, change)
+        with trace.span(name):
+            return await mutate(self._store, request, v1.Deployment, change)
 
     async def GetDeployment(  # noqa: N802  # gRPC's name
         self,
@@ -127,6 +131,7 @@ class DeploymentService(v1.DeploymentServiceServicer):
         """Change the spec."""
         name = request.deployment.name
         resource_id(name, "deployments", "deployment.name")
+        trace = traced(context, "UpdateDeployment")
 
         def change(tx: Transaction) -> v1.Deployment:
             before = _standing(tx, name)
@@ -135,12 +140,13 @@ class DeploymentService(v1.DeploymentServiceServicer):
             spec = spec_of(masked(request.update_mask, request.deployment, present, below="spec").spec)
             check_spec(spec)
             choice = _chosen(tx, spec)
-            return _message(tx, _changed(tx, before, choice))
+            return _message(tx, _changed(tx, before, choice, trace.place))
 
         standing = self._store.view.deployments.get(name)
         if standing is not None:
             self._read_anew(standing.spec)
-        return await mutate(self._store, request, v1.Deployment, change)
+        with trace.span(name):
+            return await mutate(self._store, request, v1.Deployment, change)
 
     async def ListDeploymentRevisions(  # noqa: N802  # gRPC's name
         self,
@@ -160,17 +166,19 @@ class DeploymentService(v1.DeploymentServiceServicer):
         """Return to a former spec."""
         resource_id(request.name, "deployments")
         number = fields.size(request.revision, "revision") or None
+        trace = traced(context, "RollbackDeployment")
 
         def change(tx: Transaction) -> v1.Deployment:
             before = _standing(tx, request.name)
             check_etag(request.name, before.revision, request.etag)
             choice = _chosen(tx, restored(before, number))
-            return _message(tx, _changed(tx, before, choice))
+            return _message(tx, _changed(tx, before, choice, trace.place))
 
         standing = self._store.view.deployments.get(request.name)
         if standing is not None:
             self._read_anew(standing.spec)
-        return await mutate(self._store, request, v1.Deployment, change)
+        with trace.span(request.name):
+            return await mutate(self._store, request, v1.Deployment, change)
 
     async def DeleteDeployment(  # noqa: N802  # gRPC's name
         self,
@@ -260,14 +268,14 @@ def _chosen(tx: Transaction, spec: DeploymentSpec) -> Choice:
     return choose(spec, offers(tx))
 
 
-def _changed(tx: Transaction, before: Deployment, choice: Choice) -> Deployment:
+def _changed(tx: Transaction, before: Deployment, choice: Choice, trace: str) -> Deployment:
     deployment = revised(before, choice.spec, tx.now)
     if deployment is before:
         return before
     name, generation, revision = before.name, deployment.generation, deployment.template_generation
     back = f": it is back at revision {revision}" if revision not in {generation, before.template_generation} else ""
     tx.event(Severity.INFO, "DEPLOYMENT_UPDATED", name, f"{name} has generation {generation} now{back}.")
-    return tx.deployments.put(replace(deployment, findings=choice.findings))
+    return tx.deployments.put(replace(deployment, findings=choice.findings, trace=trace))
 
 
 def _message(tx: Transaction, deployment: Deployment) -> v1.Deployment:

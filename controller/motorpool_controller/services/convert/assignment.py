@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from motorpool import v1
 from motorpool_controller.domain.hub_files import HubFile, HubModel
+from motorpool_controller.domain.traces import read
 from motorpool_controller.domain.workload import (
     Assignment,
     Exposure,
@@ -72,6 +73,7 @@ def assignment_of(message: v1.Assignment, field: str) -> Assignment:
         rank=message.rank,
         gang=tuple(_member_of(each) for each in message.gang),
         gang_style=message.gang_style,
+        trace=read(message.traceparent),
         gang_phase=fields.member(v1.GangPhase, "GANG_PHASE", message.gang_phase, GangPhase, f"{field}.gang_phase"),
     )
 

@@ -92,6 +92,7 @@ def assignment_message(assignment: Assignment) -> v1.Assignment:
             else fields.number(v1.GangPhase, "GANG_PHASE", assignment.gang_phase)
         ),
         downloads=[_download_message(source, found) for source, found in assignment.downloads],
+        traceparent=assignment.trace,
     )
 
 

@@ -377,6 +377,7 @@ class Assignment(google.protobuf.message.Message):
     GANG_PHASE_FIELD_NUMBER: builtins.int
     OVERCOMMITTED_FIELD_NUMBER: builtins.int
     DOWNLOADS_FIELD_NUMBER: builtins.int
+    TRACEPARENT_FIELD_NUMBER: builtins.int
     assignment_id: builtins.str
     """The instance's uid."""
     generation: builtins.int
@@ -423,6 +424,8 @@ class Assignment(google.protobuf.message.Message):
     """How far this member is to go. RUN is never taken back within a generation."""
     overcommitted: builtins.bool
     """It was placed beyond what is free, as its deployment allows: it is launched whatever its devices have free."""
+    traceparent: builtins.str
+    """Place in the trace of the deployment's call, as W3C's traceparent: spans of the launch stand below it. Empty for none."""
     @property
     def model(self) -> motorpool.v1.model_pb2.ModelSource:
         """Where the model comes from."""
@@ -523,9 +526,10 @@ class Assignment(google.protobuf.message.Message):
         gang_phase: Global___GangPhase.ValueType = ...,
         overcommitted: builtins.bool = ...,
         downloads: collections.abc.Iterable[Global___Download] | None = ...,
+        traceparent: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_context_length", b"_context_length", "_memory_fraction", b"_memory_fraction", "_offloaded_layers", b"_offloaded_layers", "_parallel", b"_parallel", "claim", b"claim", "context_length", b"context_length", "definition", b"definition", "extended_kv_cache", b"extended_kv_cache", "facts", b"facts", "memory_fraction", b"memory_fraction", "model", b"model", "offloaded_layers", b"offloaded_layers", "parallel", b"parallel", "speculative", b"speculative"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_context_length", b"_context_length", "_memory_fraction", b"_memory_fraction", "_offloaded_layers", b"_offloaded_layers", "_parallel", b"_parallel", "api_key", b"api_key", "assignment_id", b"assignment_id", "backend", b"backend", "backend_version", b"backend_version", "claim", b"claim", "command", b"command", "context_length", b"context_length", "definition", b"definition", "deployment", b"deployment", "downloads", b"downloads", "env", b"env", "exposure", b"exposure", "extended_kv_cache", b"extended_kv_cache", "facts", b"facts", "framework", b"framework", "gang", b"gang", "gang_phase", b"gang_phase", "gang_style", b"gang_style", "generation", b"generation", "image", b"image", "instance", b"instance", "lora_adapters", b"lora_adapters", "memory_fraction", b"memory_fraction", "memory_limit_bytes", b"memory_limit_bytes", "model", b"model", "offloaded_layers", b"offloaded_layers", "overcommitted", b"overcommitted", "packages", b"packages", "parallel", b"parallel", "parallelism", b"parallelism", "parameters", b"parameters", "rank", b"rank", "restart_on_error", b"restart_on_error", "served_model_name", b"served_model_name", "speculative", b"speculative", "tensor_split", b"tensor_split", "trust_remote_code", b"trust_remote_code"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_context_length", b"_context_length", "_memory_fraction", b"_memory_fraction", "_offloaded_layers", b"_offloaded_layers", "_parallel", b"_parallel", "api_key", b"api_key", "assignment_id", b"assignment_id", "backend", b"backend", "backend_version", b"backend_version", "claim", b"claim", "command", b"command", "context_length", b"context_length", "definition", b"definition", "deployment", b"deployment", "downloads", b"downloads", "env", b"env", "exposure", b"exposure", "extended_kv_cache", b"extended_kv_cache", "facts", b"facts", "framework", b"framework", "gang", b"gang", "gang_phase", b"gang_phase", "gang_style", b"gang_style", "generation", b"generation", "image", b"image", "instance", b"instance", "lora_adapters", b"lora_adapters", "memory_fraction", b"memory_fraction", "memory_limit_bytes", b"memory_limit_bytes", "model", b"model", "offloaded_layers", b"offloaded_layers", "overcommitted", b"overcommitted", "packages", b"packages", "parallel", b"parallel", "parallelism", b"parallelism", "parameters", b"parameters", "rank", b"rank", "restart_on_error", b"restart_on_error", "served_model_name", b"served_model_name", "speculative", b"speculative", "tensor_split", b"tensor_split", "traceparent", b"traceparent", "trust_remote_code", b"trust_remote_code"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_context_length", b"_context_length"]) -> typing.Literal["context_length"] | None: ...
     @typing.overload
