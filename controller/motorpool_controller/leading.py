@@ -12,7 +12,7 @@ from motorpool_controller.catalog.hubs import HUBS
 from motorpool_controller.config import Settings
 from motorpool_controller.domain.controllers import Controller
 from motorpool_controller.loops.reconciler import Reconciler
-from motorpool_controller.observing import observed
+from motorpool_controller.observing import Observed
 from motorpool_controller.security.authorities import Authorities
 from motorpool_controller.services.agents import AgentService
 from motorpool_controller.services.backends import BackendService
@@ -61,7 +61,13 @@ def public_services(
 
 
 async def lead(
-    settings: Settings, store: Store, server: Server, authorities: Authorities, me: Controller, stop: asyncio.Event
+    settings: Settings,
+    store: Store,
+    server: Server,
+    authorities: Authorities,
+    me: Controller,
+    stop: asyncio.Event,
+    seen: Observed,
 ) -> FencedError | None:
     """Lead until ``stop``, or until another controller does: then how that became known."""
     spare_collector()
@@ -79,7 +85,7 @@ async def lead(
     )
     await server.take(duty)
     try:
-        async with observed(settings, server.health, store, live), asyncio.TaskGroup() as tasks:
+        async with seen.leading(store, live), asyncio.TaskGroup() as tasks:
             reconciler = Reconciler(store, live, catalog, settings)
             server.health.undecided = reconciler.stalled
             deciding = tasks.create_task(_decide(reconciler), name="reconciler")

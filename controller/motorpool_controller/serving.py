@@ -13,6 +13,7 @@ from motorpool_controller import tracing
 from motorpool_controller.config import Settings
 from motorpool_controller.domain.controllers import Controller
 from motorpool_controller.leading import lead
+from motorpool_controller.observing import Observed, observed
 from motorpool_controller.security.authorities import Authorities
 from motorpool_controller.security.authority import ca_file
 from motorpool_controller.services.logformat import log_to_stderr
@@ -60,13 +61,14 @@ async def _serve(settings: Settings) -> None:
         version=version("motorpool-controller"),
     )
     try:
-        while not stop.is_set():
-            fenced = await _take_turn(settings, server, authorities, me, stop)
-            if fenced is None:
-                continue
-            if isinstance(settings.database, Path):
-                raise fenced
-            log.warning("leads no more", extra={"error": str(fenced)})
+        async with observed(settings, server.health) as seen:
+            while not stop.is_set():
+                fenced = await _take_turn(settings, server, authorities, me, stop, seen)
+                if fenced is None:
+                    continue
+                if isinstance(settings.database, Path):
+                    raise fenced
+                log.warning("leads no more", extra={"error": str(fenced)})
     finally:
         notify("STOPPING=1")
         await server.stop()
@@ -74,7 +76,12 @@ async def _serve(settings: Settings) -> None:
 
 
 async def _take_turn(
-    settings: Settings, server: Server, authorities: Authorities, me: Controller, stop: asyncio.Event
+    settings: Settings,
+    server: Server,
+    authorities: Authorities,
+    me: Controller,
+    stop: asyncio.Event,
+    seen: Observed,
 ) -> StoreError | None:
     """Stand by until the seat is free, then lead; return how it was lost, None where ``stop`` came before."""
     where = settings.database
@@ -92,7 +99,7 @@ async def _take_turn(
             raise
         return error
     async with store:
-        return await lead(settings, store, server, authorities, me, stop)
+        return await lead(settings, store, server, authorities, me, stop, seen)
 
 
 def _on_signals(stop: asyncio.Event) -> None:

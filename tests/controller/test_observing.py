@@ -49,9 +49,10 @@ def health_of(cluster: Cluster) -> Health:
 @asynccontextmanager
 async def observing(cluster: Cluster, health: Health | None = None) -> AsyncIterator[Exposition]:
     made = replace(cluster.settings, metrics_listen=Address("127.0.0.1", 0))
-    async with observed(made, health or health_of(cluster), cluster.store, cluster.live) as exposition:
-        assert exposition is not None
-        yield exposition
+    async with observed(made, health or health_of(cluster)) as seen:
+        assert seen.exposition is not None
+        async with seen.leading(cluster.store, cluster.live):
+            yield seen.exposition
 
 
 def answer(exposition: Exposition, path: str) -> tuple[int, str]:
@@ -258,7 +259,7 @@ async def test_taken_address_is_told(cluster: Cluster) -> None:
     async with observing(cluster) as exposition:
         made = replace(cluster.settings, metrics_listen=exposition.address)
         with pytest.raises(ListenError, match=r"cannot listen on 127\.0\.0\.1:\d+ \(metrics_listen\)"):
-            async with observed(made, health_of(cluster), cluster.store, cluster.live):
+            async with observed(made, health_of(cluster)):
                 pass
 
 
@@ -267,5 +268,29 @@ async def test_nothing_is_served_by_default(cluster: Cluster, tmp_path: Path) ->
     Without the setting nothing listens.
     """
     assert settings(tmp_path).metrics_listen is None
-    async with observed(cluster.settings, health_of(cluster), cluster.store, cluster.live) as exposition:
-        assert exposition is None
+    async with observed(cluster.settings, health_of(cluster)) as seen, seen.leading(cluster.store, cluster.live):
+        assert seen.exposition is None
+
+
+async def test_one_that_stands_by_is_alive_and_not_ready(cluster: Cluster) -> None:
+    """
+    It shows itself without a fleet, before it leads and after; while it leads it is ready.
+    """
+    made = replace(cluster.settings, metrics_listen=Address("127.0.0.1", 0))
+    health = Health([])
+    async with observed(made, health) as seen:
+        assert seen.exposition is not None
+        before = await ask(seen.exposition, "/readyz")
+        alive = await ask(seen.exposition, "/healthz")
+        standing = await scraped(seen.exposition)
+        health.store = cluster.store
+        async with seen.leading(cluster.store, cluster.live):
+            leading = await ask(seen.exposition, "/readyz")
+            shown = await scraped(seen.exposition)
+        after = await scraped(seen.exposition)
+
+    assert [(503, "it stands by\n"), (200, "ok\n"), (200, "ok\n")] == [before, alive, leading]
+    name = ("motorpool_controller_leader", frozenset[tuple[str, str]]())
+    assert [0, 1, 0] == [samples(text)[name] for text in (standing, shown, after)]
+    fleets = [("motorpool_controller_nodes" in exposed(text)) for text in (standing, shown, after)]
+    assert [False, True, False] == fleets

@@ -67,11 +67,11 @@ def look_at(store: Store, live: Live) -> Look:
 class Figures(Collector):
     """All that is exposed, but for the process's own."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, writable: Callable[[], bool]) -> None:
         self._loop = loop
+        self._writable = writable
         self.look: Callable[[], Look] | None = None
         """Returns what there is, where this controller leads; None where it does not."""
-        self.writable: Callable[[], bool] = lambda: False
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric; in Prometheus's thread."""
@@ -79,16 +79,15 @@ class Figures(Collector):
         yield from _counted()
         yield _gauge("motorpool_controller_leader", "Whether it decides, 1 or 0.", float(self.look is not None))
         yield _gauge(
-            "motorpool_controller_store_writable", "Whether changes can be written, 1 or 0.", float(self.writable())
+            "motorpool_controller_store_writable", "Whether changes can be written, 1 or 0.", float(self._writable())
         )
         found = self._looked()
         if found is not None:
             yield from _of_fleet(found)
 
     def _looked(self) -> Look | None:
-        if self.look is None:
+        if (look := self.look) is None:
             return None
-        look = self.look
 
         async def on_loop() -> Look:
             return look()
