@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -88,6 +89,43 @@ def finish(force: Force = False, data_dir: DataDir = None, config_file: ConfigFi
         f"{settings.data_dir}/ca.pem holds the new one alone. Make a backup, and delete those of before: they would "
         "bring the old one back."
     )
+
+
+@authority_app.command("export")
+def export(
+    file: Annotated[Path, typer.Argument(help="A new file, for its owner alone; - writes to standard output.")],
+    data_dir: DataDir = None,
+    config_file: ConfigFile = None,
+) -> None:
+    """Write the authority, its key too, to a file with which another controller joins this cluster."""
+    from motorpool_controller.services.joining import export_authority  # noqa: PLC0415
+
+    with faults():
+        settings = settings_of(data_dir, config_file)
+        trust = export_authority(settings, file)
+        write_down(settings, "ca export", trust.signing.fingerprint)
+    typer.echo(
+        f"{file} holds the authority's key: who has it can be this cluster. Carry it to the other machine, say there\n"
+        "  motorpool-controller init --authority FILE\n"
+        "with the same `database` (`ca import FILE` where it is a controller already), and delete it on both.",
+        err=True,
+    )
+
+
+@authority_app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="A file of `ca export`; - reads standard input.")],
+    data_dir: DataDir = None,
+    config_file: ConfigFile = None,
+) -> None:
+    """Have this controller, which must not run, use the authority that another one of its cluster has now."""
+    from motorpool_controller.services.joining import import_authority  # noqa: PLC0415
+
+    with faults():
+        settings = settings_of(data_dir, config_file)
+        trust = import_authority(settings, file)
+        write_down(settings, "ca import", trust.signing.fingerprint)
+    typer.echo(f"Its authority's fingerprint is {trust.signing.fingerprint}; start it: `motorpool-controller run`.")
 
 
 def _tell(taken: Taken) -> None:

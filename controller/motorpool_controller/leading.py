@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+from contextlib import suppress
 
 from motorpool_controller.catalog.cache import FactsCache
 from motorpool_controller.catalog.catalog import Catalog
@@ -92,9 +93,10 @@ async def lead(
             watching = tasks.create_task(watch(reconciler.stalled), name="watchdog")
             fenced = tasks.create_task(store.wait_fenced(), name="fence")
             stopping = tasks.create_task(stop.wait(), name="signals")
+            telling = tasks.create_task(_tell_trust(store, authorities, me), name="authorities")
             _tell(settings, store, server)
             await asyncio.wait((fenced, stopping), return_when=asyncio.FIRST_COMPLETED)
-            for task in (deciding, watching, fenced, stopping):
+            for task in (deciding, watching, fenced, stopping, telling):
                 task.cancel()
     finally:
         if stop.is_set():
@@ -137,6 +139,18 @@ def _tell(settings: Settings, store: Store, server: Server) -> None:
         },
     )
     notify(f"READY=1\nSTATUS=serving on {server.public_address}, agents on {server.agents_address}")
+
+
+async def _tell_trust(store: Store, authorities: Authorities, me: Controller) -> None:
+    """Have those that stand by know of a rotation, which takes place beside this process: they need what it makes."""
+    told = me.authorities
+    while True:
+        await asyncio.sleep(STORE_RETRY_SECONDS)
+        present = authorities.present().known_by
+        if present != told:
+            with suppress(StoreError):
+                await store.tell_trust(present)
+                told = present
 
 
 async def _decide(reconciler: Reconciler) -> None:

@@ -43,12 +43,26 @@ def init(
     listen: Listen = None,
     agents_listen: AgentsListen = None,
     advertise: Advertise = None,
+    authority: Annotated[
+        Path | None,
+        typer.Option(help="File of `ca export` (- reads it): join the cluster in the PostgreSQL database instead."),
+    ] = None,
 ) -> None:
     """Make a cluster: its authority, its database, an admin's token in DATA_DIR/client.toml."""
     from motorpool_controller.services.initialization import initialise_data_dir  # noqa: PLC0415
+    from motorpool_controller.services.joining import join  # noqa: PLC0415
 
     with faults():
         settings = settings_of(data_dir, config_file, listen, agents_listen, advertise)
+        if authority is not None:
+            trust = join(settings, authority)
+            typer.echo(
+                f"{settings.data_dir} is another controller's of cluster {trust.signing.cluster_id}.\n"
+                "Start it as the first one, with its own addresses (--listen, --agents-listen, --advertise):\n"
+                "  motorpool-controller run\n"
+                "Then delete the authority's file: who has it can be this cluster."
+            )
+            return
         made = initialise_data_dir(settings)
     where = "" if data_dir is None else f" --data-dir {shlex.quote(str(settings.data_dir))}"
     where += "" if config_file is None else f" --config {shlex.quote(str(config_file.absolute()))}"

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 import sys
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -59,6 +60,7 @@ async def _serve(settings: Settings) -> None:
         agent_endpoints=server.agent_endpoints,
         start_time=utc_now(),
         version=version("motorpool-controller"),
+        authorities=authorities.present().known_by,
     )
     try:
         async with observed(settings, server.health) as seen:
@@ -84,11 +86,11 @@ async def _take_turn(
     seen: Observed,
 ) -> StoreError | None:
     """Stand by until the seat is free, then lead; return how it was lost, None where ``stop`` came before."""
-    where = settings.database
+    where, me = settings.database, replace(me, authorities=authorities.present().known_by)
     if isinstance(where, Path):
         seat = Seat(engine_of(where))
     else:
-        found = await stand_by(settings, where, server, authorities.cluster_id, me, stop)
+        found = await stand_by(settings, where, server, authorities, me, stop)
         if found is None:
             return None
         seat = found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import subprocess
 import threading
 import time
@@ -59,9 +58,10 @@ class Controllers(Fleet):
 
     def join_controller(self, name: str) -> None:
         """Make the data directory of another controller of the same cluster."""
-        self.folder_of(name).mkdir()
-        for file in ("ca.pem", "ca-key.pem"):
-            shutil.copy(self.controller_dir / file, self.folder_of(name) / file)
+        carried = self.folder / "authority"
+        self.command("motorpool-controller", "ca", "export", str(carried), "--data-dir", str(self.controller_dir))
+        self.command("motorpool-controller", "init", "--authority", str(carried), *self.options(name))
+        carried.unlink()
 
     def run_controller(self, name: str) -> Process:
         """Start a controller, and return when it leads or stands by."""
@@ -76,6 +76,10 @@ class Controllers(Fleet):
 
         wait_for(f"controller {name}", answers)
         return started
+
+    def identity_text(self, node: str = "a") -> str:
+        """Return what a node keeps of where the controllers are."""
+        return (self.folder / node / "identity" / "identity.json").read_text(encoding="utf-8")
 
     def address(self, name: str) -> str:
         """Return a controller's public listener."""
@@ -135,6 +139,7 @@ class Controllers(Fleet):
                 agent.terminate()
         for process in self.running.values():
             if process.running():
+                # One that a test left standing still as well.
                 process.kill()
         super().close()
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+import grpc
 import pytest
 
 from motorpool import v1
 from tests.conftest import need
+from tests.controller.running import reason
+from tests.controller.store.sql import sql
 from tests.e2e.chat import Questioner
 from tests.e2e.controllers import Controllers, Load
 from tests.e2e.fleet import wait_for
@@ -28,14 +33,15 @@ def _server() -> Iterator[PostgresServer]:
 @pytest.fixture(name="fleet")
 def _fleet(tmp_path: Path, engines: Path, server: PostgresServer) -> Iterator[Controllers]:
     """
-    Two controllers, the first of which leads, and a node.
+    Two controllers, the first of which leads, and a node that enrolled when there was but one.
     """
     with closing(Controllers(tmp_path, engines, server, ("leader_lease_seconds", "4"))) as fleet:
         fleet.run_controller("a")
-        fleet.join_controller("b")
-        fleet.run_controller("b")
         fleet.launch_agent()
         wait_for("the node to be ready", lambda: fleet.nodes_ready() == 1)
+        fleet.join_controller("b")
+        fleet.run_controller("b")
+        wait_for("the agent to be told of the second", lambda: f":{fleet.ports['b'][1]}" in fleet.identity_text())
         yield fleet
 
 
@@ -59,8 +65,80 @@ def test_leader_is_killed(fleet: Controllers, tiny_model: Path) -> None:
     The leader is killed while a client creates and changes deployments: another one leads, the client goes there,
     nothing that was acknowledged is lost or done twice, and the model answers as the same process all the while.
     """
+    with model_answering(fleet, tiny_model), Load(fleet) as load:
+        load.wait_for_more(10)
+        fleet.running["a"].kill()
+        load.wait_for_more(10)
+        wait_for("the node to be back", lambda: fleet.nodes_ready() == 1)
+
+    assert fleet.leads("b")
+    check_kept(fleet, load)
+    fleet.run_controller("a")
+    assert not fleet.leads("a")
+
+
+@pytest.mark.promise("P1")
+@pytest.mark.promise("P8")
+def test_leader_stands_still_and_wakes(fleet: Controllers, tiny_model: Path) -> None:
+    """
+    A leader that is stopped keeps its connections: another one takes its place all the same. Woken, it answers nothing
+    as the leader, to calls that were sent while it stood still either, writes nothing, and stands by.
+    """
+    with model_answering(fleet, tiny_model), Load(fleet) as load:
+        load.wait_for_more(5)
+        frozen = fleet.running["a"]
+        with fleet.channel_to("a") as channel:
+            cluster = v1.ClusterServiceStub(channel)
+            before = cluster.GetCluster(v1.GetClusterRequest(), timeout=20)
+            os.kill(frozen.pid, signal.SIGSTOP)
+            asked = [cluster.GetCluster.future(v1.GetClusterRequest()) for _ in range(5)]
+            fleet.wait_leads("b")
+            load.wait_for_more(5)
+            os.kill(frozen.pid, signal.SIGCONT)
+            answers = [reason(error) for each in asked if isinstance(error := each.exception(), grpc.RpcError)]
+        wait_for("the woken one to stand by", lambda: "controller stands by" in frozen.tail())
+        load.wait_for_more(5)
+        wait_for("the node to be back", lambda: fleet.nodes_ready() == 1)
+
+    assert len(asked) == len(answers)
+    assert set(answers) <= {
+        (grpc.StatusCode.UNAVAILABLE, "NOT_LEADER"),
+        (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE"),
+    }
+    assert not fleet.leads("a")
+    assert fleet.leads("b")
+    assert frozen.running()
+    check_kept(fleet, load)
+    assert [(before.controller_epoch + 1,)] == sql(fleet.where, "SELECT controller_epoch FROM meta")
+    late = "SELECT count(*) FROM changes WHERE controller_epoch = 1 AND revision > "
+    first = "(SELECT min(revision) FROM changes WHERE controller_epoch = 2)"
+    assert [(0,)] == sql(fleet.where, late + first)
+
+
+@pytest.mark.promise("P8")
+def test_database_loses_power_beneath_both(fleet: Controllers, server: PostgresServer, tiny_model: Path) -> None:
+    """
+    The database server dies and is started beneath a leader and one that stands by: one of them leads, and nothing that
+    was acknowledged is lost or done twice.
+    """
+    with model_answering(fleet, tiny_model), Load(fleet) as load:
+        load.wait_for_more(5)
+        server.stop("immediate")
+        server.start()
+        load.wait_for_more(5)
+        wait_for("the node to be ready", lambda: fleet.nodes_ready() == 1)
+
+    assert [True, False] == sorted((fleet.leads("a"), fleet.leads("b")), reverse=True)
+    check_kept(fleet, load)
+
+
+@contextmanager
+def model_answering(fleet: Controllers, model: Path) -> Iterator[None]:
+    """
+    Have a model answer while the block lasts: no question fails, and its process is the same at the end.
+    """
     with fleet.following() as client:
-        wish = v1.DeploymentSpec(model=v1.ModelSource(local_path=str(tiny_model)))
+        wish = v1.DeploymentSpec(model=v1.ModelSource(local_path=str(model)))
         client.deployments.CreateDeployment(
             v1.CreateDeploymentRequest(deployment_id="first", deployment=v1.Deployment(spec=wish)), timeout=20
         )
@@ -68,17 +146,9 @@ def test_leader_is_killed(fleet: Controllers, tiny_model: Path) -> None:
         credentials = client.deployments.GetDeploymentCredentials(
             v1.GetDeploymentCredentialsRequest(name="deployments/first"), timeout=20
         )
-    with Questioner(credentials) as questioner, Load(fleet) as load:
-        load.wait_for_more(10)
-        fleet.running["a"].kill()
-        load.wait_for_more(10)
-        wait_for("the node to be back", lambda: fleet.nodes_ready() == 1)
-        questioner.wait_for_more(3, "with another leader")
+    with Questioner(credentials) as questioner:
+        yield
+        questioner.wait_for_more(3, "after it all")
     after = fleet.wait_state("first", v1.INSTANCE_STATE_RUNNING)
-
-    assert fleet.leads("b")
-    check_kept(fleet, load)
     assert [] == questioner.failures
     assert (before.pid, before.pid_start_ticks, 0) == (after.pid, after.pid_start_ticks, after.restart_count)
-    fleet.run_controller("a")
-    assert not fleet.leads("a")

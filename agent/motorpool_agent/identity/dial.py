@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import grpc
@@ -15,6 +17,8 @@ from motorpool_agent.identity.store import Identity
 
 MAX_RECEIVE_BYTES = 64 << 20
 _ERROR_DOMAIN = "motorpool"
+_ENDPOINT = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253}):[0-9]{1,5}")
+_MOST_ENDPOINTS = 64
 ROTATED = (
     "the controller's certificate is of no authority that this node trusts: if the cluster's authority was rotated "
     "while this machine was away, stop its agent and enrol it again: "
@@ -30,6 +34,14 @@ class CallFailure:
     reason: str
     message: str
     retry_after_seconds: float | None = None
+    leader_public: tuple[str, ...] = ()
+    leader_agents: tuple[str, ...] = ()
+    """Both listeners of the controller that leads, where the one that was called stands by and knows."""
+
+    @property
+    def not_leader(self) -> bool:
+        """Whether the one that was called stands by."""
+        return self.reason == "NOT_LEADER"
 
     @property
     def untrusted(self) -> bool:
@@ -77,14 +89,28 @@ def failure_of(error: grpc.aio.AioRpcError) -> CallFailure:
         status = None
     reason = ""
     retry_after_seconds: float | None = None
+    metadata: Mapping[str, str] = {}
     for detail in status.details if status is not None else ():
         info = error_details_pb2.ErrorInfo()
         retry = error_details_pb2.RetryInfo()
         if detail.Is(info.DESCRIPTOR) and detail.Unpack(info) and info.domain == _ERROR_DOMAIN:
-            reason = info.reason
+            reason, metadata = info.reason, info.metadata
         elif detail.Is(retry.DESCRIPTOR) and detail.Unpack(retry):
             retry_after_seconds = max(0.0, retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9)
-    return CallFailure(error.code(), reason, message, retry_after_seconds)
+    return CallFailure(
+        error.code(),
+        reason,
+        message,
+        retry_after_seconds,
+        leader_public=usable_endpoints(metadata.get("public_endpoints", "").split(",")),
+        leader_agents=usable_endpoints(metadata.get("agent_endpoints", "").split(",")),
+    )
+
+
+def usable_endpoints(endpoints: Iterable[str]) -> tuple[str, ...]:
+    """Return those that are `host:port`, each once, and no more of them than a cluster has."""
+    found = dict.fromkeys(each for each in endpoints if _ENDPOINT.fullmatch(each))
+    return tuple(found)[:_MOST_ENDPOINTS]
 
 
 def split_endpoint(endpoint: str) -> tuple[str, int]:

@@ -23,6 +23,8 @@ CALL_TIMEOUT_SECONDS = 20.0
 LONGEST_WAIT_SECONDS = 600.0
 """After so long of being told to come again later, it is told to whoever waits for it."""
 TURN_CAP_SECONDS = 60.0
+_HOPS = 20
+"""So often another controller is asked: where nobody leads, until one does."""
 log = logging.getLogger(__name__)
 
 _UNREACHABLE_CODES = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
@@ -49,8 +51,7 @@ async def enroll(
         agent_version=agent_version,
         enrollment_id=enrollment_id,
     )
-    async with dial_public(ca_pem, server, use_proxy=use_proxy) as channel:
-        response = await _asked(channel, request, parsed, server)
+    response = await _of_leader(ca_pem, request, parsed, server, use_proxy=use_proxy)
     identity = Identity(
         document=Document(
             cluster_id=response.cluster_id,
@@ -93,6 +94,32 @@ async def fetch_ca(server: str, token: JoinToken) -> str:
     )
 
 
+async def _of_leader(
+    ca_pem: str, request: v1.EnrollRequest, token: JoinToken, server: str, *, use_proxy: bool
+) -> v1.EnrollResponse:
+    """Return the answer of the controller that leads, wherever ``server`` says that it is."""
+    asked, hops = server, 0
+    while True:
+        hops += 1
+        async with dial_public(ca_pem, asked, use_proxy=use_proxy) as channel:
+            try:
+                return await _asked(channel, request, token, asked)
+            except _ElsewhereError as error:
+                leader = error.failure.leader_public
+                if hops == _HOPS:
+                    raise _refusal(error.failure, asked, request.node_id) from error
+        if not leader:
+            await asyncio.sleep(random.uniform(1.0, 2.0))  # noqa: S311  # nobody leads at the moment
+        asked = leader[0] if leader else server
+
+
+class _ElsewhereError(Exception):
+    """Another controller leads."""
+
+    def __init__(self, failure: CallFailure) -> None:
+        self.failure = failure
+
+
 async def _asked(
     channel: grpc.aio.Channel, request: v1.EnrollRequest, token: JoinToken, server: str
 ) -> v1.EnrollResponse:
@@ -106,6 +133,8 @@ async def _asked(
             )
         except grpc.aio.AioRpcError as error:
             failure = failure_of(error)
+            if failure.not_leader:
+                raise _ElsewhereError(failure) from error
             turn_seconds = failure.retry_after_seconds
             if failure.reason != "RATE_LIMITED" or turn_seconds is None or waited_seconds > LONGEST_WAIT_SECONDS:
                 raise _refusal(failure, server, request.node_id) from error

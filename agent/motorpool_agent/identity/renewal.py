@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import grpc
@@ -89,8 +90,21 @@ class Renewal:
         """Get a certificate for a new key and put both on disk; while another call does that, wait for it."""
         before = self.identity
         async with self._renewing:
-            if self.identity is before:
+            if self.identity.certificate_pem == before.certificate_pem:
                 await self._renew()
+
+    async def relocate(self, endpoints: Sequence[str]) -> None:
+        """Have it on disk where the controllers are; what cannot be written holds until the agent ends."""
+        async with self._renewing:
+            before = self.identity
+            if not endpoints or set(endpoints) == set(before.document.agent_endpoints):
+                return
+            self.identity = replace(before, document=replace(before.document, agent_endpoints=tuple(endpoints)))
+            try:
+                await asyncio.to_thread(self._store.save, self.identity)
+            except OSError as error:
+                log.warning("controllers' addresses not recorded", extra={"error": str(error)})
+            log.info("controllers told", extra={"endpoints": ",".join(endpoints)})
 
     async def _renew(self) -> None:
         keys = await answer_of("motorpool_agent.identity.keys", self.identity.document.node.partition("/")[2])

@@ -14,10 +14,18 @@ import grpc.aio
 
 from motorpool import v1
 from motorpool_agent import metrics
-from motorpool_agent.identity.dial import failure_of
+from motorpool_agent.identity.dial import failure_of, usable_endpoints
 from motorpool_agent.identity.store import Identity
 from motorpool_agent.session.desired import Proposal
-from motorpool_agent.session.protocol import HandOver, Paced, ProtocolError, RenewalDue, SessionProtocol, Welcomed
+from motorpool_agent.session.protocol import (
+    HandOver,
+    Paced,
+    ProtocolError,
+    Relocated,
+    RenewalDue,
+    SessionProtocol,
+    Welcomed,
+)
 from motorpool_agent.session.seams import Dial
 
 if TYPE_CHECKING:
@@ -37,6 +45,8 @@ class Ending:
     message: str
     reason: str = ""
     retry_after_seconds: float | None = None
+    leader: tuple[str, ...] = ()
+    """Where another controller leads, of one that stands by and knows."""
     unreachable: bool = False
     untrusted: bool = False
     welcomed: bool = False
@@ -54,6 +64,7 @@ class Connection:
         accept: Callable[[Proposal], Awaitable[None]],
         usage: Callable[[], Awaitable[v1.NodeUsage]],
         hasten: Callable[[float], None],
+        relocate: Callable[[tuple[str, ...]], Awaitable[None]],
         dial: Dial,
         use_proxy: bool,
     ) -> None:
@@ -62,6 +73,7 @@ class Connection:
         self._accept = accept
         self._usage = usage
         self._hasten = hasten
+        self._relocate = relocate
         self._changed = asyncio.Event()
         self._leave = asyncio.Event()
         self._period_seconds = 0.0
@@ -107,6 +119,9 @@ class Connection:
                 todo = self._protocol.received(message)
                 if isinstance(todo, Welcomed):
                     self._open(todo, tasks)
+                    await self._relocate(usable_endpoints(todo.agent_endpoints))
+                elif isinstance(todo, Relocated):
+                    await self._relocate(usable_endpoints(todo.agent_endpoints))
                 elif isinstance(todo, Proposal):
                     await self._accept(todo)
                 elif isinstance(todo, Paced):
@@ -127,6 +142,7 @@ class Connection:
                 message=f"{self._endpoint}: {failure.message}",
                 reason=failure.reason,
                 retry_after_seconds=failure.retry_after_seconds,
+                leader=failure.leader_agents,
                 unreachable=failure.code is grpc.StatusCode.UNAVAILABLE and not failure.reason,
                 untrusted=failure.untrusted,
                 welcomed=self.welcomed.is_set(),

@@ -35,6 +35,14 @@ class Welcomed:
     session_epoch: int
     heartbeat_seconds: float
     controller_version: str
+    agent_endpoints: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relocated:
+    """The controllers are elsewhere than they were."""
+
+    agent_endpoints: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +61,9 @@ class RenewalDue:
 
 class HandOver:
     """The next session is to be opened; this one lasts until that one is welcomed."""
+
+
+Todo = Welcomed | Proposal | Paced | Relocated | RenewalDue | HandOver
 
 
 class SessionProtocol:
@@ -76,7 +87,7 @@ class SessionProtocol:
         self._sent: dict[str, str] = {}
         self.dropped = 0
 
-    def received(self, message: v1.SessionResponse) -> Welcomed | Proposal | Paced | RenewalDue | HandOver | None:
+    def received(self, message: v1.SessionResponse) -> Todo | None:
         """Take a message in; return what is to be done. A ProtocolError ends the session."""
         kind = message.WhichOneof("message")
         if self._epoch is None:
@@ -97,6 +108,8 @@ class SessionProtocol:
             case "renew_certificate":
                 within_seconds = seconds_of(message.renew_certificate.within)
                 return RenewalDue(within_seconds=within_seconds if math.isfinite(within_seconds) else 0.0)
+            case "controllers_changed":
+                return Relocated(agent_endpoints=tuple(message.controllers_changed.agent_endpoints))
             case "pace":
                 return Paced(heartbeat_seconds=_heartbeat_seconds(message.pace.heartbeat_period))
             case "desired":
@@ -161,6 +174,7 @@ class SessionProtocol:
             session_epoch=welcome.session_epoch,
             heartbeat_seconds=_heartbeat_seconds(welcome.heartbeat_period),
             controller_version=welcome.controller_version,
+            agent_endpoints=tuple(welcome.agent_endpoints),
         )
 
     def _acknowledge(self, ack: v1.DesiredAck) -> None:

@@ -32,6 +32,7 @@ from motorpool_agent.session.observer import Observer
 from motorpool_agent.session.protocol import PROTOCOL_MAX, PROTOCOL_MIN, SessionProtocol
 from motorpool_agent.session.questions import Questions
 from motorpool_agent.session.remains import Remains
+from motorpool_agent.session.route import Route
 from motorpool_agent.session.seams import Care, Dial, Instances, Models, Plugins
 from motorpool_agent.state.errors import StateError
 
@@ -43,6 +44,7 @@ _STABLE_SECONDS = 30.0
 _RENEWAL_CHECK_SECONDS = 60.0
 # Far longer than a heartbeat's period, a back-off or a vendor's slow answers: what takes so long never ends.
 _STALLED_SECONDS = 300.0
+_NOT_LEADER = "NOT_LEADER"
 # Refusals that time alone does not mend, and what an operator can do.
 _ADVICE = {
     "CERTIFICATE_REVOKED": (
@@ -120,6 +122,7 @@ class Session:
         )
         self._remains = Remains(self._observer.instance_of, stranger)
         self._conversation: Conversation | None = None
+        self._route = Route()
         self._accepting = asyncio.Lock()
         self._logs = LogSender(instances=instances, stub=self._stub)
         self._turned = time.monotonic()
@@ -159,11 +162,20 @@ class Session:
         if self._renewal.expired and not await self._renew():
             return self._backoff.delay_seconds()
         ending = Ending(message="the identity names no endpoint")
-        for endpoint in self._renewal.identity.document.agent_endpoints:
+        self._route.begin()
+        while (endpoint := self._route.next(self._renewal.identity.document.agent_endpoints)) is not None:
             ending = await self._converse_with(endpoint)
-            if ending.welcomed or not ending.unreachable:
+            if ending.unreachable:
+                self._route.failed(endpoint)
+            elif ending.reason == _NOT_LEADER:
+                self._route.named(ending.leader)
+                if ending.welcomed and ending.leader:
+                    # It led until now, and says who does: there at once, with a round of its own.
+                    self._route.begin()
+                    continue
+            if ending.welcomed or not (ending.unreachable or ending.reason == _NOT_LEADER):
                 break
-            log.debug("controller did not answer", extra={"endpoint": endpoint, "error": ending.message})
+            log.debug("controller does not lead here", extra={"endpoint": endpoint, "error": ending.message})
         return await self._delay_after(ending)
 
     async def _converse_with(self, endpoint: str) -> Ending:
@@ -174,6 +186,8 @@ class Session:
             ending = await self._conversation.hold()
         finally:
             self._conversation = None
+        if ending.welcomed:
+            self._route.welcomed(endpoint)
         if ending.welcomed and clock() - began > _STABLE_SECONDS:
             self._backoff.reset()
         return ending
@@ -187,6 +201,7 @@ class Session:
             accept=lambda proposal: self._accept(proposal, protocol),
             usage=self._usage,
             hasten=self._renewal.hasten,
+            relocate=self._renewal.relocate,
             dial=self._dial,
             use_proxy=self._use_proxy,
         )

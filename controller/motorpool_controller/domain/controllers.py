@@ -17,6 +17,8 @@ class Controller:
     agent_endpoints: tuple[str, ...]
     start_time: datetime
     version: str = ""
+    authorities: tuple[str, ...] = ()
+    """Fingerprints of the authorities that it trusts, that which signs first. Who takes its place needs the same."""
     lead_time: datetime | None = None
     """Since when it led at last; None if it never did."""
 

@@ -97,6 +97,11 @@ class Trust:
         """Of all that are trusted."""
         return frozenset(each.fingerprint for each in self.trusted)
 
+    @property
+    def known_by(self) -> tuple[str, ...]:
+        """Fingerprints by which controllers tell whether they have the same: that which signs first."""
+        return (self.signing.fingerprint, *sorted(self.fingerprints - {self.signing.fingerprint}))
+
     def signer(self, pem: bytes) -> str:
         """Return the fingerprint of the trusted authority that signed a certificate; empty where none did."""
         certificate = x509.load_pem_x509_certificate(pem)

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 from motorpool import v1
 from motorpool_controller.config import Settings
+from motorpool_controller.domain.controllers import Controller
 from motorpool_controller.domain.errors import (
     AlreadyExistsError,
     ConflictError,
@@ -30,6 +31,7 @@ from motorpool_controller.services.desired import Told
 from motorpool_controller.services.observed import revoked
 from motorpool_controller.services.sessions import Session
 from motorpool_controller.services.trust import TrustNotice, trusted_of
+from motorpool_controller.services.whereabouts import Whereabouts
 from motorpool_controller.store.live import Live
 from motorpool_controller.store.store import Store
 from motorpool_controller.store.transaction import Transaction
@@ -56,6 +58,7 @@ class Admission:
         settings: Settings,
         authorities: Authorities,
         clock: Callable[[], datetime],
+        me: Controller,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._chance = chance
@@ -65,6 +68,7 @@ class Admission:
         self._settings = settings
         self._authorities = authorities
         self._clock = clock
+        self._me = me
         self._admitting = asyncio.Semaphore(settings.hellos_at_once)
         self._line = 0
         """How many wait until they are admitted."""
@@ -194,6 +198,7 @@ class Admission:
             settings=self._settings,
             hand_over_time=self._hand_over_time(caller),
             notice=TrustNotice(self._authorities, hello.trusted_authorities, self._settings.enrolments_per_second),
+            whereabouts=Whereabouts(self._store, self._me),
         )
         self._sessions[caller.node] = session
         self._live.connect(

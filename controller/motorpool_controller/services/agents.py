@@ -50,8 +50,7 @@ class AgentService(v1.AgentServiceServicer):
         self._live = live
         self._authorities = authorities
         self._settings = settings
-        self._me = me
-        self._admission = Admission(store, live, settings, authorities, clock)
+        self._admission = Admission(store, live, settings, authorities, clock, me)
         self._version = version("motorpool-controller")
 
     async def Session(  # noqa: N802  # gRPC's name
@@ -139,6 +138,7 @@ class AgentService(v1.AgentServiceServicer):
                 heartbeat_period=fields.duration(period_seconds),
                 lease=fields.duration(self._settings.lease_periods * period_seconds),
                 controller_version=self._version,
+                agent_endpoints=session.whereabouts.told,
             ),
         )
 

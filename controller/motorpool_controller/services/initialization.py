@@ -120,7 +120,8 @@ def refuse_other(connection: Connection, file: Path | None) -> None:
             return
     raise StoreError(
         f"{name_of(connection.engine)} holds cluster {found} already, and nothing of it was changed; start it with "
-        "`motorpool-controller run`, or name another database"
+        "`motorpool-controller run`, join it as one more controller with `motorpool-controller init --authority`, or "
+        "name another database"
     )
 
 

@@ -22,6 +22,7 @@ from motorpool_controller.services.convert.node import usage_of
 from motorpool_controller.services.desired import Acknowledged, Told
 from motorpool_controller.services.observed import Changed, Observed, in_session, keep_peaks, record, revoked
 from motorpool_controller.services.trust import TrustNotice
+from motorpool_controller.services.whereabouts import Whereabouts
 from motorpool_controller.store.live import Live
 from motorpool_controller.store.store import Store
 from motorpool_controller.store.transaction import Transaction
@@ -51,6 +52,7 @@ class Session:
         settings: Settings,
         hand_over_time: datetime,
         notice: TrustNotice,
+        whereabouts: Whereabouts,
     ) -> None:
         self.node = node
         self.node_uid = node_uid
@@ -64,6 +66,7 @@ class Session:
         self._settings = settings
         self._hand_over_time = hand_over_time
         self._notice = notice
+        self.whereabouts = whereabouts
         self.hands_over = False
         """Whether the agent was asked to open the next session, which takes this one's place kindly."""
         self.period_seconds = settings.heartbeat_period_seconds(len(store.view.nodes))
@@ -141,6 +144,9 @@ class Session:
         if self._pace_due:
             self._pace_due = False
             yield v1.SessionResponse(session_epoch=self.epoch, pace=self._pace())
+        changed = self.whereabouts.take()
+        if changed is not None:
+            yield v1.SessionResponse(session_epoch=self.epoch, controllers_changed=changed)
         renew = self._notice.take()
         if renew is not None:
             yield v1.SessionResponse(session_epoch=self.epoch, renew_certificate=renew)
@@ -190,6 +196,8 @@ class Session:
                 log.warning("measurement passed over", extra={"node": self.node, "error": error.message})
         self._keep_pace()
         if self._notice.look(len(self._store.view.nodes)):
+            self.wake.set()
+        if self.whereabouts.look():
             self.wake.set()
         metrics.HEARTBEATS.add()
         self._live.heartbeat(self.node, usage, now)

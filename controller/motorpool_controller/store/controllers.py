@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, delete, insert, select, text, update
+from sqlalchemy import Connection, Engine, delete, insert, select, text, update
 
 from motorpool_controller.domain.controllers import Controller, Standing
 from motorpool_controller.store import schema
 from motorpool_controller.store.codec import decode, encode
+from motorpool_controller.store.database import told, write
 
 FORGOTTEN_AFTER = timedelta(days=30)
 """A controller that is not there, and started last so long ago, is none any more: who takes over forgets it."""
@@ -53,6 +54,17 @@ def register(connection: Connection, controller: Controller) -> None:
     """Write down a controller that stands by. Where the tables are older, it is when it takes over."""
     if connection.execute(_TABLE).scalar_one():
         _put(connection, controller, epoch=0)
+
+
+def tell_trust(engine: Engine, name: str, authorities: Sequence[str], epoch: int) -> None:
+    """Write down which authorities the leader of an epoch trusts now; nothing where another one leads."""
+    table = schema.controllers
+    mine = table.c.name == name, table.c.controller_epoch == epoch
+    with told(engine, "written"), write(engine) as connection, connection.begin():
+        body = connection.execute(select(table.c.body).where(*mine)).scalar_one_or_none()
+        if body is not None:
+            now = replace(decode(body, Controller), authorities=tuple(authorities))
+            connection.execute(update(table).where(*mine).values(body=encode(now)))
 
 
 def take_lead(connection: Connection, controller: Controller, now: datetime) -> None:

@@ -17,7 +17,7 @@ from motorpool_controller.store.beside import Beside
 from motorpool_controller.store.controllers import register, standings
 from motorpool_controller.store.database import engine_of, told
 from motorpool_controller.store.errors import StoreError
-from motorpool_controller.store.seat import Holder, Seat, Session
+from motorpool_controller.store.seat import Seat, Session
 from motorpool_controller.store.tenure import LEASE_SECONDS
 from motorpool_controller.store.tokens import TokenTable
 
@@ -55,18 +55,26 @@ class Standby:
         """Who leads, as far as it is known."""
         return next((each.controller for each in self._standings if each.leads and each.present), None)
 
-    async def ask(self) -> bool:
-        """Ask for the seat once; return whether it is ours now. Raises a StoreError where the database is away."""
-        self._seated = self._seated or await self._in_thread(self._ask)
+    async def ask(self, *, take: bool = True) -> bool:
+        """Ask for the seat once; return whether it is ours now. Raises a StoreError where the database is away.
+
+        Without ``take`` it is only looked who has it.
+        """
+        self._seated = self._seated or await self._in_thread(self._ask if take else self._watch)
         return self._seated
 
-    async def wait(self) -> Seat:
+    @property
+    def last_leader(self) -> Controller | None:
+        """Who led last, whether it is there or not."""
+        return next((each.controller for each in self._standings if each.leads), None)
+
+    async def wait(self, unfit: Callable[[], str]) -> Seat:
         """Return the seat once it is ours, whatever becomes of the database meanwhile."""
         pause_seconds = ASK_SECONDS
         away = False
         while True:
             try:
-                if await self.ask():
+                if await self.ask(take=not unfit()):
                     return self._seat
             except StoreError as error:
                 if not away:
@@ -103,7 +111,8 @@ class Standby:
         if holder is None:
             return True
         if holder.session != self._session or self.leader is None or time.monotonic() > self._looked + LOOK_SECONDS:
-            self._look(holder)
+            self._look()
+            self._session = holder.session
         if holder.silent_seconds is not None and holder.silent_seconds > self._lease_seconds:
             ended = self._seat.end_silent(holder, self._lease_seconds)
             if ended:
@@ -113,7 +122,11 @@ class Standby:
                 )
         return False
 
-    def _look(self, holder: Holder) -> None:
+    def _watch(self) -> bool:
+        self._look()
+        return False
+
+    def _look(self) -> None:
         """Read who leads, and have the others know of us."""
         connection = self._seat.waiting()
         with told(self._seat.engine), connection.begin():
@@ -121,4 +134,4 @@ class Standby:
                 register(connection, self._me)
             self._registered = True
             self._standings = standings(connection)
-        self._session, self._looked = holder.session, time.monotonic()
+        self._looked = time.monotonic()

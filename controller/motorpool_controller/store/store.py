@@ -7,7 +7,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
@@ -20,7 +20,7 @@ from motorpool_controller.domain.controllers import Controller, Standing
 from motorpool_controller.domain.errors import InvalidError, OutOfRangeError
 from motorpool_controller.store.beside import Beside
 from motorpool_controller.store.commit import Commit
-from motorpool_controller.store.controllers import others_of
+from motorpool_controller.store.controllers import others_of, tell_trust
 from motorpool_controller.store.database import Where, engine_of
 from motorpool_controller.store.errors import (
     DatabaseLostError,
@@ -227,6 +227,11 @@ class Store:
     def others(self) -> tuple[Standing, ...]:
         """Those that are there beside this one, as of the last look."""
         return () if self._me is None else others_of(self._me.name, self.standings)
+
+    async def tell_trust(self, authorities: Sequence[str]) -> None:
+        """Have other controllers know which authorities hold from now on."""
+        if self._me is not None and self._writer.remote:
+            await self.beside(tell_trust, self._engine, self._me.name, authorities, self.view.controller_epoch)
 
     async def beside(self, function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
         """Run what blocks on the database in one of a few threads; raise a StoreBusyError where that takes too long."""

@@ -71,7 +71,9 @@ class Writer:
             connection = self._seat.connection()
             with told(self._seat.engine), connection.begin():
                 found = connection.execute(select(schema.meta)).one_or_none()
-                self.standings = standings(connection) if self.remote else ()
+                present = standings(connection) if self.remote else ()
+                # The same one while nothing changed: who tells of changes compares.
+                self.standings = present if present != self.standings else self.standings
         except DatabaseInUseError as error:
             raise FencedError(str(error)) from error
         except DatabaseLostError:

@@ -16,7 +16,7 @@ from motorpool import v1
 from motorpool_agent.reconcile.assignment import DesiredVersion
 from motorpool_agent.session.desired import DesiredBook, Proposal
 from motorpool_agent.session.observer import Observer
-from motorpool_agent.session.protocol import HandOver, Paced, ProtocolError, RenewalDue, SessionProtocol, Welcomed
+from motorpool_agent.session.protocol import HandOver, Paced, ProtocolError, RenewalDue, SessionProtocol, Todo, Welcomed
 from tests.agent.session.fakes import FixedPlugins, RecordingInstances
 from tests.agent.session.objects import assignment, change, everything, logs, query, tombstone
 
@@ -36,7 +36,7 @@ class Talk:
         self.says()
         return self
 
-    def hears(self, *, epoch: int = 7, **message: Any) -> Welcomed | Proposal | Paced | RenewalDue | HandOver | None:
+    def hears(self, *, epoch: int = 7, **message: Any) -> Todo | None:
         todo = self.protocol.received(v1.SessionResponse(session_epoch=epoch, **message))
         if isinstance(todo, Proposal):
             self.instances.apply(todo.desired())
