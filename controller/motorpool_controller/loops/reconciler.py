@@ -34,6 +34,12 @@ from motorpool_controller.store.transaction import Transaction
 
 LONGEST_SLEEP = timedelta(hours=1)
 RETRY_SECONDS = (1.0, 30.0)
+LONG_SECONDS = 0.02
+REST_SHARE = 3.0
+LONGEST_REST_SECONDS = 0.5
+"""A decision that takes long is followed by a rest of so many times that. A fleet of ten thousand that comes back gives
+cause for one all the time, each looks at all nodes, and meanwhile nobody is let in.
+"""
 # A decision takes milliseconds, and its commit as long as a database may be silent: what takes so long never ends.
 STALLED_SECONDS = 300.0
 
@@ -61,6 +67,8 @@ class Reconciler:
         self._touched: defaultdict[str, set[str]] = defaultdict(set)
         self._began: float | None = None
         self._decision_ns = 0, 0
+        self._rested = 0.0
+        """When the rest after the last decision is over, on the loop's clock."""
 
     def stalled(self) -> str:
         """Return what does not go on any more, empty where all does."""
@@ -101,6 +109,9 @@ class Reconciler:
 
     async def _pass(self, changes: Subscription) -> datetime:
         """Decide, record, and tell; return when to do so again."""
+        rest_seconds = self._rested - asyncio.get_running_loop().time()
+        if rest_seconds > 0:
+            await asyncio.sleep(rest_seconds)
         self._live.changed.clear()
         self._affected |= self._follow(changes.take())
         decision = await self._store.commit(self._decide)
@@ -122,10 +133,13 @@ class Reconciler:
 
     def _decide(self, tx: Transaction) -> Decision:
         self._catch_up(tx)
-        began, began_ns = time.perf_counter(), time.time_ns()
+        clock = asyncio.get_running_loop().time
+        began, began_ns = clock(), time.time_ns()
         decision = decide(self._world(tx), tx.now, _fresh_ids())
-        metrics.DECISION_SECONDS.observe(time.perf_counter() - began)
+        seconds = clock() - began
+        metrics.DECISION_SECONDS.observe(seconds)
         self._decision_ns = began_ns, time.time_ns()
+        self._rested = clock() + min(REST_SHARE * seconds, LONGEST_REST_SECONDS) if seconds > LONG_SECONDS else 0.0
         for node in decision.put_nodes:
             tx.nodes.put(node)
         for deployment in decision.put_deployments:
