@@ -15,9 +15,8 @@ import grpc
 from benchmarks.figures import BenchmarkError
 from benchmarks.scale_fleet import BACKEND, Controller
 from motorpool import v1
+from motorpool_cli.lists import PAGE_SIZE
 
-PAGE_SIZE = 1_000
-"""As the command asks for lists."""
 CALL_SECONDS = 60.0
 GIB = 1 << 30
 

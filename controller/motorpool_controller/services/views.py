@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Protocol
 
@@ -25,7 +24,8 @@ from motorpool_controller.services.convert.deployment import deployment_message,
 from motorpool_controller.services.convert.device import device_message
 from motorpool_controller.services.convert.instance import instance_message
 from motorpool_controller.services.convert.maintenance import cordon_message
-from motorpool_controller.services.convert.node import Claimed, etag, node_message
+from motorpool_controller.services.convert.node import Claimed, etag, node_message, usage_message
+from motorpool_controller.services.rendered import Rendered
 from motorpool_controller.services.roles import Role
 from motorpool_controller.store.live import Live
 
@@ -49,6 +49,9 @@ class Rows(Protocol):
     def offering(self) -> tuple[str, int] | None:
         """A value that is another whenever one of these has changed; None while they are being changed."""
 
+
+_NODES = Rendered(v1.Node, node_message)
+_INSTANCES = Rendered(v1.Instance, instance_message)
 
 _KNOWN: dict[tuple[str, int], Mapping[str, Offer]] = {}
 """What was found last: every call that names a backend asks for it, and nodes change seldom."""
@@ -117,17 +120,21 @@ OfDeployment = Callable[[str], Mapping[str, Instance]]
 def node_view(node: Node, live: Live, instances: Iterable[Instance], of: OfDeployment) -> v1.Node:
     """Return a node as callers see it; ``instances`` are those on it."""
     there = list(instances)
+    if node.cordoned or node.cordoned_devices:
+        keys = {*node.cordoned_devices, *([WHOLE] if node.cordoned else [])}
+        message = node_message(node, {key: _cordon(node, key, there, of) for key in keys})
+    else:
+        message = _NODES.message(node)
     suspicion = live.suspicion(node.name) if node.state is NodeState.READY else ""
     if suspicion:
-        node = replace(node, state=NodeState.SUSPECT, state_message=suspicion)
-    keys = {*node.cordoned_devices, *([WHOLE] if node.cordoned else [])}
-    return node_message(
-        node,
-        claimed=claimed_on(node.name, there),
-        cordons={key: _cordon(node, key, there, of) for key in keys},
-        usage=live.usage(node.name),
-        heartbeat_time=live.heartbeat_time(node.name),
-    )
+        message.state, message.state_message = v1.NODE_STATE_SUSPECT, suspicion
+    message.claimed_memory_bytes = claimed_on(node.name, there).memory_bytes
+    usage, heartbeat_time = live.usage(node.name), live.heartbeat_time(node.name)
+    if usage is not None:
+        message.usage.CopyFrom(usage_message(usage))
+    if heartbeat_time is not None:
+        message.heartbeat_time.FromDatetime(heartbeat_time)
+    return message
 
 
 def device_view(node: Node, device: Device, instances: Iterable[Instance], of: OfDeployment) -> v1.Device:
@@ -179,7 +186,7 @@ def revision_views(deployment: Deployment, tally: Tally) -> list[v1.DeploymentRe
 
 def instance_view(instance: Instance, live: Live) -> v1.Instance:
     """Return an instance as the caller sees it; see ``deployment_view``. How far a download came, its nodes told."""
-    message = instance_message(instance)
+    message = _INSTANCES.message(instance)
     if instance.state is InstanceState.DOWNLOADING:
         _show_progress(message, instance, live)
     assignment = instance.assignment

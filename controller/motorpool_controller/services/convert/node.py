@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 
 from motorpool import v1
 from motorpool_controller.domain.conditions import Condition, ResourceUsage
@@ -39,15 +40,8 @@ class Claimed:
     devices: Mapping[str, int] = field(default_factory=dict)
 
 
-def node_message(
-    node: Node,
-    *,
-    claimed: Claimed,
-    cordons: Mapping[str, v1.Cordon],
-    usage: NodeUsage | None,
-    heartbeat_time: datetime | None,
-) -> v1.Node:
-    """Return a node, what is claimed of it and its last measurement as a message; ``cordons`` are by id of device."""
+def node_message(node: Node, cordons: Mapping[str, v1.Cordon] = MappingProxyType({})) -> v1.Node:
+    """Return what is stored of a node as a message; ``cordons`` are by id of device."""
     return v1.Node(
         name=node.name,
         uid=node.uid,
@@ -64,10 +58,7 @@ def node_message(
         cordoned=node.cordoned,
         devices=[device_message(node.name, device, cordons.get(device.device_id)) for device in node.devices],
         plugins=[plugin_message(plugin) for plugin in node.plugins],
-        usage=None if usage is None else usage_message(usage),
-        claimed_memory_bytes=claimed.memory_bytes,
         create_time=fields.timestamp(node.create_time),
-        heartbeat_time=fields.timestamp(heartbeat_time),
         etag=etag(node.revision),
         session_epoch=node.session_epoch,
         executors=[executor_message(executor) for executor in node.executors],
