@@ -207,6 +207,11 @@ class Context:
         self._status = status
         raise grpc.aio.AbortError
 
+    def code(self) -> grpc.StatusCode:
+        """What the caller is told."""
+        code: grpc.StatusCode = self._status.code
+        return code
+
     def check(self, method: str) -> None:
         """Raise where the refusal is a fault of the controller, or is none that a caller can act on."""
         status = self._status

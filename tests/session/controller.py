@@ -172,6 +172,13 @@ class _Context:
         self._status = status
         raise grpc.aio.AbortError
 
+    def invocation_metadata(self) -> tuple[()]:
+        return ()
+
+    def code(self) -> grpc.StatusCode:
+        code: grpc.StatusCode = self._status.code
+        return code
+
     def error(self) -> grpc.aio.AioRpcError:
         """Return what the caller's client raises."""
         status = self._status
