@@ -36,7 +36,7 @@ LONGEST_SLEEP = timedelta(hours=1)
 RETRY_SECONDS = (1.0, 30.0)
 LONG_SECONDS = 0.02
 REST_SHARE = 3.0
-LONGEST_REST_SECONDS = 0.5
+LONGEST_REST_SECONDS = 2.0
 """A decision that takes long is followed by a rest of so many times that. A fleet of ten thousand that comes back gives
 cause for one all the time, each looks at all nodes, and meanwhile nobody is let in.
 """

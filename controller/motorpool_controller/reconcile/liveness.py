@@ -21,7 +21,7 @@ RETURN = timedelta(seconds=90)
 def settle_nodes(draft: Draft) -> None:
     """Have nodes in session be ready, and nodes whose lease ran out be unreachable; an absent lease says nothing."""
     was_braked = braked(draft.nodes.values(), draft.world.settings, draft.now)
-    for name in sorted(draft.nodes):
+    for name in _unsettled(draft):
         node, lease_end = draft.nodes[name], draft.world.lease_end.get(name)
         alive = lease_end is None or lease_end > draft.now
         if node.state is not NodeState.READY:
@@ -36,11 +36,24 @@ def settle_nodes(draft: Draft) -> None:
             message = f"{name} has not been heard from since its lease ran out."
             draft.put(replace(node, state=NodeState.UNREACHABLE, state_message=message, state_time=draft.now))
             draft.event(Severity.WARNING, "NODE_UNREACHABLE", name, message)
-        elif lease_end is not None:
-            draft.wake(lease_end)
     now_braked = braked(draft.nodes.values(), draft.world.settings, draft.now)
     if now_braked - was_braked:
         _say_braked(draft, now_braked)
+
+
+def _unsettled(draft: Draft) -> list[str]:
+    """Return the nodes that are not ready, or whose lease ran out, by name; wake when the next one does."""
+    unsettled: list[str] = []
+    next_end: datetime | None = None
+    for name, node in draft.nodes.items():
+        end = draft.world.lease_end.get(name)
+        if node.state is not NodeState.READY or (end is not None and end <= draft.now):
+            unsettled.append(name)
+        elif end is not None and (next_end is None or end < next_end):
+            next_end = end
+    if next_end is not None:
+        draft.wake(next_end)
+    return sorted(unsettled)
 
 
 def settle_instances(draft: Draft) -> None:
@@ -74,6 +87,8 @@ def braked(nodes: Iterable[Node], settings: Settings, now: datetime) -> frozense
     """
     fleet = [node for node in nodes if node.state is not NodeState.ENROLLED]
     lost = [node for node in fleet if node.state is NodeState.UNREACHABLE and node.state_time is not None]
+    if not lost:
+        return frozenset()
     least = max(settings.mass_failure_nodes, settings.mass_failure_fraction * len(fleet))
     window = timedelta(seconds=settings.mass_failure_window_seconds)
     times = sorted(node.state_time for node in lost if node.state_time is not None)

@@ -154,12 +154,13 @@ class Server:
 
     def _present(self) -> _Shown:
         """Return the present certificate, anew once it ends soon or the authorities changed."""
-        # Without the lock: a fleet that comes back would wait in it, each for the interpreter, a hundred a second.
-        trust, now, shown = self._authorities.present(), self._clock(), self._shown
-        if shown.holds(trust, now):
-            return shown
-        with self._making:
-            if self._shown.holds(trust, now):
+        # Nobody waits for the lock, or looks where another looks just now: a fleet that comes back would shake hands a
+        # hundred times a second, as each waits for the interpreter in it.
+        if not self._making.acquire(blocking=False):
+            return self._shown
+        try:
+            trust, now = self._authorities.present(), self._clock()
+            if trust is self._shown.trust and now < self._shown.serving.renew_time:
                 return self._shown
             try:
                 self._shown = self._made(trust, now)
@@ -168,6 +169,8 @@ class Server:
                 return self._shown
             log.info("server certificate renewed", extra={"renew_time": self._shown.serving.renew_time.isoformat()})
             return self._shown
+        finally:
+            self._making.release()
 
     def _made(self, trust: Trust, now: datetime) -> _Shown:
         return _Shown(trust, serving_certificate(self._settings.data_dir, trust.serving, self._hosts, now))
@@ -205,10 +208,6 @@ class _Shown:
 
     trust: Trust
     serving: Serving
-
-    def holds(self, trust: Trust, now: datetime) -> bool:
-        """Return whether they are the present ones."""
-        return trust is self.trust and now < self.serving.renew_time
 
 
 def _configuration(shown: _Shown) -> grpc.ServerCertificateConfiguration:
