@@ -17,7 +17,7 @@ from benchmarks.raw_echo import running_echo
 from benchmarks.scale_client import Client, until
 from benchmarks.scale_fleet import POOL_NODES, Agents, Controller, State, agents, allow_files, plant
 
-DIALS_PER_SECOND = 200
+DIALS_PER_SECOND = 150
 """At which a fleet begins that never was: nobody switches ten thousand machines on at once."""
 
 
