@@ -60,6 +60,7 @@ def _options(server: str) -> list[tuple[str, int]]:
         # A controller that stands still keeps its connections: who follows something is to notice.
         ("grpc.keepalive_time_ms", 20_000),
         ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.http2.ping_timeout_ms", 10_000),
         ("grpc.max_reconnect_backoff_ms", 2_000),
     ]
     if _is_loopback(server):

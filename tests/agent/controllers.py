@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -29,14 +29,22 @@ class RefusalError(Exception):
     """What a servicer of the test raises to end a call."""
 
     def __init__(
-        self, code: grpc.StatusCode, reason: str, message: str = "no", retry_seconds: float | None = None
+        self,
+        code: grpc.StatusCode,
+        reason: str,
+        message: str = "no",
+        retry_seconds: float | None = None,
+        metadata: Mapping[str, str] | None = None,
     ) -> None:
         self.code, self.reason, self.message, self.retry_seconds = code, reason, message, retry_seconds
+        self.metadata = metadata or {}
 
     async def abort(self, context: grpc.aio.ServicerContext) -> None:
         details = []
         for detail in (
-            error_details_pb2.ErrorInfo(reason=self.reason, domain="motorpool") if self.reason else None,
+            error_details_pb2.ErrorInfo(reason=self.reason, domain="motorpool", metadata=self.metadata)
+            if self.reason
+            else None,
             None
             if self.retry_seconds is None
             else error_details_pb2.RetryInfo(retry_delay=Duration(nanos=int(self.retry_seconds * 1e9))),

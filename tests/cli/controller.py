@@ -75,6 +75,8 @@ class Controller:
         self.busy: list[float] = []
         self.sent_away: list[Any] = []
         self.on_call: Callable[[], None] = lambda: None
+        # Where the leader is, of one that stands by; empty where it does not know.
+        self.leader: str | None = None
         # The traceparent of each call.
         self.traces: list[str] = []
         self._log: list[v1.WatchResponse] = []
@@ -206,6 +208,8 @@ class _Guard(grpc.ServerInterceptor):
                 "The token is unknown or was revoked; `motorpool-controller token` makes another.",
             )
         handler = continuation(handler_call_details)
+        if self._controller.leader is not None and handler is not None:
+            return _turned_away(handler, self._controller.leader)
         changes = handler_call_details.method.endswith(("/CreateDeployment", "/UpdateDeployment"))
         if handler is not None and changes and self._controller.busy:
             return grpc.unary_unary_rpc_method_handler(self._sent_away, handler.request_deserializer)
@@ -229,6 +233,26 @@ class _Guard(grpc.ServerInterceptor):
             status.details.add().Pack(detail)
         context.abort_with_status(rpc_status.to_status(status))
         raise AssertionError("abort_with_status returned")
+
+
+def _turned_away(handler: grpc.RpcMethodHandler[Any, Any], leader: str) -> grpc.RpcMethodHandler[Any, Any]:
+    """Return a handler that says who leads."""
+
+    def ended(request: object, context: grpc.ServicerContext) -> NoReturn:
+        status = status_pb2.Status(code=code_pb2.UNAVAILABLE, message="this controller stands by")
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromNanoseconds(10_000_000)
+        info = error_details_pb2.ErrorInfo(
+            domain="motorpool", reason="NOT_LEADER", metadata={"public_endpoints": leader, "agent_endpoints": ""}
+        )
+        for detail in (info, retry):
+            status.details.add().Pack(detail)
+        context.abort_with_status(rpc_status.to_status(status))
+        raise AssertionError("abort_with_status returned")
+
+    if handler.response_streaming:
+        return grpc.unary_stream_rpc_method_handler(ended, handler.request_deserializer)
+    return grpc.unary_unary_rpc_method_handler(ended, handler.request_deserializer)
 
 
 def _token(metadata: Iterable[tuple[str, str | bytes]]) -> str:

@@ -71,6 +71,8 @@ def _options(*, use_proxy: bool) -> list[tuple[str, int]]:
         ("grpc.enable_http_proxy", int(use_proxy)),
         ("grpc.keepalive_time_ms", 20_000),
         ("grpc.keepalive_timeout_ms", 10_000),
+        # A minute unless told otherwise, whatever keepalive says: a controller that stands still is noticed sooner.
+        ("grpc.http2.ping_timeout_ms", 10_000),
         # Heartbeats count as data only one way; without this gRPC stops pinging a silent controller.
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.max_receive_message_length", MAX_RECEIVE_BYTES),

@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 FIRST_SECONDS = 1.0
 CAP_SECONDS = 20.0
+SOON_SECONDS = 3.0
+"""A fleet that asks who leads is spread over so long."""
 
 
 class Backoff:
@@ -25,6 +27,10 @@ class Backoff:
         ceiling = min(CAP_SECONDS, FIRST_SECONDS * 2.0 ** min(self._tries, 16))
         self._tries += 1
         return (at_least_seconds or 0.0) + ceiling * self._chance()
+
+    def soon_seconds(self, at_least_seconds: float | None = None) -> float:
+        """Return a short delay, each time alike: it is waited for another controller, which is about to lead."""
+        return (at_least_seconds or FIRST_SECONDS) + SOON_SECONDS * self._chance()
 
     def longest_seconds(self, at_least_seconds: float | None = None) -> float:
         """Return a delay at the cap, for refusals that do not pass by themselves."""

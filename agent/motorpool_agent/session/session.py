@@ -162,21 +162,23 @@ class Session:
         if self._renewal.expired and not await self._renew():
             return self._backoff.delay_seconds()
         ending = Ending(message="the identity names no endpoint")
+        standing_by: Ending | None = None
         self._route.begin()
         while (endpoint := self._route.next(self._renewal.identity.document.agent_endpoints)) is not None:
             ending = await self._converse_with(endpoint)
             if ending.unreachable:
                 self._route.failed(endpoint)
             elif ending.reason == _NOT_LEADER:
+                standing_by = ending
                 self._route.named(ending.leader)
                 if ending.welcomed and ending.leader:
                     # It led until now, and says who does: there at once, with a round of its own.
                     self._route.begin()
                     continue
             if ending.welcomed or not (ending.unreachable or ending.reason == _NOT_LEADER):
-                break
+                return await self._delay_after(ending)
             log.debug("controller does not lead here", extra={"endpoint": endpoint, "error": ending.message})
-        return await self._delay_after(ending)
+        return await self._delay_after(standing_by or ending)
 
     async def _converse_with(self, endpoint: str) -> Ending:
         self._conversation = Conversation(partial(self._connect, endpoint), self._pause)
@@ -216,7 +218,9 @@ class Session:
             return 0.0
         metrics.SESSIONS_ENDED.add(ending.reason or ("UNREACHABLE" if ending.unreachable else "NONE"))
         advice = ROTATED if ending.untrusted else _ADVICE.get(ending.reason)
-        if advice is not None:
+        if ending.reason == _NOT_LEADER:
+            delay_seconds = self._backoff.soon_seconds(ending.retry_after_seconds)
+        elif advice is not None:
             delay_seconds = self._backoff.longest_seconds(ending.retry_after_seconds)
         else:
             delay_seconds = self._backoff.delay_seconds(ending.retry_after_seconds)

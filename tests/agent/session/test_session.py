@@ -506,6 +506,39 @@ async def test_every_endpoint_is_tried(controller: TestController, tmp_path: Pat
     assert agent.delays == []
 
 
+async def test_the_named_leader_is_asked_at_once(controller: TestController, tmp_path: Path) -> None:
+    """
+    One that stands by says who leads: the agent goes there without waiting, and keeps what the leader tells of both.
+    """
+    standby = TestController()
+    standby.authority = controller.authority
+    away = RefusalError(
+        grpc.StatusCode.UNAVAILABLE, "NOT_LEADER", "stands by", 1.0, {"agent_endpoints": controller.agents}
+    )
+    standby.refuse = lambda hello: away
+    async with serving(standby):
+        agent = Agent(controller, tmp_path)
+        await agent.build()
+        store = IdentityStore(tmp_path)
+        identity = store.load()
+        assert identity is not None
+        document = replace(identity.document, agent_endpoints=(standby.agents,))
+        store.save(replace(identity, document=document))
+        async with running(agent):
+            session = await controller.next_session()
+            told = (controller.agents, standby.agents)
+            session.send(controllers_changed=v1.ControllersChanged(agent_endpoints=[*told, "nonsense"]))
+            await eventually(lambda: _endpoints(store) == told)
+
+    assert agent.delays == []
+    assert 1 == len(standby.hellos)
+
+
+def _endpoints(store: IdentityStore) -> tuple[str, ...]:
+    found = store.load()
+    return () if found is None else found.document.agent_endpoints
+
+
 async def test_the_controller_may_come_later(tmp_path: Path) -> None:
     """
     An agent that starts before its controller waits for it.
