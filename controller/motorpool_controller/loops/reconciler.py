@@ -37,8 +37,8 @@ RETRY_SECONDS = (1.0, 30.0)
 LONG_SECONDS = 0.02
 REST_SHARE = 3.0
 LONGEST_REST_SECONDS = 2.0
-"""A decision that takes long is followed by a rest of so many times that. A fleet of ten thousand that comes back gives
-cause for one all the time, each looks at all nodes, and meanwhile nobody is let in.
+"""A decision that takes long and places nothing is followed by a rest of so many times that. A fleet of ten thousand
+that comes back gives cause for one all the time, each looks at all nodes, and meanwhile nobody is let in.
 """
 # A decision takes milliseconds, and its commit as long as a database may be silent: what takes so long never ends.
 STALLED_SECONDS = 300.0
@@ -139,7 +139,8 @@ class Reconciler:
         seconds = clock() - began
         metrics.DECISION_SECONDS.observe(seconds)
         self._decision_ns = began_ns, time.time_ns()
-        self._rested = clock() + min(REST_SHARE * seconds, LONGEST_REST_SECONDS) if seconds > LONG_SECONDS else 0.0
+        in_vain = seconds > LONG_SECONDS and not _placements(decision)
+        self._rested = clock() + min(REST_SHARE * seconds, LONGEST_REST_SECONDS) if in_vain else 0.0
         for node in decision.put_nodes:
             tx.nodes.put(node)
         for deployment in decision.put_deployments:
@@ -296,11 +297,14 @@ class Reconciler:
             await asyncio.wait(waits)
 
 
+def _placements(decision: Decision) -> int:
+    """Return how many instances were given a place."""
+    return sum(1 for event in decision.events if event.reason == "INSTANCE_PLACED")
+
+
 def _count(decision: Decision) -> None:
     """Count what came of it, once it is recorded."""
-    for event in decision.events:
-        if event.reason == "INSTANCE_PLACED":
-            metrics.PLACEMENTS.add()
+    metrics.PLACEMENTS.add(by=_placements(decision))
     for instance in decision.put_instances:
         if instance.placement is None:
             for reason in {refusal.reason for refusal in instance.refusals}:
