@@ -15,7 +15,7 @@ import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -244,15 +244,25 @@ class Agent:
         )
 
     async def echo(self, endpoint: str, period_seconds: float, opened: asyncio.Semaphore) -> None:
-        """Send what heartbeats were, this often, to a server that sends them back."""
+        """Send what heartbeats were, this often, to a server that sends them back; dial again where that fails."""
         beats = self._beats or self._node.heartbeats(1, "0" * 64, self._assignments())
+        while True:
+            try:
+                await self._echo(endpoint, period_seconds, opened, beats)
+            except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
+                self._tally.endings[type(error).__name__] += 1
+            await asyncio.sleep(self._backoff.delay_seconds())
+
+    async def _echo(
+        self, endpoint: str, period_seconds: float, opened: asyncio.Semaphore, beats: Sequence[bytes]
+    ) -> None:
         async with dial_agents(self._identity, endpoint, use_proxy=False) as channel:
             call: Call = channel.stream_stream(METHOD)()  # bytes: no serializers
-            async with opened:
-                await call.write(b"up")
-                await call.read()
-            self.connected = True
             try:
+                async with opened:
+                    await call.write(b"up")
+                    await call.read()
+                self.connected = True
                 while True:
                     self._turn += 1
                     await call.write(beats[self._turn % len(beats)])

@@ -8,8 +8,8 @@ from benchmarks.scale_trial import Found, Pace, trial
 
 AGENTS = 200
 PACE = Pace(
-    settle_seconds=1.0,
-    idle_periods=3.0,
+    settle_seconds=0.5,
+    idle_periods=2.0,
     rounds=3,
     reads=10,
     deploys=3,
