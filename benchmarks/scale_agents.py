@@ -133,6 +133,7 @@ class Agent:
                 first = await _read(call)
             epoch = first.session_epoch
             self.period_seconds = first.welcome.heartbeat_period.ToTimedelta().total_seconds()
+            self._backoff.spread(first.welcome.return_spread.ToTimedelta().total_seconds())
             self.connected = True
             self._tally.opened += 1
             self._beats.clear()
@@ -173,6 +174,7 @@ class Agent:
             await self._show_all(call, epoch)
         elif kind == "pace":
             self.period_seconds = message.pace.heartbeat_period.ToTimedelta().total_seconds()
+            self._backoff.spread(message.pace.return_spread.ToTimedelta().total_seconds())
         elif kind == "ping":
             pong = v1.Pong(nonce=message.ping.nonce)
             await call.write(v1.SessionRequest(session_epoch=epoch, pong=pong).SerializeToString())

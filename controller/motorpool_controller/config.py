@@ -63,6 +63,7 @@ class Settings:
     heartbeats_per_second: float = 500.0
     lease_periods: int = 4
     hellos_at_once: int = 16
+    sessions_per_second: float = 200.0
     enrolments_per_second: float = 20.0
     session_max_age_seconds: float = 86_400.0
     leader_lease_seconds: float = 15.0
@@ -108,6 +109,10 @@ class Settings:
     def heartbeat_period_seconds(self, nodes: int) -> float:
         """Return the period for a fleet of so many nodes: stretched so that it stays below the most per second."""
         return max(self.heartbeat_seconds, nodes / self.heartbeats_per_second)
+
+    def return_seconds(self, nodes: int) -> float:
+        """Return over how long a fleet of so many nodes comes back once the controller was away."""
+        return nodes / self.sessions_per_second
 
     def lease_seconds(self, nodes: int) -> float:
         """Return how long a node counts as alive after a heartbeat."""
@@ -289,6 +294,7 @@ _SETTINGS: Mapping[str, Callable[[object], object]] = {
     "heartbeats_per_second": _number(1, 1_000_000),
     "lease_periods": _integer(2, 100),
     "hellos_at_once": _integer(1, 10_000),
+    "sessions_per_second": _number(1, 1_000_000),
     "enrolments_per_second": _number(0.1, 100_000),
     "session_max_age_seconds": _number(1, 31_536_000),
     "leader_lease_seconds": _number(1, 3_600),

@@ -57,6 +57,7 @@ class AgentProcess:
         """Versions it accepted, in this run, in their order."""
         self.supervisor: Supervisor | None = None
         self._session: Session | None = None
+        self.backoff = Backoff(lambda: 0.5)
         self._clock = clock
         self._network = network
         self._instance_id = instance_id
@@ -122,7 +123,7 @@ class AgentProcess:
             record=partial(record.accept, identity.document.cluster_id),
             accepted=record.last_version,
             changed=changed,
-            backoff=Backoff(lambda: 0.5),
+            backoff=self.backoff,
             dial=self._dial,
         )
         await session.run()

@@ -206,6 +206,21 @@ def test_pace_follows_the_fleet(world: World) -> None:
     assert all(world.controller.store.view.nodes[name].state is NodeState.READY for name in DEVICES)
 
 
+def test_the_time_to_return_follows_the_fleet(world: World) -> None:
+    """
+    Agents know over how long their fleet comes back: as long as it takes to let all of it in, told with the pace.
+    """
+    assert world.controller is not None
+    settings_of(world, replace(world.settings, sessions_per_second=1.0))
+    world.pass_time(60.0)
+    enrol_more(world, 27)
+    world.pass_time(60.0)
+    nodes = len(world.controller.store.view.nodes)
+
+    assert {float(nodes)} == {site.agent.backoff.spread_seconds for site in world.sites.values() if site.agent}
+    assert [10] == periods(world)
+
+
 def test_agent_that_reads_nothing_costs_nothing(world: World) -> None:
     """
     What an agent does not read does not pile up: however often its wishes change, a stream holds a window of messages,

@@ -9,14 +9,26 @@ FIRST_SECONDS = 1.0
 CAP_SECONDS = 20.0
 SOON_SECONDS = 3.0
 """A fleet that asks who leads is spread over so long."""
+_DRIFT = 0.1
+"""Agents that were in step by chance come out of it."""
 
 
 class Backoff:
-    """Full jitter: a uniform share of 1, 2, 4 … 20 seconds, so that a fleet does not come back in step."""
+    """Full jitter: a uniform share of 1, 2, 4 … 20 seconds, so that a fleet does not come back in step.
+
+    A fleet that is too large to be let in within that spreads over the time that its controller told: the second try
+    gives each agent a place in it, which it keeps.
+    """
 
     def __init__(self, chance: Callable[[], float] = random.random) -> None:
         self._chance = chance
         self._tries = 0
+        self.spread_seconds = 0.0
+        """Over how long the fleet comes back."""
+
+    def spread(self, seconds: float) -> None:
+        """Come back within so many seconds, as others of the fleet do."""
+        self.spread_seconds = seconds
 
     def reset(self) -> None:
         """Begin again at the first delay, after a connection that worked."""
@@ -25,12 +37,15 @@ class Backoff:
     def delay_seconds(self, at_least_seconds: float | None = None) -> float:
         """Return the next delay. What the controller asked for is waited whole, and jitter comes on top."""
         ceiling = min(CAP_SECONDS, FIRST_SECONDS * 2.0 ** min(self._tries, 16))
-        self._tries += 1
+        tries, self._tries = self._tries, self._tries + 1
+        if tries and at_least_seconds is None and self.spread_seconds > ceiling:
+            share = self._chance() if tries == 1 else 1.0 + _DRIFT * (self._chance() - 0.5)
+            return self.spread_seconds * share
         return (at_least_seconds or 0.0) + ceiling * self._chance()
 
     def soon_seconds(self, at_least_seconds: float | None = None) -> float:
         """Return a short delay, each time alike: it is waited for another controller, which is about to lead."""
-        return (at_least_seconds or FIRST_SECONDS) + SOON_SECONDS * self._chance()
+        return (at_least_seconds or FIRST_SECONDS) + max(SOON_SECONDS, self.spread_seconds) * self._chance()
 
     def longest_seconds(self, at_least_seconds: float | None = None) -> float:
         """Return a delay at the cap, for refusals that do not pass by themselves."""

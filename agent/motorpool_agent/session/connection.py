@@ -65,6 +65,7 @@ class Connection:
         usage: Callable[[], Awaitable[v1.NodeUsage]],
         hasten: Callable[[float], None],
         relocate: Callable[[tuple[str, ...]], Awaitable[None]],
+        spread: Callable[[float], None],
         dial: Dial,
         use_proxy: bool,
     ) -> None:
@@ -74,6 +75,7 @@ class Connection:
         self._usage = usage
         self._hasten = hasten
         self._relocate = relocate
+        self._spread = spread
         self._changed = asyncio.Event()
         self._leave = asyncio.Event()
         self._period_seconds = 0.0
@@ -126,6 +128,7 @@ class Connection:
                     await self._accept(todo)
                 elif isinstance(todo, Paced):
                     self._pace(todo.heartbeat_seconds)
+                    self._spread(todo.return_seconds)
                 elif isinstance(todo, RenewalDue):
                     self._hasten(todo.within_seconds)
                 elif isinstance(todo, HandOver):
@@ -153,6 +156,7 @@ class Connection:
         self.welcomed.set()
         metrics.SESSIONS_OPENED.add()
         self._pace(welcomed.heartbeat_seconds)
+        self._spread(welcomed.return_seconds)
         self._pulses.append(tasks.create_task(self._beat()))
         log.info(
             "session opened",

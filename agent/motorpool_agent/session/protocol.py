@@ -19,6 +19,7 @@ from motorpool_agent.session.desired import DesiredBook, Proposal
 
 PROTOCOL_MIN = 1
 PROTOCOL_MAX = 1
+_LONGEST_RETURN_SECONDS = 300.0
 _DEFAULT_HEARTBEAT_SECONDS = 10.0
 _HEARTBEAT_SECONDS = (0.05, 300.0)
 _MAX_ACKS = 64
@@ -36,6 +37,8 @@ class Welcomed:
     heartbeat_seconds: float
     controller_version: str
     agent_endpoints: tuple[str, ...] = ()
+    return_seconds: float = 0.0
+    """Over how long the fleet's agents spread their return; 0 where that is not told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +50,10 @@ class Relocated:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paced:
-    """Heartbeats are sent at another pace from now on."""
+    """Heartbeats are sent at another pace from now on, and a return is spread over another time."""
 
     heartbeat_seconds: float
+    return_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +115,11 @@ class SessionProtocol:
             case "controllers_changed":
                 return Relocated(agent_endpoints=tuple(message.controllers_changed.agent_endpoints))
             case "pace":
-                return Paced(heartbeat_seconds=_heartbeat_seconds(message.pace.heartbeat_period))
+                pace = message.pace
+                return Paced(
+                    heartbeat_seconds=_heartbeat_seconds(pace.heartbeat_period),
+                    return_seconds=_return_seconds(pace.return_spread),
+                )
             case "desired":
                 verdict = self._book.consider(message.desired)
                 if isinstance(verdict, Proposal):
@@ -175,6 +183,7 @@ class SessionProtocol:
             heartbeat_seconds=_heartbeat_seconds(welcome.heartbeat_period),
             controller_version=welcome.controller_version,
             agent_endpoints=tuple(welcome.agent_endpoints),
+            return_seconds=_return_seconds(welcome.return_spread),
         )
 
     def _acknowledge(self, ack: v1.DesiredAck) -> None:
@@ -202,3 +211,8 @@ def _heartbeat_seconds(period: Duration) -> float:
     shortest, longest = _HEARTBEAT_SECONDS
     usable = math.isfinite(seconds) and seconds > 0
     return min(longest, max(shortest, seconds)) if usable else _DEFAULT_HEARTBEAT_SECONDS
+
+
+def _return_seconds(spread: Duration) -> float:
+    seconds = seconds_of(spread)
+    return min(_LONGEST_RETURN_SECONDS, seconds) if math.isfinite(seconds) and seconds > 0 else 0.0

@@ -204,6 +204,7 @@ class Session:
             usage=self._usage,
             hasten=self._renewal.hasten,
             relocate=self._renewal.relocate,
+            spread=self._backoff.spread,
             dial=self._dial,
             use_proxy=self._use_proxy,
         )

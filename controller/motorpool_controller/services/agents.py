@@ -139,6 +139,7 @@ class AgentService(v1.AgentServiceServicer):
                 lease=fields.duration(self._settings.lease_periods * period_seconds),
                 controller_version=self._version,
                 agent_endpoints=session.whereabouts.told,
+                return_spread=fields.duration(session.return_seconds),
             ),
         )
 

@@ -31,6 +31,8 @@ HAND_OVER = timedelta(seconds=60)
 """How long an agent has for opening the next session before this one is ended."""
 NOTICED_SHARE = 0.1
 """By how much another period differs that an agent is told of."""
+NOTICED_RETURN_SECONDS = 1.0
+"""The same for the time of a fleet's return, at the least."""
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +72,7 @@ class Session:
         self.hands_over = False
         """Whether the agent was asked to open the next session, which takes this one's place kindly."""
         self.period_seconds = settings.heartbeat_period_seconds(len(store.view.nodes))
+        self.return_seconds = settings.return_seconds(len(store.view.nodes))
         self._observed = Observed()
         self._seen = Seen()
         self._acknowledged = Acknowledged()
@@ -215,13 +218,16 @@ class Session:
         """Tell the agent another period where the fleet has become so much larger or smaller since."""
         nodes = len(self._store.view.nodes)
         period_seconds, before = self._settings.heartbeat_period_seconds(nodes), self.period_seconds
+        return_seconds = self._settings.return_seconds(nodes)
         differs = abs(period_seconds - before) >= NOTICED_SHARE * before
+        noticed_seconds = max(NOTICED_RETURN_SECONDS, NOTICED_SHARE * self.return_seconds)
+        differs |= abs(return_seconds - self.return_seconds) >= noticed_seconds
         # The longer one until the next heartbeat, which may yet come at the pace of before.
         longest = max(period_seconds, before) if differs else before
         self._live.set_lease(self.node, self.epoch, self._settings.lease_periods * longest)
         if not differs:
             return
-        self.period_seconds = period_seconds
+        self.period_seconds, self.return_seconds = period_seconds, return_seconds
         self._pace_due = True
         self.wake.set()
 
@@ -229,6 +235,7 @@ class Session:
         return v1.Pace(
             heartbeat_period=fields.duration(self.period_seconds),
             lease=fields.duration(self._settings.lease_periods * self.period_seconds),
+            return_spread=fields.duration(self.return_seconds),
         )
 
     async def _learn(self, usage: NodeUsage, now: datetime) -> None:

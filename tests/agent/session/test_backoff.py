@@ -49,3 +49,39 @@ def test_a_lasting_refusal_waits_near_the_cap() -> None:
     """
     assert Backoff(lambda: 0.0).longest_seconds() == 10
     assert Backoff(lambda: 1.0).longest_seconds(60.0) == 60
+
+
+def test_a_large_fleet_comes_back_over_the_time_it_was_told() -> None:
+    """
+    The first try is soon, as after a stream that broke alone; the second one anywhere in the told time, and those after
+    it that time apart, so that as many agents come in each second.
+    """
+    chances = iter([0.5, 0.25, 0.5, 1.0, 0.0])
+    backoff = Backoff(lambda: next(chances))
+    backoff.spread(50.0)
+
+    assert [backoff.delay_seconds() for _ in range(5)] == [0.5, 12.5, 50.0, 52.5, 47.5]
+
+
+def test_a_turn_that_was_given_is_taken_whatever_the_fleets_size() -> None:
+    """
+    Who was told when to come again comes then.
+    """
+    backoff = Backoff(lambda: 1.0)
+    backoff.spread(50.0)
+    backoff.delay_seconds()
+
+    assert backoff.delay_seconds(7.0) == 9.0
+
+
+def test_a_small_fleet_comes_back_as_soon_as_it_can() -> None:
+    """
+    A time below the usual delays changes none of them; one that leads soon is asked over the time of the fleet.
+    """
+    backoff = Backoff(lambda: 1.0)
+    backoff.spread(0.5)
+
+    assert [backoff.delay_seconds() for _ in range(3)] == [1, 2, 4]
+    assert backoff.soon_seconds() == 4.0
+    backoff.spread(50.0)
+    assert backoff.soon_seconds() == 51.0

@@ -347,6 +347,19 @@ def test_another_pace(told: Duration, seconds: float) -> None:
     assert Paced(heartbeat_seconds=seconds) == todo
 
 
+@pytest.mark.parametrize(
+    ("told", "seconds"),
+    [(Duration(seconds=50), 50.0), (Duration(), 0.0), (Duration(seconds=-1), 0.0), (Duration(seconds=9_999), 300.0)],
+)
+def test_the_time_of_the_fleets_return(told: Duration, seconds: float) -> None:
+    """
+    The welcome and each pace say over how long the fleet comes back; nonsense is nothing, and a day is minutes.
+    """
+    paced = Talk().opened().hears(pace=v1.Pace(heartbeat_period=Duration(seconds=10), return_spread=told))
+
+    assert Paced(heartbeat_seconds=10.0, return_seconds=seconds) == paced
+
+
 def test_hand_over_is_asked() -> None:
     """
     The wish for the next session is handed on; in this one nothing is said about it.

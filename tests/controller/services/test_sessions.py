@@ -36,6 +36,7 @@ async def test_welcome_tells_epoch_and_pulse(cluster: Cluster, agent: Agent) -> 
 
     assert (1, 1) == (welcome.session_epoch, welcome.protocol)
     assert 4 * welcome.heartbeat_period.ToMilliseconds() == welcome.lease.ToMilliseconds()
+    assert 5 == welcome.return_spread.ToMilliseconds()  # one of two hundred a second
     assert 1 == cluster.store.view.nodes[agent.name].session_epoch
 
 

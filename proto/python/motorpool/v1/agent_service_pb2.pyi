@@ -156,6 +156,7 @@ class Welcome(google.protobuf.message.Message):
     CONTROLLER_VERSION_FIELD_NUMBER: builtins.int
     FEATURES_FIELD_NUMBER: builtins.int
     AGENT_ENDPOINTS_FIELD_NUMBER: builtins.int
+    RETURN_SPREAD_FIELD_NUMBER: builtins.int
     session_epoch: builtins.int
     """Epoch of this session; every later message of both sides carries it."""
     protocol: builtins.int
@@ -180,6 +181,12 @@ class Welcome(google.protobuf.message.Message):
         from controllers of before: what was told at enrolment stays.
         """
 
+    @property
+    def return_spread(self) -> google.protobuf.duration_pb2.Duration:
+        """Over how long the fleet's agents spread their return, once the controller was away: as long as it takes to let all of
+        them in. Absent from controllers of before.
+        """
+
     def __init__(
         self,
         *,
@@ -190,9 +197,10 @@ class Welcome(google.protobuf.message.Message):
         controller_version: builtins.str = ...,
         features: collections.abc.Iterable[builtins.str] | None = ...,
         agent_endpoints: collections.abc.Iterable[builtins.str] | None = ...,
+        return_spread: google.protobuf.duration_pb2.Duration | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["heartbeat_period", b"heartbeat_period", "lease", b"lease"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["agent_endpoints", b"agent_endpoints", "controller_version", b"controller_version", "features", b"features", "heartbeat_period", b"heartbeat_period", "lease", b"lease", "protocol", b"protocol", "session_epoch", b"session_epoch"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["heartbeat_period", b"heartbeat_period", "lease", b"lease", "return_spread", b"return_spread"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["agent_endpoints", b"agent_endpoints", "controller_version", b"controller_version", "features", b"features", "heartbeat_period", b"heartbeat_period", "lease", b"lease", "protocol", b"protocol", "return_spread", b"return_spread", "session_epoch", b"session_epoch"]) -> None: ...
 
 Global___Welcome: typing_extensions.TypeAlias = Welcome
 
@@ -729,6 +737,7 @@ class Pace(google.protobuf.message.Message):
 
     HEARTBEAT_PERIOD_FIELD_NUMBER: builtins.int
     LEASE_FIELD_NUMBER: builtins.int
+    RETURN_SPREAD_FIELD_NUMBER: builtins.int
     @property
     def heartbeat_period(self) -> google.protobuf.duration_pb2.Duration:
         """How often to send a heartbeat."""
@@ -737,14 +746,19 @@ class Pace(google.protobuf.message.Message):
     def lease(self) -> google.protobuf.duration_pb2.Duration:
         """How long the node counts as alive after the last heartbeat."""
 
+    @property
+    def return_spread(self) -> google.protobuf.duration_pb2.Duration:
+        """Over how long the fleet's agents spread their return, as in Welcome."""
+
     def __init__(
         self,
         *,
         heartbeat_period: google.protobuf.duration_pb2.Duration | None = ...,
         lease: google.protobuf.duration_pb2.Duration | None = ...,
+        return_spread: google.protobuf.duration_pb2.Duration | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["heartbeat_period", b"heartbeat_period", "lease", b"lease"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["heartbeat_period", b"heartbeat_period", "lease", b"lease"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["heartbeat_period", b"heartbeat_period", "lease", b"lease", "return_spread", b"return_spread"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["heartbeat_period", b"heartbeat_period", "lease", b"lease", "return_spread", b"return_spread"]) -> None: ...
 
 Global___Pace: typing_extensions.TypeAlias = Pace
 
