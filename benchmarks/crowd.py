@@ -33,6 +33,7 @@ from motorpool_controller.domain.workload import Deployment
 from motorpool_controller.leading import spare_collector
 from motorpool_controller.scheduling.snapshot import Reading
 from motorpool_controller.security.authority import Authority, key_pem
+from motorpool_controller.serving import SWITCH_SECONDS
 from motorpool_controller.store.store import Store, utc_now
 from motorpool_controller.store.transaction import Transaction
 from tests.controller.clusters import Cluster, running, settings
@@ -83,6 +84,7 @@ async def _serve(nodes: int, folder: Path, *where: str) -> None:
         await _fill(store, nodes)
     async with running(made) as cluster:
         spare_collector()
+        sys.setswitchinterval(SWITCH_SECONDS)
         await _connect(cluster)
         admin = tomllib.loads((made.data_dir / "client.toml").read_text(encoding="utf-8"))
         async with _echo(cluster.authority) as echo:
