@@ -20,6 +20,7 @@ BRINGING_PROGRAMS = [
     "npm",
     "pkg-config",
     "postgresql",
+    "prometheus",
     "protobuf-compiler",
     "protobuf-compiler-grpc",
     "protobuf-compiler-grpc-java-plugin",
