@@ -6,10 +6,12 @@ import itertools
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from importlib.metadata import version
 from io import TextIOWrapper
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any, NoReturn, Protocol, runtime_checkable
 
 import typer
@@ -59,6 +61,8 @@ class _ParserError(Protocol):
     def format_message(self) -> str: ...
 
 
+INTERRUPTED_SECONDS = 2.0
+"""Longer than a command that was interrupted takes to say so."""
 _OF_INSTANCES = frozenset({"adopt", "release", "logs", "describe"})
 """Commands about an instance, which may be said after ``instances`` as well."""
 
@@ -174,11 +178,25 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a terminal of another encoding gets escapes, not a traceback
             stream.reconfigure(errors="backslashreplace")
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
     try:
         app()
         code = int(Exit.OK)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(Exit.OK if end.code is None else Exit.FAILED)
+    _end(code)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    """Interrupt what is done. In a callback of gRPC's that is swallowed: the process ends then all the same."""
+    last = threading.Timer(INTERRUPTED_SECONDS, _end, [int(Exit.INTERRUPTED)])
+    last.daemon = True
+    last.start()
+    raise KeyboardInterrupt
+
+
+def _end(code: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     # All is said: gRPC's threads are not waited for, which now and then takes long.

@@ -245,3 +245,29 @@ def test_on_a_terminal_states_are_coloured(controller: Controller) -> None:
     )
 
     assert "\x1b[32mRUNNING\x1b[0m" in done.stdout
+
+
+def test_an_interruption_that_is_swallowed_ends_the_command_all_the_same() -> None:
+    """
+    Ctrl-C that comes while a library runs a callback of its own is heard by nobody; the process ends with 130.
+    """
+    deaf = (
+        "import time\n"
+        "from motorpool_cli import main\n"
+        "def app():\n"
+        "    print('up', flush=True)\n"
+        "    while True:\n"
+        "        try:\n"
+        "            time.sleep(60)\n"
+        "        except KeyboardInterrupt:\n"
+        "            print('heard', flush=True)\n"
+        "main.app = app\n"
+        "main.main()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", deaf], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert "up\n" == process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        rest = process.stdout.read()
+
+    assert ("heard\n", 130) == (rest, process.returncode)

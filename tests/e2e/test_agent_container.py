@@ -18,7 +18,7 @@ from motorpool import v1
 from motorpool_llama_cpp import launcher
 from tests.docker_engine import DockerEngine
 from tests.e2e.chat import Questioner
-from tests.e2e.fleet import Fleet
+from tests.e2e.fleet import Fleet, wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -150,6 +150,8 @@ def test_an_agent_in_a_container_has_engines_beside_it(
         agent.kill()
         questioner.wait_for_more(5, "without an agent")
         agent = start()
+        # The node is known again a moment before what it runs is.
+        wait_for("the engine to be adopted", lambda: fleet.instances("tiny")[0].adopted)
         after = fleet.wait_state("tiny", v1.INSTANCE_STATE_RUNNING)
         questioner.wait_for_more(5, "with another agent")
     engines = docker.containers(fleet.folder / "a")

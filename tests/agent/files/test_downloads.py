@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -90,7 +91,11 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 def part_of(tmp_path: Path) -> int:
-    return max((path.stat().st_size for path in (tmp_path / "models" / "content").glob("*.part")), default=0)
+    sizes = [0]
+    for path in (tmp_path / "models" / "content").glob("*.part"):
+        with contextlib.suppress(FileNotFoundError):  # it is whole, and has its name by now
+            sizes.append(path.stat().st_size)
+    return max(sizes)
 
 
 def ranges_of(hub: LocalHub, file: str) -> list[str]:

@@ -9,7 +9,7 @@ from google.rpc.status_pb2 import Status
 from motorpool import v1
 from motorpool_controller.domain import errors
 from motorpool_controller.services.status import status_of, unimplemented
-from motorpool_controller.store.errors import FencedError, StoreBusyError
+from motorpool_controller.store.errors import DatabaseLostError, FencedError, StoreBusyError
 
 METHOD = "/motorpool.v1.NodeService/GetNode"
 
@@ -99,11 +99,13 @@ def test_fault_of_ours_is_logged_and_not_told(caplog: pytest.LogCaptureFixture) 
 
 def test_store_that_cannot_write_is_unavailable() -> None:
     """
-    A change that could not be written may be tried again.
+    A change that could not be written may be tried again, here or where another controller leads.
     """
-    status = status_of(FencedError("another controller took over"), METHOD)
+    lost = status_of(DatabaseLostError("it is away"), METHOD)
+    fenced = status_of(FencedError("another controller took over"), METHOD)
 
-    assert (Code.UNAVAILABLE, "STORE_UNAVAILABLE") == (status.code, info_of(status).reason)
+    assert (Code.UNAVAILABLE, "STORE_UNAVAILABLE") == (lost.code, info_of(lost).reason)
+    assert (Code.UNAVAILABLE, "NOT_LEADER") == (fenced.code, info_of(fenced).reason)
 
 
 def test_busy_store_says_when_to_come_again() -> None:
