@@ -8,7 +8,8 @@ PYTEST_ARGS ?=
 
 BIN := .venv/bin
 UV ?= $(BIN)/uv
-MEMBER_FILES := $(wildcard proto/pyproject.toml formats/pyproject.toml plugins/sdk/pyproject.toml \
+MEMBER_FILES := $(wildcard proto/pyproject.toml formats/pyproject.toml telemetry/pyproject.toml \
+	plugins/sdk/pyproject.toml \
 	plugins/accelerators/*/pyproject.toml plugins/backends/*/pyproject.toml \
 	agent/pyproject.toml controller/pyproject.toml cli/pyproject.toml)
 MEMBERS := $(patsubst %/pyproject.toml,%,$(MEMBER_FILES))

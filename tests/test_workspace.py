@@ -41,6 +41,15 @@ def name_of(requirement: str) -> str:
     return re.split(r"[\s<>=!~;\[]", requirement, maxsplit=1)[0]
 
 
+def requirements_of(name: str) -> list[str]:
+    extras = PROJECTS[name].get("optional-dependencies", {}).values()
+    return [*PROJECTS[name]["dependencies"], *(line for extra in extras for line in extra)]
+
+
+def range_of(requirement: str) -> str:
+    return re.sub(r"^\[[^]]*\]", "", requirement.removeprefix(name_of(requirement)))
+
+
 @cache
 def tracked_or_new() -> tuple[Path, ...]:
     listed = subprocess.run(
@@ -116,12 +125,10 @@ def test_first_party_requirements(name: str) -> None:
     """
     Members pin each other exactly; the SDK and plugins are taken by range, as strangers must.
     """
-    extras = PROJECTS[name].get("optional-dependencies", {}).values()
-    requirements = [*PROJECTS[name]["dependencies"], *(line for extra in extras for line in extra)]
-    ours = {name_of(line): line.removeprefix(name_of(line)) for line in requirements if name_of(line) in MEMBERS}
+    ours = [(name_of(line), range_of(line)) for line in requirements_of(name) if name_of(line) in MEMBERS]
 
-    assert {other: _required(other) for other in ours} == ours
-    assert {other: {"workspace": True} for other in ours} == (
+    assert [(other, _required(other)) for other, _ in ours] == ours
+    assert {other: {"workspace": True} for other, _ in ours} == (
         toml(MEMBERS[name] / "pyproject.toml").get("tool", {}).get("uv", {}).get("sources", {})
     )
 
@@ -235,10 +242,10 @@ def test_lock_files_carry_no_address(lock: str) -> None:
 
 def test_lock_pins_everything_that_is_asked_for() -> None:
     """
-    Each third-party requirement of a member or of the tools is in requirements.lock, and no member is.
+    Each third-party requirement of a member, its extras or the tools is in requirements.lock, and no member is.
     """
     pinned = {line.split("==")[0] for line in (ROOT / LOCKS[0]).read_text().splitlines() if re.match(r"\S+==", line)}
-    asked = {name_of(line).lower() for project in PROJECTS.values() for line in project["dependencies"]}
+    asked = {name_of(line).lower() for name in PROJECTS for line in requirements_of(name)}
     asked |= {name_of(line).lower() for line in WORKSPACE["dependency-groups"]["dev"]}
 
     assert set() == asked - set(MEMBERS) - pinned

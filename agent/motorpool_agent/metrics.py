@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from motorpool_agent.counting import Counter, Histogram
+from motorpool_telemetry.counting import Counter, Histogram
 
 _CALLS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0)
 _STARTS = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 3600.0)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import grpc
 
+from motorpool_telemetry.traces import read
+
 VARIABLE = "TRACEPARENT"
 """As OpenTelemetry hands a trace to a program."""
-_FORM = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-.{0,64})?")
 
 
 class _Details(NamedTuple):
@@ -27,8 +27,7 @@ class Trace(grpc.UnaryUnaryClientInterceptor):
     """Sends W3C's ``traceparent`` with each call, where the environment names one."""
 
     def __init__(self, environment: str | None = None) -> None:
-        given = os.environ.get(VARIABLE, "") if environment is None else environment
-        self._place = given if _FORM.fullmatch(given) else ""
+        self._place = read(os.environ.get(VARIABLE, "") if environment is None else environment)
 
     def intercept_unary_unary(
         self,

@@ -26,14 +26,13 @@ from motorpool_controller.services.files import FileService
 from motorpool_controller.services.instances import InstanceService
 from motorpool_controller.services.models import ModelService
 from motorpool_controller.services.nodes import NodeService
-from motorpool_controller.services.notify import notify
 from motorpool_controller.services.server import Server
 from motorpool_controller.services.tokens import TokenService
 from motorpool_controller.services.watch import WatchService
-from motorpool_controller.services.watchdog import watch
 from motorpool_controller.store.errors import FencedError, StoreError
 from motorpool_controller.store.live import Live
 from motorpool_controller.store.store import Store, utc_now
+from motorpool_telemetry.systemd import notify, watch
 
 STORE_RETRY_SECONDS = 5.0
 GARBAGE_THRESHOLDS = 10_000, 20, 50

@@ -1,8 +1,8 @@
-"""What the controller counts while it works. OBSERVING.md tells of each; `services/exposition` shows them."""
+"""What the controller counts while it works. OBSERVING.md tells of each; `services/gauges` shows them."""
 
 from __future__ import annotations
 
-from motorpool_controller.counting import Counter, Histogram
+from motorpool_telemetry.counting import Counter, Histogram
 
 _FAST = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0)
 _CALLS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0)

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from motorpool_controller import metrics
 from motorpool_controller.config import Settings
-from motorpool_controller.services.exposition import Exposition, exposed
 from motorpool_controller.services.health import WHOLE, WRITES, Health
-from motorpool_controller.services.pulse import Pulse
 from motorpool_controller.store.live import Live
 from motorpool_controller.store.store import Store
+from motorpool_telemetry.exposition import Exposition, exposed
 
 if TYPE_CHECKING:
     from motorpool_controller.services.gauges import Figures
-
-log = logging.getLogger("motorpool_controller")
 
 
 class Observed:
@@ -45,31 +42,29 @@ class Observed:
 
 @asynccontextmanager
 async def observed(settings: Settings, health: Health) -> AsyncIterator[Observed]:
-    """Expose a controller while the block lasts, also one that stands by; raise a ListenError where that fails."""
+    """Expose a controller while the block lasts, also one that stands by; raise a TelemetryError where that fails."""
     if settings.metrics_listen is None:
         yield Observed()
         return
     # What only this needs: Prometheus's client.
-    from motorpool_controller.services.gauges import Figures, registry_of  # noqa: PLC0415
+    from motorpool_controller.services.gauges import Figures  # noqa: PLC0415
+    from motorpool_telemetry.figures import registry_of  # noqa: PLC0415
 
-    figures, pulse = Figures(asyncio.get_running_loop(), lambda: not health.faults()[WRITES]), Pulse()
+    figures = Figures(asyncio.get_running_loop(), lambda: not health.faults()[WRITES])
+
+    def alive() -> str:
+        # One that stands by, or is told to stop, is alive.
+        return health.undecided()
 
     def ready() -> str:
         faults = health.faults()
-        return pulse.stalled() or "; ".join(dict.fromkeys(filter(None, (faults[WHOLE], faults[WRITES]))))
+        return "; ".join(dict.fromkeys(filter(None, (faults[WHOLE], faults[WRITES]))))
 
-    exposition = Exposition(
-        settings.metrics_listen,
+    async with exposed(
+        str(settings.metrics_listen),
         registry_of(figures),
-        # One that stands by, or is told to stop, is alive.
-        alive=lambda: pulse.stalled() or health.undecided(),
+        lag=metrics.LOOP_LAG,
+        alive=alive,
         ready=ready,
-    )
-    async with exposed(exposition):
-        beating = asyncio.create_task(pulse.run(), name="pulse")
-        log.info("metrics served", extra={"metrics_listen": exposition.address})
-        try:
-            yield Observed(exposition, figures)
-        finally:
-            beating.cancel()
-            await asyncio.wait([beating])
+    ) as exposition:
+        yield Observed(exposition, figures)

@@ -16,7 +16,7 @@ from motorpool_controller.domain.errors import DomainError
 from motorpool_controller.security.errors import AuthorityError, RotationError
 from motorpool_controller.services.errors import ListenError
 from motorpool_controller.store.errors import FencedError, StoreError
-from motorpool_controller.tracing import TracingError
+from motorpool_telemetry.errors import TelemetryError
 
 
 class Exit(IntEnum):
@@ -82,7 +82,7 @@ def faults() -> Iterator[None]:
         _fail(str(error), Exit.FAILED)
     except (StoreError, AuthorityError) as error:
         _fail(str(error), Exit.DATA_DIR)
-    except (ListenError, TracingError) as error:
+    except (ListenError, TelemetryError) as error:
         _fail(str(error), Exit.USAGE)
 
 

@@ -10,15 +10,12 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-from motorpool_controller import tracing
 from motorpool_controller.config import Settings
 from motorpool_controller.domain.controllers import Controller
 from motorpool_controller.leading import lead
 from motorpool_controller.observing import Observed, observed
 from motorpool_controller.security.authorities import Authorities
 from motorpool_controller.security.authority import ca_file
-from motorpool_controller.services.logformat import log_to_stderr
-from motorpool_controller.services.notify import notify
 from motorpool_controller.services.server import Server
 from motorpool_controller.standing_by import stand_by
 from motorpool_controller.store.database import cluster_there, engine_of
@@ -26,6 +23,9 @@ from motorpool_controller.store.errors import DatabaseInUseError, DatabaseLostEr
 from motorpool_controller.store.lock import DataDirLock
 from motorpool_controller.store.seat import Seat
 from motorpool_controller.store.store import Store, utc_now
+from motorpool_telemetry import tracing
+from motorpool_telemetry.logformat import log_to_stderr
+from motorpool_telemetry.systemd import notify
 
 SWITCH_SECONDS = 0.0005
 """How long a thread has to wait for the interpreter: with Python's 5 ms gRPC shakes hands 200 times a second at most,
@@ -35,16 +35,17 @@ log = logging.getLogger("motorpool_controller")
 
 
 def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT; raise a StoreError, an AuthorityError or a ListenError where that cannot be."""
+    """Serve until SIGTERM or SIGINT; raise what ``options.faults`` tells where that cannot be."""
     if not ca_file(settings.data_dir).exists():
         # Before a lock file is made in a folder that is not ours.
         raise NotInitialisedError(
             f"there is no cluster in {settings.data_dir} yet; make one with `motorpool-controller init`, or name "
             "another folder with --data-dir"
         )
-    log_to_stderr(settings.log_level, settings.log_format)
+    # It tells of every migration it looks at.
+    log_to_stderr(settings.log_level, settings.log_format, talkative=("alembic",))
     sys.setswitchinterval(SWITCH_SECONDS)
-    with DataDirLock(settings.data_dir), tracing.on(settings.tracing_endpoint):
+    with DataDirLock(settings.data_dir), tracing.on(settings.tracing_endpoint, service="motorpool-controller"):
         asyncio.run(_serve(settings))
 
 

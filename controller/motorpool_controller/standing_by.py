@@ -9,12 +9,11 @@ from motorpool_controller.config import PostgresUrl, Settings
 from motorpool_controller.domain.controllers import Controller
 from motorpool_controller.security.authorities import Authorities
 from motorpool_controller.services.duties import standing_by
-from motorpool_controller.services.notify import notify
 from motorpool_controller.services.server import Server
-from motorpool_controller.services.watchdog import watch
 from motorpool_controller.store.seat import Seat
 from motorpool_controller.store.standby import Standby
 from motorpool_controller.store.store import utc_now
+from motorpool_telemetry.systemd import notify, watch
 
 log = logging.getLogger("motorpool_controller")
 
@@ -34,7 +33,7 @@ async def stand_by(
     async with Standby(where, me, lease_seconds=settings.leader_lease_seconds) as standby:
         await standby.ask(take=False)
         fitness = _Fitness(authorities, me, standby)
-        if not server.started and not fitness() and await standby.ask():
+        if not server.started and not fitness() and await standby.ask() and not fitness():
             return await standby.wait(fitness)
         cluster_id = authorities.cluster_id
         await server.take(standing_by(standby, cluster_id, lambda: standby.leader, audit=server.audit, clock=utc_now))

@@ -21,7 +21,7 @@ from tests.e2e.conftest import ROOT
 from tests.e2e.environment import run
 
 CACHE = ROOT / ".cache" / "releases"
-MEMBERS = ("proto", "formats", "plugins/sdk", "plugins/backends/llama_cpp", "agent", "cli", "controller")
+MEMBERS = ("proto", "formats", "telemetry", "plugins/sdk", "plugins/backends/llama_cpp", "agent", "cli", "controller")
 _SUBJECT = re.compile(r"(?P<commit>[0-9a-f]{40}) Release (?P<version>\d+\.\d+\.\d+)")
 
 
@@ -55,7 +55,8 @@ class Release:
         [packages] = environment.glob("lib/python*/site-packages")
         _link_third_parties(folder / "third-parties", packages)
         offline = ("--no-deps", "--no-index", "--disable-pip-version-check", "--quiet")
-        projects = [source / member for member in MEMBERS]
+        # A member that was made later is in no older release.
+        projects = [source / member for member in MEMBERS if (source / member).exists()]
         run(sys.executable, "-m", "pip", "wheel", *offline, "--no-build-isolation", "-w", wheels, *projects)
         python = environment / "bin" / "python"
         run(sys.executable, "-m", "pip", "--python", python, "install", *offline, *wheels.glob("*.whl"))

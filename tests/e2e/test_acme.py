@@ -201,7 +201,7 @@ def test_a_model_runs_on_a_strangers_card(cards: Cards, monkeypatch: pytest.Monk
     wait_for("the claim to be gone", lambda: cards.claimed("ACME-2") == 0)
 
 
-@pytest.mark.parametrize("member", ["agent", "cli", "controller", "formats", "plugins", "proto"])
+@pytest.mark.parametrize("member", ["agent", "cli", "controller", "formats", "plugins", "proto", "telemetry"])
 def test_nothing_of_ours_knows_the_stranger(member: str) -> None:
     """
     No program of ours names the stranger: only documentation does, as an example.

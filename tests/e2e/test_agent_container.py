@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sys
 import sysconfig
@@ -13,6 +12,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from motorpool import v1
 from motorpool_llama_cpp import launcher
@@ -22,25 +23,33 @@ from tests.e2e.fleet import Fleet, wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
 
-MEMBERS = ("motorpool", "motorpool-agent", "motorpool-formats", "motorpool-llama-cpp", "motorpool-sdk")
-_NAME = re.compile(r"[A-Za-z0-9._-]+")
+MEMBERS = (
+    "motorpool",
+    "motorpool-agent",
+    "motorpool-formats",
+    "motorpool-llama-cpp",
+    "motorpool-sdk",
+    "motorpool-telemetry",
+)
 
 
 def closure(*names: str) -> dict[str, Distribution]:
     """Return distributions with all that they need here, by name."""
     found: dict[str, Distribution] = {}
-    left = [*names]
+    seen: set[tuple[str, str]] = set()
+    left = [(name, "") for name in names]
     while left:
-        name = left.pop().lower().replace("_", "-")
-        if name in found:
+        name, extra = left.pop()
+        if (name, extra) in seen:
             continue
+        seen.add((name, extra))
         try:
             found[name] = distribution(name)
-        except PackageNotFoundError:  # for another Python or system
+        except PackageNotFoundError:
             continue
-        left += [
-            match[0] for each in found[name].requires or () if "extra ==" not in each and (match := _NAME.match(each))
-        ]
+        for needed in map(Requirement, found[name].requires or ()):
+            if needed.marker is None or needed.marker.evaluate({"extra": extra}):
+                left += [(canonicalize_name(needed.name), each) for each in ("", *needed.extras)]
     return found
 
 

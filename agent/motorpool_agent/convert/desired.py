@@ -9,7 +9,6 @@ from datetime import UTC
 from google.protobuf.duration_pb2 import Duration
 
 from motorpool import v1
-from motorpool_agent import traces
 from motorpool_agent.convert.facts import facts_of
 from motorpool_agent.reconcile.assignment import (
     Adapter,
@@ -31,6 +30,7 @@ from motorpool_agent.reconcile.assignment import (
     Speculative,
     Tombstone,
 )
+from motorpool_telemetry import traces
 
 DesiredBody = Assignment | Tombstone | ReadModel | DeleteFiles | LogSubscription
 

@@ -13,7 +13,6 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from motorpool_agent import tracing
 from motorpool_agent.config import Config, ConfigError
 from motorpool_agent.convert.inventory import host_message
 from motorpool_agent.files.downloads import Downloads
@@ -27,8 +26,6 @@ from motorpool_agent.inventory import PluginTable, facts, lineage, measure
 from motorpool_agent.inventory.care import HostCare
 from motorpool_agent.inventory.resources import Bounds
 from motorpool_agent.inventory.strangers import stranger
-from motorpool_agent.main.notify import notify
-from motorpool_agent.main.watchdog import watch
 from motorpool_agent.observing.serving import observed
 from motorpool_agent.policy import DEFAULT_FILE as POLICY_FILE
 from motorpool_agent.policy import read as read_policy
@@ -43,6 +40,8 @@ from motorpool_agent.session.session import NodeReport, Session
 from motorpool_agent.state.desired import DesiredRecord
 from motorpool_agent.state.directory import DataDirectoryLock
 from motorpool_formats import read_model
+from motorpool_telemetry import tracing
+from motorpool_telemetry.systemd import notify, watch
 
 # How long a slow plugin holds up the first report: without it a restart of the agent would show a node without devices.
 _PLUGINS_SECONDS = 10.0
@@ -57,11 +56,8 @@ async def run(config: Config) -> None:
     loop = asyncio.get_running_loop()
     for each in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(each, stop.set)
-    try:
-        with tracing.on(config.tracing_endpoint, instance=config.node_name):
-            await _until(stop, _live(config))
-    except tracing.TracingError as error:
-        raise ConfigError(str(error)) from error
+    with tracing.on(config.tracing_endpoint, service="motorpool-agent", instance=config.node_name):
+        await _until(stop, _live(config))
     log.info("agent stopped")
 
 

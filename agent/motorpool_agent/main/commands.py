@@ -16,13 +16,14 @@ from motorpool_agent.config import Config, ConfigError, load
 from motorpool_agent.identity.errors import IdentityError
 from motorpool_agent.identity.store import IdentityStore
 from motorpool_agent.main import agent, bundle_commands, devices, doctor, engines, installing
-from motorpool_agent.main.logformat import log_to_stderr
 from motorpool_agent.main.output import checked_format, document
 from motorpool_agent.main.report import as_text, status_of
 from motorpool_agent.main.survey import survey
 from motorpool_agent.runtime.errors import RuntimeFault
 from motorpool_agent.state.directory import DataDirectoryLock
 from motorpool_agent.state.errors import StateError
+from motorpool_telemetry.errors import TelemetryError
+from motorpool_telemetry.logformat import log_to_stderr
 
 EXIT_USAGE = 2
 EXIT_UNREACHABLE = 3
@@ -352,7 +353,7 @@ def _carry_out(work: Callable[[], Coroutine[None, None, None]]) -> None:
     """Run a command; a fault becomes one paragraph and its exit code."""
     try:
         asyncio.run(work())
-    except ConfigError as error:
+    except (ConfigError, TelemetryError) as error:
         _fail(str(error), EXIT_USAGE)
     except IdentityError as error:
         _fail(str(error), error.exit_code)

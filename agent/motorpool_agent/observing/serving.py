@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Protocol
 
-from motorpool_agent.observing.exposition import Exposition, exposed
-from motorpool_agent.observing.pulse import Pulse
+from motorpool_agent import metrics
 from motorpool_agent.session.seams import Instances, Plugins
 from motorpool_sdk.accelerator import Sample
-
-log = logging.getLogger(__name__)
+from motorpool_telemetry.exposition import Exposition, exposed
 
 
 class Lasting(Protocol):
@@ -41,14 +38,13 @@ class Measured(Plugins, Protocol):
 async def observed(
     address: str | None, session: Lasting, instances: Instances, plugins: Measured
 ) -> AsyncIterator[Exposition | None]:
-    """Expose an agent while the block lasts, where an address is set; raise a ConfigError where that cannot be."""
+    """Expose an agent while the block lasts, where an address is set; raise a TelemetryError where that fails."""
     if address is None:
         yield None
         return
     # What only this needs: Prometheus's client.
-    from motorpool_agent.observing.gauges import Figures, Look, registry_of  # noqa: PLC0415
-
-    pulse = Pulse()
+    from motorpool_agent.observing.gauges import Figures, Look  # noqa: PLC0415
+    from motorpool_telemetry.figures import registry_of  # noqa: PLC0415
 
     def look() -> Look:
         return Look(
@@ -60,17 +56,11 @@ async def observed(
             in_session=session.is_open,
         )
 
-    exposition = Exposition(
+    async with exposed(
         address,
         registry_of(Figures(asyncio.get_running_loop(), look)),
-        alive=lambda: pulse.stalled() or session.stalled(),
-        ready=lambda: pulse.stalled() or ("" if session.is_open else "the node is not in session"),
-    )
-    async with exposed(exposition):
-        beating = asyncio.create_task(pulse.run(), name="pulse")
-        log.info("metrics served", extra={"metrics_listen": exposition.address})
-        try:
-            yield exposition
-        finally:
-            beating.cancel()
-            await asyncio.wait([beating])
+        lag=metrics.LOOP_LAG,
+        alive=session.stalled,
+        ready=lambda: "" if session.is_open else "the node is not in session",
+    ) as exposition:
+        yield exposition

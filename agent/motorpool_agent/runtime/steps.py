@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from motorpool_agent import tracing
 from motorpool_agent.reconcile.assignment import Assignment
 from motorpool_agent.reconcile.handle import Handle
 from motorpool_agent.runtime import failures
 from motorpool_agent.runtime.executor import Running
-from motorpool_agent.traces import child
+from motorpool_telemetry import tracing
+from motorpool_telemetry.traces import child
 
 
 class Steps:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from motorpool_controller import tracing
 from motorpool_controller.domain.groups import nodes_of
 from motorpool_controller.domain.traces import places_of
 from motorpool_controller.domain.workload import Assignment, Instance
+from motorpool_telemetry import tracing
 
 
 def trace_placement(instance: Instance, assignment: Assignment, deployed: str, begin_ns: int, decided_ns: int) -> None:

@@ -5,29 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
-from importlib.metadata import version
-
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    InfoMetricFamily,
-    Metric,
-)
-from prometheus_client.registry import Collector
 
 from motorpool_controller import metrics
-from motorpool_controller.counting import OTHER
 from motorpool_controller.domain.fleet import Health, Node, NodeState, NodeUsage
 from motorpool_controller.domain.workload import Instance, InstanceState
 from motorpool_controller.store.live import Live
 from motorpool_controller.store.store import Store
+from motorpool_telemetry.counting import OTHER
+from motorpool_telemetry.figures import Collector, Metric, about, counted, gauge, gauges, looked
 
-LOOK_SECONDS = 5.0
-"""How long an event loop that is busy is waited for; the figures of the fleet are left out then."""
 VENDORS = 20
 """The most vendors that are told apart; those with the fewest devices are `other`."""
 
@@ -75,70 +62,30 @@ class Figures(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric; in Prometheus's thread."""
-        yield InfoMetricFamily("motorpool_controller", "This controller.", {"version": version("motorpool-controller")})
-        yield from _counted()
-        yield _gauge("motorpool_controller_leader", "Whether it decides, 1 or 0.", float(self.look is not None))
-        yield _gauge(
+        yield about("motorpool_controller", "This controller.", "motorpool-controller")
+        yield from counted(metrics.COUNTERS, metrics.HISTOGRAMS)
+        yield gauge("motorpool_controller_leader", "Whether it decides, 1 or 0.", float(self.look is not None))
+        yield gauge(
             "motorpool_controller_store_writable", "Whether changes can be written, 1 or 0.", float(self._writable())
         )
-        found = self._looked()
+        look = self.look
+        found = None if look is None else looked(self._loop, look)
         if found is not None:
             yield from _of_fleet(found)
 
-    def _looked(self) -> Look | None:
-        if (look := self.look) is None:
-            return None
-
-        async def on_loop() -> Look:
-            return look()
-
-        looking = asyncio.run_coroutine_threadsafe(on_loop(), self._loop)
-        try:
-            return looking.result(LOOK_SECONDS)
-        except (FutureTimeoutError, RuntimeError):  # it hangs, or has ended
-            looking.cancel()
-            return None
-
-
-def registry_of(figures: Figures) -> CollectorRegistry:
-    """Return the registry of those figures and the process's."""
-    registry = CollectorRegistry()
-    registry.register(figures)
-    for collector in (ProcessCollector, PlatformCollector, GCCollector):
-        collector(registry=registry)
-    return registry
-
-
-def _counted() -> Iterator[Metric]:
-    for counter in metrics.COUNTERS:
-        family = CounterMetricFamily(counter.name, counter.documentation, labels=counter.labels)
-        for values, total in counter.sums().items():
-            family.add_metric(values, total)
-        yield family
-    for histogram in metrics.HISTOGRAMS:
-        timed = HistogramMetricFamily(histogram.name, histogram.documentation, labels=histogram.labels)
-        bounds = [*map(str, histogram.buckets), "+Inf"]
-        for values, (*counts, seconds) in histogram.rows().items():
-            so_far, buckets = 0.0, []
-            for bound, count in zip(bounds, counts, strict=True):
-                so_far += count
-                buckets.append((bound, so_far))
-            timed.add_metric(values, buckets=buckets, sum_value=seconds)
-        yield timed
-
 
 def _of_fleet(found: Look) -> Iterator[Metric]:
-    yield _gauge("motorpool_controller_epoch", "How often a controller took the database over.", found.epoch)
-    yield _gauge("motorpool_controller_store_revision", "The last revision that was written.", found.revision)
+    yield gauge("motorpool_controller_epoch", "How often a controller took the database over.", found.epoch)
+    yield gauge("motorpool_controller_store_revision", "The last revision that was written.", found.revision)
     yield _by("motorpool_controller_store_waiting", "Changes that wait for the database.", "lane", found.waiting)
-    yield _gauge("motorpool_controller_sessions", "Agents in session.", found.sessions)
-    yield _gauge("motorpool_controller_deployments", "Deployments.", found.deployments)
+    yield gauge("motorpool_controller_sessions", "Agents in session.", found.sessions)
+    yield gauge("motorpool_controller_deployments", "Deployments.", found.deployments)
     states = Tally((NodeState.SUSPECT if node.name in found.suspects else node.state).value for node in found.nodes)
     yield _by(
         "motorpool_controller_nodes", "Nodes.", "state", {state.value: states[state.value] for state in NodeState}
     )
     cordoned = sum(1 for node in found.nodes if node.cordoned)
-    yield _gauge("motorpool_controller_nodes_cordoned", "Nodes that take nothing new.", cordoned)
+    yield gauge("motorpool_controller_nodes_cordoned", "Nodes that take nothing new.", cordoned)
     kinds = Tally(instance.state.value for instance in found.instances)
     yield _by(
         "motorpool_controller_instances",
@@ -169,11 +116,16 @@ def _of_devices(found: Look) -> Iterator[Metric]:
     for node_name, device_id, memory_bytes in _claims(found.instances):
         if device_id:
             claimed[vendor_of.get((node_name, device_id), OTHER)] += memory_bytes
-    family = GaugeMetricFamily("motorpool_controller_devices", "Devices.", labels=("vendor", "health"))
-    for vendor in sorted({vendor for vendor, _ in devices}):
-        for health in Health:
-            family.add_metric((vendor, health.value), devices[vendor, health.value])
-    yield family
+    yield gauges(
+        "motorpool_controller_devices",
+        "Devices.",
+        ("vendor", "health"),
+        {
+            (vendor, health.value): devices[vendor, health.value]
+            for vendor in sorted({vendor for vendor, _ in devices})
+            for health in Health
+        },
+    )
     for name, what, figures in (
         ("motorpool_controller_device_memory_bytes", "Memory of devices that is known.", total),
         ("motorpool_controller_device_memory_claimed_bytes", "Memory of devices held by instances.", claimed),
@@ -187,9 +139,9 @@ def _of_hosts(found: Look) -> Iterator[Metric]:
     total = sum(node.host.memory_bytes or 0 for node in found.nodes)
     claimed = sum(memory_bytes for _, device_id, memory_bytes in _claims(found.instances) if not device_id)
     used = sum(usage.memory_used_bytes or 0 for usage in found.usage.values())
-    yield _gauge("motorpool_controller_host_memory_bytes", "Memory of nodes that is known.", total)
-    yield _gauge("motorpool_controller_host_memory_claimed_bytes", "Memory of nodes held by instances.", claimed)
-    yield _gauge("motorpool_controller_host_memory_used_bytes", "Memory of nodes in use, as last measured.", used)
+    yield gauge("motorpool_controller_host_memory_bytes", "Memory of nodes that is known.", total)
+    yield gauge("motorpool_controller_host_memory_claimed_bytes", "Memory of nodes held by instances.", claimed)
+    yield gauge("motorpool_controller_host_memory_used_bytes", "Memory of nodes in use, as last measured.", used)
 
 
 def _claims(instances: Iterable[Instance]) -> Iterator[tuple[str, str, int]]:
@@ -207,12 +159,5 @@ def _vendors(nodes: Iterable[Node]) -> Mapping[str, str]:
     return {vendor: vendor for vendor, _ in most}
 
 
-def _gauge(name: str, what: str, value: float) -> GaugeMetricFamily:
-    return GaugeMetricFamily(name, what, value=value)
-
-
-def _by(name: str, what: str, label: str, values: Mapping[str, float]) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(name, what, labels=(label,))
-    for key, value in sorted(values.items()):
-        family.add_metric((key,), value)
-    return family
+def _by(name: str, what: str, label: str, values: Mapping[str, float]) -> Metric:
+    return gauges(name, what, (label,), {(key,): value for key, value in sorted(values.items())})

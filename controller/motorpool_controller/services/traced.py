@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from motorpool_controller import tracing
 from motorpool_controller.domain.errors import DomainError
-from motorpool_controller.domain.traces import read
 from motorpool_controller.services.callers import Context
+from motorpool_telemetry import tracing
+from motorpool_telemetry.traces import read
 
 HEADER = "traceparent"
 _SERVICE = "motorpool.v1.DeploymentService"

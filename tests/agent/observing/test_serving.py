@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from motorpool_agent import metrics
-from motorpool_agent.config import ConfigError
-from motorpool_agent.observing import gauges, pulse
-from motorpool_agent.observing.exposition import Exposition
 from motorpool_agent.observing.gauges import DEVICES
 from motorpool_agent.observing.serving import observed
 from motorpool_agent.reconcile.observation import ExecutorStatus, ObservedInstance, State
 from motorpool_sdk.accelerator import Sample
+from motorpool_telemetry import figures, pulse
+from motorpool_telemetry.errors import TelemetryError
+from motorpool_telemetry.exposition import Exposition
 from tests.agent.session.fakes import DEVICE, FixedPlugins, RecordingInstances
 from tests.tables import documented, exposed, samples
 
@@ -158,7 +158,7 @@ async def test_loop_that_hangs_is_told_by_the_thread(monkeypatch: pytest.MonkeyP
     """
     While nothing on the event loop goes on, probes say so, and metrics come without the node's figures.
     """
-    monkeypatch.setattr(gauges, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(figures, "LOOK_SECONDS", 0.1)
     async with observing() as exposition:
         # Nothing is awaited: the loop does not go on.
         monkeypatch.setattr(pulse, "STALLED_SECONDS", 0.0)
@@ -175,7 +175,7 @@ async def test_taken_address_is_told() -> None:
     Where it cannot listen, it says where, by which setting, and what to do.
     """
     async with observing() as exposition:
-        with pytest.raises(ConfigError, match=r"cannot listen on 127\.0\.0\.1:\d+ \(metrics_listen\)"):
+        with pytest.raises(TelemetryError, match=r"cannot listen on 127\.0\.0\.1:\d+ \(metrics_listen\)"):
             async with observed(exposition.address, Lasting(), instances(), MeasuredPlugins()):
                 pass
 

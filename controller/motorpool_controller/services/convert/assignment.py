@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from motorpool import v1
 from motorpool_controller.domain.hub_files import HubFile, HubModel
-from motorpool_controller.domain.traces import read
 from motorpool_controller.domain.workload import (
     Assignment,
     Exposure,
@@ -21,6 +20,7 @@ from motorpool_controller.services.convert.facts import facts_of
 from motorpool_controller.services.convert.model import source_of
 from motorpool_controller.services.convert.placement import claim_of
 from motorpool_controller.services.convert.spec import cache_of, speculative_of
+from motorpool_telemetry.traces import read
 
 
 def assignment_of(message: v1.Assignment, field: str) -> Assignment:

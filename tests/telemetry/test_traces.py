@@ -1,6 +1,6 @@
 import pytest
 
-from motorpool_agent.traces import child, read, sampled, span_id, trace_id
+from motorpool_telemetry.traces import child, read, sampled, span_id, trace_id
 
 PLACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 

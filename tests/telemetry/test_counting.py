@@ -1,4 +1,4 @@
-from motorpool_controller.counting import OTHER, Counter, Histogram
+from motorpool_telemetry.counting import OTHER, Counter, Histogram
 
 
 def test_counter_counts_by_its_labels() -> None:

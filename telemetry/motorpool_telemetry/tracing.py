@@ -1,4 +1,4 @@
-"""Spans of what the controller does, from a deployment's call to its assignments; nothing at all where they are off."""
+"""Spans of what a program does; nothing at all where they are off."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from motorpool_controller.domain import traces
+from motorpool_telemetry import traces
+from motorpool_telemetry.errors import TelemetryError
 
 if TYPE_CHECKING:
-    from motorpool_controller.otlp import Recorder
+    from motorpool_telemetry.otlp import Recorder
 
 VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 """OpenTelemetry's own: an address in one of them is as good as our setting."""
@@ -22,13 +23,12 @@ log = logging.getLogger(__name__)
 _recorder: Recorder | None = None
 
 
-class TracingError(Exception):
-    """Spans are wanted, and cannot be made."""
-
-
 @contextmanager
-def on(endpoint: str | None, *, instance: str = "") -> Iterator[None]:
-    """Have spans sent while the block lasts, where an address is set, here or in OpenTelemetry's variables."""
+def on(endpoint: str | None, *, service: str, instance: str = "") -> Iterator[None]:
+    """Have spans sent while the block lasts, where an address is set, here or in OpenTelemetry's variables.
+
+    ``service`` is the distribution of the program that tells; a TelemetryError says that its extra is missing.
+    """
     global _recorder  # noqa: PLW0603  # one process, one collector
     if os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or not (
         endpoint or any(os.environ.get(variable) for variable in VARIABLES)
@@ -36,15 +36,13 @@ def on(endpoint: str | None, *, instance: str = "") -> Iterator[None]:
         yield
         return
     try:
-        from motorpool_controller.otlp import Recorder  # noqa: PLC0415  # an extra, and heavy
+        from motorpool_telemetry.otlp import Recorder  # noqa: PLC0415  # an extra, and heavy
     except ImportError as error:
-        raise TracingError(
+        raise TelemetryError(
             f"tracing is on (tracing_endpoint, or {' or '.join(VARIABLES)}), and {error.name} is not installed: "
-            "pip install 'motorpool-controller[tracing]', or leave the setting out"
+            f"pip install '{service}[tracing]', or leave the setting out"
         ) from error
-    _recorder = Recorder(
-        endpoint, service="motorpool-controller", version=version("motorpool-controller"), instance=instance
-    )
+    _recorder = Recorder(endpoint, service=service, version=version(service), instance=instance)
     try:
         yield
     finally:

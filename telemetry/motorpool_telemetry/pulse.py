@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from motorpool_controller import metrics
+from motorpool_telemetry.counting import Histogram
 
 PERIOD_SECONDS = 0.5
 STALLED_SECONDS = 15.0
@@ -13,9 +13,10 @@ STALLED_SECONDS = 15.0
 
 
 class Pulse:
-    """Looks at the loop from within; asked from without."""
+    """Looks at the loop from within, and writes down how late it was; asked from without."""
 
-    def __init__(self) -> None:
+    def __init__(self, lag: Histogram) -> None:
+        self._lag = lag
         self._beat = time.monotonic()
 
     def stalled(self) -> str:
@@ -29,4 +30,4 @@ class Pulse:
             due = time.monotonic() + PERIOD_SECONDS
             await asyncio.sleep(PERIOD_SECONDS)
             self._beat = time.monotonic()
-            metrics.LOOP_LAG.observe(max(0.0, self._beat - due))
+            self._lag.observe(max(0.0, self._beat - due))

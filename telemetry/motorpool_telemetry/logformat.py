@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 
 _STANDARD = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {"message", "asctime", "taskName"}
@@ -14,17 +14,15 @@ _OWN = frozenset({"time", "level", "logger", "message", "exception"})
 
 
 class FieldsFormatter(logging.Formatter):
-    """``time=2026-01-02T03:04:05.678Z level=info event="session opened" epoch=7``: fields and nothing else."""
+    """``2026-01-02T03:04:05.678Z info node lost node=nodes/a``: one line, fields at its end."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of a record, and its traceback below it."""
-        fields = {
-            "time": _time(record),
-            "level": record.levelname.lower(),
-            "event": record.getMessage(),
-            **{name: value for name, value in record.__dict__.items() if name not in _STANDARD},
-        }
-        line = " ".join(f"{name}={_shown(value)}" for name, value in fields.items())
+        fields = "".join(f" {name}={_shown(value)}" for name, value in record.__dict__.items() if name not in _STANDARD)
+        words = record.getMessage()
+        if not words.isprintable():  # it stays one line
+            words = json.dumps(words)
+        line = f"{_time(record)} {record.levelname.lower()} {words}{fields}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
@@ -51,15 +49,16 @@ class JsonFormatter(logging.Formatter):
 FORMATS: Mapping[str, Callable[[], logging.Formatter]] = {"text": FieldsFormatter, "json": JsonFormatter}
 
 
-def log_to_stderr(level: str, form: str = "text") -> None:
-    """Send the log there, from this level on, as text or JSON."""
+def log_to_stderr(level: str, form: str = "text", *, talkative: Iterable[str] = ()) -> None:
+    """Send the log there, from this level on, as text or JSON; of ``talkative`` loggers warnings and worse."""
     handler = logging.StreamHandler()
     handler.setFormatter(FORMATS[form]())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     if form == "json":  # so that what Python warns of is a line like the others
         logging.captureWarnings(capture=True)
-    # It tells of every selector it chose.
-    logging.getLogger("asyncio").setLevel(logging.WARNING)
+    # asyncio tells of every selector it chose.
+    for name in ("asyncio", *talkative):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _shown(value: object) -> str:

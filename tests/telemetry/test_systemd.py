@@ -1,13 +1,41 @@
-"""What systemd's watchdog hears of the controller, and when it hears nothing."""
+"""What systemd hears of a service, and when its watchdog hears nothing."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import socket
+from pathlib import Path
 
 import pytest
 
-from motorpool_controller.services.watchdog import period_seconds, watch
+from motorpool_telemetry.systemd import notify, period_seconds, watch
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_state_reaches_the_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, abstract: bool) -> None:
+    """
+    Systemd names a file or an abstract address, which begins with @.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.settimeout(30)
+        systemd.bind(f"\0{tmp_path}" if abstract else str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", f"@{tmp_path}" if abstract else str(tmp_path / "notify"))
+        notify("READY=1")
+
+        assert b"READY=1" == systemd.recv(100)
+
+
+@pytest.mark.parametrize("address", [None, "", "/nobody/listens/here"])
+def test_nobody_to_tell_ends_nothing(monkeypatch: pytest.MonkeyPatch, address: str | None) -> None:
+    """
+    Without a socket, or with one that is not there, the service goes on.
+    """
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    if address is not None:
+        monkeypatch.setenv("NOTIFY_SOCKET", address)
+
+    notify("READY=1")
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
-from motorpool_controller.config import Address
-from motorpool_controller.services.errors import ListenError
+from motorpool_telemetry.counting import Histogram
+from motorpool_telemetry.errors import TelemetryError
+from motorpool_telemetry.pulse import Pulse
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -35,7 +36,7 @@ class Exposition(ThreadingHTTPServer):
 
     def __init__(
         self,
-        address: Address,
+        listen: str,
         registry: CollectorRegistry,
         *,
         alive: Callable[[], str],
@@ -45,15 +46,17 @@ class Exposition(ThreadingHTTPServer):
         self.alive = alive
         self.ready = ready
         self._free = threading.BoundedSemaphore(AT_ONCE)
-        self.address_family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+        host, _, port = listen.rpartition(":")
+        host = host.strip("[]")
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
-            super().__init__((address.host, address.port), _Handler)
+            super().__init__((host, int(port)), _Handler)
         except OSError as error:
-            raise ListenError(
-                f"cannot listen on {address} (metrics_listen): {error.strerror or error}; give another address, or "
+            raise TelemetryError(
+                f"cannot listen on {listen} (metrics_listen): {error.strerror or error}; give another address, or "
                 "leave the setting out"
             ) from error
-        self.address = Address(address.host, self.server_address[1])
+        self.address = f"[{host}]:{self.server_port}" if ":" in host else f"{host}:{self.server_port}"
         """Where it is bound, its port known."""
 
     def process_request(self, request: object, client_address: object) -> None:
@@ -83,8 +86,6 @@ class _Handler(BaseHTTPRequestHandler):
     server: Exposition
     timeout = SECONDS
     protocol_version = "HTTP/1.1"
-    server_version = "motorpool"
-    sys_version = ""
 
     def do_GET(self) -> None:  # http.server's name
         """Answer."""
@@ -99,6 +100,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(HTTPStatus.NOT_FOUND, b"there is /metrics, /healthz and /readyz\n")
 
     do_HEAD = do_GET  # noqa: N815  # as above
+
+    def version_string(self) -> str:
+        """Return what every answer says of who serves it: no version of anything."""
+        return "motorpool"
 
     def log_message(self, *_: object) -> None:
         """Write no line a request."""
@@ -122,15 +127,33 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @asynccontextmanager
-async def exposed(exposition: Exposition) -> AsyncIterator[Exposition]:
-    """Serve while the block lasts."""
+async def exposed(
+    listen: str,
+    registry: CollectorRegistry,
+    *,
+    lag: Histogram,
+    alive: Callable[[], str],
+    ready: Callable[[], str],
+) -> AsyncIterator[Exposition]:
+    """Serve at ``host:port`` while the block lasts, and look after the event loop; raise a TelemetryError if it cannot.
+
+    A loop that does not go on is neither alive nor ready; how late it is goes into ``lag``.
+    """
+    pulse = Pulse(lag)
+    exposition = Exposition(
+        listen, registry, alive=lambda: pulse.stalled() or alive(), ready=lambda: pulse.stalled() or ready()
+    )
     # Its own look at whether it is to end is the longest that the end takes.
     thread = threading.Thread(
         target=exposition.serve_forever, kwargs={"poll_interval": 0.5}, name="metrics", daemon=True
     )
     thread.start()
+    beating = asyncio.create_task(pulse.run(), name="pulse")
+    log.info("metrics served", extra={"metrics_listen": exposition.address})
     try:
         yield exposition
     finally:
+        beating.cancel()
+        await asyncio.wait([beating])
         await asyncio.to_thread(exposition.shutdown)
         exposition.server_close()

@@ -1,12 +1,14 @@
 import json
 import logging
 import math
+import warnings
+from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 
-from motorpool_controller.services.logformat import FieldsFormatter, JsonFormatter
+from motorpool_telemetry.logformat import FieldsFormatter, JsonFormatter, log_to_stderr
 
 
 def line(message: str, *arguments: object, **fields: object) -> str:
@@ -35,6 +37,83 @@ def test_field_cannot_forge_lines_or_fields(value: str) -> None:
 
     assert "\n" not in text
     assert 'field="' in text
+
+
+def test_words_cannot_forge_lines() -> None:
+    """
+    What happened is quoted where it would be more than a line; its fields follow.
+    """
+    assert line("went %s", "wrong\nhere", path="/a b", count=3).endswith(
+        r' warning "went wrong\nhere" path="/a b" count=3'
+    )
+
+
+def test_traceback_follows_its_line() -> None:
+    """
+    As text, an exception stands below the line that tells of it.
+    """
+    with pytest.raises(ValueError, match="invalid") as caught:
+        int("no")
+    error = (caught.type, caught.value, caught.tb)
+    first, *rest = (
+        FieldsFormatter().format(logging.LogRecord("x", logging.ERROR, "x.py", 1, "failed", (), error)).splitlines()
+    )
+
+    assert first.endswith(" error failed")
+    assert "Traceback (most recent call last):" == rest[0]
+    assert "invalid literal for int() with base 10: 'no'" in rest[-1]
+
+
+@pytest.fixture(name="as_it_was")
+def _as_it_was() -> Iterator[None]:
+    """
+    What a program sets for all of its process is set back.
+    """
+    root, levels = logging.getLogger(), {name: logging.getLogger(name).level for name in ("asyncio", "alembic")}
+    handlers, level = root.handlers[:], root.level
+    try:
+        yield
+    finally:
+        logging.captureWarnings(capture=False)
+        root.handlers[:], root.level = handlers, level
+        for name, before in levels.items():
+            logging.getLogger(name).setLevel(before)
+
+
+def test_talkative_loggers_tell_warnings(as_it_was: None, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    Of asyncio and of whatever a program names nothing below a warning is told; the rest from the level that was set.
+    """
+    log_to_stderr("debug", talkative=("alembic",))
+    for name in ("asyncio", "alembic", "motorpool.x"):
+        logging.getLogger(name).debug("debug of %s", name)
+        logging.getLogger(name).warning("warning of %s", name)
+
+    told = [text.split(" ", 1)[1] for text in capsys.readouterr().err.splitlines()]
+    assert [
+        "warning warning of asyncio",
+        "warning warning of alembic",
+        "debug debug of motorpool.x",
+        "warning warning of motorpool.x",
+    ] == told
+
+
+def test_warnings_of_python_are_objects_too(as_it_was: None, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    With JSON every line is an object, also one that no code of ours wrote.
+    """
+    log_to_stderr("info", "json")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        # Set before it was captured for the test, so it is shown as it is shown without pytest.
+        logging.captureWarnings(capture=False)
+        logging.captureWarnings(capture=True)
+        warnings.warn("old", DeprecationWarning, stacklevel=1)
+
+    (text,) = capsys.readouterr().err.splitlines()
+    found = json.loads(text)
+    assert ("py.warnings", "warning") == (found["logger"], found["level"])
+    assert "DeprecationWarning: old" in found["message"]
 
 
 def object_of(**fields: object) -> dict[str, object]:
