@@ -3,7 +3,9 @@
 Two controllers and agents on loopback, PostgreSQL (fsync on) on this machine. The leader is killed, told to stop, and
 stopped where it stands (SIGSTOP), at the default lease; each time the other one leads, and the first comes back and
 stands by. Then the database's server dies and is started. The gap is from the signal to the first change that is
-accepted, by a client that asks again and again; agents are back when every node has a new session.
+accepted, by a client that asks again and again; agents are back when every node has a new session. As root also on
+machines in network namespaces: one that is gone without a word, and one that alone does not reach the database; from
+then until the other one leads.
 """
 
 from __future__ import annotations
@@ -23,12 +25,16 @@ import grpc
 
 from benchmarks.figures import BenchmarkError, Figure
 from motorpool import v1
+from motorpool_controller.store.tenure import LEASE_SECONDS
 from tests.e2e.controllers import Controllers
 from tests.e2e.fleet import wait_for
+from tests.e2e.several import typed
 from tests.postgresql import PostgresServer, programs
 
 AGENTS = 2
-TIMES = 3
+TIMES = 7
+SELDOM = 3
+"""Where a lease is waited for."""
 TIMEOUT_SECONDS = 120.0
 
 
@@ -44,10 +50,11 @@ def measure() -> Sequence[Figure]:
         ends: list[tuple[str, str, int, Callable[[int], None]]] = [
             ("killed", "the leader is killed", TIMES, lambda pid: os.kill(pid, signal.SIGKILL)),
             ("stopped", "the leader is told to stop", TIMES, lambda pid: os.kill(pid, signal.SIGTERM)),
-            ("frozen", "the leader stands still, lease 15 s", 1, lambda pid: os.kill(pid, signal.SIGSTOP)),
+            ("frozen", "the leader stands still, lease 15 s", SELDOM, lambda pid: os.kill(pid, signal.SIGSTOP)),
         ]
         figures = [figure for end in ends for figure in _ended(fleet, *end)]
-        return [*figures, _database(fleet, server)]
+        figures.append(_database(fleet, server))
+        return [*figures, *(_on_machines(Path(name) / "machines") if os.geteuid() == 0 else ())]
 
 
 def _fleet(folder: Path, server: PostgresServer) -> Controllers:
@@ -84,17 +91,44 @@ def _ended(fleet: Controllers, key: str, what: str, times: int, end: Callable[[i
         process.kill()
         fleet.run_controller(leader)
     return [
-        Figure(
-            key=f"{key}_gap_seconds",
-            value=round(statistics.median(gaps), 2),
-            meaning=f"{what}: until a change is accepted",
-        ),
+        *_gaps(key, gaps, f"{what}: until a change is accepted"),
         Figure(
             key=f"{key}_agents_back_seconds",
             value=round(statistics.median(backs), 2),
             meaning="until all agents are back",
         ),
     ]
+
+
+def _gaps(key: str, gaps: Sequence[float], meaning: str) -> Sequence[Figure]:
+    return [
+        Figure(key=f"{key}_gap_seconds", value=round(statistics.median(gaps), 2), meaning=meaning),
+        Figure(key=f"{key}_longest_gap_seconds", value=round(max(gaps), 2), meaning=f"the longest of {len(gaps)}"),
+    ]
+
+
+def _on_machines(folder: Path) -> Sequence[Figure]:
+    folder.mkdir()
+    found: list[Figure] = []
+    with typed(folder, LEASE_SECONDS) as machines:
+        for key, what, cut in (
+            ("gone", "the leader's machine is gone without a word, lease 15 s", machines.network.cut_off),
+            ("cut_off", "the leader alone does not reach the database, lease 15 s", machines.without_database),
+        ):
+            gaps = []
+            for _ in range(SELDOM):
+                leader, other = machines.one, machines.two
+                if leader.told().rfind("controller ready") < leader.told().rfind("controller stands by"):
+                    leader, other = other, leader
+                led, stood = other.told().count("controller ready"), leader.told().count("controller stands by")
+                began = time.monotonic()
+                with cut(leader.name):
+                    other.wait_told("controller ready", led + 1, TIMEOUT_SECONDS)
+                    gaps.append(time.monotonic() - began)
+                leader.wait_told("controller stands by", stood + 1, TIMEOUT_SECONDS)
+                print(f"{what}: {gaps[-1]:.2f} s", file=sys.stderr, flush=True)
+            found.extend(_gaps(key, gaps, f"{what}: until the other one leads"))
+    return found
 
 
 def _database(fleet: Controllers, server: PostgresServer) -> Figure:

@@ -16,6 +16,7 @@ import psycopg
 
 from motorpool_controller.config import PostgresUrl
 
+OWN_PORT = 5432
 USER, GUARDED = "motorpool", "guarded"
 """Whom the server takes without a password, and whom with one."""
 SERVER_OPTIONS = "-c listen_addresses=127.0.0.1 -c max_connections=200"
@@ -31,10 +32,12 @@ def programs() -> Path | None:
 class PostgresServer:
     """One cluster. The server refuses to run as root: then it is the user ``postgres``.
 
-    Processes are killed in tests, machines are not: without ``fsync`` nothing that a test could see is lost.
+    Processes are killed in tests, machines are not: without ``fsync`` nothing that a test could see is lost. With
+    ``space``, a network namespace, it listens there, on all addresses and PostgreSQL's own port, to everybody.
     """
 
-    def __init__(self, *, fsync: bool = False) -> None:
+    def __init__(self, *, fsync: bool = False, space: str = "") -> None:
+        self._space = space
         self._fsync = "on" if fsync else "off"
         folder = programs()
         assert folder is not None
@@ -45,17 +48,20 @@ class PostgresServer:
         if self._owner is not None:
             os.chown(self.folder, self._owner.pw_uid, self._owner.pw_gid)
         with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+            self.port = OWN_PORT if space else free.getsockname()[1]
         self._numbers = itertools.count()
         self._run("initdb", "-D", str(self.folder / "data"), "-A", "trust", "-U", USER, "--no-sync", "-E", "UTF8")
         rules = self.folder / "data" / "pg_hba.conf"
-        rules.write_text(f"host all {GUARDED} 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
+        everybody = "host all all all trust\n" if space else ""
+        rules.write_text(f"host all {GUARDED} 127.0.0.1/32 scram-sha-256\n{everybody}{rules.read_text()}")
         self.start()
 
     def start(self) -> None:
         """Start the server, and return when it answers."""
+        everywhere = " -c listen_addresses=*" if self._space else ""
         options = (
-            f"{SERVER_OPTIONS} -c fsync={self._fsync} -c port={self.port} -c unix_socket_directories={self.folder}"
+            f"{SERVER_OPTIONS}{everywhere} -c fsync={self._fsync} -c port={self.port} "
+            f"-c unix_socket_directories={self.folder}"
         )
         self._ctl("start", "-w", "-o", options, "-l", str(self.folder / "log"))
 
@@ -75,6 +81,10 @@ class PostgresServer:
             connection.execute(f"CREATE DATABASE {name}")
         return self.url(name)
 
+    def local_url(self, name: str) -> PostgresUrl:
+        """Return where a database is by the server's socket, which is in no network."""
+        return PostgresUrl(f"postgresql://{USER}@/{name}?host={self.folder}&port={self.port}")
+
     def url(self, name: str, port: int | None = None) -> PostgresUrl:
         """Return where a database is."""
         return PostgresUrl(f"postgresql://{USER}@127.0.0.1:{port or self.port}/{name}")
@@ -84,6 +94,11 @@ class PostgresServer:
 
     def _run(self, program: str, *arguments: str) -> None:
         command: Sequence[str] = [str(self._programs / program), *arguments]
+        owner = self._owner
+        if self._space and owner is not None:
+            # Who enters a namespace is root.
+            user = (f"--setuid={owner.pw_uid}", f"--setgid={owner.pw_gid}")
+            command, owner = ["nsenter", f"--net=/run/netns/{self._space}", *user, *command], None
         # A server keeps what it inherits: it gets no pipe of ours.
         with (self.folder.parent / f"{self.folder.name}.out").open("w+") as out:
             done = subprocess.run(
@@ -93,9 +108,9 @@ class PostgresServer:
                 stderr=out,
                 cwd="/",
                 check=False,
-                user=None if self._owner is None else self._owner.pw_uid,
-                group=None if self._owner is None else self._owner.pw_gid,
-                extra_groups=None if self._owner is None else [],
+                user=None if owner is None else owner.pw_uid,
+                group=None if owner is None else owner.pw_gid,
+                extra_groups=None if owner is None else [],
             )
             out.seek(0)
             said = out.read()

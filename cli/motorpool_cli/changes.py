@@ -58,7 +58,8 @@ def follow_from(
                 token = ""
             elif code not in _AGAIN:
                 raise
-            elif time.monotonic() < deadline and delay_seconds == _FIRST_DELAY_SECONDS:
+            elif time.monotonic() < deadline and delay_seconds == 2 * _FIRST_DELAY_SECONDS:
+                # Once is nothing to tell: one controller leaves, and another one leads.
                 note("The controller does not answer; waiting for it.")
         time.sleep(min(delay_seconds, _left(deadline)))
         delay_seconds = min(2 * delay_seconds, _LONGEST_DELAY_SECONDS)

@@ -9,6 +9,7 @@ import grpc
 
 from motorpool_cli import failures
 
+STORE_UNAVAILABLE = "STORE_UNAVAILABLE"
 _HOPS = 8
 """So often a stream that brought nothing yet is opened elsewhere before its caller is told."""
 
@@ -47,6 +48,10 @@ class Servers:
             elif asked == self.present:
                 self._next()
             return self.present != asked and bool(leaders)
+        if failures.reason(error) == STORE_UNAVAILABLE and asked == self.present:
+            # It may be this one alone that cannot reach the database: the next time another one is asked.
+            self._next()
+            return False
         if failures.unanswered(error) and asked == self.present and self.several:
             self._next()
             return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import time
 from contextlib import suppress
 
 from motorpool_controller.catalog.cache import FactsCache
@@ -19,7 +20,7 @@ from motorpool_controller.services.agents import AgentService
 from motorpool_controller.services.backends import BackendService
 from motorpool_controller.services.cluster import ClusterService
 from motorpool_controller.services.deployments import DeploymentService
-from motorpool_controller.services.duties import leading, not_leader
+from motorpool_controller.services.duties import Duty, leading, uncertain
 from motorpool_controller.services.enrollment import EnrollmentService
 from motorpool_controller.services.events import EventService
 from motorpool_controller.services.files import FileService
@@ -35,8 +36,17 @@ from motorpool_controller.store.store import Store, utc_now
 from motorpool_telemetry.systemd import notify, watch
 
 STORE_RETRY_SECONDS = 5.0
-GARBAGE_THRESHOLDS = 10_000, 20, 50
-"""Containers more than before until the young are looked through, and how often that until older ones are."""
+TRUST_SECONDS = 1.0
+"""How often it is looked whether a step of a rotation was taken, which others are to know before they take over."""
+DOUBT_SECONDS = 1.0
+"""How often a leader asks itself whether it may be none any more."""
+LOOK_SECONDS = 0.05
+"""How often one that is leaving looks who leads now, for as long as a stop may take."""
+GARBAGE_THRESHOLDS = 10_000, 5, 200
+"""Containers more than before until the young are looked through, and how often that until older ones are.
+
+Fifty thousand are looked through in 8 ms, in which nothing else happens; two hundred thousand take 44.
+"""
 
 log = logging.getLogger("motorpool_controller")
 
@@ -92,17 +102,19 @@ async def lead(
             watching = tasks.create_task(watch(reconciler.stalled), name="watchdog")
             fenced = tasks.create_task(store.wait_fenced(), name="fence")
             stopping = tasks.create_task(stop.wait(), name="signals")
+            doubting = tasks.create_task(_doubt(store, duty, settings.leader_lease_seconds), name="doubts")
             telling = tasks.create_task(_tell_trust(store, authorities, me), name="authorities")
             _tell(settings, store, server)
             await asyncio.wait((fenced, stopping), return_when=asyncio.FIRST_COMPLETED)
-            for task in (deciding, watching, fenced, stopping, telling):
+            for task in (deciding, watching, fenced, stopping, doubting, telling):
                 task.cancel()
     finally:
         if stop.is_set():
             notify("STOPPING=1")
+        if await _stood_by(store, settings.shutdown_grace_seconds) or not stop.is_set():
+            await _hand_over(store, duty, settings.shutdown_grace_seconds)
+        if stop.is_set():
             await server.stop()
-        else:
-            duty.end(not_leader(None))
         await catalog.close()
     return fenced.result() if fenced.done() and not fenced.cancelled() else None
 
@@ -116,6 +128,29 @@ def spare_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GARBAGE_THRESHOLDS)
+
+
+async def _stood_by(store: Store, most_seconds: float) -> bool:
+    """Tell whether another controller is there, one that came a moment ago as well."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(most_seconds):
+            await store.look()
+    return bool(store.others)
+
+
+async def _hand_over(store: Store, duty: Duty, most_seconds: float) -> None:
+    """Leave the seat to those that stand by, and send everybody to the one that took it."""
+    leader = None
+    try:
+        await store.resign()
+        async with asyncio.timeout(most_seconds):
+            while store.others and (leader := await store.successor()) is None:  # noqa: ASYNC110  # the database knows
+                await asyncio.sleep(LOOK_SECONDS)
+        log.info("handed over", extra={"leader": leader.name if leader else "none"})
+    except (StoreError, TimeoutError) as error:
+        log.warning("nobody seen to lead now", extra={"error": str(error)})
+    finally:
+        duty.end(leader)
 
 
 def _tell(settings: Settings, store: Store, server: Server) -> None:
@@ -140,11 +175,27 @@ def _tell(settings: Settings, store: Store, server: Server) -> None:
     notify(f"READY=1\nSTATUS=serving on {server.public_address}, agents on {server.agents_address}")
 
 
+async def _doubt(store: Store, duty: Duty, lease_seconds: float) -> None:
+    """Send streams away that lead to a controller which has not reached the database for long: another one may lead.
+
+    A lease after it is not certain any more: a database that is merely started anew is to cost no agent its session.
+    """
+    since: float | None = None
+    while True:
+        await asyncio.sleep(DOUBT_SECONDS)
+        if store.tenure.certain or not store.others:
+            since = None
+            continue
+        since = time.monotonic() if since is None else since
+        if time.monotonic() - since > lease_seconds:
+            duty.cut(uncertain())
+
+
 async def _tell_trust(store: Store, authorities: Authorities, me: Controller) -> None:
     """Have those that stand by know of a rotation, which takes place beside this process: they need what it makes."""
     told = me.authorities
     while True:
-        await asyncio.sleep(STORE_RETRY_SECONDS)
+        await asyncio.sleep(TRUST_SECONDS)
         present = authorities.present().known_by
         if present != told:
             with suppress(StoreError):

@@ -77,6 +77,8 @@ class Controller:
         self.on_call: Callable[[], None] = lambda: None
         # Where the leader is, of one that stands by; empty where it does not know.
         self.leader: str | None = None
+        # Whether it cannot reach its database.
+        self.cut_off = False
         # The traceparent of each call.
         self.traces: list[str] = []
         self._log: list[v1.WatchResponse] = []
@@ -209,7 +211,9 @@ class _Guard(grpc.ServerInterceptor):
             )
         handler = continuation(handler_call_details)
         if self._controller.leader is not None and handler is not None:
-            return _turned_away(handler, self._controller.leader)
+            return _turned_away(handler, "NOT_LEADER", self._controller.leader)
+        if self._controller.cut_off and handler is not None:
+            return _turned_away(handler, "STORE_UNAVAILABLE")
         changes = handler_call_details.method.endswith(("/CreateDeployment", "/UpdateDeployment"))
         if handler is not None and changes and self._controller.busy:
             return grpc.unary_unary_rpc_method_handler(self._sent_away, handler.request_deserializer)
@@ -235,15 +239,17 @@ class _Guard(grpc.ServerInterceptor):
         raise AssertionError("abort_with_status returned")
 
 
-def _turned_away(handler: grpc.RpcMethodHandler[Any, Any], leader: str) -> grpc.RpcMethodHandler[Any, Any]:
-    """Return a handler that says who leads."""
+def _turned_away(
+    handler: grpc.RpcMethodHandler[Any, Any], reason: str, leader: str = ""
+) -> grpc.RpcMethodHandler[Any, Any]:
+    """Return a handler that says why it does not answer, and who leads."""
 
     def ended(request: object, context: grpc.ServicerContext) -> NoReturn:
-        status = status_pb2.Status(code=code_pb2.UNAVAILABLE, message="this controller stands by")
+        status = status_pb2.Status(code=code_pb2.UNAVAILABLE, message="this controller does not lead")
         retry = error_details_pb2.RetryInfo()
         retry.retry_delay.FromNanoseconds(10_000_000)
         info = error_details_pb2.ErrorInfo(
-            domain="motorpool", reason="NOT_LEADER", metadata={"public_endpoints": leader, "agent_endpoints": ""}
+            domain="motorpool", reason=reason, metadata={"public_endpoints": leader, "agent_endpoints": ""}
         )
         for detail in (info, retry):
             status.details.add().Pack(detail)
@@ -578,7 +584,14 @@ class _Models(_Servicer, v1.ModelServiceServicer):
 class _Events(_Servicer, v1.EventServiceServicer):
     def ListEvents(self, request: v1.ListEventsRequest, context: grpc.ServicerContext) -> v1.ListEventsResponse:
         self.of.requests.append(request)
-        found = [event for event in self.of.events if request.subject in {"", event.subject}]
+        placed = {
+            each.name for each in self.of.instances.values() if request.node in {m.node for m in each.placement.members}
+        }
+        found = [
+            event
+            for event in self.of.events
+            if request.subject in {"", event.subject} and (not request.node or event.subject in {request.node, *placed})
+        ]
         begin, size = int(request.page_token or 0), min(request.page_size or 100, self.of.page_size)
         left = len(found) > begin + size
         return v1.ListEventsResponse(

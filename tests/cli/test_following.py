@@ -69,6 +69,18 @@ def test_one_that_does_not_answer_is_passed_over(
     assert 1 == len(created(controller))
 
 
+def test_one_without_its_database_is_left(controller: Controller, standby: Controller, motorpool: Motorpool) -> None:
+    """
+    One that cannot reach the database may be the only one: the next time another one is asked, for lists too.
+    """
+    standby.leader, standby.cut_off = None, True
+    both = f"{standby.address},{controller.address}"
+
+    assert 0 == deploy(motorpool, both)
+    assert (1, []) == (len(created(controller)), created(standby))
+    assert 0 == motorpool("--server", both, "nodes").exit_code
+
+
 def test_nobody_leads_for_a_moment(controller: Controller, standby: Controller, motorpool: Motorpool) -> None:
     """
     While no controller knows a leader it is asked again, under the same request id.

@@ -19,6 +19,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from motorpool import v1
 from motorpool_cli.client import Client, connect
 from motorpool_cli.settings import Settings, load
+from tests.e2e.chat import Questioner
 from tests.e2e.fleet import BIN, Fleet, Process, free_port, wait_for
 from tests.postgresql import PostgresServer
 
@@ -209,3 +210,36 @@ class Load:
             timeout=20,
         )
         self.acknowledged[made.name] = (made.uid, scaled.spec.replicas)
+
+
+@contextlib.contextmanager
+def two_controllers(folder: Path, engines: Path, server: PostgresServer) -> Iterator[Controllers]:
+    """Give two controllers, the first of which leads, and a node that enrolled when there was but one."""
+    with contextlib.closing(Controllers(folder, engines, server, ("leader_lease_seconds", "4"))) as fleet:
+        fleet.run_controller("a")
+        fleet.launch_agent()
+        wait_for("the node to be ready", lambda: fleet.nodes_ready() == 1)
+        fleet.join_controller("b")
+        fleet.run_controller("b")
+        wait_for("the agent to be told of the second", lambda: f":{fleet.ports['b'][1]}" in fleet.identity_text())
+        yield fleet
+
+
+@contextlib.contextmanager
+def model_answering(fleet: Controllers, model: Path) -> Iterator[None]:
+    """Have a model answer while the block lasts: no question fails, and its process is the same at the end."""
+    with fleet.following() as client:
+        wish = v1.DeploymentSpec(model=v1.ModelSource(local_path=str(model)))
+        client.deployments.CreateDeployment(
+            v1.CreateDeploymentRequest(deployment_id="first", deployment=v1.Deployment(spec=wish)), timeout=20
+        )
+        before = fleet.wait_state("first", v1.INSTANCE_STATE_RUNNING)
+        credentials = client.deployments.GetDeploymentCredentials(
+            v1.GetDeploymentCredentialsRequest(name="deployments/first"), timeout=20
+        )
+    with Questioner(credentials) as questioner:
+        yield
+        questioner.wait_for_more(3, "after it all")
+    after = fleet.wait_state("first", v1.INSTANCE_STATE_RUNNING)
+    assert [] == questioner.failures
+    assert (before.pid, before.pid_start_ticks, 0) == (after.pid, after.pid_start_ticks, after.restart_count)

@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import grpc
 import pytest
 
 from motorpool import v1
+from motorpool_cli import failures
 from tests.conftest import need
 from tests.controller.running import reason
 from tests.controller.store.sql import sql
-from tests.e2e.chat import Questioner
-from tests.e2e.controllers import Controllers, Load
+from tests.e2e.controllers import Controllers, Load, model_answering, two_controllers
 from tests.e2e.fleet import wait_for
 from tests.postgresql import PostgresServer
 
@@ -32,16 +32,7 @@ def _server() -> Iterator[PostgresServer]:
 
 @pytest.fixture(name="fleet")
 def _fleet(tmp_path: Path, engines: Path, server: PostgresServer) -> Iterator[Controllers]:
-    """
-    Two controllers, the first of which leads, and a node that enrolled when there was but one.
-    """
-    with closing(Controllers(tmp_path, engines, server, ("leader_lease_seconds", "4"))) as fleet:
-        fleet.run_controller("a")
-        fleet.launch_agent()
-        wait_for("the node to be ready", lambda: fleet.nodes_ready() == 1)
-        fleet.join_controller("b")
-        fleet.run_controller("b")
-        wait_for("the agent to be told of the second", lambda: f":{fleet.ports['b'][1]}" in fleet.identity_text())
+    with two_controllers(tmp_path, engines, server) as fleet:
         yield fleet
 
 
@@ -75,6 +66,36 @@ def test_leader_is_killed(fleet: Controllers, tiny_model: Path) -> None:
     check_kept(fleet, load)
     fleet.run_controller("a")
     assert not fleet.leads("a")
+
+
+@pytest.mark.promise("P1")
+@pytest.mark.promise("P8")
+def test_leader_is_told_to_stop(fleet: Controllers, tiny_model: Path) -> None:
+    """
+    A leader that is told to stop, as for an upgrade, ends well once another one leads, and sends everybody there: calls
+    that come to it meanwhile, streams, agents. Nothing that was acknowledged is lost or done twice.
+    """
+    agent = fleet.agents["a"]
+    with model_answering(fleet, tiny_model), Load(fleet) as load:
+        load.wait_for_more(10)
+        leaving = fleet.running["a"]
+        with fleet.channel_to("a") as channel:
+            stream = v1.WatchServiceStub(channel).Watch(v1.WatchRequest(kinds=["nodes"]))
+            next(stream)
+            ending = agent.tail().count("session ended")
+            leaving.terminate()
+            with pytest.raises(grpc.RpcError) as caught:
+                list(stream)
+        load.wait_for_more(10)
+        wait_for("the node to be back", lambda: fleet.nodes_ready() == 1)
+
+    assert (grpc.StatusCode.UNAVAILABLE, "NOT_LEADER") == reason(caught.value)
+    assert [fleet.address("b")] == failures.leaders(caught.value)
+    assert f"handed over leader={fleet.address('b')}" in leaving.tail()
+    # It went where it was told, at once: a session that ends otherwise says so, and waits.
+    assert ending == agent.tail().count("session ended")
+    assert fleet.leads("b")
+    check_kept(fleet, load)
 
 
 @pytest.mark.promise("P1")
@@ -130,25 +151,3 @@ def test_database_loses_power_beneath_both(fleet: Controllers, server: PostgresS
 
     assert [True, False] == sorted((fleet.leads("a"), fleet.leads("b")), reverse=True)
     check_kept(fleet, load)
-
-
-@contextmanager
-def model_answering(fleet: Controllers, model: Path) -> Iterator[None]:
-    """
-    Have a model answer while the block lasts: no question fails, and its process is the same at the end.
-    """
-    with fleet.following() as client:
-        wish = v1.DeploymentSpec(model=v1.ModelSource(local_path=str(model)))
-        client.deployments.CreateDeployment(
-            v1.CreateDeploymentRequest(deployment_id="first", deployment=v1.Deployment(spec=wish)), timeout=20
-        )
-        before = fleet.wait_state("first", v1.INSTANCE_STATE_RUNNING)
-        credentials = client.deployments.GetDeploymentCredentials(
-            v1.GetDeploymentCredentialsRequest(name="deployments/first"), timeout=20
-        )
-    with Questioner(credentials) as questioner:
-        yield
-        questioner.wait_for_more(3, "after it all")
-    after = fleet.wait_state("first", v1.INSTANCE_STATE_RUNNING)
-    assert [] == questioner.failures
-    assert (before.pid, before.pid_start_ticks, 0) == (after.pid, after.pid_start_ticks, after.restart_count)

@@ -45,6 +45,8 @@ _RENEWAL_CHECK_SECONDS = 60.0
 # Far longer than a heartbeat's period, a back-off or a vendor's slow answers: what takes so long never ends.
 _STALLED_SECONDS = 300.0
 _NOT_LEADER = "NOT_LEADER"
+# It may be this controller alone that cannot reach the database: another one may lead since.
+_STORE_UNAVAILABLE = "STORE_UNAVAILABLE"
 # Refusals that time alone does not mend, and what an operator can do.
 _ADVICE = {
     "CERTIFICATE_REVOKED": (
@@ -166,7 +168,8 @@ class Session:
         self._route.begin()
         while (endpoint := self._route.next(self._renewal.identity.document.agent_endpoints)) is not None:
             ending = await self._converse_with(endpoint)
-            if ending.unreachable:
+            away = ending.unreachable or ending.reason == _STORE_UNAVAILABLE
+            if away:
                 self._route.failed(endpoint)
             elif ending.reason == _NOT_LEADER:
                 standing_by = ending
@@ -175,7 +178,7 @@ class Session:
                     # It led until now, and says who does: there at once, with a round of its own.
                     self._route.begin()
                     continue
-            if ending.welcomed or not (ending.unreachable or ending.reason == _NOT_LEADER):
+            if ending.welcomed or not (away or ending.reason == _NOT_LEADER):
                 return await self._delay_after(ending)
             log.debug("controller does not lead here", extra={"endpoint": endpoint, "error": ending.message})
         return await self._delay_after(standing_by or ending)
@@ -217,7 +220,8 @@ class Session:
     async def _delay_after(self, ending: Ending) -> float:
         if ending.reason == "CERTIFICATE_EXPIRED" and await self._renew():
             return 0.0
-        metrics.SESSIONS_ENDED.add(ending.reason or ("UNREACHABLE" if ending.unreachable else "NONE"))
+        reason = ending.reason or ("UNREACHABLE" if ending.unreachable else "NONE")
+        metrics.SESSIONS_ENDED.add(reason)
         advice = ROTATED if ending.untrusted else _ADVICE.get(ending.reason)
         if ending.reason == _NOT_LEADER:
             delay_seconds = self._backoff.soon_seconds(ending.retry_after_seconds)
@@ -229,7 +233,7 @@ class Session:
             logging.WARNING if advice is None else logging.ERROR,
             "session ended",
             extra={
-                "reason": ending.reason or "none",
+                "reason": reason,
                 "error": ending.message,
                 "retry_seconds": round(delay_seconds, 1),
                 **({} if advice is None else {"advice": advice}),

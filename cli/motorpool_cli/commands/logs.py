@@ -24,7 +24,8 @@ from motorpool_cli.output import Format
 READ_TIMEOUT_SECONDS = 300.0
 AGAIN_SECONDS = 300.0
 """How long who follows a log waits for its node, or the controller, to come back."""
-_PAUSE_SECONDS = 1.0
+_PAUSE_SECONDS = 0.2, 1.0
+"""Before the next try: after the first failure, which another controller may have mended, and after others."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -87,7 +88,7 @@ def _print(
 ) -> None:
     """Print what comes. Who follows goes on where a stream broke, with nothing lost and nothing twice."""
     seen = time.monotonic()
-    told = False
+    failures = 0
     while True:
         # Following has no end of its own; a log that is read once has, and may be long.
         timeout = None if request.follow else READ_TIMEOUT_SECONDS
@@ -97,15 +98,15 @@ def _print(
                 if request.follow:
                     sys.stdout.flush()
                 request.position = chunk.position or request.position
-                seen, told = time.monotonic(), False
+                seen, failures = time.monotonic(), 0
         except grpc.RpcError as error:
             lost = isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.UNAVAILABLE
             if not (lost and request.follow and request.position) or time.monotonic() - seen > AGAIN_SECONDS:
                 raise
-            if not told:
+            failures += 1
+            if failures == 2:  # once is nothing to tell
                 print("motorpool: the stream broke; it goes on when the node is back", file=sys.stderr)
-                told = True
-            sleep(_PAUSE_SECONDS)
+            sleep(_PAUSE_SECONDS[min(failures, 2) - 1])
         else:
             return
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,15 +24,20 @@ from motorpool_controller.services.authentication import (
     Tokens,
 )
 from motorpool_controller.services.callers import Caller, Context
-from motorpool_controller.services.guard import Guard
+from motorpool_controller.services.guard import Answering, Guard
 from motorpool_controller.services.long_calls import LongCalls
 from motorpool_controller.services.roles import FOREIGN, Role
 from motorpool_controller.services.status import NOT_LEADER
-from motorpool_controller.store.errors import FencedError
+from motorpool_controller.store.errors import FencedError, ResignedError, StoreError
 from motorpool_controller.store.store import Store
 
 RETRY_SECONDS = 1.0
 """When to ask again who leads, of one that does not."""
+SOON_SECONDS = 0.25
+"""The same, where nobody leads: those that stand by wait for that, and one is about to."""
+
+CONFIRM_SECONDS = 2.0
+"""How long a call waits until it is certain who leads, where it may be another one."""
 
 _ADDERS: Mapping[type, Callable[[Any, Any], None]] = {
     v1.AgentServiceServicer: v1.add_AgentServiceServicer_to_server,
@@ -91,11 +97,17 @@ class Duty:
     agents: Post
     store: Store | None
     """What a leader serves; None of one that stands by."""
+    answering: Answering
 
-    def end(self, why: DomainError) -> None:
-        """Cut the streams in progress."""
-        self.public.long_calls.end(why)
-        self.agents.long_calls.end(why)
+    def end(self, leader: Controller | None) -> None:
+        """Send to the one who leads now whoever was told to wait for it, and all streams in progress."""
+        self.answering.succeeded(leader)
+        self.cut(not_leader(leader))
+
+    def cut(self, why: DomainError) -> None:
+        """End all streams in progress."""
+        for post in (self.public, self.agents):
+            post.long_calls.end(why)
 
 
 def leading(
@@ -119,6 +131,7 @@ def leading(
         public=post(TokenAuthenticator(store, clock), public),
         agents=post(CertificateAuthenticator(store, clock, authorities), agents),
         store=store,
+        answering=answering,
     )
 
 
@@ -138,7 +151,7 @@ def standing_by(
         calls = LongCalls(people)
         return Post(Guard(authenticate, calls, audit=audit, clock=clock, answering=answering), Handlers(), calls)
 
-    return Duty(public=post(people), agents=post(_OfCluster(cluster_id)), store=None)
+    return Duty(public=post(people), agents=post(_OfCluster(cluster_id)), store=None, answering=answering)
 
 
 def not_leader(leader: Controller | None) -> UnavailableError:
@@ -150,7 +163,7 @@ def not_leader(leader: Controller | None) -> UnavailableError:
     return UnavailableError(
         NOT_LEADER,
         message,
-        retry_seconds=RETRY_SECONDS,
+        retry_seconds=RETRY_SECONDS if leader else SOON_SECONDS,
         metadata={
             "public_endpoints": ",".join(leader.public_endpoints if leader else ()),
             "agent_endpoints": ",".join(leader.agent_endpoints if leader else ()),
@@ -158,11 +171,21 @@ def not_leader(leader: Controller | None) -> UnavailableError:
     )
 
 
+def uncertain() -> UnavailableError:
+    """Return the error of a leader that cannot ask the database whether it is one."""
+    return UnavailableError(
+        "STORE_UNAVAILABLE",
+        "this controller does not reach the database, and another one may lead: ask the others, or this one again",
+        retry_seconds=RETRY_SECONDS,
+    )
+
+
 class _Leading:
-    """A leader answers while it is certain to be one."""
+    """A leader answers while it is certain to be one. After that it says who is, as soon as that is known."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._successor: asyncio.Future[Controller | None] = asyncio.get_running_loop().create_future()
 
     @property
     def certain(self) -> bool:
@@ -172,10 +195,20 @@ class _Leading:
         if _of_others(method):
             return
         try:
-            await self._store.confirm()
-        except FencedError as error:
-            leader = next((each.controller for each in self._store.others if each.leads), None)
-            raise not_leader(leader) from error
+            async with asyncio.timeout(CONFIRM_SECONDS if self._store.others else None):
+                await self._store.confirm()
+        except TimeoutError:
+            raise uncertain() from None
+        except StoreError as error:
+            raise await self.instead(error) from error
+
+    async def instead(self, error: Exception) -> Exception:
+        if isinstance(error, FencedError | ResignedError):
+            return not_leader(await asyncio.shield(self._successor))
+        return error
+
+    def succeeded(self, leader: Controller | None) -> None:
+        self._successor.set_result(leader)
 
 
 class _StandingBy:
@@ -189,6 +222,12 @@ class _StandingBy:
     async def confirm(self, method: str) -> None:
         if not _of_others(method):
             raise not_leader(self._leader())
+
+    async def instead(self, error: Exception) -> Exception:
+        return error
+
+    def succeeded(self, leader: Controller | None) -> None:
+        """Do nothing: who leads is known all the time."""
 
 
 class _OfCluster:

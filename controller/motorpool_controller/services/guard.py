@@ -12,6 +12,7 @@ from typing import Any, NoReturn, Protocol
 import grpc
 from google.protobuf.message import Message
 
+from motorpool_controller.domain.controllers import Controller
 from motorpool_controller.domain.errors import DeadlineError, DomainError, ForbiddenError
 from motorpool_controller.services import status
 from motorpool_controller.services.audit import AuditLog, Record, is_audited, target_of
@@ -37,6 +38,14 @@ class Answering(Protocol):
 
     async def confirm(self, method: str) -> None:
         """Return once it is certain; raise who is."""
+        ...
+
+    async def instead(self, error: Exception) -> Exception:
+        """Return what a call is told that failed: who is, where it failed because this controller is not any more."""
+        ...
+
+    def succeeded(self, leader: Controller | None) -> None:
+        """Take in which controller is, now that this one is not any more."""
         ...
 
 
@@ -175,6 +184,8 @@ class Guard(grpc.aio.ServerInterceptor):
         return guarded
 
     async def _refuse(self, call: _Call, context: Context, error: Exception) -> NoReturn:
+        if self._answering is not None:
+            error = await self._answering.instead(error)
         reason = error.reason if isinstance(error, DomainError) else type(error).__name__
         self._write_down(call, context, reason)
         await status.abort(context, status.status_of(error, call.method))

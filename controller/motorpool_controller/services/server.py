@@ -31,6 +31,7 @@ AGENTS_CALLS = 65_536
 """Calls in progress of everybody: beyond it gRPC answers RESOURCE_EXHAUSTED by itself. An agent's session is one."""
 STREAMS_OF_CONNECTION = 1_024
 HEADERS_BYTES = 16 * 1024
+FRAME_BYTES = 2_048
 HANDSHAKE_SECONDS = 20
 IDLE_SECONDS = 600
 
@@ -107,6 +108,8 @@ class Server:
             maximum_concurrent_rpcs=calls,
             options=[
                 ("grpc.max_receive_message_length", message_bytes),
+                # TLS keeps a buffer of this size for each connection, and a fleet sends and is sent small messages.
+                ("grpc.tsi.max_frame_size", FRAME_BYTES),
                 ("grpc.max_metadata_size", HEADERS_BYTES),
                 ("grpc.absolute_max_metadata_size", HEADERS_BYTES),
                 ("grpc.max_concurrent_streams", STREAMS_OF_CONNECTION),

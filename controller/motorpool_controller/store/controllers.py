@@ -56,6 +56,12 @@ def register(connection: Connection, controller: Controller) -> None:
         _put(connection, controller, epoch=0)
 
 
+def leader_of(engine: Engine) -> Controller | None:
+    """Return who leads now; None where nobody does who is there."""
+    with told(engine), engine.connect() as connection:
+        return next((each.controller for each in standings(connection) if each.leads and each.present), None)
+
+
 def tell_trust(engine: Engine, name: str, authorities: Sequence[str], epoch: int) -> None:
     """Write down which authorities the leader of an epoch trusts now; nothing where another one leads."""
     table = schema.controllers

@@ -8,7 +8,8 @@ StoreError
 ├── DatabaseLostError      the connection to the database is gone
 │   └── OutcomeUnknownError    … while it committed
 ├── StoreBusyError         more waits already than may wait
-└── FencedError            another controller has taken the database over
+├── FencedError            another controller has taken the database over
+└── ResignedError          the controller stops, and has left the database to others
 """
 
 from __future__ import annotations
@@ -48,3 +49,10 @@ class StoreBusyError(StoreError):
 
 class FencedError(StoreError):
     """Another controller has taken the database over; this one writes nothing any more."""
+
+
+class ResignedError(StoreError):
+    """The controller stops, and has left the database to others; nothing of what was asked was written."""
+
+    def __init__(self) -> None:
+        super().__init__("the controller is stopping; nothing was changed, make the same call again")

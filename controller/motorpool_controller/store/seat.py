@@ -2,7 +2,7 @@
 
 The lock is the session's: the server gives it back when the connection is gone, and not before it has ended whatever
 was under way on it. So who has the lock again knows that nothing of an earlier connection is still being committed.
-Who stands by has a connection, too, asks for the lock on it, and looks how long its holder has said nothing.
+Who stands by has a connection, too, waits for the lock on it, and looks how long its holder has said nothing.
 """
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ LOCK = int.from_bytes(b"motorpol", "big")
 WAIT_SECONDS = 3.0
 """A controller that was killed is gone from its server in an instant, but not before its successor may ask."""
 _ASK_AGAIN_SECONDS = 0.05
+LISTEN_SECONDS = 0.8
+"""How long the lock is waited for at a time: shorter than PostgreSQL's ``deadlock_timeout`` (1 s), after which it looks
+for deadlocks, and may log each wait. A statement keeps vacuum from what was deleted since it began: it is to be short.
+"""
 
 # Silent is a session whose client says nothing: it asks nothing, or takes no answer. Unknown of another user's.
 _HOLDERS = """
@@ -39,6 +43,11 @@ _END_SILENT = text(f"""
     WHERE h.pid = :pid AND h.backend_start = :began AND h.silent_seconds > :lease_seconds
 """)  # noqa: S608  # our own text
 _TRY = text("SELECT pg_try_advisory_lock(:lock)")
+_PATIENCE = text("SELECT set_config('lock_timeout', :lock_timeout, true), set_config('statement_timeout', '0', true)")
+# The server logs every statement that fails, but none whose failure is taken in there.
+_WAIT = text(f"""
+    DO $$ BEGIN PERFORM pg_advisory_lock({LOCK}); EXCEPTION WHEN lock_not_available THEN NULL; END $$
+""")
 _SELF = text("SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()")
 
 
@@ -93,6 +102,10 @@ class Seat:
                 raise DatabaseLostError(str(error)) from error
         return self._connection
 
+    def present(self) -> Connection:
+        """Return the connection that there is, whether it has the seat or stands by."""
+        return self._connection or self.waiting()
+
     def waiting(self) -> Connection:
         """Return the connection of one who stands by; raise a StoreError where there is none to be had."""
         if self._waiting is None:
@@ -100,12 +113,18 @@ class Seat:
                 self._waiting = self._made()
         return self._waiting
 
-    def ask(self) -> Holder | None:
-        """Ask for the seat once; return who has it, None where it is ours from now on."""
+    def ask(self, wait_seconds: float = 0.0) -> Holder | None:
+        """Ask for the seat once, and wait so long for it; return who has it, None where it is ours from now on.
+
+        Who waits has it in the moment in which its holder leaves, or is gone.
+        """
         connection = self.waiting()
         try:
             with told(self.engine, "reached"):
                 with connection.begin():
+                    if wait_seconds:
+                        connection.execute(_PATIENCE, {"lock_timeout": f"{wait_seconds * 1_000:.0f}ms"})
+                        connection.execute(_WAIT)
                     taken = connection.execute(_TRY, {"lock": LOCK}).scalar_one()
                     row = None if taken else connection.execute(_HOLDER, {"lock": LOCK}).one_or_none()
                 if taken:

@@ -17,7 +17,7 @@ from motorpool_controller.store.beside import Beside
 from motorpool_controller.store.controllers import register, standings
 from motorpool_controller.store.database import engine_of, told
 from motorpool_controller.store.errors import StoreError
-from motorpool_controller.store.seat import Seat, Session
+from motorpool_controller.store.seat import LISTEN_SECONDS, Seat, Session
 from motorpool_controller.store.tenure import LEASE_SECONDS
 from motorpool_controller.store.tokens import TokenTable
 
@@ -25,7 +25,7 @@ R = TypeVar("R")
 P = ParamSpec("P")
 
 ASK_SECONDS = 1.0
-"""How often the seat is asked for."""
+"""How often it is looked who leads, where the seat is not to be taken."""
 LOOK_SECONDS = 5.0
 """How often it is looked who leads, where nothing says that somebody else does."""
 GIVE_WAY_SECONDS = 3.0
@@ -55,12 +55,13 @@ class Standby:
         """Who leads, as far as it is known."""
         return next((each.controller for each in self._standings if each.leads and each.present), None)
 
-    async def ask(self, *, take: bool = True) -> bool:
+    async def ask(self, *, take: bool = True, wait_seconds: float = 0.0) -> bool:
         """Ask for the seat once; return whether it is ours now. Raises a StoreError where the database is away.
 
-        Without ``take`` it is only looked who has it.
+        It is waited for so long. Without ``take`` it is only looked who has it.
         """
-        self._seated = self._seated or await self._in_thread(self._ask if take else self._watch)
+        ask = partial(self._ask, wait_seconds) if take else self._watch
+        self._seated = self._seated or await self._in_thread(ask)
         return self._seated
 
     @property
@@ -70,21 +71,26 @@ class Standby:
 
     async def wait(self, unfit: Callable[[], str]) -> Seat:
         """Return the seat once it is ours, whatever becomes of the database meanwhile."""
-        pause_seconds = ASK_SECONDS
         away = False
         while True:
+            take, began = not unfit(), time.monotonic()
+            # Between two times that one listens nothing passes, unless it was told that there was nothing to hear.
+            pause_seconds = LISTEN_SECONDS if take else ASK_SECONDS
             try:
-                if await self.ask(take=not unfit()):
-                    return self._seat
+                if await self.ask(take=take, wait_seconds=LISTEN_SECONDS):
+                    # A rotation of the authority may have gone on until the leader's end.
+                    if not unfit():
+                        return self._seat
+                    await self._in_thread(self._leave)
             except StoreError as error:
                 if not away:
                     log.error("database lost", extra={"error": str(error)})  # noqa: TRY400  # it says it all
-                away, pause_seconds = True, GIVE_WAY_SECONDS
+                away, began, pause_seconds = True, time.monotonic(), GIVE_WAY_SECONDS
             else:
                 if away:
                     log.info("database found again")
-                away, pause_seconds = False, ASK_SECONDS
-            await asyncio.sleep(pause_seconds)
+                away = False
+            await asyncio.sleep(max(0.0, began + pause_seconds - time.monotonic()))
 
     async def beside(self, function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
         """Run what blocks on the database in one of a few threads."""
@@ -106,9 +112,14 @@ class Standby:
     async def _in_thread(self, function: Callable[[], R]) -> R:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function)
 
-    def _ask(self) -> bool:
-        holder = self._seat.ask()
+    def _ask(self, wait_seconds: float) -> bool:
+        holder = self._seat.ask(wait_seconds)
         if holder is None:
+            try:
+                self._look()
+            except StoreError:
+                self._seat.leave()
+                raise
             return True
         if holder.session != self._session or self.leader is None or time.monotonic() > self._looked + LOOK_SECONDS:
             self._look()
@@ -126,9 +137,13 @@ class Standby:
         self._look()
         return False
 
+    def _leave(self) -> None:
+        self._seat.leave()
+        self._seated = False
+
     def _look(self) -> None:
         """Read who leads, and have the others know of us."""
-        connection = self._seat.waiting()
+        connection = self._seat.present()
         with told(self._seat.engine), connection.begin():
             if not self._registered:
                 register(connection, self._me)

@@ -20,12 +20,13 @@ from motorpool_controller.domain.controllers import Controller, Standing
 from motorpool_controller.domain.errors import InvalidError, OutOfRangeError
 from motorpool_controller.store.beside import Beside
 from motorpool_controller.store.commit import Commit
-from motorpool_controller.store.controllers import others_of, tell_trust
+from motorpool_controller.store.controllers import leader_of, others_of, tell_trust
 from motorpool_controller.store.database import Where, engine_of
 from motorpool_controller.store.errors import (
     DatabaseLostError,
     FencedError,
     OutcomeUnknownError,
+    ResignedError,
     StoreBusyError,
     StoreError,
 )
@@ -33,7 +34,7 @@ from motorpool_controller.store.loading import take_over
 from motorpool_controller.store.pending import Pending
 from motorpool_controller.store.seat import Seat
 from motorpool_controller.store.subscription import Subscription
-from motorpool_controller.store.tenure import LEASE_SECONDS, Tenure, backing_off
+from motorpool_controller.store.tenure import LEASE_SECONDS, Lookers, Tenure, backing_off
 from motorpool_controller.store.tokens import TokenTable
 from motorpool_controller.store.transaction import Transaction
 from motorpool_controller.store.view import View
@@ -87,9 +88,7 @@ class Store:
         self._wake = asyncio.Event()
         self._closing = asyncio.Event()
         self._fenced: asyncio.Future[FencedError] = asyncio.get_running_loop().create_future()
-        self._look_due = False
-        self._looking: list[asyncio.Future[None]] = []
-        """Those who wait for a look at the database that begins after they asked."""
+        self._lookers = Lookers()
         self._lost: StoreError | None = None
         """Why nothing can be committed at present."""
         self._write_began: float | None = None
@@ -124,14 +123,19 @@ class Store:
         tenure.renew(began)
         return cls(seat, thread, view, clock, me=me, tenure=tenure)
 
-    async def close(self) -> None:
-        """Write what was handed in, then end. Subscribers' iterations end too."""
+    async def resign(self) -> None:
+        """Write what was handed in, and let another controller lead; what is in the view is there until it closes."""
         self._closing.set()
         self._wake.set()
         await self._task
+        self.tenure.end()
+        await self._write(self._writer.close)
+
+    async def close(self) -> None:
+        """Resign, and end. Subscribers' iterations end too."""
+        await self.resign()
         for subscription in list(self._subscriptions):
             subscription.close()
-        await self._write(self._writer.close)
         self._thread.shutdown()
         await asyncio.to_thread(self._beside.close)
         await asyncio.to_thread(self._engine.dispose)
@@ -153,7 +157,7 @@ class Store:
         raised; what agents report and the loop decides waits beside them, and never behind more than a batch.
         """
         if self._closing.is_set():
-            raise StoreError("the controller is stopping; nothing more is written")
+            raise ResignedError
         if self._lost is not None:
             raise type(self._lost)(str(self._lost))
         if caller and len(self._callers) >= CALLERS_WAITING:
@@ -207,16 +211,18 @@ class Store:
             if self._fenced.done():
                 raise self._fenced.result()
             if self._closing.is_set():
-                raise StoreError("the controller is stopping; make the same call again")
+                raise ResignedError
             if self._lost is not None and self.tenure.tried:
                 if self.others:
                     raise type(self._lost)(str(self._lost))
                 return
-            looked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._looking.append(looked)
-            self._look_due = True
-            self._wake.set()
-            await looked
+            await self.look()
+
+    async def look(self) -> None:
+        """Look at the database anew: whether this controller leads, and who stands by; or find that it is away."""
+        looked = self._lookers.joined()
+        self._wake.set()
+        await looked
 
     @property
     def standings(self) -> tuple[Standing, ...]:
@@ -227,6 +233,11 @@ class Store:
     def others(self) -> tuple[Standing, ...]:
         """Those that are there beside this one, as of the last look."""
         return () if self._me is None else others_of(self._me.name, self.standings)
+
+    async def successor(self) -> Controller | None:
+        """Return who leads since this controller resigned; None where nobody does yet."""
+        found = await self.beside(leader_of, self._engine)
+        return found if self._me is not None and found is not None and found.name != self._me.name else None
 
     async def tell_trust(self, authorities: Sequence[str]) -> None:
         """Have other controllers know which authorities hold from now on."""
@@ -254,9 +265,9 @@ class Store:
             while (self._own or self._callers) and self._lost is None:
                 await self._commit_batch()
             if self._closing.is_set():
-                self._looked(self._taken_lookers())
+                Lookers.told(self._lookers.taken())
                 return
-            if self._look_due:
+            if self._lookers.due:
                 await self._look()
                 continue
             self._wake.clear()
@@ -318,8 +329,7 @@ class Store:
 
     async def _ask(self) -> int:
         """Look at the database, and return the revision that it is at."""
-        self._look_due = False
-        waiting, began = self._taken_lookers(), self.tenure.begin()
+        waiting, began = self._lookers.taken(), self.tenure.begin()
         try:
             revision = await self._write(self._writer.look)
         except FencedError as error:
@@ -333,17 +343,7 @@ class Store:
             self.tenure.renew(began)
             return revision
         finally:
-            self._looked(waiting)
-
-    def _taken_lookers(self) -> list[asyncio.Future[None]]:
-        waiting, self._looking = self._looking, []
-        return waiting
-
-    @staticmethod
-    def _looked(waiting: list[asyncio.Future[None]]) -> None:
-        for each in waiting:
-            if not each.done():
-                each.set_result(None)
+            Lookers.told(waiting)
 
     async def _mend(self, error: DatabaseLostError, unknown: Pending | None) -> None:
         """Ask for the database until it is there again, and look what became of ``unknown`` before anything is written.

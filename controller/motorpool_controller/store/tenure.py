@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 LEASE_SECONDS = 15.0
 """How long a leader may be silent before one that stands by takes its place, unless the setting says otherwise."""
@@ -62,6 +63,40 @@ class Tenure:
     def fail(self, began: float) -> None:
         """Remember a look that did not reach the database."""
         self._failed = max(self._failed, began)
+
+    def end(self) -> None:
+        """Be certain of nothing any more: this controller is about to leave the seat."""
+        self._until = -math.inf
+
+
+class Lookers:
+    """Those who wait for a look at the database that begins after they asked."""
+
+    def __init__(self) -> None:
+        self._waiting: list[asyncio.Future[None]] = []
+
+    @property
+    def due(self) -> bool:
+        """Whether somebody waits."""
+        return bool(self._waiting)
+
+    def joined(self) -> asyncio.Future[None]:
+        """Return what is done when the next look is over."""
+        looked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(looked)
+        return looked
+
+    def taken(self) -> list[asyncio.Future[None]]:
+        """Return those whose look begins now."""
+        taken, self._waiting = self._waiting, []
+        return taken
+
+    @staticmethod
+    def told(taken: Iterable[asyncio.Future[None]]) -> None:
+        """Tell them that it is over."""
+        for each in taken:
+            if not each.done():
+                each.set_result(None)
 
 
 def backing_off() -> Iterator[float]:

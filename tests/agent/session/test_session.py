@@ -534,8 +534,30 @@ async def test_the_named_leader_is_asked_at_once(controller: TestController, tmp
     assert 1 == len(standby.hellos)
 
 
+async def test_a_controller_without_its_database_is_passed_over(controller: TestController, tmp_path: Path) -> None:
+    """
+    It may be that one alone which cannot reach the database: the next one is asked without waiting.
+    """
+    cut_off = TestController()
+    cut_off.authority = controller.authority
+    away = RefusalError(grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE", "no database", 1.0)
+    cut_off.refuse = lambda hello: away
+    async with serving(cut_off):
+        agent = Agent(controller, tmp_path)
+        await agent.build()
+        store = IdentityStore(tmp_path)
+        identity = store.load()
+        assert identity is not None
+        document = replace(identity.document, agent_endpoints=(cut_off.agents, controller.agents))
+        store.save(replace(identity, document=document))
+        async with running(agent):
+            await controller.next_session()
+
+    assert ([], 1) == (agent.delays, len(cut_off.hellos))
+
+
 def _endpoints(store: IdentityStore) -> tuple[str, ...]:
-    found = store.load()
+    found = store.peek()  # its files are the agent's to move
     return () if found is None else found.document.agent_endpoints
 
 
