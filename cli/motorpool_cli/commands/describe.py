@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated
 
 import grpc
@@ -11,14 +11,18 @@ import typer
 from motorpool import v1
 from motorpool_cli import conditions, estimates, maintenance, placements, sources, text, transfers
 from motorpool_cli.attempts import print_attempts
-from motorpool_cli.client import TIMEOUT_SECONDS, Client
+from motorpool_cli.client import Client
 from motorpool_cli.commands import workloads
 from motorpool_cli.commands.events import print_events
 from motorpool_cli.context import Output, client, complete_any
 from motorpool_cli.failures import CommandError, Exit
 from motorpool_cli.lists import list_events, list_instances
+from motorpool_cli.named import GETTERS, Named
 from motorpool_cli.output import Format, plain, print_document, print_facts, say
 from motorpool_cli.secrets import mask_spec, without_secrets
+
+DESCRIBED = ("deployments", "instances", "nodes")
+"""Where a bare name is looked for, in this order."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -54,7 +58,7 @@ def describe(
                 _print_instance(instance)
         elif isinstance(found, v1.Instance):
             _print_instance(found)
-        else:
+        elif isinstance(found, v1.Node):
             _print_node(found)
         if events:
             say()
@@ -62,20 +66,13 @@ def describe(
             print_events(events)
 
 
-def _find(connected: Client, name: str) -> v1.Deployment | v1.Instance | v1.Node:
-    getters: dict[str, Callable[[str], v1.Deployment | v1.Instance | v1.Node]] = {
-        "deployments": lambda n: connected.deployments.GetDeployment(
-            v1.GetDeploymentRequest(name=n), timeout=TIMEOUT_SECONDS
-        ),
-        "instances": lambda n: connected.instances.GetInstance(v1.GetInstanceRequest(name=n), timeout=TIMEOUT_SECONDS),
-        "nodes": lambda n: connected.nodes.GetNode(v1.GetNodeRequest(name=n), timeout=TIMEOUT_SECONDS),
-    }
-    collection = name.split("/", 1)[0]
-    if collection in getters and "/" in name:
-        return getters[collection](name)
-    for collection, get in getters.items():
+def _find(connected: Client, name: str) -> Named:
+    collection = name.partition("/")[0]
+    if collection in DESCRIBED and "/" in name:
+        return GETTERS[collection](connected, name)
+    for collection in DESCRIBED:
         try:
-            return get(text.full(collection, name))
+            return GETTERS[collection](connected, text.full(collection, name))
         except grpc.RpcError as error:
             missing = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT)
             if not (isinstance(error, grpc.Call) and error.code() in missing):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
+import grpc
 import typer
 
 from motorpool import v1
@@ -14,8 +15,9 @@ from motorpool_cli import text
 from motorpool_cli.changes import follow_from
 from motorpool_cli.client import Client
 from motorpool_cli.context import Output, client, complete_deployment, complete_node
-from motorpool_cli.failures import CommandError, Exit
+from motorpool_cli.failures import CommandError, Exit, code
 from motorpool_cli.lists import list_events
+from motorpool_cli.named import GETTERS
 from motorpool_cli.output import Format, note
 from motorpool_cli.watching import Listing
 
@@ -67,9 +69,10 @@ def events(
             since=_moment(since),
         )
         if follow:
-            _Following(asked, output, _listing()).run(connected)
+            _Following(asked, output, _listing(since)).run(connected)
         found = asked.past(connected)
-    _listing().show(found, output)
+        asked.known(connected, found)
+    _listing(since).show(found, output)
 
 
 def print_events(found: Sequence[v1.Event]) -> None:
@@ -89,6 +92,15 @@ class _Asked:
     def past(self, connected: Client) -> list[v1.Event]:
         """Return those of the past."""
         return list_events(connected, self.subject, node=self.node, limit=self.limit, since=self.since)
+
+    def known(self, connected: Client, found: Sequence[v1.Event]) -> None:
+        """Refuse the name of what never was, where nothing was found of it; what is gone has a past."""
+        for name in () if found else filter(None, (self.subject, self.node)):
+            try:
+                GETTERS[name.partition("/")[0]](connected, name)
+            except grpc.RpcError as error:
+                if code(error) is not grpc.StatusCode.NOT_FOUND or not list_events(connected, name, limit=1):
+                    raise
 
     def after(self, connected: Client, last: datetime) -> list[v1.Event]:
         """Return those from a time on, all of them."""
@@ -128,6 +140,7 @@ class _Following:
     def _present(self, connected: Client) -> Iterator[v1.WatchResponse]:
         if self._last is None:
             found = self.asked.past(connected)
+            self.asked.known(connected, found)
             self._last = self.asked.since or datetime.min.replace(tzinfo=UTC)
             if self.output is Format.TABLE:  # as wide as all of them need
                 self.listing.show(found, self.output)
@@ -152,7 +165,11 @@ class _Following:
 
 
 def _subject(given: str) -> str:
-    return f"deployments/{given}" if given and "/" not in given else given
+    full = f"deployments/{given}" if given and "/" not in given else given
+    if full and full.partition("/")[0] not in GETTERS:
+        kinds = ", ".join(f"{collection}/NAME" for collection in GETTERS)
+        raise CommandError(Exit.USAGE, "FIELD_INVALID", f"Events are not about {given}, but about one of {kinds}.")
+    return full
 
 
 def _moment(since: str) -> datetime | None:
@@ -162,9 +179,11 @@ def _moment(since: str) -> datetime | None:
     return found if isinstance(found, datetime) else datetime.now(UTC) - timedelta(seconds=found)
 
 
-def _listing() -> Listing[v1.Event]:
+def _listing(since: str = "") -> Listing[v1.Event]:
     columns = ("TIME", "SEVERITY", "SUBJECT", "REASON", "COUNT", "MESSAGE")
-    return Listing("events", columns, _row, "Nothing has happened yet.")
+    return Listing(
+        "events", columns, _row, "Nothing has happened since then." if since else "Nothing has happened yet."
+    )
 
 
 def _row(event: v1.Event) -> tuple[str, ...]:

@@ -356,9 +356,9 @@ def test_wait_outlives_the_controller(
     controller: Controller, motorpool: Motorpool, script: Callable[..., None]
 ) -> None:
     """
-    A stream that breaks is opened again where it was.
+    A stream that breaks is opened again where it was; it is told where the next one breaks at once, too.
     """
-    script(instance(v1.INSTANCE_STATE_STARTING), DroppedError, instance(), deployment())
+    script(instance(v1.INSTANCE_STATE_STARTING), DroppedError, DroppedError, instance(), deployment())
 
     result = motorpool(*WAIT)
 

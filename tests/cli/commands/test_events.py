@@ -95,6 +95,72 @@ def test_filters_arrive(controller: Controller, motorpool: Motorpool) -> None:
     assert ("deployments/smollm2", "nodes/rack1") == (controller.watched[0].deployment, controller.watched[0].node)
 
 
+@pytest.mark.parametrize("follow", [(), ("--follow",)], ids=["once", "followed"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--node", "nope"),
+        ("nodes/nope",),
+        ("--deployment", "nope"),
+        ("nope",),
+        ("instances/nope-1",),
+        ("backends/nope",),
+        ("--deployment", "smollm2", "--node", "nope", "--since", "1s"),
+    ],
+    ids=" ".join,
+)
+def test_what_never_was_is_no_such_thing(
+    controller: Controller, motorpool: Motorpool, words: tuple[str, ...], follow: tuple[str, ...]
+) -> None:
+    """
+    A name that nothing has and that no event is about is an error, not a quiet past; nothing is followed.
+    """
+    fill(controller)
+
+    done = motorpool("events", *words, *follow)
+
+    assert (5, "") == (done.exit_code, done.stdout)
+    assert "nope" in done.stderr
+    assert "NOT_FOUND" in done.stderr
+    assert not controller.watched
+
+
+def test_what_is_gone_has_a_past(controller: Controller, motorpool: Motorpool) -> None:
+    """
+    What was deleted is known while there are events of it, also where none is as late as asked for.
+    """
+    controller.events = [event(1, subject="nodes/gone")]
+
+    shown = json.loads(motorpool("events", "nodes/gone", "-o", "json").stdout)["events"]
+    later = motorpool("events", "nodes/gone", "--since", "2025-10-09T09:00:00Z")
+
+    assert ["events/1"] == [each["name"] for each in shown]
+    assert (0, "Nothing has happened since then.\n") == (later.exit_code, later.stdout + later.stderr)
+
+
+def test_what_is_there_may_have_no_past(controller: Controller, motorpool: Motorpool) -> None:
+    """
+    A node of which nothing is known yet is no error.
+    """
+    fill(controller)
+    controller.events = []
+
+    done = motorpool("events", "--node", "rack1")
+
+    assert (0, "Nothing has happened yet.\n") == (done.exit_code, done.stdout + done.stderr)
+
+
+def test_what_events_are_never_about_is_refused(controller: Controller, motorpool: Motorpool) -> None:
+    """
+    A kind of thing that has no events is said to be none, with those that have.
+    """
+    done = motorpool("events", "tokens/t1")
+
+    assert 2 == done.exit_code
+    assert "deployments/NAME, instances/NAME, nodes/NAME, backends/NAME" in done.stderr
+    assert [] == controller.requests
+
+
 def test_two_subjects_are_refused(motorpool: Motorpool) -> None:
     """
     A subject and --deployment both say what the events are about.
