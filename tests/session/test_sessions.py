@@ -191,9 +191,7 @@ def test_pace_follows_the_fleet(world: World) -> None:
     world.pass_time(60.0)
     assert [30] == periods(world)
     assert all(world.controller.store.view.nodes[name].state is NodeState.READY for name in DEVICES)
-    (end,) = world.controller.live.lease_end(
-        ["nodes/a"], lease_seconds=0.0, now=world.clock.now(), whole=False
-    ).values()
+    (end,) = world.controller.live.lease_end(["nodes/a"], lease_seconds=0.0, now=world.clock.now()).values()
     assert 80 <= (end - world.clock.now()).total_seconds() <= 120
 
     def remove(tx: Transaction) -> None:

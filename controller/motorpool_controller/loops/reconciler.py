@@ -8,14 +8,14 @@ import logging
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 
 from motorpool_controller import metrics
 from motorpool_controller.catalog.catalog import Catalog
 from motorpool_controller.config import Settings
 from motorpool_controller.domain.errors import OutOfRangeError
-from motorpool_controller.domain.fleet import Node, NodeState
+from motorpool_controller.domain.fleet import NodeState
 from motorpool_controller.domain.groups import nodes_of
 from motorpool_controller.loops.models import Models
 from motorpool_controller.loops.placements import trace_placement
@@ -34,11 +34,11 @@ from motorpool_controller.store.transaction import Transaction
 
 LONGEST_SLEEP = timedelta(hours=1)
 RETRY_SECONDS = (1.0, 30.0)
-LONG_SECONDS = 0.02
-REST_SHARE = 3.0
+LONG_SECONDS = 0.01
+REST_SHARE = 9.0
 LONGEST_REST_SECONDS = 2.0
-"""A decision that takes long and places nothing is followed by a rest of so many times that. A fleet of ten thousand
-that comes back gives cause for one all the time, each looks at all nodes, and meanwhile nobody is let in.
+"""A decision that takes long, places nothing and asks for nothing is followed by a rest of so many times that. A fleet
+of ten thousand that comes back gives cause for one all the time, and meanwhile nobody is let in.
 """
 # A decision takes milliseconds, and its commit as long as a database may be silent: what takes so long never ends.
 STALLED_SECONDS = 300.0
@@ -139,7 +139,7 @@ class Reconciler:
         seconds = clock() - began
         metrics.DECISION_SECONDS.observe(seconds)
         self._decision_ns = began_ns, time.time_ns()
-        in_vain = seconds > LONG_SECONDS and not _placements(decision)
+        in_vain = seconds > LONG_SECONDS and not _placements(decision) and not decision.questions
         self._rested = clock() + min(REST_SHARE * seconds, LONGEST_REST_SECONDS) if in_vain else 0.0
         for node in decision.put_nodes:
             tx.nodes.put(node)
@@ -188,7 +188,9 @@ class Reconciler:
         )
         self._touched.clear()
         changes = told if self._agenda.begun else None
-        whole = changes is None or changes.nodes_due
+        lease_seconds = self._settings.lease_seconds(len(nodes))
+        looked = changes is None or changes.nodes_due
+        over = self._live.leases_over(nodes, lease_seconds=lease_seconds) if looked else ()
         return World(
             nodes=nodes,
             deployments=tx.deployments.merged(),
@@ -196,10 +198,7 @@ class Reconciler:
             profiles=tx.profiles.merged(),
             connected=self._live.connected(),
             lease_end=self._live.lease_end(
-                nodes if whole else _lost(nodes),
-                lease_seconds=self._settings.lease_seconds(len(nodes)),
-                now=tx.now,
-                whole=whole,
+                nodes if changes is None else {*self._agenda.roll.lost, *over}, lease_seconds=lease_seconds, now=tx.now
             ),
             suspect=suspect,
             readings=self._live.readings,
@@ -309,10 +308,6 @@ def _count(decision: Decision) -> None:
         if instance.placement is None:
             for reason in {refusal.reason for refusal in instance.refusals}:
                 metrics.REFUSALS.add(reason)
-
-
-def _lost(nodes: Mapping[str, Node]) -> list[str]:
-    return [name for name, node in nodes.items() if node.state is NodeState.UNREACHABLE]
 
 
 def _fresh_ids() -> Iterator[str]:

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from motorpool_controller.domain.fleet import Node
 from motorpool_controller.domain.groups import Groups
-from motorpool_controller.domain.maintenance import is_drained
 from motorpool_controller.domain.workload import DeploymentSpec, Instance, InstanceState
+from motorpool_controller.reconcile.expected import Expected
+from motorpool_controller.reconcile.roll import Roll
 from motorpool_controller.scheduling.columns import Columns
 from motorpool_controller.scheduling.snapshot import Snapshot, Touched
 
 _AT_REST = frozenset(
     {
-        *(InstanceState.DOWNLOADING, InstanceState.STARTING, InstanceState.RUNNING),
+        *(InstanceState.SCHEDULED, InstanceState.DOWNLOADING, InstanceState.STARTING, InstanceState.RUNNING),
         *(InstanceState.ERROR, InstanceState.QUARANTINED),
     }
 )
@@ -56,10 +58,10 @@ class Agenda:
         self.tried: dict[str, Tried] = {}
         self.tried_without: dict[str, Tried] = {}
         """Requests that fitted nowhere even had an instance been gone; ``questions`` then names it."""
-        self.draining: set[str] = set()
-        """Nodes from which something is moved away, themselves or their devices."""
+        self.roll = Roll()
         self._rows: dict[str, Instance] = {}
         self._moving: set[str] = set()
+        self._expected = Expected()
         self._owed: Touched | None = None
         self.begun = False
         """Whether it looked at everything once: before that, what changed tells nothing."""
@@ -78,7 +80,7 @@ class Agenda:
         """Take what changed, and return the instances and the deployments to be looked at."""
         if changes is None:
             self.groups, self.tried, self.tried_without, self._owed, self.begun = Groups(), {}, {}, None, True
-            self._rows, self._moving = {}, set()
+            self._rows, self._moving, self._expected = {}, set(), Expected()
             for instance in instances.values():
                 self.take(instance.name, instance)
             return set(instances), set(deployments)
@@ -98,17 +100,14 @@ class Agenda:
     def look_at_nodes(self, changes: Changes | None, nodes: Mapping[str, Node]) -> None:
         """Take nodes that changed."""
         if changes is None:
-            self.draining.clear()
+            self.roll = Roll()
         for name in nodes if changes is None else changes.rows.nodes:
-            node = nodes.get(name)
-            if node is not None and node.cordons and is_drained(node):
-                self.draining.add(name)
-            else:
-                self.draining.discard(name)
+            self.roll.take(name, nodes.get(name))
 
     def take(self, name: str, instance: Instance | None) -> None:
         """Take an instance as it now is; None if it is gone."""
         self.groups.replace(self._rows.get(name), instance)
+        self._expected.take(name, instance)
         if instance is None:
             self._rows.pop(name, None)
             self._moving.discard(name)
@@ -121,6 +120,14 @@ class Agenda:
             self._moving.discard(name)
         else:
             self._moving.add(name)
+
+    def overdue(self, since: datetime) -> set[str]:
+        """Return the instances whose nodes were told to run them at this time or before, and have not begun."""
+        return self._expected.until(since)
+
+    def told_first(self) -> datetime | None:
+        """Return when the first of the nodes was told that has not begun to run an instance."""
+        return self._expected.first()
 
     def restate(self, state: int) -> None:
         """Let what was tried in a state of the columns stand: they were elsewhere meanwhile, and are as they were."""
@@ -139,7 +146,9 @@ class Agenda:
 
     def questions(self, requests: Iterable[str]) -> set[tuple[str, str]]:
         """Return the questions that were open when these requests were tried."""
-        return {question for request in requests for question in self.tried[request].questions}
+        # Requests that were tried together have one tuple.
+        open_ones = {id(tried.questions): tried.questions for tried in map(self.tried.__getitem__, requests)}
+        return set().union(*open_ones.values())
 
 
 def _both(one: Touched, other: Touched) -> Touched:

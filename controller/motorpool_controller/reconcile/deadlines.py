@@ -23,12 +23,15 @@ def settle_deadlines(draft: Draft) -> None:
             _drain_due(draft, instance, instance.drain_time + timedelta(seconds=draft.drain_seconds(instance)))
         elif instance.state is InstanceState.STOPPING and instance.stop_time is not None:
             _stop_due(draft, instance, _grace_seconds(draft, instance) + settings.stopping_slack_seconds)
+    told = draft.agenda.told_first()
+    due = None if told is None else told + timedelta(seconds=settings.scheduled_deadline_seconds)
+    if due is not None and due > draft.now:
+        draft.wake(due)
 
 
 def _schedule_due(draft: Draft, instance: Instance, seconds: float) -> None:
     due = instance.state_time + timedelta(seconds=seconds)
     if due > draft.now:
-        draft.wake(due)
         return
     waiting = [member.node for member in instance.gang.members if not member.ports] if instance.gang else []
     node, what = (waiting[0], "reserved what it needs") if waiting else (_node(instance), "begun to run it")

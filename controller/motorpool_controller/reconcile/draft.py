@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from motorpool_controller.domain.backends import declared_profiles, with_declared_claim
@@ -31,9 +31,12 @@ class Draft:
         self.instances = dict(world.instances)
         self.agenda = world.agenda
         self._look, self._concerned = self.agenda.look(world.changes, self.instances, self.deployments)
+        self._look |= self.agenda.overdue(now - timedelta(seconds=world.settings.scheduled_deadline_seconds))
         self.agenda.look_at_nodes(world.changes, self.nodes)
         self.moving: dict[str, Drain] = {}
         """By what instances that stand are moved away (see ``drains``), by name."""
+        self.unfinished = False
+        """Whether instances are still to be tried, in the next decision."""
         self._touched: set[str] = set()
         self.questions: tuple[tuple[str, str], ...] = ()
         self.look_ups: tuple[ModelSource, ...] = ()
@@ -46,6 +49,7 @@ class Draft:
         self._touched.add(row.name)
         if isinstance(row, Node):
             self.nodes[row.name] = row
+            self.agenda.roll.take(row.name, row)
         elif isinstance(row, Deployment):
             self.deployments[row.name] = row
             self._wished.pop(row.name, None)

@@ -30,7 +30,7 @@ def settle_drains(draft: Draft) -> None:
     touched = () if draft.world.changes is None else draft.world.changes.rows.nodes
     for instance in draft.on(touched):
         draft.concern(instance.deployment)  # a drain that was taken back leaves one too many
-    draining = [draft.nodes[name] for name in sorted(draft.agenda.draining) if name in draft.nodes]
+    draining = [draft.nodes[name] for name in sorted(draft.agenda.roll.draining) if name in draft.nodes]
     there = {each.name: each for each in draft.on(node.name for node in draining)}
     there |= {each.name: each for each in draft.looked_at() if each.drain is not None}
     for _, instance in sorted(there.items()):

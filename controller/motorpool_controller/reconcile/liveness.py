@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -12,7 +11,6 @@ from motorpool_controller.domain.workload import Instance, InstanceState
 from motorpool_controller.reconcile.draft import Draft
 from motorpool_controller.reconcile.gangs import lose
 from motorpool_controller.reconcile.moves import moved
-from motorpool_controller.reconcile.world import Settings
 
 RETURN = timedelta(seconds=90)
 """Longer than an agent waits before it dials again, and for its turn."""
@@ -20,7 +18,7 @@ RETURN = timedelta(seconds=90)
 
 def settle_nodes(draft: Draft) -> None:
     """Have nodes in session be ready, and nodes whose lease ran out be unreachable; an absent lease says nothing."""
-    was_braked = braked(draft.nodes.values(), draft.world.settings, draft.now)
+    was_braked = _braked(draft)
     for name in _unsettled(draft):
         node, lease_end = draft.nodes[name], draft.world.lease_end.get(name)
         alive = lease_end is None or lease_end > draft.now
@@ -36,20 +34,21 @@ def settle_nodes(draft: Draft) -> None:
             message = f"{name} has not been heard from since its lease ran out."
             draft.put(replace(node, state=NodeState.UNREACHABLE, state_message=message, state_time=draft.now))
             draft.event(Severity.WARNING, "NODE_UNREACHABLE", name, message)
-    now_braked = braked(draft.nodes.values(), draft.world.settings, draft.now)
+    now_braked = _braked(draft)
     if now_braked - was_braked:
         _say_braked(draft, now_braked)
 
 
 def _unsettled(draft: Draft) -> list[str]:
     """Return the nodes that are not ready, or whose lease ran out, by name; wake when the next one does."""
-    unsettled: list[str] = []
+    unsettled = set(draft.agenda.roll.unready)
     next_end: datetime | None = None
-    for name, node in draft.nodes.items():
-        end = draft.world.lease_end.get(name)
-        if node.state is not NodeState.READY or (end is not None and end <= draft.now):
-            unsettled.append(name)
-        elif end is not None and (next_end is None or end < next_end):
+    for name, end in draft.world.lease_end.items():
+        if name not in draft.nodes:
+            continue
+        if end <= draft.now:
+            unsettled.add(name)
+        elif name not in unsettled and (next_end is None or end < next_end):
             next_end = end
     if next_end is not None:
         draft.wake(next_end)
@@ -58,10 +57,9 @@ def _unsettled(draft: Draft) -> list[str]:
 
 def settle_instances(draft: Draft) -> None:
     """Have instances on lost nodes be unreachable, then replaced in time, unless many were lost at once."""
-    lost = [name for name, node in draft.nodes.items() if node.state is NodeState.UNREACHABLE]
-    held = braked(draft.nodes.values(), draft.world.settings, draft.now) if lost else frozenset()
+    lost, held = draft.agenda.roll.lost, _braked(draft)
     if held:
-        for back in _back(draft.nodes.values(), draft.now):
+        for back in _back(draft):
             draft.wake((back.state_time or draft.now) + RETURN)
     concerned = {each.name: each for each in draft.looked_at() if each.state is InstanceState.UNREACHABLE}
     concerned |= {each.name: each for each in draft.on(lost)}
@@ -79,17 +77,17 @@ def settle_instances(draft: Draft) -> None:
             _replace_in_time(draft, draft.instances[instance.name], node)
 
 
-def braked(nodes: Iterable[Node], settings: Settings, now: datetime) -> frozenset[str]:
+def _braked(draft: Draft) -> frozenset[str]:
     """Return the lost nodes that went with so many others that the fault is more likely on our side than on theirs.
 
     It holds until they are back, or fewer, or an operator deletes them. Those that are just back count with the lost:
     where many return one after the other, the last are on their way.
     """
-    fleet = [node for node in nodes if node.state is not NodeState.ENROLLED]
-    lost = [node for node in fleet if node.state is NodeState.UNREACHABLE and node.state_time is not None]
+    settings, roll = draft.world.settings, draft.agenda.roll
+    lost = [node for node in map(draft.nodes.__getitem__, roll.lost) if node.state_time is not None]
     if not lost:
         return frozenset()
-    least = max(settings.mass_failure_nodes, settings.mass_failure_fraction * len(fleet))
+    least = max(settings.mass_failure_nodes, settings.mass_failure_fraction * (len(draft.nodes) - len(roll.enrolled)))
     window = timedelta(seconds=settings.mass_failure_window_seconds)
     times = sorted(node.state_time for node in lost if node.state_time is not None)
     crowded: list[tuple[datetime, datetime]] = []
@@ -99,7 +97,7 @@ def braked(nodes: Iterable[Node], settings: Settings, now: datetime) -> frozense
             first += 1
         if last - first + 1 >= least:
             crowded.append((times[first], time))
-    if len(lost) < least <= len(lost) + len(_back(fleet, now)):
+    if len(lost) < least <= len(lost) + len(_back(draft)):
         return frozenset(node.name for node in lost)
     return frozenset(
         node.name
@@ -108,16 +106,11 @@ def braked(nodes: Iterable[Node], settings: Settings, now: datetime) -> frozense
     )
 
 
-def _back(nodes: Iterable[Node], now: datetime) -> list[Node]:
+def _back(draft: Draft) -> list[Node]:
     """Return the nodes that were lost, or elsewhere, until just now; one that only just joined was not."""
-    return [
-        node
-        for node in nodes
-        if node.state is NodeState.READY
-        and node.state_time is not None
-        and node.state_time > now - RETURN
-        and node.create_time <= now - RETURN
-    ]
+    since = draft.now - RETURN
+    ready = (draft.nodes[name] for name in draft.agenda.roll.ready_since(since))
+    return [node for node in ready if node.create_time <= since]
 
 
 def _replace_in_time(draft: Draft, instance: Instance, node: Node) -> None:

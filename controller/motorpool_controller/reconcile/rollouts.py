@@ -39,6 +39,8 @@ def make_room(draft: Draft) -> None:
 
     One that serves goes only where the deployment's strategy is to replace; one that failed serves nobody.
     """
+    if draft.unfinished:
+        return  # those that wait may yet be placed elsewhere
     waiting = {each.deployment for each in draft.looked_at() if each.placement is None}
     for name in sorted(waiting & draft.deployments.keys()):
         deployment = draft.deployments[name]

@@ -51,7 +51,8 @@ class World:
     ``peaks`` by kind what instances were seen to
     hold. ``connected`` names the nodes with a session now. ``lease_end`` is when a node counts as lost: its last
     heartbeat plus the lease; after a start of the controller every node, whatever its state, has one full lease more.
-    A node without an entry is left as it is. ``suspect`` names nodes that were not heard from just now: nothing new is
+    A node without an entry is left as it is: once everything was looked at, those that are lost or about to be have
+    one. ``suspect`` names nodes that were not heard from just now: nothing new is
     placed there, and nothing is recorded. ``gone`` holds the uids of instances whose node acknowledged the tombstone
     and reports nothing of them, all of their nodes if they span several; ``gone_on`` has the same by node.
     ``agenda`` is what the decision before left, and ``changes`` what changed
@@ -93,8 +94,9 @@ class Decision:
     """What to record, and what to ask.
 
     Only what differs from the world stands in it: a fleet at rest gives an empty one. ``delete_*`` are full names.
-    ``questions`` are all (full name of the node, path) whose model some pending instance needs read and whose answer is
-    not there or was an error; the caller asks each once, and again from time to time after an error. ``look_ups`` are
+    ``questions`` are (full name of the node, path) whose model some pending instance needs read and whose answer is not
+    there, of as many nodes as it needs, or was an error; the caller asks each once, and again from time to time after
+    an error. Those that do not answer in time are to count as having answered so (``Reading.late``). ``look_ups`` are
     likewise all models that are to be looked up on hubs. ``wake_at`` is when to decide again if nothing happens before.
     """
 

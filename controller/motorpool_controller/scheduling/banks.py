@@ -78,6 +78,26 @@ class Bank:
         self._used: Mask = np.zeros((shape.width, 8), np.bool_)
         self._networked: Mask = np.zeros((shape.width, 8), np.bool_)
         self._slots: npt.NDArray[np.int64] = np.zeros(8, np.int64)
+        self._taken: npt.NDArray[np.int64] | None = None
+
+    def part(self, columns: npt.NDArray[np.int64]) -> Bank:
+        """Return the nodes of these columns, in order, as a bank of their own: as they are now, not to be kept up."""
+        part = Bank(self.shape)
+        part.size, part._taken = len(columns), columns
+        part.seats = [self.seats[column] for column in columns.tolist()]
+        part._free, part._totals, part._busy = self._free[:, columns], self._totals[:, columns], self._busy[:, columns]
+        part._used, part._networked = self._used[:, columns], self._networked[:, columns]
+        part._slots = self._slots[columns]
+        return part
+
+    def column_of(self, seat: Seat) -> int:
+        """Return where a node stands here."""
+        column = seat.columns[self.shape]
+        return column if self._taken is None else int(np.searchsorted(self._taken, column))
+
+    def own(self, matrix: Numbers) -> Numbers:
+        """Return of a matrix with a column for each node of the fleet's bank those of this one."""
+        return matrix[:, : self.size] if self._taken is None else matrix[:, self._taken]
 
     @property
     def free(self) -> Bytes:

@@ -71,7 +71,8 @@ class Columns:
         self._busy: Numbers = np.zeros(8, np.float64)
         self._class: Codes = np.full(8, -1, np.int64)
         self._rank: Codes = np.zeros(8, np.int64)
-        self._ranked = -1
+        self._ranked = False
+        self._labels: dict[tuple[str, str], set[int]] = {}
         self._answers: dict[str, _Answers] = {}
         self._tallies: dict[str, Tally] = {}
         self._seen = Seen()
@@ -101,11 +102,16 @@ class Columns:
     @property
     def rank(self) -> Codes:
         """Place of a node's name among all names, by slot."""
-        if self._ranked != self.revision:
+        if not self._ranked:
             for rank, name in enumerate(sorted(self.seats)):
                 self._rank[self.seats[name].slot] = rank
-            self._ranked = self.revision
+            self._ranked = True
         return self._rank
+
+    def labelled(self, labels: Mapping[str, str]) -> Codes:
+        """Return the slots of the nodes that have all of these labels."""
+        found = [self._labels.get(label, set()) for label in labels.items()]
+        return np.array(sorted(set.intersection(*sorted(found, key=len))), np.int64)
 
     def name_at(self, slot: int) -> str:
         """Return the full name of the node in a slot."""
@@ -170,6 +176,11 @@ class Columns:
             seat = Seat(node, self._new_slot())
             self.seats[node.name] = seat
             self._names[seat.slot] = node.name
+            self._ranked = False
+            labels: Mapping[str, str] = {}
+        else:
+            labels = seat.node.labels
+        self._label(seat.slot, labels, node.labels)
         standing = self._loosened(node.name) if self.ledger.shared_by(node.name) != unified_of(node) else []
         for shape in list(seat.columns):
             self.banks[shape].remove(seat)
@@ -196,6 +207,8 @@ class Columns:
         for shape in list(seat.columns):
             self.banks[shape].remove(seat)
         self._class[seat.slot] = -1
+        self._label(seat.slot, seat.node.labels, {})
+        self._ranked = False
         for path in list(self._answers):
             self._answer(path, seat.slot, Reading())
         self._free_slots.append(seat.slot)
@@ -231,9 +244,11 @@ class Columns:
         """Return the distinct answers about a path, each under the first node by name that gave it."""
         codes, distinct = self.readings_at(path)
         there = np.flatnonzero(self._class >= 0)
-        there = there[np.argsort(self.rank[there])]
-        given, first = np.unique(codes[there], return_index=True)
-        return {self._names[there[at]]: distinct[code] for code, at in zip(given, first, strict=True)}
+        found: dict[str, Reading] = {}
+        for code in np.flatnonzero(np.bincount(codes[there])):
+            slots = there[codes[there] == code]
+            found[self._names[slots[np.argmin(self.rank[slots])]]] = distinct[code]
+        return found
 
     def stand(self, instance: Instance) -> None:
         """Take the claims of a placed instance."""
@@ -329,6 +344,14 @@ class Columns:
         for instance in standing:
             self.ledger.leave(instance)
         return standing
+
+    def _label(self, slot: int, before: Mapping[str, str], after: Mapping[str, str]) -> None:
+        for label in before.items() - after.items():
+            self._labels[label].discard(slot)
+            if not self._labels[label]:
+                del self._labels[label]
+        for label in after.items() - before.items():
+            self._labels.setdefault(label, set()).add(slot)
 
     def _changed(self) -> None:
         self.revision += 1

@@ -56,7 +56,7 @@ def refused(passing: Passing) -> Refusal | None:
     return passing.row(
         "facts",
         "MODEL_NOT_READ_YET",
-        f"{passing.node.name} was asked for the headers of {first.title} at {first.path}; its answer comes soon.",
+        f"{passing.node.name} has the headers of {first.title} at {first.path} to read: answers come soon.",
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 import numpy as np
@@ -31,13 +31,14 @@ class Eligibility:
     """What the filters say of a fleet. ``index`` tells by slot which of ``terms`` a node has; NOWHERE for none.
 
     ``removed`` are slots by the stage and reason of the filter that removed their nodes; ``rows`` concern no node.
+    ``unread`` are the slots of those that have not told of what lies at a path that is wanted, or failed to.
     """
 
     terms: tuple[Terms, ...] = ()
     index: Codes
     removed: Mapping[tuple[str, str], Codes]
     rows: tuple[Refusal, ...] = ()
-    questions: tuple[tuple[str, str], ...] = ()
+    unread: Mapping[str, Codes] = field(default_factory=dict)
 
     def on(self, number: int) -> Mask:
         """Return, by slot, which nodes have the terms of this number."""
@@ -75,7 +76,7 @@ def _eligible(columns: Columns, snapshot: Snapshot, request: Request) -> Eligibi
         index=sorting.index,
         removed={kind: np.concatenate(slots) for kind, slots in sorted(sorting.removed.items())},
         rows=rows,
-        questions=tuple(sorted(sorting.questions)),
+        unread={path: np.concatenate(slots) for path, slots in sorting.unread.items()},
     )
 
 
@@ -86,7 +87,7 @@ class _Sorting:
         self.terms: list[Terms] = []
         self.index = index
         self.removed: dict[tuple[str, str], list[Codes]] = {}
-        self.questions: list[tuple[str, str]] = []
+        self.unread: dict[str, list[Codes]] = {}
         self._columns = columns
         self._snapshot = snapshot
         self._spec = spec
@@ -127,26 +128,19 @@ class _Sorting:
         passing.readings = {path: readings[codes[slot]] for path, (codes, readings) in self._beside.items()}
 
     def _labelled(self) -> Mask:
-        passing = self._columns.class_of >= 0
-        wanted = self._spec.match_labels.items()
-        if not wanted:
-            return passing
-        wrong = [
-            seat.slot
-            for seat in self._columns.seats.values()
-            if any(seat.node.labels.get(key) != value for key, value in wanted)
-        ]
-        if wrong:
-            slots = np.array(wrong)
-            passing[slots] = False
-            self.removed.setdefault(("labels", "LABELS_DIFFER"), []).append(slots)
+        there: Mask = self._columns.class_of >= 0
+        if not self._spec.match_labels:
+            return there
+        passing = np.zeros(len(there), np.bool_)
+        passing[self._columns.labelled(self._spec.match_labels)] = True
+        wrong = np.flatnonzero(there & ~passing)
+        if len(wrong):
+            self.removed.setdefault(("labels", "LABELS_DIFFER"), []).append(wrong)
         return passing
 
     def _sort(self, passing: Passing, slots: Codes, row: Refusal | None) -> None:
-        if passing.asked:
-            chosen = set(slots.tolist())
-            names = [name for name, seat in self._columns.seats.items() if seat.slot in chosen]
-            self.questions += [(name, path) for path in passing.asked for name in names]
+        for path in dict.fromkeys(passing.asked):
+            self.unread.setdefault(path, []).append(slots)
         if row is not None:
             self.removed.setdefault((row.stage, row.reason), []).append(slots)
             return

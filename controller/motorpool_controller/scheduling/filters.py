@@ -297,8 +297,9 @@ def _by_path(passing: Passing) -> Refusal | None:
     if reading.facts is not None:
         return None
     if not reading.error_reason:
+        why = "has not answered, and is asked again" if reading.late else "is asked in its turn; answers come soon"
         return passing.row(
-            "facts", "MODEL_NOT_READ_YET", f"{name} was asked for the model's headers at {path}; its answer comes soon."
+            "facts", "MODEL_NOT_READ_YET", f"{name} has the model's headers at {path} to read: it {why}."
         )
     if passing.profile is not None and _needs_no_headers(passing.profile, reading.error_reason):
         if _claimed(passing.spec):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+
+import numpy as np
 
 from motorpool_controller.domain.fleet import Option, StartOrder
 from motorpool_controller.domain.placement import Candidate, Estimate, Placement, Refusal
 from motorpool_controller.domain.workload import Parameter
+from motorpool_controller.scheduling.asking import as_many_as_needed, everyone
 from motorpool_controller.scheduling.choice import Chosen, chosen
-from motorpool_controller.scheduling.columns import Columns
+from motorpool_controller.scheduling.columns import Codes, Columns
 from motorpool_controller.scheduling.eligibility import Eligibility, eligible
 from motorpool_controller.scheduling.reasons import refusals
 from motorpool_controller.scheduling.selectors.batches import Batch
@@ -89,14 +93,24 @@ class Plan:
         return {name: verdict.candidates for name, verdict in self.verdicts.items()}
 
 
-def schedule(snapshot: Snapshot, requests: Sequence[Request], columns: Columns | None = None) -> Plan:
+def schedule(
+    snapshot: Snapshot,
+    requests: Sequence[Request],
+    columns: Columns | None = None,
+    *,
+    frugal: bool = False,
+    most: int | None = None,
+) -> Plan:
     """Return a plan for all requests, in their order; each accounts for what the ones before it were given.
 
     The order of nodes and of earlier instances does not matter. A request that the snapshot already has a placement for
     does not compete with it (A8). Requests of one deployment have one spec. ``columns`` are the snapshot's, where they
-    are kept from one decision to the next; they are as before afterwards.
+    are kept from one decision to the next; they are as before afterwards. ``frugal``: nothing that a decision
+    does not record: no runner-up, and of the questions only as many as those need that have no place. After
+    ``most`` placements the plan ends, and says nothing of the requests behind them.
     """
-    return _plan(snapshot, requests, Columns.of(snapshot) if columns is None else columns, WITH_RUNNER_UP, rows=False)
+    columns = Columns.of(snapshot) if columns is None else columns
+    return _plan(snapshot, requests, columns, 1 if frugal else WITH_RUNNER_UP, rows=False, frugal=frugal, most=most)
 
 
 def explain(
@@ -112,24 +126,40 @@ def placements(snapshot: Snapshot, requests: Sequence[Request], columns: Columns
     return _plan(snapshot, requests, columns, 1, rows=None).placements
 
 
-def _plan(snapshot: Snapshot, requests: Sequence[Request], columns: Columns, keep: int, *, rows: bool | None) -> Plan:
+def _plan(
+    snapshot: Snapshot,
+    requests: Sequence[Request],
+    columns: Columns,
+    keep: int,
+    *,
+    rows: bool | None,
+    frugal: bool = False,
+    most: int | None = None,
+) -> Plan:
     """Return the plan, with rows of those that were placed, too, if ``rows``; None ends it at the first refusal."""
     again = {each.name: snapshot.instances[each.name] for each in requests if each.name in snapshot.instances}
     refused: dict[str, Verdict] = {}
     verdicts: dict[str, Verdict] = {}
-    questions: set[tuple[str, str]] = set()
+    unread: dict[str, Codes] = {}
+    waiting = Counter[str]()
     booked: list[tuple[str, str, Placement]] = []
     with columns.apart_from(again):
         try:
             for request in requests:
+                if len(booked) == most:
+                    break
                 passed = eligible(columns, snapshot, request)
-                questions.update(passed.questions)
                 # A plan only ever takes memory: what was refused to one instance is refused to its equals after it.
                 verdict = refused.get(request.deployment)
                 if verdict is None:
                     fleet = Fleet(columns, request, passed, snapshot.files.get(request.spec.model, frozenset()))
                     verdict = _decided(fleet, snapshot, keep, rows=rows)
                 verdicts[request.name] = verdict if verdict.request is request else replace(verdict, request=request)
+                if verdict.placement is None or not frugal:
+                    for path, slots in passed.unread.items():
+                        waiting[path] += 1
+                        if unread.setdefault(path, slots) is not slots:
+                            unread[path] = np.union1d(unread[path], slots)
                 if verdict.placement is None:
                     if rows is None:
                         break
@@ -140,6 +170,7 @@ def _plan(snapshot: Snapshot, requests: Sequence[Request], columns: Columns, kee
         finally:
             for booking in booked:
                 columns.release(*booking)
+    questions = as_many_as_needed(columns, unread, waiting) if frugal else everyone(columns, unread)
     return Plan(verdicts=verdicts, questions=tuple(sorted(questions)))
 
 

@@ -33,10 +33,10 @@ class Spread:
     def __init__(self, columns: Columns, request: Request, slots: Iterable[tuple[Codes, Mask | None]]) -> None:
         self._columns = columns
         self._tally = columns.tally(request.deployment)
-        feasible = np.zeros(len(columns.busy), np.bool_)
-        for here, mask in slots:
-            feasible[here if mask is None else here[mask]] = True
-        self._worth = _spread(self._tally.nodes, columns.busy - self._tally.nodes, feasible)
+        feasible = np.concatenate([here if mask is None else here[mask] for here, mask in slots])
+        own = self._tally.nodes[feasible]
+        self._worth = np.zeros(len(columns.busy))
+        self._worth[feasible] = _spread(own, columns.busy[feasible] - own)
 
     def of_nodes(self, slots: Codes) -> Numbers:
         """Return what nodes are worth, 0 to 1."""
@@ -50,7 +50,7 @@ class Spread:
         own = self._tally.devices.get(bank.shape)
         if own is None:
             return 1 / (1 + 0.2 * bank.busy)
-        own = own[:, : bank.size]
+        own = bank.own(own)
         return 1 / (1 + own + 0.2 * (bank.busy - own))
 
     def batch(self, batch: Batch) -> tuple[Numbers, Numbers | None]:
@@ -141,13 +141,12 @@ def scorer(columns: Columns, request: Request, slots: Sequence[tuple[Codes, Mask
     return Binpack(columns) if request.spec.strategy is Strategy.BINPACK else Spread(columns, request, slots)
 
 
-def _spread(own: Numbers, others: Numbers, feasible: Mask) -> Numbers:
+def _spread(own: Numbers, others: Numbers) -> Numbers:
     """Return what feasible nodes are worth that have so many instances of the deployment and of others, 0 to 1."""
-    mine, theirs = own[feasible], others[feasible]
-    if not len(mine):
-        return np.zeros(len(own))
-    fewest, most = float(mine.min()), float(mine.max())
-    fewer_others = _inverse(others, float(theirs.min()), float(theirs.max()))
+    if not len(own):
+        return own
+    fewest, most = float(own.min()), float(own.max())
+    fewer_others = _inverse(others, float(others.min()), float(others.max()))
     if most == 0:
         return 0.85 + 0.15 * fewer_others
     fewer_own = _inverse(own, fewest, most)

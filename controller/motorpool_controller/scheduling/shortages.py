@@ -172,7 +172,7 @@ def _few(supply: Supply, wanted: int) -> Callable[[Seat], Refusal]:
     there = np.add.reduce(supply.enough, axis=0, dtype=np.int64)
 
     def row_of(seat: Seat) -> Refusal:
-        here = int(there[seat.columns[supply.bank.shape]])
+        here = int(there[supply.bank.column_of(seat)])
         framework, name = supply.bank.shape.framework, seat.node.name
         share = f" for {_option(supply)}" if supply.fraction else ""
         only = supply.demand.world is not None and supply.demand.world > width
@@ -213,7 +213,7 @@ def _short(supply: Supply, there: Codes, given: Codes) -> Callable[[Seat], Refus
     need, width = supply.demand.need or 0, supply.bank.shape.width
 
     def row_of(seat: Seat) -> Refusal:
-        column = seat.columns[supply.bank.shape]
+        column = supply.bank.column_of(seat)
         share = f" for {_option(supply)}" if supply.fraction else ""
         divides = supply.demand.fits_node(int(there[column]))
         return Refusal(

@@ -16,12 +16,16 @@ from motorpool_formats.facts import ModelFacts
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """A node's answer about the model at a path: its facts, or why there are none. Of a hub, what was ``found``."""
+    """A node's answer about the model at a path: its facts, or why there are none. Of a hub, what was ``found``.
+
+    ``late``: it was asked, and has not answered in time.
+    """
 
     facts: ModelFacts | None = None
     found: HubModel | None = None
     error_reason: str = ""
     error_message: str = ""
+    late: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -125,11 +125,11 @@ class TokenAuthenticator:
 
     async def ended(self, callers: Iterable[Caller]) -> Mapping[Caller, DomainError]:
         """Return whose tokens were revoked, or are over."""
-        asked = {each.token_id: each for each in callers}
-        stored = await self._store.beside(self._store.tokens.among, list(asked))
+        asked = list(callers)
+        stored = await self._store.beside(self._store.tokens.among, list({each.token_id for each in asked}))
         ended: dict[Caller, DomainError] = {}
-        for token_id, each in asked.items():
-            found = stored.get(token_id)
+        for each in asked:
+            found = stored.get(each.token_id)
             try:
                 if found is None:
                     raise _invalid()

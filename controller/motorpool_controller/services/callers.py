@@ -18,9 +18,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 _SITE_BITS = 64
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Caller:
-    """Who makes this call: a token's holder, or a node's agent."""
+    """Who makes this call: a token's holder, or a node's agent. Each call has its own."""
 
     role: Role
     token_id: str = ""

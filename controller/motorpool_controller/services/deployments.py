@@ -110,18 +110,19 @@ class DeploymentService(v1.DeploymentServiceServicer):
     ) -> v1.ListDeploymentsResponse:
         """Give deployments by name."""
         view = self._store.view
-        rows, token = pages.page(
-            view.deployments.values(),
-            key=lambda deployment: deployment.name,
+        rows, token = pages.page_of(
+            view.deployments,
+            view.deployment_names,
             scope=("deployments", view.cluster_id),
             size=request.page_size,
             token=request.page_token,
         )
-        return v1.ListDeploymentsResponse(
-            deployments=[deployment_view(row, view.groups.tally(row.name)) for row in rows],
-            next_page_token=token,
-            resume_token=pages.resume_token(view.cluster_id, view.revision),
+        answer = v1.ListDeploymentsResponse(
+            next_page_token=token, resume_token=pages.resume_token(view.cluster_id, view.revision)
         )
+        async for row in pages.in_turns(rows):
+            answer.deployments.append(deployment_view(row, view.groups.tally(row.name)))
+        return answer
 
     async def UpdateDeployment(  # noqa: N802  # gRPC's name
         self,

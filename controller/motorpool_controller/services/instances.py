@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
+from functools import partial
 
 import grpc
 
@@ -16,9 +17,9 @@ from motorpool_controller.services import adoptions, logs, maintenance, pages, s
 from motorpool_controller.services.callers import caller
 from motorpool_controller.services.convert.instance import instance_message
 from motorpool_controller.services.convert.maintenance import reason_of
-from motorpool_controller.services.masks import reader
+from motorpool_controller.services.masks import Reader
 from motorpool_controller.services.mutations import check_etag, mutate
-from motorpool_controller.services.views import instance_view
+from motorpool_controller.services.views import instance_view, show_instance
 from motorpool_controller.store.live import Live
 from motorpool_controller.store.store import Store
 from motorpool_controller.store.transaction import Transaction
@@ -45,27 +46,33 @@ class InstanceService(v1.InstanceServiceServicer):
         context: grpc.aio.ServicerContext[v1.ListInstancesRequest, v1.ListInstancesResponse],
     ) -> v1.ListInstancesResponse:
         """Give instances by name."""
-        keep = reader(request.read_mask, v1.Instance)
+        reader = Reader(request.read_mask, v1.Instance)
         if request.deployment:
             resource_id(request.deployment, "deployments", "deployment")
         if request.node:
             resource_id(request.node, "nodes", "node")
         view = self._store.view
-        found = view.groups.on_node(request.node) if request.node else view.instances
-        if request.deployment and not request.node:
-            found = view.groups.of_deployment(request.deployment)
-        rows, token = pages.page(
-            [instance for instance in found.values() if request.deployment in {"", instance.deployment}],
-            key=lambda instance: instance.name,
-            scope=("instances", view.cluster_id, request.deployment, request.node),
-            size=request.page_size,
-            token=request.page_token,
+        scope = ("instances", view.cluster_id, request.deployment, request.node)
+        if request.deployment or request.node:
+            groups = view.groups
+            found = groups.on_node(request.node) if request.node else groups.of_deployment(request.deployment)
+            rows, token = pages.page(
+                [instance for instance in found.values() if request.deployment in {"", instance.deployment}],
+                key=lambda instance: instance.name,
+                scope=scope,
+                size=request.page_size,
+                token=request.page_token,
+            )
+        else:
+            rows, token = pages.page_of(
+                view.instances, view.instance_names, scope=scope, size=request.page_size, token=request.page_token
+            )
+        answer = v1.ListInstancesResponse(
+            next_page_token=token, resume_token=pages.resume_token(view.cluster_id, view.revision)
         )
-        return v1.ListInstancesResponse(
-            instances=[keep(instance_view(instance, self._live)) for instance in rows],
-            next_page_token=token,
-            resume_token=pages.resume_token(view.cluster_id, view.revision),
-        )
+        async for instance in pages.in_turns(rows):
+            reader.add(answer.instances, partial(show_instance, instance=instance, live=self._live))
+        return answer
 
     async def DrainInstance(  # noqa: N802  # gRPC's name
         self,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Protocol, TypeVar
 
 from motorpool_controller.domain.errors import DomainError, RateLimitedError
@@ -16,6 +16,8 @@ R = TypeVar("R")
 
 LOOK_SECONDS = 2.0
 """How long a stream may outlast the token, the certificate or the node that it was opened with."""
+AT_ONCE = 250
+"""How many of them are looked at in one stretch: less than a millisecond's work."""
 MOST_OF_ONE = 100
 """Streams of one caller. A command has one; so many are a loop that forgets to close them."""
 RETRY_SECONDS = 5.0
@@ -99,11 +101,15 @@ class LongCalls:
     async def _look(self) -> None:
         while True:
             await asyncio.sleep(self._look_seconds)
-            try:
-                ended = await self._standing.ended({call.caller for call in self._calls})
-            except StoreError:
-                # A database that is away revokes nobody; it is asked again.
-                continue
-            for call in list(self._calls):
-                if call.caller in ended:
-                    call.end(ended[call.caller])
+            # A database that is away revokes nobody; it is asked again.
+            with suppress(StoreError):
+                calls = list(self._calls)
+                for first in range(0, len(calls), AT_ONCE):
+                    await self._look_at(calls[first : first + AT_ONCE])
+                    await asyncio.sleep(0)  # a fleet is ten thousand of them, and others wait
+
+    async def _look_at(self, calls: Sequence[LongCall]) -> None:
+        ended = await self._standing.ended([call.caller for call in calls])
+        for call in calls:
+            if call.caller in ended:
+                call.end(ended[call.caller])

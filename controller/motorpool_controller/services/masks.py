@@ -6,34 +6,37 @@ protobuf's own MergeMessage turns absent into zero in versions that are still su
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 from google.protobuf.message import Message
 
 from motorpool_controller.domain.names import shown
 from motorpool_controller.services.convert import fields
 
 M = TypeVar("M", bound=Message)
-Reader = Callable[[M], M]
 
 
-def reader(mask: FieldMask, kind: type[M]) -> Reader[M]:
-    """Return what keeps of a message its name and the fields of the mask; all of it where the mask is empty."""
-    if not mask.paths:
-        return lambda message: message
-    paths = [path.split(".") for path in ["name", *mask.paths]]
-    for path in paths:
-        if not _copy(path, kind(), kind()):
-            raise fields.invalid("read_mask", f"{shown('.'.join(path))} is no field of {kind.DESCRIPTOR.name}")
+class Reader(Generic[M]):
+    """Keeps of messages their names and the fields of a mask; all of them where the mask is empty."""
 
-    def keep(message: M) -> M:
-        kept = kind()
-        for path in paths:
-            _copy(path, message, kept)
-        return kept
+    def __init__(self, mask: FieldMask, kind: type[M]) -> None:
+        self._kind = kind
+        self._paths = [path.split(".") for path in ["name", *mask.paths]] if mask.paths else []
+        for path in self._paths:
+            if not _copy(path, kind(), kind()):
+                raise fields.invalid("read_mask", f"{shown('.'.join(path))} is no field of {kind.DESCRIPTOR.name}")
 
-    return keep
+    def add(self, messages: RepeatedCompositeFieldContainer[M], show: Callable[[M], None]) -> None:
+        """Add to an answer's messages one that ``show`` writes: in its place, unless only parts of it are wanted."""
+        if not self._paths:
+            show(messages.add())
+            return
+        whole, kept = self._kind(), messages.add()
+        show(whole)
+        for path in self._paths:
+            _copy(path, whole, kept)
 
 
 def masked(mask: FieldMask, source: M, into: M, *, below: str) -> M:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import grpc
 from google.protobuf.empty_pb2 import Empty
@@ -10,16 +13,16 @@ from google.protobuf.empty_pb2 import Empty
 from motorpool import v1
 from motorpool_controller.domain.errors import NotFoundError, PreconditionError
 from motorpool_controller.domain.event import Severity
-from motorpool_controller.domain.fleet import Node
+from motorpool_controller.domain.fleet import Device, Node
 from motorpool_controller.domain.maintenance import WHOLE
 from motorpool_controller.domain.names import device_name, resource_id, shown
 from motorpool_controller.services import maintenance, pages
 from motorpool_controller.services.callers import caller
 from motorpool_controller.services.convert import fields
-from motorpool_controller.services.convert.device import device_usage_message
-from motorpool_controller.services.masks import reader
+from motorpool_controller.services.convert.device import show_device_usage
+from motorpool_controller.services.masks import Reader
 from motorpool_controller.services.mutations import check_etag, mutate
-from motorpool_controller.services.views import claimed_on, device_view, node_view
+from motorpool_controller.services.views import claimed_on, device_view, node_view, show_node
 from motorpool_controller.store.live import Live
 from motorpool_controller.store.store import Store
 from motorpool_controller.store.transaction import Transaction
@@ -52,23 +55,25 @@ class NodeService(v1.NodeServiceServicer):
         context: grpc.aio.ServicerContext[v1.ListNodesRequest, v1.ListNodesResponse],
     ) -> v1.ListNodesResponse:
         """Give nodes by name."""
-        keep = reader(request.read_mask, v1.Node)
+        reader = Reader(request.read_mask, v1.Node)
         view = self._store.view
-        rows, token = pages.page(
-            view.nodes.values(),
-            key=lambda node: node.name,
+        rows, token = pages.page_of(
+            view.nodes,
+            view.node_names,
             scope=("nodes", view.cluster_id),
             size=request.page_size,
             token=request.page_token,
         )
-        return v1.ListNodesResponse(
-            nodes=[
-                keep(node_view(node, self._live, view.groups.on_node(node.name).values(), view.groups.of_deployment))
-                for node in rows
-            ],
-            next_page_token=token,
-            resume_token=pages.resume_token(view.cluster_id, view.revision),
+        answer = v1.ListNodesResponse(
+            next_page_token=token, resume_token=pages.resume_token(view.cluster_id, view.revision)
         )
+        async for node in pages.in_turns(rows):
+            there = view.groups.on_node(node.name).values()
+            reader.add(
+                answer.nodes,
+                partial(show_node, node=node, live=self._live, instances=there, of=view.groups.of_deployment),
+            )
+        return answer
 
     async def UpdateNode(  # noqa: N802  # gRPC's name
         self, request: v1.UpdateNodeRequest, context: grpc.aio.ServicerContext[v1.UpdateNodeRequest, v1.Node]
@@ -218,37 +223,46 @@ class NodeService(v1.NodeServiceServicer):
         view = self._store.view
         if request.parent != ALL_NODES and request.parent not in view.nodes:
             raise _not_found(request.parent)
-        nodes = view.nodes.values() if request.parent == ALL_NODES else [view.nodes[request.parent]]
+        scope = ("devices", view.cluster_id, request.parent)
+        after, size = pages.place_of(request.page_token, scope), pages.page_size(request.page_size)
+        names = view.node_names if request.parent == ALL_NODES else [request.parent]
         rows, token = pages.page(
-            [(node, device) for node in nodes for device in node.devices],
+            _devices_after(after, [view.nodes[name] for name in names], size),
             key=lambda row: device_name(row[0].name, row[1].device_id),
-            scope=("devices", view.cluster_id, request.parent),
-            size=request.page_size,
+            scope=scope,
+            size=size,
             token=request.page_token,
         )
-        claimed = {
-            node.name: claimed_on(node.name, view.groups.on_node(node.name).values())
-            for node in {node.name: node for node, _ in rows}.values()
-        }
-        devices = []
-        for node, device in rows:
-            usage = self._live.usage(node.name)
-            measured = next(
-                (each for each in (usage.devices if usage else ()) if each.device_id == device.device_id), None
+        answer = v1.ListDevicesResponse(next_page_token=token)
+        async for node, device in pages.in_turns(rows):
+            there, usage = view.groups.on_node(node.name).values(), self._live.usage(node.name)
+            status = answer.devices.add(
+                device=device_view(node, device, there, view.groups.of_deployment),
+                claimed_bytes=claimed_on(node.name, there).devices.get(device.device_id, 0),
             )
-            devices.append(
-                v1.DeviceStatus(
-                    device=device_view(
-                        node, device, view.groups.on_node(node.name).values(), view.groups.of_deployment
-                    ),
-                    usage=None if measured is None else device_usage_message(measured),
-                    claimed_bytes=claimed[node.name].devices.get(device.device_id, 0),
-                )
-            )
-        return v1.ListDevicesResponse(devices=devices, next_page_token=token)
+            for measured in () if usage is None else usage.devices:
+                if measured.device_id == device.device_id:
+                    show_device_usage(status.usage, measured)
+        return answer
 
     def _message(self, tx: Transaction, node: Node) -> v1.Node:
         return node_view(node, self._live, tx.instances_on(node.name).values(), tx.instances_of)
+
+
+def _devices_after(after: str, nodes: Sequence[Node], count: int) -> list[tuple[Node, Device]]:
+    """Return devices whose names follow a name, of as many nodes as have more than so many; no others are looked at."""
+    ordered = sorted(nodes, key=_head)
+    found: list[tuple[Node, Device]] = []
+    for node in ordered[max(0, bisect_right(ordered, after, key=_head) - 1) :]:
+        found += [(node, device) for device in node.devices if device_name(node.name, device.device_id) > after]
+        if len(found) > count:
+            break
+    return found
+
+
+def _head(node: Node) -> str:
+    """Return what the names of a node's devices begin with: they do not always follow each other as nodes' do."""
+    return f"{node.name}/"
 
 
 def _found(tx: Transaction, name: str) -> Node:

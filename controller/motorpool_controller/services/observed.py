@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from motorpool import v1
-from motorpool_controller.domain.conditions import Condition
 from motorpool_controller.domain.errors import (
     ConflictError,
     InvalidError,
@@ -15,7 +14,7 @@ from motorpool_controller.domain.errors import (
     UnauthenticatedError,
 )
 from motorpool_controller.domain.event import Severity
-from motorpool_controller.domain.fleet import Device, Executor, Node, NodeUsage, Plugin, Profile
+from motorpool_controller.domain.fleet import Node, NodeUsage
 from motorpool_controller.domain.names import shown
 from motorpool_controller.domain.workload import Instance
 from motorpool_controller.estimation.measured import grown
@@ -23,26 +22,26 @@ from motorpool_controller.reconcile.observe import happened, observe
 from motorpool_controller.reconcile.world import Report
 from motorpool_controller.scheduling.snapshot import Reading
 from motorpool_controller.services.convert import fields
-from motorpool_controller.services.convert.backend import profile_digest, profile_of
+from motorpool_controller.services.convert.backend import known_profile
 from motorpool_controller.services.convert.device import device_of
-from motorpool_controller.services.convert.facts import facts_of
+from motorpool_controller.services.convert.facts import known_facts
 from motorpool_controller.services.convert.files import files_of
 from motorpool_controller.services.convert.instance import report_of
 from motorpool_controller.services.convert.node import condition_of, executor_of, plugin_of
+from motorpool_controller.services.machine_facts import MachineFacts, with_facts
 from motorpool_controller.store.files import Deleted, ModelFiles
 from motorpool_controller.store.transaction import Transaction
 
 MAX_OBJECTS = 10_000
 MAX_PEAKS = 5_000
 _SHOWN_FAULTS = 20
-_Facts = dict[str, Device] | dict[str, Plugin] | dict[str, Profile] | dict[str, Executor] | dict[str, Condition]
 
 
 @dataclass(slots=True)
 class Changed:
     """What one message changed."""
 
-    facts: bool = False
+    facts: MachineFacts = field(default_factory=MachineFacts)
     reports: list[tuple[Report, str]] = field(default_factory=list)
     """Each with the name that the agent knows the instance by."""
     answers: list[tuple[str, Reading]] = field(default_factory=list)
@@ -53,7 +52,10 @@ class Changed:
 
 
 class Observed:
-    """Everything the agent has shown in this session. Deltas count after the first full state only."""
+    """What the agent has shown in this session. Deltas count after the first full state only.
+
+    Facts of the machine are kept in the node's row and nowhere else: of a fleet they are most of what there is.
+    """
 
     def __init__(self) -> None:
         self.complete = False
@@ -63,25 +65,10 @@ class Observed:
         """What it says of them, where that can be read."""
         self.strays: set[str] = set()
         """Those that are not placed there, of which people were told: once, however often what they do changes."""
-        self.devices: dict[str, Device] = {}
-        self.plugins: dict[str, Plugin] = {}
-        self.profiles: dict[str, Profile] = {}
-        self.executors: dict[str, Executor] = {}
-        self.conditions: dict[str, Condition] = {}
         self.files: dict[str, ModelFiles] = {}
         self._digests: dict[str, str] = {}
         self._digest = ""
         """Over all of them; empty while it is not known."""
-        self._takers: Mapping[str, Callable[[str, v1.ObservedObject, Changed], None]] = {
-            "device": self._take_device,
-            "plugin": self._take_plugin,
-            "profile": self._take_profile,
-            "instance": self._take_instance,
-            "answer": self._take_answer,
-            "executor": self._take_executor,
-            "condition": self._take_condition,
-            "files": self._take_files,
-        }
 
     @property
     def digest(self) -> str:
@@ -97,13 +84,8 @@ class Observed:
         self._digest = ""
         if message.full:
             self.complete = True
-            changed.facts = True
+            changed.facts.whole = True
             self._digests.clear()
-            self.devices.clear()
-            self.plugins.clear()
-            self.profiles.clear()
-            self.executors.clear()
-            self.conditions.clear()
             self.files.clear()
             self.instances.clear()
             self.reports.clear()
@@ -126,7 +108,7 @@ class Observed:
         try:
             if body is None or body != kind or not identifier:
                 raise fields.invalid("id", f"{shown(item.id)} does not go with a body of kind {body}")
-            self._takers[kind](identifier, item, changed)
+            _TAKERS[kind](self, identifier, item, changed)
         except InvalidError as error:
             self._discard(kind, identifier, changed)
             changed.faults.append(f"{shown(item.id)}: {error.message}")
@@ -134,32 +116,27 @@ class Observed:
     def _take_device(self, identifier: str, item: v1.ObservedObject, changed: Changed) -> None:
         device = device_of(item.device)
         _same("device.device_id", device.device_id, identifier)
-        self.devices[identifier] = device
-        changed.facts = True
+        changed.facts.devices[identifier] = device
 
     def _take_plugin(self, identifier: str, item: v1.ObservedObject, changed: Changed) -> None:
         plugin = plugin_of(item.plugin)
         _same("plugin.plugin_id", plugin.plugin_id, identifier)
-        self.plugins[identifier] = plugin
-        changed.facts = True
+        changed.facts.plugins[identifier] = plugin
 
     def _take_profile(self, identifier: str, item: v1.ObservedObject, changed: Changed) -> None:
-        profile = profile_of(item.profile)
-        _same("profile.backend", profile.backend, identifier)
-        self.profiles[identifier] = profile
-        changed.facts = True
+        profile = known_profile(item.profile)
+        _same("profile.backend", profile.profile.backend, identifier)
+        changed.facts.profiles[identifier] = profile
 
     def _take_executor(self, identifier: str, item: v1.ObservedObject, changed: Changed) -> None:
         executor = executor_of(item.executor)
         _same("executor.executor", executor.executor, identifier)
-        self.executors[identifier] = executor
-        changed.facts = True
+        changed.facts.executors[identifier] = executor
 
     def _take_condition(self, identifier: str, item: v1.ObservedObject, changed: Changed) -> None:
         condition = condition_of(item.condition)
         _same("condition.condition", condition.condition, identifier)
-        self.conditions[identifier] = condition
-        changed.facts = True
+        changed.facts.conditions[identifier] = condition
 
     def _take_instance(self, identifier: str, item: v1.ObservedObject, changed: Changed) -> None:
         # There is something of it, whatever it is: a report that cannot be read proves no absence.
@@ -186,7 +163,7 @@ class Observed:
                 error_message=fields.text(answer.error_message),
             )
         elif answer.HasField("facts"):
-            reading = Reading(facts=facts_of(answer.facts, "answer.facts"))
+            reading = Reading(facts=known_facts(answer.facts))
         else:
             raise fields.invalid("answer", "it has neither facts nor a reason why there are none")
         changed.answers.append((identifier, reading))
@@ -203,17 +180,21 @@ class Observed:
             changed.removed.append(identifier)
 
     def _discard(self, kind: str, identifier: str, changed: Changed) -> None:
-        facts: Mapping[str, _Facts] = {
-            "device": self.devices,
-            "plugin": self.plugins,
-            "profile": self.profiles,
-            "executor": self.executors,
-            "condition": self.conditions,
-        }
         if kind == "files":
             self.files.pop(identifier, None)
-        if kind in facts and facts[kind].pop(identifier, None) is not None:
-            changed.facts = True
+        changed.facts.forget(kind, identifier)
+
+
+_TAKERS: Mapping[str, Callable[[Observed, str, v1.ObservedObject, Changed], None]] = {
+    "device": Observed._take_device,  # noqa: SLF001  # they are its own
+    "plugin": Observed._take_plugin,  # noqa: SLF001
+    "profile": Observed._take_profile,  # noqa: SLF001
+    "instance": Observed._take_instance,  # noqa: SLF001
+    "answer": Observed._take_answer,  # noqa: SLF001
+    "executor": Observed._take_executor,  # noqa: SLF001
+    "condition": Observed._take_condition,  # noqa: SLF001
+    "files": Observed._take_files,  # noqa: SLF001
+}
 
 
 def in_session(tx: Transaction, node: str, uid: str, epoch: int) -> Node:
@@ -239,8 +220,8 @@ def revoked(node: str) -> UnauthenticatedError:
 
 def record(tx: Transaction, node: Node, observed: Observed, changed: Changed) -> None:
     """Write down what changed; what is as it was costs nothing."""
-    if changed.facts:
-        before, node = node, tx.nodes.put(_with_facts(tx, node, observed))
+    if changed.facts.told:
+        before, node = node, tx.nodes.put(with_facts(tx, node, changed.facts))
         _tell_conditions(tx, before, node)
     for report, name in changed.reports:
         instance = _instance(tx, report.assignment_id, name)
@@ -284,25 +265,6 @@ def keep_peaks(tx: Transaction, node: Node, usage: NodeUsage) -> None:
     if surplus > 0:
         for name, _ in sorted(tx.peaks.items(), key=lambda item: (item[1].time, item[0]))[:surplus]:
             tx.peaks.delete(name)
-
-
-def _with_facts(tx: Transaction, node: Node, observed: Observed) -> Node:
-    profiles: dict[str, str] = {}
-    for backend, profile in sorted(observed.profiles.items()):
-        digest = profile_digest(profile)
-        profiles[backend] = digest
-        if digest not in tx.profiles:
-            tx.profiles.put(digest, profile)
-    return replace(
-        node,
-        devices=tuple(
-            replace(device, cordoned=name in node.cordoned_devices) for name, device in sorted(observed.devices.items())
-        ),
-        plugins=tuple(plugin for _, plugin in sorted(observed.plugins.items())),
-        profiles=profiles,
-        executors=tuple(executor for _, executor in sorted(observed.executors.items())),
-        conditions=tuple(condition for _, condition in sorted(observed.conditions.items())),
-    )
 
 
 def _tell_conditions(tx: Transaction, before: Node, after: Node) -> None:

@@ -28,18 +28,15 @@ class Rendered(Generic[R, M]):
     A row that has changed is another object. Rows that are gone are forgotten with all others, once there are too many.
     """
 
-    def __init__(self, kind: Callable[[], M], make: Callable[[R], M]) -> None:
-        self._kind = kind
+    def __init__(self, make: Callable[[R], M]) -> None:
         self._make = make
         self._known: dict[str, tuple[R, bytes]] = {}
 
-    def message(self, row: R) -> M:
-        """Return a row's message, which is the caller's to change."""
+    def show(self, message: M, row: R) -> None:
+        """Write a row's message into an empty one."""
         known = self._known.get(row.name)
         if known is None or known[0] is not row:
             if len(self._known) >= ROWS_KEPT:
                 self._known.clear()
             known = self._known[row.name] = (row, self._make(row).SerializeToString())
-        message = self._kind()
         message.MergeFromString(known[1])
-        return message

@@ -18,13 +18,14 @@ from motorpool_controller.domain.secrets import without_secrets
 from motorpool_controller.domain.workload import Deployment, Instance, InstanceState
 from motorpool_controller.reconcile.drains import waits
 from motorpool_controller.services.callers import caller
+from motorpool_controller.services.convert import fields
 from motorpool_controller.services.convert.backend import profile_message
 from motorpool_controller.services.convert.declaration import MASKED, declaration_message
 from motorpool_controller.services.convert.deployment import deployment_message, revision_messages
 from motorpool_controller.services.convert.device import device_message
 from motorpool_controller.services.convert.instance import instance_message
 from motorpool_controller.services.convert.maintenance import cordon_message
-from motorpool_controller.services.convert.node import Claimed, etag, node_message, usage_message
+from motorpool_controller.services.convert.node import Claimed, etag, node_message, show_usage
 from motorpool_controller.services.rendered import Rendered
 from motorpool_controller.services.roles import Role
 from motorpool_controller.store.live import Live
@@ -50,8 +51,8 @@ class Rows(Protocol):
         """A value that is another whenever one of these has changed; None while they are being changed."""
 
 
-_NODES = Rendered(v1.Node, node_message)
-_INSTANCES = Rendered(v1.Instance, instance_message)
+_NODES = Rendered(node_message)
+_INSTANCES = Rendered(instance_message)
 
 _KNOWN: dict[tuple[str, int], Mapping[str, Offer]] = {}
 """What was found last: every call that names a backend asks for it, and nodes change seldom."""
@@ -119,22 +120,28 @@ OfDeployment = Callable[[str], Mapping[str, Instance]]
 
 def node_view(node: Node, live: Live, instances: Iterable[Instance], of: OfDeployment) -> v1.Node:
     """Return a node as callers see it; ``instances`` are those on it."""
+    message = v1.Node()
+    show_node(message, node, live, instances, of)
+    return message
+
+
+def show_node(message: v1.Node, node: Node, live: Live, instances: Iterable[Instance], of: OfDeployment) -> None:
+    """Write a node as callers see it into an empty message: that of an answer, where there are many."""
     there = list(instances)
     if node.cordoned or node.cordoned_devices:
         keys = {*node.cordoned_devices, *([WHOLE] if node.cordoned else [])}
-        message = node_message(node, {key: _cordon(node, key, there, of) for key in keys})
+        message.CopyFrom(node_message(node, {key: _cordon(node, key, there, of) for key in keys}))
     else:
-        message = _NODES.message(node)
+        _NODES.show(message, node)
     suspicion = live.suspicion(node.name) if node.state is NodeState.READY else ""
     if suspicion:
         message.state, message.state_message = v1.NODE_STATE_SUSPECT, suspicion
     message.claimed_memory_bytes = claimed_on(node.name, there).memory_bytes
     usage, heartbeat_time = live.usage(node.name), live.heartbeat_time(node.name)
     if usage is not None:
-        message.usage.CopyFrom(usage_message(usage))
+        show_usage(message.usage, usage)
     if heartbeat_time is not None:
-        message.heartbeat_time.FromDatetime(heartbeat_time)
-    return message
+        fields.set_time(message.heartbeat_time, heartbeat_time)
 
 
 def device_view(node: Node, device: Device, instances: Iterable[Instance], of: OfDeployment) -> v1.Device:
@@ -186,7 +193,14 @@ def revision_views(deployment: Deployment, tally: Tally) -> list[v1.DeploymentRe
 
 def instance_view(instance: Instance, live: Live) -> v1.Instance:
     """Return an instance as the caller sees it; see ``deployment_view``. How far a download came, its nodes told."""
-    message = _INSTANCES.message(instance)
+    message = v1.Instance()
+    show_instance(message, instance, live)
+    return message
+
+
+def show_instance(message: v1.Instance, instance: Instance, live: Live) -> None:
+    """Write an instance as the caller sees it into an empty message: that of an answer, where there are many."""
+    _INSTANCES.show(message, instance)
     if instance.state is InstanceState.DOWNLOADING:
         _show_progress(message, instance, live)
     assignment = instance.assignment
@@ -197,7 +211,6 @@ def instance_view(instance: Instance, live: Live) -> v1.Instance:
             message.launch.env[name] = MASKED
         if definition is not None:
             _mask_arguments(message.launch, definition)
-    return message
 
 
 def _show_progress(message: v1.Instance, instance: Instance, live: Live) -> None:

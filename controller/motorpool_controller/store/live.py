@@ -187,41 +187,47 @@ class Live:
 
         They are looked for when a session changed, or one of those that were heard may have fallen silent since.
         """
-        if self._suspects is None or self._suspects[0] != len(nodes) or self._clock() >= self._next_silence:
+        elapsed = self._clock()
+        if self._suspects is None or self._suspects[0] != len(nodes) or elapsed >= self._next_silence:
             found = {name for name in nodes if name not in self._nodes}
-            self._next_silence = math.inf
+            following = math.inf
             for name, state in self._nodes.items():
-                if state.wake is None or self._is_silent(state):
+                silence = _silence(state)
+                if state.wake is None or silence <= elapsed:
                     found.add(name)
-                else:
-                    self._next_silence = min(self._next_silence, _silence(state))
+                elif silence < following:
+                    following = silence
+            self._next_silence = following
             self._suspects = (len(nodes), frozenset(found.intersection(nodes)))
         return self._suspects[1]
 
-    def lease_end(
-        self, nodes: Iterable[str], *, lease_seconds: float, now: datetime, whole: bool = True
-    ) -> dict[str, datetime]:
+    def lease_end(self, nodes: Iterable[str], *, lease_seconds: float, now: datetime) -> dict[str, datetime]:
         """Return when each node counts as lost. One not heard of since the start gets a lease from there.
 
-        Counted on the monotonic clock: no correction of the time of day loses a node. ``whole``: these are all.
+        Counted on the monotonic clock: no correction of the time of day loses a node.
         """
-        elapsed = self._clock()
-        ends: dict[str, datetime] = {}
-        following = math.inf
+        elapsed, unheard = self._clock(), self._start + lease_seconds
+        return {name: now + timedelta(seconds=self._end(name, unheard) - elapsed) for name in nodes}
+
+    def leases_over(self, nodes: Iterable[str], *, lease_seconds: float) -> list[str]:
+        """Return those of these nodes, all there are, whose lease is over; when the next one is, is known from then."""
+        elapsed, unheard, following = self._clock(), self._start + lease_seconds, math.inf
+        over: list[str] = []
         for name in nodes:
-            state = self._nodes.get(name)
-            end = self._start + lease_seconds
-            if state is not None and state.heartbeat is not None:
-                end = state.heartbeat + state.lease_seconds
-            ends[name] = now + timedelta(seconds=end - elapsed)
-            if end > elapsed:
-                following = min(following, end)
-        if whole:
-            self._next_end = following
-        return ends
+            end = self._end(name, unheard)
+            if end <= elapsed:
+                over.append(name)
+            elif end < following:
+                following = end
+        self._next_end = following
+        return over
+
+    def _end(self, node: str, unheard: float) -> float:
+        state = self._nodes.get(node)
+        return unheard if state is None or state.heartbeat is None else state.heartbeat + state.lease_seconds
 
     def next_lease_end(self, now: datetime) -> datetime | None:
-        """Return when the first lease may run out of those that ``lease_end`` was last asked for; None for never."""
+        """Return when the first lease may run out after those that ``leases_over`` last found; None for never."""
         if math.isinf(self._next_end):
             return None
         # A trifle later: clocks are rounded differently, and who came too early would come again and again.
@@ -299,6 +305,8 @@ class Live:
         """Ask these questions, each once, and again when it is time; return when to call this again."""
         for node in self._questions.need(needed, now):
             self._wake(node)
+        if self._questions.touched:
+            self.changed.set()  # some have not answered in time
         return self._questions.next_time(needed)
 
     async def read(self, node: str, path: str, now: datetime) -> Reading:

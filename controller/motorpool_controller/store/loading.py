@@ -22,6 +22,7 @@ from motorpool_controller.store.requests import KEPT
 from motorpool_controller.store.restoration import restoration
 from motorpool_controller.store.rows import StoredAnswer
 from motorpool_controller.store.seat import Seat
+from motorpool_controller.store.sharing import Sharing
 from motorpool_controller.store.view import View
 
 
@@ -42,7 +43,8 @@ def take_over(seat: Seat, now: datetime, me: Controller | None = None) -> View:
             delete(schema.requests).where(schema.requests.c.time_microseconds < microseconds(now - KEPT))
         )
         meta = connection.execute(select(schema.meta)).one()
-        nodes = [decode(body, Node) for _, body in _bodies(connection, schema.nodes)]
+        sharing = Sharing()
+        nodes = [sharing.node(decode(body, Node)) for _, body in _bodies(connection, schema.nodes)]
         profiles = {name: decode(body, Profile) for name, body in _bodies(connection, schema.profiles)}
         # Earlier versions kept every profile that there ever was.
         used = {digest for node in nodes for digest in node.profiles.values()}
@@ -55,7 +57,7 @@ def take_over(seat: Seat, now: datetime, me: Controller | None = None) -> View:
         view.fill(
             nodes=nodes,
             deployments=[decode(body, Deployment) for _, body in _bodies(connection, schema.deployments)],
-            instances=[decode(body, Instance) for _, body in _bodies(connection, schema.instances)],
+            instances=[sharing.instance(decode(body, Instance)) for _, body in _bodies(connection, schema.instances)],
             profiles=profiles,
             peaks={name: decode(body, Peak) for name, body in _bodies(connection, schema.peaks)},
             backends=[decode(body, DeclaredBackend) for _, body in _bodies(connection, schema.backends)],

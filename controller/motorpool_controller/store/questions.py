@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from types import MappingProxyType
 
 from motorpool_controller.scheduling.snapshot import Reading
@@ -15,7 +16,11 @@ from motorpool_controller.scheduling.snapshot import Reading
 ANSWER_WITHIN = timedelta(seconds=60)
 ASK_AGAIN_AFTER = timedelta(seconds=30)
 FRESH_FOR = timedelta(seconds=60)
-READINGS_KEPT = 10_000
+READINGS_KEPT = 50_000
+"""Of ten thousand nodes each is asked about a few models at once; were less kept than is needed, all would be asked for
+ever."""
+DISTINCT_KEPT = 1_000
+"""Answers of which one is kept for all nodes that gave it: most give the same."""
 
 Key = tuple[str, str]
 
@@ -39,7 +44,9 @@ class Questions:
         self._asked: defaultdict[str, dict[Key, Question]] = defaultdict(dict)
         """The open ones by node: each agent is told its own, and a fleet may be asked all at once."""
         self._readings: dict[Key, Reading] = {}
-        self._times: dict[Key, datetime] = {}
+        self._times: defaultdict[str, dict[str, datetime]] = defaultdict(dict)
+        """When each node was last read, by path, those first that were read longest ago."""
+        self._distinct: dict[Reading, Reading] = {}
         self._waiting: defaultdict[Key, list[asyncio.Future[Reading]]] = defaultdict(list)
         self.readings: Mapping[Key, Reading] = MappingProxyType(self._readings)
         self.touched: set[Key] = set()
@@ -53,12 +60,16 @@ class Questions:
         """Ask what is needed and not being asked; drop what is no longer needed; return the nodes it changes for.
 
         An answer that was an error is asked for again after ``ASK_AGAIN_AFTER``, a question that nobody answered
-        after its deadline.
+        after its deadline: that it was not answered is known from then on.
         """
         wanted = {*needed, *self._waiting}
-        changed = {key for key, question in self._open.items() if key not in wanted or question.deadline <= now}
+        late = {key for key, question in self._open.items() if question.deadline <= now}
+        changed = late | (self._open.keys() - wanted)
         for key in changed:
             self._close(key)
+        for key in late & wanted:
+            if key not in self._readings:
+                self._keep(key, Reading(late=True), now)
         for key in needed:
             if key not in self._open and self._due(key) <= now:
                 self._ask(key, now)
@@ -72,7 +83,7 @@ class Questions:
         """
         waiting: asyncio.Future[Reading] = asyncio.get_running_loop().create_future()
         reading = self._readings.get(key)
-        if reading is not None and reading.facts is not None and self._times[key] + FRESH_FOR > now:
+        if reading is not None and reading.facts is not None and self._times[key[1]][key[0]] + FRESH_FOR > now:
             waiting.set_result(reading)
         elif key not in self._open or self._open[key].deadline <= now:
             self._ask(key, now)
@@ -104,12 +115,14 @@ class Questions:
 
     def forget_stale(self, path: str, now: datetime) -> None:
         """Forget what is known of a path, unless it was read just now: the file may be another one since."""
-        for key in [key for key, time in self._times.items() if key[1] == path and time + FRESH_FOR <= now]:
-            self._drop(key)
+        times = self._times.get(path, {})
+        for node in [*takewhile(lambda node: times[node] + FRESH_FOR <= now, times)]:
+            self._drop((node, path))
 
     def forget_node(self, node: str) -> None:
         """Forget everything about a node."""
-        for key in [key for key in (*self._open, *self._times) if key[0] == node]:
+        asked, read = list(self._asked.get(node, {})), [path for path in self._times if node in self._times[path]]
+        for key in (*asked, *((node, path) for path in read)):
             self._close(key)
             self._drop(key)
 
@@ -124,18 +137,26 @@ class Questions:
             del self._asked[key[0]]
 
     def _due(self, key: Key) -> datetime:
-        answered = self._times.get(key)
-        return _LONG_AGO if answered is None else answered + ASK_AGAIN_AFTER
+        reading = self._readings.get(key)
+        if reading is None or reading.late:
+            return _LONG_AGO
+        return self._times[key[1]][key[0]] + ASK_AGAIN_AFTER
 
     def _keep(self, key: Key, reading: Reading, now: datetime) -> None:
         self._drop(key)
-        self._readings[key] = reading
+        if len(self._distinct) >= DISTINCT_KEPT:
+            self._distinct.clear()
+        self._readings[key] = self._distinct.setdefault(reading, reading)
         self.touched.add(key)
-        self._times[key] = now
+        self._times[key[1]][key[0]] = now
         while len(self._readings) > READINGS_KEPT:
             self._drop(next(iter(self._readings)))
 
     def _drop(self, key: Key) -> None:
-        if self._readings.pop(key, None) is not None:
-            self.touched.add(key)
-        self._times.pop(key, None)
+        if self._readings.pop(key, None) is None:
+            return
+        node, path = key
+        self.touched.add(key)
+        del self._times[path][node]
+        if not self._times[path]:
+            del self._times[path]

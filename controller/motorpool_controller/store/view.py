@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -14,6 +14,7 @@ from motorpool_controller.domain.fleet import Node, Profile
 from motorpool_controller.domain.groups import Groups
 from motorpool_controller.domain.peak import Peak
 from motorpool_controller.domain.workload import Deployment, Instance
+from motorpool_controller.store.order import Order
 from motorpool_controller.store.pending import Change, Pending
 from motorpool_controller.store.restoration import Restoration
 from motorpool_controller.store.rows import StoredAnswer
@@ -50,20 +51,25 @@ class View:
         self._answers: dict[str, StoredAnswer] = {}
         self._latest_events: dict[str, str] = {}
         self._changes: deque[Change] = deque()
+        self._orders = {
+            "nodes": Order(self._nodes),
+            "deployments": Order(self._deployments),
+            "instances": Order(self._instances),
+        }
         self.offering = (cluster_id, revision)
         """Another value whenever nodes, profiles or declared backends have changed: what backends there are."""
         self.groups = Groups()
         """The instances of each deployment, and on each node."""
-        self.nodes: Mapping[str, Node] = MappingProxyType(self._nodes)
-        self.deployments: Mapping[str, Deployment] = MappingProxyType(self._deployments)
-        self.instances: Mapping[str, Instance] = MappingProxyType(self._instances)
-        self.profiles: Mapping[str, Profile] = MappingProxyType(self._profiles)
-        self.peaks: Mapping[str, Peak] = MappingProxyType(self._peaks)
-        self.backends: Mapping[str, DeclaredBackend] = MappingProxyType(self._backends)
+        self.nodes = MappingProxyType(self._nodes)
+        self.deployments = MappingProxyType(self._deployments)
+        self.instances = MappingProxyType(self._instances)
+        self.profiles = MappingProxyType(self._profiles)
+        self.peaks = MappingProxyType(self._peaks)
+        self.backends = MappingProxyType(self._backends)
         """Declared backends; those that nodes report stand in their profiles."""
-        self.events: Mapping[str, Event] = MappingProxyType(self._events)
+        self.events = MappingProxyType(self._events)
         """Events by name, the oldest revision first."""
-        self.answers: Mapping[str, StoredAnswer] = MappingProxyType(self._answers)
+        self.answers = MappingProxyType(self._answers)
         self.latest_events: Mapping[str, str] = MappingProxyType(self._latest_events)
         """Name of the last event of each subject."""
 
@@ -95,6 +101,24 @@ class View:
         self._answers.update((row.request_id, row) for row in answers)
         self._latest_events.update((row.subject, row.name) for row in self._events.values())
         self._changes.extend(changes)
+        self._orders["nodes"].touch(self._nodes)
+        self._orders["deployments"].touch(self._deployments)
+        self._orders["instances"].touch(self._instances)
+
+    @property
+    def node_names(self) -> Sequence[str]:
+        """The names of all nodes, in order."""
+        return self._orders["nodes"].names
+
+    @property
+    def deployment_names(self) -> Sequence[str]:
+        """The names of all deployments, in order."""
+        return self._orders["deployments"].names
+
+    @property
+    def instance_names(self) -> Sequence[str]:
+        """The names of all instances, in order."""
+        return self._orders["instances"].names
 
     def node_of(self, uid: str) -> Node | None:
         """Return the node with this uid."""
@@ -142,11 +166,11 @@ class View:
                 self._names.pop(before.uid, None)
             if node is not None:
                 self._names[node.uid] = name
-        _apply(self._nodes, pending.nodes)
-        _apply(self._deployments, pending.deployments)
+        _apply(self._nodes, pending.nodes, self._orders["nodes"])
+        _apply(self._deployments, pending.deployments, self._orders["deployments"])
         for name, instance in pending.instances.items():
             self.groups.replace(self._instances.get(name), instance)
-        _apply(self._instances, pending.instances)
+        _apply(self._instances, pending.instances, self._orders["instances"])
         _apply(self._profiles, pending.profiles)
         _apply(self._peaks, pending.peaks)
         _apply(self._backends, pending.backends)
@@ -166,7 +190,9 @@ class View:
         self.revision = pending.revision
 
 
-def _apply(rows: dict[str, V], changed: Mapping[str, V | None]) -> None:
+def _apply(rows: dict[str, V], changed: Mapping[str, V | None], order: Order | None = None) -> None:
+    if order is not None:
+        order.touch(name for name, row in changed.items() if row is None or name not in rows)
     for name, row in changed.items():
         if row is None:
             rows.pop(name, None)

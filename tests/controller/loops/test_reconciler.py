@@ -1,3 +1,6 @@
+import asyncio
+import itertools
+import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -227,3 +230,29 @@ async def test_a_fault_in_deciding_loses_nothing(
 
     await cluster.until(lambda: cluster.store.view.nodes[agent.name].state is NodeState.READY or None)
     assert failed
+
+
+async def test_long_decision_in_vain_is_followed_by_a_rest(
+    cluster: Cluster, agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    While a fleet comes back there is always cause for a decision: those that are long and place nothing leave most of
+    the time to who is let in.
+    """
+    await agent.joined()
+    took, times = 2 * reconciler.LONG_SECONDS, list[tuple[float, float]]()
+
+    def long(world: World, now: datetime, fresh_ids: Iterator[str]) -> Decision:
+        began = time.monotonic()
+        decision = decide(world, now, fresh_ids)
+        time.sleep(took)
+        times.append((began, time.monotonic()))
+        return decision
+
+    monkeypatch.setattr(reconciler, "decide", long)
+    while len(times) < 4:
+        cluster.live.changed.set()
+        await asyncio.sleep(0.001)
+
+    rests = [begin - end for (_, end), (begin, _) in itertools.pairwise(times)]
+    assert min(rests) >= 0.9 * reconciler.REST_SHARE * took

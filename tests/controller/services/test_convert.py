@@ -30,7 +30,7 @@ from motorpool_controller.services.convert.backend import profile_digest, profil
 from motorpool_controller.services.convert.device import device_message, device_of, device_usage_of
 from motorpool_controller.services.convert.facts import facts_message, facts_of
 from motorpool_controller.services.convert.instance import report_of
-from motorpool_controller.services.convert.node import usage_message, usage_of
+from motorpool_controller.services.convert.node import show_usage, usage_of
 from motorpool_controller.services.convert.spec import spec_message, spec_of
 from tests.controller.agent_client import FACTS, PROFILE
 from tests.controller.fleets import SMOLLM2, device, profile
@@ -266,7 +266,10 @@ def test_what_plugins_hold_comes_back_as_it_was() -> None:
         ]
     )
 
-    assert list(message.plugins) == list(usage_message(usage_of(message, NOW)).plugins)
+    shown = v1.NodeUsage()
+    show_usage(shown, usage_of(message, NOW))
+
+    assert list(message.plugins) == list(shown.plugins)
     with pytest.raises(InvalidError, match="open_files"):
         usage_of(v1.NodeUsage(plugins=[v1.PluginUsage(open_files=-1)]), NOW)
 

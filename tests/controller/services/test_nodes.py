@@ -5,8 +5,10 @@ import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from motorpool import v1
+from motorpool_controller.store.transaction import Transaction
 from tests.controller.agent_client import FACTS, Agent, running_instance
 from tests.controller.clusters import Cluster, reason
+from tests.controller.fleets import device, node
 
 
 def update(cluster: Cluster, *paths: str, **node: Any) -> Any:
@@ -141,6 +143,26 @@ async def test_devices_of_one_node_and_of_all(cluster: Cluster, agent: Agent) ->
     ]
     assert ["nodes/b/devices/GPU-1"] == [status.device.name for status in rest.devices]
     assert "" == rest.next_page_token
+
+
+async def test_devices_of_nodes_whose_names_begin_alike(cluster: Cluster) -> None:
+    """
+    Devices are in the order of their names, which is not that of their nodes' names, and each is on one page.
+    """
+    names = ["a", "a-b", "a.b", "ab", "b"]
+
+    def add(tx: Transaction) -> None:
+        for name in names:
+            tx.nodes.put(node(name, devices=[device("GPU-0"), device("GPU-1")]))
+
+    await cluster.store.commit(add)
+    request, found = v1.ListDevicesRequest(parent="nodes/-", page_size=3), list[str]()
+    while not found or request.page_token:
+        page = await cluster.nodes.ListDevices(request, metadata=cluster.admin)
+        found += [status.device.name for status in page.devices]
+        request.page_token = page.next_page_token
+
+    assert sorted(f"nodes/{name}/devices/GPU-{index}" for name in names for index in range(2)) == found
 
 
 @pytest.mark.parametrize(("name", "expected"), [("nodes/none", "NOT_FOUND"), ("none", "FIELD_INVALID")])

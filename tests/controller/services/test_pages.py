@@ -1,3 +1,4 @@
+import asyncio
 import base64
 
 import pytest
@@ -7,9 +8,12 @@ from hypothesis import strategies as st
 from motorpool_controller.domain.errors import InvalidError
 from motorpool_controller.services.pages import (
     MAX_SIZE,
+    TURN_ROWS,
     Position,
     _check,
+    in_turns,
     page,
+    page_of,
     page_size,
     resume_position,
     resume_token,
@@ -36,6 +40,35 @@ def test_pages_hold_every_row_once(names: list[str], size: int, descending: bool
 
     assert sorted(names, reverse=descending) == [name for rows in pages for name in rows]
     assert all(len(rows) == size for rows in pages[:-1])
+
+
+@given(NAMES, st.integers(1, 40))
+def test_ordered_names_give_the_same_pages(names: list[str], size: int) -> None:
+    """
+    Where the order is known already, pages and tokens are those of rows that are sorted for each page.
+    """
+    rows, token = {name: name for name in names}, ""
+    while True:
+        expected = page(names, key=str, scope=("x",), size=size, token=token)
+
+        assert expected == page_of(rows, sorted(names), scope=("x",), size=size, token=token)
+        token = expected[1]
+        if not token:
+            return
+
+
+async def test_others_have_their_turn_within_a_long_page() -> None:
+    """
+    What else is ready runs after every few rows, not after all of them.
+    """
+    told: list[int] = []
+    loop = asyncio.get_running_loop()
+    async for row in in_turns(range(2 * TURN_ROWS)):
+        if row == 0:
+            loop.call_soon(told.append, -1)
+        told.append(row)
+
+    assert [*range(TURN_ROWS), -1, *range(TURN_ROWS, 2 * TURN_ROWS)] == told
 
 
 @given(NAMES.filter(bool), st.text(min_size=1))

@@ -22,18 +22,24 @@ class Counted:
         return node_message(row)
 
 
+def shown(rendered: Rendered[Node, v1.Node], row: Node) -> v1.Node:
+    message = v1.Node()
+    rendered.show(message, row)
+    return message
+
+
 def test_a_row_is_converted_once() -> None:
     """
-    As long as a row stays the same object its message is made once, and each caller gets one of its own.
+    As long as a row stays the same object its message is made once, and what a caller does with it stays the caller's.
     """
     make = Counted()
-    rendered = Rendered(v1.Node, make)
+    rendered = Rendered(make)
     row = node("a", devices=[device()])
 
-    first = rendered.message(row)
+    first = shown(rendered, row)
     first.name = "nodes/changed-by-its-caller"
 
-    assert node_message(row) == rendered.message(row)
+    assert node_message(row) == shown(rendered, row)
     assert 1 == make.made
 
 
@@ -41,13 +47,13 @@ def test_a_row_that_changed_is_converted_again() -> None:
     """
     A row is never changed but replaced: another object of its name has another message.
     """
-    rendered = Rendered(v1.Node, Counted())
+    rendered = Rendered(Counted())
     row = node("a")
-    rendered.message(row)
+    shown(rendered, row)
     other = replace(row, agent_version="9.9.9")
 
-    assert "9.9.9" == rendered.message(other).agent_version
-    assert node_message(row) == rendered.message(row)
+    assert "9.9.9" == shown(rendered, other).agent_version
+    assert node_message(row) == shown(rendered, row)
 
 
 def test_what_is_kept_is_bounded() -> None:
@@ -55,11 +61,11 @@ def test_what_is_kept_is_bounded() -> None:
     Of more rows than are kept all are forgotten, so that those that are gone do not stay for ever.
     """
     make = Counted()
-    rendered = Rendered(v1.Node, make)
+    rendered = Rendered(make)
     row = node("a")
-    rendered.message(row)
+    shown(rendered, row)
     for number in range(ROWS_KEPT):
-        rendered.message(replace(row, name=f"nodes/other-{number}"))
+        shown(rendered, replace(row, name=f"nodes/other-{number}"))
 
-    assert node_message(row) == rendered.message(row)
+    assert node_message(row) == shown(rendered, row)
     assert ROWS_KEPT + 2 == make.made

@@ -1,7 +1,7 @@
 from datetime import UTC, datetime, timedelta
 
 from motorpool_controller.scheduling.snapshot import Reading
-from motorpool_controller.store.questions import ANSWER_WITHIN, ASK_AGAIN_AFTER, FRESH_FOR, Questions
+from motorpool_controller.store.questions import ANSWER_WITHIN, ASK_AGAIN_AFTER, FRESH_FOR, READINGS_KEPT, Questions
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 KEY = ("nodes/a", "/m")
@@ -46,6 +46,50 @@ def test_unanswered_question_is_asked_anew() -> None:
     questions.need([KEY], NOW + ANSWER_WITHIN)
 
     assert before.query_id != questions.of("nodes/a")[0].query_id
+
+
+def test_unanswered_question_is_known_as_such() -> None:
+    """
+    That a question was not answered in time is known until it is; an earlier answer stands.
+    """
+    questions, other = Questions(), ("nodes/b", "/m")
+    questions.need([KEY, other], NOW)
+    questions.answer("nodes/b", questions.of("nodes/b")[0].query_id, Reading(error_reason="X"), NOW)
+    questions.need([KEY, other], NOW + ANSWER_WITHIN)
+    questions.need([KEY, other], NOW + 2 * ANSWER_WITHIN)
+
+    assert {KEY: Reading(late=True), other: Reading(error_reason="X")} == dict(questions.readings)
+    assert KEY in questions.touched
+    questions.answer("nodes/a", questions.of("nodes/a")[0].query_id, Reading(error_reason="Y"), NOW)
+    assert "Y" == questions.readings[KEY].error_reason
+
+
+def test_the_same_answer_of_many_nodes_is_kept_once() -> None:
+    """
+    A fleet that has a model gives ten thousand equal answers.
+    """
+    questions = Questions()
+    for node in ("nodes/a", "nodes/b"):
+        questions.need([(node, "/m")], NOW)
+        questions.answer(node, questions.of(node)[0].query_id, Reading(error_reason="X"), NOW)
+
+    first, second = questions.readings.values()
+    assert first is second
+
+
+def test_readings_of_a_fleet_are_kept() -> None:
+    """
+    What is needed of ten thousand nodes about several models stays, so that none is asked again for want of room.
+    """
+    questions = Questions()
+    needed = [(f"nodes/{number}", path) for path in ("/a", "/b", "/c") for number in range(10_000)]
+    questions.need(needed, NOW)
+    for node, path in needed:
+        (question,) = (each for each in questions.of(node) if each.path == path)
+        questions.answer(node, question.query_id, Reading(error_reason="X"), NOW)
+
+    assert set() == questions.need(needed, NOW + SECOND)
+    assert READINGS_KEPT >= len(questions.readings) == len(needed)
 
 
 def test_unneeded_question_is_withdrawn() -> None:

@@ -16,6 +16,9 @@ from motorpool_controller.scheduling.filters import pinned, pins_of
 from motorpool_controller.scheduling.snapshot import Request
 from motorpool_controller.scheduling.terms import CPU, Terms
 
+FEW = 2
+"""Where so many times the nodes that may run a request are no more than there are, those are looked at alone."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Supply:
@@ -61,6 +64,7 @@ class Fleet:
     eligibility: Eligibility
     file_nodes: frozenset[str] = frozenset()
     _pins: dict[Shape, Mask] = field(default_factory=dict)
+    _parts: dict[Shape, Bank] = field(default_factory=dict)
 
     @property
     def pinned(self) -> bool:
@@ -68,10 +72,20 @@ class Fleet:
         return bool(self.request.spec.devices)
 
     def banks(self, terms: Terms, *, usable: bool = True) -> Iterator[Bank]:
-        """Yield the banks of devices that a version supports."""
+        """Yield the banks of devices that a version supports, of nodes that may run the request for the most."""
         for shape, bank in self.columns.banks.items():
             if bank.size and (shape.usable or not usable) and shape.framework in terms.versions:
-                yield bank
+                part = self._part(bank)
+                if part.size:
+                    yield part
+
+    def _part(self, bank: Bank) -> Bank:
+        if self.pinned:
+            return bank
+        if bank.shape not in self._parts:
+            here = np.flatnonzero(self.eligibility.index[bank.slots] >= 0)
+            self._parts[bank.shape] = bank if FEW * len(here) > bank.size else bank.part(here)
+        return self._parts[bank.shape]
 
     def nodes(self, number: int, bank: Bank) -> Mask:
         """Return which columns of a bank are nodes that have the terms of this number."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
@@ -14,12 +16,32 @@ from motorpool_controller.domain.fleet import BackendVersion, MemoryModel, Optio
 from motorpool_controller.services.convert import fields
 
 _ENCODER = msgspec.json.Encoder(order="deterministic")
+PROFILES_KNOWN = 256
 _MAX_ENTRIES = 10_000
 
 
 def profile_digest(profile: Profile) -> str:
     """Return the digest under which a profile is stored."""
     return hashlib.sha256(_ENCODER.encode(profile)).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class KnownProfile:
+    """A profile and its digest."""
+
+    profile: Profile
+    digest: str
+
+
+def known_profile(message: v1.BackendProfile) -> KnownProfile:
+    """Return a profile as an agent reports it: one object for all agents that report the same."""
+    return _known(message.SerializeToString(deterministic=True))
+
+
+@lru_cache(maxsize=PROFILES_KNOWN)
+def _known(message: bytes) -> KnownProfile:
+    profile = profile_of(v1.BackendProfile.FromString(message))
+    return KnownProfile(profile, profile_digest(profile))
 
 
 def profile_message(profile: Profile) -> v1.BackendProfile:

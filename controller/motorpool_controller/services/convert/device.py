@@ -79,27 +79,27 @@ def device_of(message: v1.Device, field: str = "device") -> Device:
     )
 
 
-def device_usage_message(usage: DeviceUsage) -> v1.DeviceUsage:
-    """Return a measurement of a device as a message."""
-    return v1.DeviceUsage(
-        device_id=usage.device_id,
-        used_bytes=usage.used_bytes,
-        utilization_ratio=usage.utilization_ratio,
-        temperature_celsius=usage.temperature_celsius,
-        power_watts=usage.power_watts,
-        strangers=[
-            v1.DeviceProcess(
-                pid=each.pid,
-                used_bytes=each.used_bytes,
-                program=each.program,
-                user=each.user,
-                control_group=each.control_group,
-                instance=each.instance,
-            )
-            for each in usage.strangers
-        ],
-        remains=usage.remains,
-    )
+def show_device_usage(message: v1.DeviceUsage, usage: DeviceUsage) -> None:
+    """Write a measurement of a device into a message. Field by field: lists of nodes have thousands of them."""
+    message.device_id = usage.device_id
+    message.remains = usage.remains
+    if usage.used_bytes is not None:
+        message.used_bytes = usage.used_bytes
+    if usage.utilization_ratio is not None:
+        message.utilization_ratio = usage.utilization_ratio
+    if usage.temperature_celsius is not None:
+        message.temperature_celsius = usage.temperature_celsius
+    if usage.power_watts is not None:
+        message.power_watts = usage.power_watts
+    for each in usage.strangers:
+        message.strangers.add(
+            pid=each.pid,
+            used_bytes=each.used_bytes,
+            program=each.program,
+            user=each.user,
+            control_group=each.control_group,
+            instance=each.instance,
+        )
 
 
 def device_usage_of(message: v1.DeviceUsage, field: str, placed: Container[str] | None = None) -> DeviceUsage:

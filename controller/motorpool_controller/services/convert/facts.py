@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sized
+from functools import lru_cache
 
 from google.protobuf.message import Message
 
@@ -18,6 +19,7 @@ from motorpool_formats.facts import (
     RoleBytes,
 )
 
+MODELS_KNOWN = 256
 _MAX_LAYERS = 65_536
 _MAX_PARTS = 256
 _ROLES = ("embedding", "layers", "experts", "output", "vision", "other")
@@ -72,6 +74,16 @@ def facts_message(facts: ModelFacts) -> v1.ModelFacts:
             for part in facts.components
         ],
     )
+
+
+def known_facts(message: v1.ModelFacts) -> ModelFacts:
+    """Return what an agent read from a model's headers: one object for all agents that read the same."""
+    return _known(message.SerializeToString(deterministic=True))
+
+
+@lru_cache(maxsize=MODELS_KNOWN)
+def _known(message: bytes) -> ModelFacts:
+    return facts_of(v1.ModelFacts.FromString(message), "answer.facts")
 
 
 def facts_of(message: v1.ModelFacts, field: str) -> ModelFacts:

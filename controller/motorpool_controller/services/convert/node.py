@@ -24,8 +24,8 @@ from motorpool_controller.domain.maintenance import WHOLE
 from motorpool_controller.services.convert import fields
 from motorpool_controller.services.convert.device import (
     device_message,
-    device_usage_message,
     device_usage_of,
+    show_device_usage,
 )
 from motorpool_controller.services.convert.maintenance import ban_message
 
@@ -171,21 +171,22 @@ def condition_of(message: v1.NodeCondition, path: str = "condition") -> Conditio
     )
 
 
-def usage_message(usage: NodeUsage) -> v1.NodeUsage:
-    """Return a measurement of a node as a message."""
-    return v1.NodeUsage(
-        measure_time=fields.timestamp(usage.measure_time),
-        memory_used_bytes=usage.memory_used_bytes,
-        memory_available_bytes=usage.memory_available_bytes,
-        memory_instances_bytes=usage.memory_own_bytes,
-        cpu_ratio=usage.cpu_ratio,
-        devices=[device_usage_message(device) for device in usage.devices],
-        plugins=[_plugin_usage_message(plugin) for plugin in usage.plugins],
-        resources=[
-            v1.ResourceUsage(resource=each.resource, available=each.available, total=each.total, low=each.low)
-            for each in usage.resources
-        ],
-    )
+def show_usage(message: v1.NodeUsage, usage: NodeUsage) -> None:
+    """Write a measurement of a node into a message. Field by field: a list of nodes is made of these for the most."""
+    fields.set_time(message.measure_time, usage.measure_time)
+    if usage.memory_used_bytes is not None:
+        message.memory_used_bytes = usage.memory_used_bytes
+    if usage.memory_available_bytes is not None:
+        message.memory_available_bytes = usage.memory_available_bytes
+    if usage.memory_own_bytes is not None:
+        message.memory_instances_bytes = usage.memory_own_bytes
+    if usage.cpu_ratio is not None:
+        message.cpu_ratio = usage.cpu_ratio
+    for device in usage.devices:
+        show_device_usage(message.devices.add(), device)
+    message.plugins.extend(_plugin_usage_message(plugin) for plugin in usage.plugins)
+    for each in usage.resources:
+        message.resources.add(resource=each.resource, available=each.available, total=each.total, low=each.low)
 
 
 def usage_of(
