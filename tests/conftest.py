@@ -1,5 +1,6 @@
 import contextlib
 import os
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
@@ -27,6 +28,15 @@ if settings.get_current_profile_name() != "ci":
 NOBODY = 65534
 ENGINES: Mapping[str, Callable[[], str]] = {"vllm": vllm_engine.missing}
 """Why tests with an engine cannot run here, by its name; empty where they can."""
+
+
+def pytest_configure() -> None:
+    """
+    Hear Ctrl-C, also where tests were begun in the background: shells have what runs there ignore it, and so would each
+    command that tests interrupt.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

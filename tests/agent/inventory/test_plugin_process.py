@@ -91,6 +91,13 @@ async def test_a_process_that_dies_while_idle_is_replaced(make_plugin: MakePlugi
     await until(replaced)
 
 
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:  # it has ended, and may wait to be reaped
+        return []
+
+
 async def test_closing_at_once_leaves_no_process(make_plugin: MakePlugin) -> None:
     """
     A table that is closed while its plugins are being started leaves none of them behind.
@@ -101,7 +108,7 @@ async def test_closing_at_once_leaves_no_process(make_plugin: MakePlugin) -> Non
     await asyncio.sleep(0)
     await table.close()
 
-    assert [] == [each for each in psutil.Process().children() if "motorpool_sdk.child" in each.cmdline()]
+    assert [] == [each for each in psutil.Process().children() if "motorpool_sdk.child" in _command(each)]
 
 
 async def test_closing_leaves_no_process(make_plugin: MakePlugin, open_table: OpenTable) -> None:
