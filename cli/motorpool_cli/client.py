@@ -10,6 +10,7 @@ import grpc
 
 from motorpool import v1
 from motorpool_cli import failures
+from motorpool_cli.bearer import secure_channel
 from motorpool_cli.following import Followed, Servers
 from motorpool_cli.retries import Retries
 from motorpool_cli.settings import Settings
@@ -42,10 +43,10 @@ def connect(settings: Settings, *, patient: bool = True) -> Iterator[Client]:
 
     One that is not ``patient`` waits for no controller to come, or to take another one's place.
     """
-    credentials = grpc.composite_channel_credentials(
-        grpc.ssl_channel_credentials(settings.ca_pem), grpc.access_token_call_credentials(settings.token)
+    servers = Servers(
+        settings.servers,
+        lambda server: secure_channel(server, settings.ca_pem, settings.token, _options(server)),
     )
-    servers = Servers(settings.servers, lambda server: grpc.secure_channel(server, credentials, _options(server)))
     with Followed(servers) as channel:
         try:
             retries = Retries(lambda: patient and servers.several)

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import grpc
 
+from motorpool_cli.bearer import with_metadata
 from motorpool_telemetry.traces import read
 
 VARIABLE = "TRACEPARENT"
 """As OpenTelemetry hands a trace to a program."""
-
-
-class _Details(NamedTuple):
-    method: str
-    timeout: float | None
-    metadata: Any
-    credentials: grpc.CallCredentials | None
-    wait_for_ready: bool | None
-    compression: Any
 
 
 class Trace(grpc.UnaryUnaryClientInterceptor):
@@ -38,13 +30,4 @@ class Trace(grpc.UnaryUnaryClientInterceptor):
         """Return the call."""
         if not self._place:
             return continuation(client_call_details, request)
-        details: Any = client_call_details
-        told = _Details(
-            method=details.method,
-            timeout=details.timeout,
-            metadata=[*(details.metadata or ()), ("traceparent", self._place)],
-            credentials=details.credentials,
-            wait_for_ready=getattr(details, "wait_for_ready", None),
-            compression=getattr(details, "compression", None),
-        )
-        return continuation(told, request)  # type: ignore[arg-type]  # a tuple of its names, as gRPC's own are
+        return continuation(with_metadata(client_call_details, ("traceparent", self._place)), request)

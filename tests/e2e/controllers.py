@@ -17,6 +17,7 @@ import grpc
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from motorpool import v1
+from motorpool_cli.bearer import secure_channel
 from motorpool_cli.client import Client, connect
 from motorpool_cli.settings import Settings, load
 from tests.e2e.chat import Questioner
@@ -106,10 +107,8 @@ class Controllers(Fleet):
     def channel_to(self, name: str) -> Iterator[grpc.Channel]:
         """Give a channel to one controller, whatever it is."""
         settings = self.settings(name)
-        credentials = grpc.composite_channel_credentials(
-            grpc.ssl_channel_credentials(settings.ca_pem), grpc.access_token_call_credentials(settings.token)
-        )
-        with grpc.secure_channel(settings.server, credentials, [("grpc.enable_http_proxy", 0)]) as channel:
+        options = [("grpc.enable_http_proxy", 0)]
+        with secure_channel(settings.server, settings.ca_pem, settings.token, options) as channel:
             yield channel
 
     def settings(self, *names: str) -> Settings:

@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from motorpool import v1
+from motorpool_cli.bearer import secure_channel
 from tests.control_groups import remove_groups
 
 BIN = Path(sys.executable).parent
@@ -178,13 +179,9 @@ class Fleet:
         """The admin's channel."""
         if self._channel is None:
             file = tomllib.loads(self.client_file.read_text(encoding="utf-8"))
-            credentials = grpc.composite_channel_credentials(
-                grpc.ssl_channel_credentials((self.controller_dir / file["ca_file"]).read_bytes()),
-                grpc.access_token_call_credentials(file["token"]),
-            )
-            self._channel = grpc.secure_channel(
-                file["server"], credentials, [("grpc.max_reconnect_backoff_ms", 200), ("grpc.enable_http_proxy", 0)]
-            )
+            authority = (self.controller_dir / file["ca_file"]).read_bytes()
+            options = [("grpc.max_reconnect_backoff_ms", 200), ("grpc.enable_http_proxy", 0)]
+            self._channel = secure_channel(file["server"], authority, file["token"], options)
         return self._channel
 
     def deploy(self, name: str, model: Path, **spec: object) -> v1.Deployment:

@@ -8,6 +8,7 @@ import grpc
 import pytest
 
 from motorpool import v1
+from motorpool_cli.bearer import secure_channel
 from tests.e2e.fleet import BIN, free_port, wait_for
 from tests.e2e.test_systemd import Machine, make_machine
 
@@ -70,12 +71,9 @@ def answers(machine: Machine, port: int) -> str:
     """Return which cluster answers, as soon as one does."""
     authority = machine.type("cat", f"{DATA}/ca.pem").encode()
     token = machine.type("sed", "-n", 's/^token = "\\(.*\\)"/\\1/p', f"{DATA}/client.toml").strip()
-    credentials = grpc.composite_channel_credentials(
-        grpc.ssl_channel_credentials(authority), grpc.access_token_call_credentials(token)
-    )
 
     def cluster() -> str:
-        with grpc.secure_channel(f"127.0.0.1:{port}", credentials, [("grpc.enable_http_proxy", 0)]) as channel:
+        with secure_channel(f"127.0.0.1:{port}", authority, token, [("grpc.enable_http_proxy", 0)]) as channel:
             try:
                 return v1.ClusterServiceStub(channel).GetCluster(v1.GetClusterRequest(), timeout=5).cluster_id
             except grpc.RpcError:
