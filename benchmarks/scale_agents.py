@@ -29,6 +29,7 @@ from motorpool import v1
 from motorpool_agent.convert.observed import digest_over
 from motorpool_agent.identity.bundle import fingerprints
 from motorpool_agent.identity.dial import dial_agents, failure_of
+from motorpool_agent.identity.ending import CallEnding
 from motorpool_agent.identity.store import Document, Identity
 from motorpool_agent.session.backoff import Backoff
 
@@ -124,30 +125,38 @@ class Agent:
             self.connected = self.known = False
             await asyncio.sleep(self._backoff.delay_seconds(retry_seconds))
 
-    async def _converse(self) -> NoReturn:
+    async def _converse(self) -> None:
         async with dial_agents(self._identity, self._fleet.endpoint, use_proxy=False) as channel:
             call: Call = channel.stream_stream(SESSION)()  # bytes: no serializers
-            speaking = asyncio.Lock()
-            async with asyncio.timeout(WELCOME_SECONDS):
-                await call.write(v1.SessionRequest(hello=self._hello()).SerializeToString())
-                first = await _read(call)
-            epoch = first.session_epoch
-            self.period_seconds = first.welcome.heartbeat_period.ToTimedelta().total_seconds()
-            self._backoff.spread(first.welcome.return_spread.ToTimedelta().total_seconds())
-            self.connected = True
-            self._tally.opened += 1
-            self._beats.clear()
-            async with speaking:
-                await self._show_all(call, epoch)
-            beating = asyncio.create_task(self._beat(call, epoch, speaking))
+            said = CallEnding(call)
             try:
-                while True:
-                    message = await _read(call)
-                    async with speaking:
-                        await self._take(call, epoch, message)
+                await self._converse_in(call)
+            except grpc.aio.AioRpcError as error:
+                raise await said.of(error) from None
             finally:
-                beating.cancel()
                 call.cancel()
+
+    async def _converse_in(self, call: Call) -> NoReturn:
+        speaking = asyncio.Lock()
+        async with asyncio.timeout(WELCOME_SECONDS):
+            await call.write(v1.SessionRequest(hello=self._hello()).SerializeToString())
+            first = await _read(call)
+        epoch = first.session_epoch
+        self.period_seconds = first.welcome.heartbeat_period.ToTimedelta().total_seconds()
+        self._backoff.spread(first.welcome.return_spread.ToTimedelta().total_seconds())
+        self.connected = True
+        self._tally.opened += 1
+        self._beats.clear()
+        async with speaking:
+            await self._show_all(call, epoch)
+        beating = asyncio.create_task(self._beat(call, epoch, speaking))
+        try:
+            while True:
+                message = await _read(call)
+                async with speaking:
+                    await self._take(call, epoch, message)
+        finally:
+            beating.cancel()
 
     async def _beat(self, call: Call, epoch: int, speaking: asyncio.Lock) -> None:
         try:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import uuid
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
 
 import grpc
 from cryptography import x509
@@ -16,11 +16,13 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from google.protobuf.message import Message
 
 from motorpool import v1
+from motorpool_agent.identity.ending import CallEnding
 from motorpool_controller.security.authority import key_pem
 from motorpool_controller.services.roles import Role
 from tests.controller.clusters import WAIT_SECONDS, Cluster, until
 
 GIB = 1 << 30
+T = TypeVar("T")
 
 FACTS = v1.ModelFacts(
     format="gguf",
@@ -146,6 +148,7 @@ class Session:
         self.agent = agent
         self.channel = agent.channel()
         self.call = v1.AgentServiceStub(self.channel).Session()
+        self._said = CallEnding(self.call)
         self.epoch = 0
         self.welcome = v1.Welcome()
         self.desired: dict[str, v1.DesiredObject] = {}
@@ -156,7 +159,7 @@ class Session:
         self.renewals: list[v1.RenewCertificate] = []
 
     async def open(self, **changes: Any) -> v1.Welcome:
-        await self.call.write(v1.SessionRequest(hello=self.agent.hello(**changes)))
+        await self._told(self.call.write(v1.SessionRequest(hello=self.agent.hello(**changes))))
         message = await self.read()
         assert message.WhichOneof("message") == "welcome"
         self.epoch = message.session_epoch
@@ -166,7 +169,7 @@ class Session:
     async def read(self) -> v1.SessionResponse:
         """Return the next message, having acted on it as an agent does."""
         async with asyncio.timeout(WAIT_SECONDS):
-            message = await self.call.read()
+            message = await self._told(self.call.read())
         assert isinstance(message, v1.SessionResponse), "the controller ended the session"
         kind = message.WhichOneof("message")
         if kind == "desired":
@@ -186,7 +189,15 @@ class Session:
                 await self.read()
 
     async def send(self, epoch: int | None = None, **message: Any) -> None:
-        await self.call.write(v1.SessionRequest(session_epoch=self.epoch if epoch is None else epoch, **message))
+        epoch = self.epoch if epoch is None else epoch
+        await self._told(self.call.write(v1.SessionRequest(session_epoch=epoch, **message)))
+
+    async def _told(self, doing: Awaitable[T]) -> T:
+        """Return what was waited for; where the session ended instead, raise what the controller said."""
+        try:
+            return await doing
+        except grpc.aio.AioRpcError as error:
+            raise await self._said.of(error) from None
 
     async def send_full(self) -> None:
         await self.send(observed=v1.ObservedState(full=True, objects=list(self.agent.objects.values())))

@@ -15,6 +15,7 @@ import grpc.aio
 from motorpool import v1
 from motorpool_agent import metrics
 from motorpool_agent.identity.dial import failure_of, usable_endpoints
+from motorpool_agent.identity.ending import CallEnding
 from motorpool_agent.identity.store import Identity
 from motorpool_agent.session.desired import Proposal
 from motorpool_agent.session.protocol import (
@@ -98,8 +99,9 @@ class Connection:
     async def hold(self) -> Ending:
         """Converse until the session ends; return how it did."""
         call = self.stub.Session()
+        said = CallEnding(call)
         async with asyncio.TaskGroup() as tasks:
-            reading = tasks.create_task(self._read(call, tasks))
+            reading = tasks.create_task(self._read(call, said, tasks))
             writing = tasks.create_task(self._write(call))
             leaving = tasks.create_task(self._leave.wait())
             await asyncio.wait({reading, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -113,7 +115,7 @@ class Connection:
         """Close the connection."""
         await self._channel.close()
 
-    async def _read(self, call: _Call, tasks: asyncio.TaskGroup) -> Ending:
+    async def _read(self, call: _Call, said: CallEnding, tasks: asyncio.TaskGroup) -> Ending:
         try:
             async with asyncio.timeout(WELCOME_SECONDS):
                 message = await call.read()
@@ -140,7 +142,7 @@ class Connection:
         except ProtocolError as error:
             return Ending(message=str(error), welcomed=self.welcomed.is_set())
         except grpc.aio.AioRpcError as error:
-            failure = failure_of(error)
+            failure = failure_of(await said.of(error))
             return Ending(
                 message=f"{self._endpoint}: {failure.message}",
                 reason=failure.reason,

@@ -13,6 +13,7 @@ import grpc.aio
 from motorpool import v1
 from motorpool_agent.convert.observed import lines as fitting
 from motorpool_agent.identity.dial import failure_of
+from motorpool_agent.identity.ending import CallEnding
 from motorpool_agent.reconcile.assignment import LogSubscription
 from motorpool_agent.runtime.errors import RuntimeFault
 from motorpool_agent.runtime.logreading import Batch
@@ -64,6 +65,7 @@ class LogSender:
         if stub is None:
             return
         call = stub.SendLogs()
+        said = CallEnding(call)
         try:
             # The subscription's own time ends it in order; this is for a controller that stopped reading.
             async with asyncio.timeout(subscription.timeout_seconds + _CLOSE_SECONDS):
@@ -71,7 +73,7 @@ class LogSender:
         except TimeoutError:
             log.warning("log stream stuck", extra={"assignment": subscription.assignment_id})
         except grpc.aio.AioRpcError as error:
-            failure = failure_of(error)
+            failure = failure_of(await said.of(error))
             if failure.code is not grpc.StatusCode.NOT_FOUND:
                 log.warning(
                     "log not sent",

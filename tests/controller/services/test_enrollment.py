@@ -6,6 +6,7 @@ import grpc
 import pytest
 
 from motorpool import v1
+from motorpool_agent.identity.ending import CallEnding
 from motorpool_controller.security.authority import agent_identity
 from motorpool_controller.services.roles import Role
 from motorpool_controller.store.store import utc_now
@@ -130,9 +131,11 @@ async def test_certificate_past_its_day_renews_and_does_nothing_else(tmp_path: P
         async def refusal() -> tuple[grpc.StatusCode, str]:
             async with listeners.agents(machine.answer.certificate_pem, machine.key) as channel:
                 hello = v1.SessionRequest(hello=v1.Hello(cluster_id="other"))
-                with pytest.raises(grpc.RpcError) as caught:
-                    await v1.AgentServiceStub(channel).Session(iter([hello])).read()
-            return reason(caught.value)
+                call = v1.AgentServiceStub(channel).Session(iter([hello]))
+                said = CallEnding(call)
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await call.read()
+                return reason(await said.of(caught.value))
 
         # Its first day: admitted, and refused for what it says.
         now = start + timedelta(hours=23, minutes=59)
