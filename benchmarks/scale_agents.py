@@ -110,11 +110,13 @@ class Agent:
         while True:
             began = time.monotonic()
             retry_seconds: float | None = None
+            turned_away = False
             try:
                 await self._converse()
             except grpc.aio.AioRpcError as error:
                 failure = failure_of(error)
                 retry_seconds = failure.retry_after_seconds
+                turned_away = failure.turned_away and not self.connected
                 self._tally.endings[failure.reason or failure.code.name] += 1
             except TimeoutError:
                 self._tally.endings["no welcome"] += 1
@@ -123,7 +125,8 @@ class Agent:
             if self.connected and time.monotonic() - began > STABLE_SECONDS:
                 self._backoff.reset()
             self.connected = self.known = False
-            await asyncio.sleep(self._backoff.delay_seconds(retry_seconds))
+            again = self._backoff
+            await asyncio.sleep(again.again_seconds() if turned_away else again.delay_seconds(retry_seconds))
 
     async def _converse(self) -> None:
         async with dial_agents(self._identity, self._fleet.endpoint, use_proxy=False) as channel:

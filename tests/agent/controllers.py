@@ -136,6 +136,7 @@ class TestController(v1.AgentServiceServicer, v1.EnrollmentServiceServicer):
     def __init__(self) -> None:
         self.authority = TestAuthority()
         self.sessions: asyncio.Queue[HeldSession] = asyncio.Queue()
+        self.return_seconds = 0
         self.refuse: Callable[[v1.Hello], RefusalError | None] = lambda hello: None
         self.refuse_enrolment: RefusalError | None = None
         self.refuse_renewal: RefusalError | None = None
@@ -214,6 +215,7 @@ class TestController(v1.AgentServiceServicer, v1.EnrollmentServiceServicer):
                 session_epoch=held.epoch,
                 protocol=self.protocol,
                 heartbeat_period=Duration(nanos=int(HEARTBEAT_SECONDS * 1e9)),
+                return_spread=Duration(seconds=self.return_seconds),
             ),
         )
         self.sessions.put_nowait(held)

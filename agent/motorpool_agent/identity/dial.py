@@ -44,6 +44,12 @@ class CallFailure:
         return self.reason == "NOT_LEADER"
 
     @property
+    def turned_away(self) -> bool:
+        """Whether gRPC itself had no room for the call: too many waited before it, or were in progress."""
+        full = self.code in {grpc.StatusCode.CANCELLED, grpc.StatusCode.RESOURCE_EXHAUSTED}
+        return full and not self.reason and self.retry_after_seconds is None
+
+    @property
     def untrusted(self) -> bool:
         """Whether the controller's certificate is of no authority that was trusted."""
         return self.code is grpc.StatusCode.UNAVAILABLE and "CERTIFICATE_VERIFY_FAILED" in self.message

@@ -50,6 +50,8 @@ class Ending:
     """Where another controller leads, of one that stands by and knows."""
     unreachable: bool = False
     untrusted: bool = False
+    turned_away: bool = False
+    """Whether more calls waited there than gRPC lets wait: it ends one without a word of the controller."""
     welcomed: bool = False
 
 
@@ -150,6 +152,7 @@ class Connection:
                 leader=failure.leader_agents,
                 unreachable=failure.code is grpc.StatusCode.UNAVAILABLE and not failure.reason,
                 untrusted=failure.untrusted,
+                turned_away=failure.turned_away and not self.welcomed.is_set(),
                 welcomed=self.welcomed.is_set(),
             )
         return Ending(message=f"{self._endpoint} closed the session", welcomed=self.welcomed.is_set())

@@ -220,13 +220,17 @@ class Session:
     async def _delay_after(self, ending: Ending) -> float:
         if ending.reason == "CERTIFICATE_EXPIRED" and await self._renew():
             return 0.0
-        reason = ending.reason or ("UNREACHABLE" if ending.unreachable else "NONE")
+        reason = ending.reason or (
+            "UNREACHABLE" if ending.unreachable else "TURNED_AWAY" if ending.turned_away else "NONE"
+        )
         metrics.SESSIONS_ENDED.add(reason)
         advice = ROTATED if ending.untrusted else _ADVICE.get(ending.reason)
         if ending.reason == _NOT_LEADER:
             delay_seconds = self._backoff.soon_seconds(ending.retry_after_seconds)
         elif advice is not None:
             delay_seconds = self._backoff.longest_seconds(ending.retry_after_seconds)
+        elif ending.turned_away:
+            delay_seconds = self._backoff.again_seconds()
         else:
             delay_seconds = self._backoff.delay_seconds(ending.retry_after_seconds)
         log.log(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -33,6 +34,10 @@ STREAMS_OF_CONNECTION = 1_024
 HEADERS_BYTES = 16 * 1024
 FRAME_BYTES = 2_048
 HANDSHAKE_SECONDS = 20
+WAITING_SECONDS = 10.0
+"""How long a call may wait where agents are let in at the settings' pace: half of what they give a Welcome."""
+LEAST_WAITING = 1_000
+"""Calls that may wait in any case, as with gRPC's own defaults."""
 IDLE_SECONDS = 600
 
 log = logging.getLogger(__name__)
@@ -103,6 +108,7 @@ class Server:
                 raise RuntimeError("a listener is started with its first duty")
             return post(self._duty)
 
+        waiting = max(LEAST_WAITING, math.ceil(WAITING_SECONDS * self._settings.sessions_per_second))
         server = grpc.aio.server(
             interceptors=[_Present(present)],
             maximum_concurrent_rpcs=calls,
@@ -116,6 +122,9 @@ class Server:
                 ("grpc.server_handshake_timeout_ms", HANDSHAKE_SECONDS * 1_000),
                 # Of a connection on which nothing is going on; a client makes another one by itself.
                 ("grpc.max_connection_idle_ms", IDLE_SECONDS * 1_000),
+                # Calls that gRPC has taken and we have not: beyond, it turns some away without a word, at twice it all.
+                ("grpc.server.max_pending_requests", waiting),
+                ("grpc.server.max_pending_requests_hard_limit", 2 * waiting),
                 # Two controllers on one port would each get some of the calls.
                 ("grpc.so_reuseport", 0),
                 ("grpc.keepalive_time_ms", 30_000),

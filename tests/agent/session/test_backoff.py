@@ -85,3 +85,19 @@ def test_a_small_fleet_comes_back_as_soon_as_it_can() -> None:
     assert backoff.soon_seconds() == 4.0
     backoff.spread(50.0)
     assert backoff.soon_seconds() == 51.0
+
+
+def test_one_for_which_there_was_no_room_comes_again_soon() -> None:
+    """
+    A try that came in its turn and was turned away waits for a fifth of the fleet's return at most, not for its next
+    turn; then for twice that, up to all of it.
+    """
+    backoff = Backoff(lambda: 1.0)
+    backoff.spread(50.0)
+
+    assert [backoff.again_seconds() for _ in range(5)] == [11, 21, 41, 51, 51]
+    backoff.reset()
+    assert backoff.again_seconds() == 11
+    backoff.reset()
+    backoff.spread(0.5)
+    assert [backoff.again_seconds() for _ in range(5)] == [4, 7, 13, 21, 21]

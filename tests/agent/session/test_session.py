@@ -263,6 +263,24 @@ async def test_retry_info_is_honoured(agent: Agent, controller: TestController) 
     assert all(delay > 0.75 for delay in agent.delays[1:2])
 
 
+async def test_a_try_without_room_is_made_again_soon(controller: TestController, tmp_path: Path) -> None:
+    """
+    A controller's gRPC that has too many calls waiting ends one without a reason: the agent comes again within a fifth
+    of the time in which the fleet comes back, longer each time, not at its next turn.
+    """
+    full = RefusalError(grpc.StatusCode.CANCELLED, "")
+    controller.refuse = lambda hello: full if 2 <= len(controller.hellos) < 5 else None
+    controller.return_seconds = 100
+    agent = Agent(controller, tmp_path)
+    async with running(agent):
+        session = await controller.next_session()
+        await session.heartbeat()
+        session.end()
+        await controller.next_session()
+
+    assert agent.delays == [0.5, 11.0, 21.0, 41.0]
+
+
 @pytest.mark.parametrize(
     ("code", "reason"),
     [
