@@ -40,6 +40,11 @@ class Tally:
             if not self._counts[_kind(instance)]:
                 del self._counts[_kind(instance)]
 
+    @property
+    def number(self) -> int:
+        """How many there are."""
+        return sum(self._counts.values())
+
     def made_of(self, template_generation: int) -> int:
         """Return how many are known to be made of one generation's spec."""
         return sum(number for (made_of, *_), number in self._counts.items() if made_of == template_generation)

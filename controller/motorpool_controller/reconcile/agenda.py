@@ -6,7 +6,7 @@ left. Where nobody tells what was touched, it looks at everything. Nothing but t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -15,6 +15,7 @@ from motorpool_controller.domain.groups import Groups
 from motorpool_controller.domain.workload import DeploymentSpec, Instance, InstanceState
 from motorpool_controller.reconcile.expected import Expected
 from motorpool_controller.reconcile.roll import Roll
+from motorpool_controller.reconcile.waiting import Waiting
 from motorpool_controller.scheduling.columns import Columns
 from motorpool_controller.scheduling.snapshot import Snapshot, Touched
 
@@ -59,6 +60,9 @@ class Agenda:
         self.tried_without: dict[str, Tried] = {}
         """Requests that fitted nowhere even had an instance been gone; ``questions`` then names it."""
         self.roll = Roll()
+        self.waiting = Waiting()
+        self.unread: set[str] = set()
+        """Deployments with waiting instances of which something on a hub is not known yet."""
         self._rows: dict[str, Instance] = {}
         self._moving: set[str] = set()
         self._expected = Expected()
@@ -80,7 +84,13 @@ class Agenda:
         """Take what changed, and return the instances and the deployments to be looked at."""
         if changes is None:
             self.groups, self.tried, self.tried_without, self._owed, self.begun = Groups(), {}, {}, None, True
-            self._rows, self._moving, self._expected = {}, set(), Expected()
+            self._rows, self._moving, self._expected, self.waiting, self.unread = (
+                {},
+                set(),
+                Expected(),
+                Waiting(),
+                set(),
+            )
             for instance in instances.values():
                 self.take(instance.name, instance)
             return set(instances), set(deployments)
@@ -93,8 +103,7 @@ class Agenda:
                     concerned.add(row.deployment)
             self.take(name, instances.get(name))
         for name in changes.deployments:
-            for request in self.groups.of_deployment(name):
-                self.tried.pop(request, None)
+            self.try_again(name)
         return {*changes.rows.instances, *self._moving}, concerned
 
     def look_at_nodes(self, changes: Changes | None, nodes: Mapping[str, Node]) -> None:
@@ -108,6 +117,7 @@ class Agenda:
         """Take an instance as it now is; None if it is gone."""
         self.groups.replace(self._rows.get(name), instance)
         self._expected.take(name, instance)
+        self.waiting.take(name, instance)
         if instance is None:
             self._rows.pop(name, None)
             self._moving.discard(name)
@@ -116,7 +126,7 @@ class Agenda:
         self._rows[name] = instance
         if instance.placement is not None:
             self._forget(name)
-        if _at_rest(instance):
+        if _at_rest(instance) or _only_waits(instance):
             self._moving.discard(name)
         else:
             self._moving.add(name)
@@ -138,16 +148,24 @@ class Agenda:
     def is_refused(self, request: str, spec: DeploymentSpec) -> bool:
         """Return whether a request was tried with this spec and nothing has changed since that could let it fit."""
         tried = self.tried.get(request)
-        return tried is not None and tried.state == self.columns.state and tried.spec == spec
+        if tried is None or tried.state != self.columns.state:
+            return False
+        return tried.spec is spec or tried.spec == spec
+
+    def try_again(self, deployment: str) -> None:
+        """Forget what a deployment's instances were refused for: it is another one."""
+        for request in self.groups.of_deployment(deployment) if self.tried else ():
+            self.tried.pop(request, None)
 
     def _forget(self, name: str) -> None:
         self.tried.pop(name, None)
         self.tried_without.pop(name, None)
 
-    def questions(self, requests: Iterable[str]) -> set[tuple[str, str]]:
-        """Return the questions that were open when these requests were tried."""
+    def questions(self) -> set[tuple[str, str]]:
+        """Return the questions that were open when those requests were tried that are refused as they were."""
+        state = self.columns.state
         # Requests that were tried together have one tuple.
-        open_ones = {id(tried.questions): tried.questions for tried in map(self.tried.__getitem__, requests)}
+        open_ones = {id(tried.questions): tried.questions for tried in self.tried.values() if tried.state == state}
         return set().union(*open_ones.values())
 
 
@@ -166,3 +184,10 @@ def _at_rest(instance: Instance) -> bool:
         return False
     told = instance.stop_time is not None or instance.drain is not None
     return instance.placement is not None and not told and instance.state in _AT_REST
+
+
+def _only_waits(instance: Instance) -> bool:
+    """Return whether nothing may become of an instance but that it is placed: it stands in ``waiting``."""
+    told = instance.stop_time is not None or instance.drain is not None or instance.drain_time is not None
+    unplaced = instance.placement is None and instance.gang is None
+    return unplaced and not told and instance.state is InstanceState.PENDING

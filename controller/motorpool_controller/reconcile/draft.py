@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -89,13 +90,18 @@ class Draft:
         return list({name: row for node in nodes for name, row in self.agenda.groups.on_node(node).items()}.values())
 
     def looked_at(self) -> list[Instance]:
-        """Return the instances that were touched or are not at rest, by name."""
+        """Return the instances that were touched or are not at rest, by name; those that merely wait are left out."""
         names = self._look | self._touched
         return [self.instances[name] for name in sorted(names) if name in self.instances]
 
     def concern(self, deployment: str) -> None:
         """Have a deployment looked at, though nothing of it was touched."""
         self._concerned.add(deployment)
+
+    @property
+    def concerned_names(self) -> AbstractSet[str]:
+        """Names of the deployments of which something was touched, or that are gone."""
+        return self._concerned
 
     def concerned(self) -> list[Deployment]:
         """Return the deployments of which something was touched, by name."""

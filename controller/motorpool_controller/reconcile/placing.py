@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from motorpool_controller.domain.backends import declared_as, runner_of
@@ -39,31 +39,17 @@ PASSING = "NODE_SUSPECT"
 
 
 def place_pending(draft: Draft) -> None:
-    """Place what can be placed, oldest first, and renew the rows of the rest where they say something new."""
-    pending = sorted(
-        (
-            instance
-            for instance in draft.looked_at()
-            if instance.placement is None and instance.deployment in draft.deployments
-        ),
-        key=lambda instance: (instance.create_time, instance.name),
-    )
-    if not pending:
+    """Place what can be placed, oldest first, and renew the rows of the rest where they say something new.
+
+    Those behind the last one that is placed are not looked at: of ten thousand that wait each decision takes a few.
+    """
+    if draft.agenda.waiting.deployments.isdisjoint(draft.deployments):
         return
-    _take_look_ups(draft, {instance.deployment for instance in pending})
-    requests = [draft.request(each, draft.deployments[each.deployment]) for each in pending]
+    _take_look_ups(draft)
     snapshot, columns = draft.snapshot()
-    waiting = {
-        request.name: unread(request, draft.deployments[request.deployment], draft.world.models)
-        for request in requests
-        if unknown(draft.deployments[request.deployment])
-    }
-    ready = [request for request in requests if request.name not in waiting]
-    verdicts = {**_verdicts(draft, snapshot, ready), **waiting}
+    verdicts = _verdicts(draft, snapshot) | dict(_unread(draft))
     read: dict[str, Mapping[str, ModelFacts]] = {}
-    for instance in pending:
-        if instance.name not in verdicts:
-            continue
+    for instance in sorted(map(draft.instances.__getitem__, verdicts), key=lambda each: (each.create_time, each.name)):
         verdict, deployment = verdicts[instance.name], draft.deployments[instance.deployment]
         path = deployment.spec.model.place
         if path not in read:
@@ -76,36 +62,63 @@ def place_pending(draft: Draft) -> None:
             _place(draft, instance, verdict, verdict.placement)
 
 
-def _take_look_ups(draft: Draft, names: Collection[str]) -> None:
+def _take_look_ups(draft: Draft) -> None:
     """Take what look-ups found of models on hubs, and note which are still to be made."""
     wanted: dict[ModelSource, None] = {}
-    for name in sorted(names):
-        deployment = draft.deployments[name]
+    agenda = draft.agenda
+    for name in sorted(agenda.unread | draft.concerned_names):
+        agenda.unread.discard(name)
+        deployment = draft.deployments.get(name) if name in agenda.waiting.deployments else None
+        if deployment is None:
+            continue
         found = with_found(deployment, found_of(draft.world.models, unknown(deployment)))
         if found is not deployment:
             draft.put(found)
-        wanted |= dict.fromkeys(unknown(found))
+            agenda.try_again(name)
+        if sources := unknown(found):
+            agenda.unread.add(name)
+            wanted |= dict.fromkeys(sources)
     draft.look_ups = tuple(wanted)
 
 
-def _verdicts(draft: Draft, snapshot: Snapshot, requests: Sequence[Request]) -> dict[str, Verdict]:
-    """Return what becomes of instances whose models are known or lie on nodes, and note which questions are open.
+def _unread(draft: Draft) -> Iterator[tuple[str, Verdict]]:
+    """Yield, by name, what becomes of instances whose models on hubs were not looked up yet."""
+    for name in draft.agenda.unread:
+        deployment = draft.deployments[name]
+        for instance in draft.agenda.groups.of_deployment(name).values():
+            if instance.placement is None:
+                yield instance.name, unread(draft.request(instance, deployment), deployment, draft.world.models)
 
-    What fitted nowhere is not tried again before something changes that could let it fit: its rows stand.
-    """
+
+def _verdicts(draft: Draft, snapshot: Snapshot) -> dict[str, Verdict]:
+    """Return what becomes of instances whose models are known or lie on nodes, and note which questions are open."""
     agenda = draft.agenda
-    refused = {request.name for request in requests if agenda.is_refused(request.name, request.spec)}
-    tried = [request for request in requests if request.name not in refused]
-    plan = schedule(snapshot, tried, agenda.columns, frugal=True, most=AT_ONCE)
-    if len(plan.verdicts) < len(tried):
+    plan = schedule(snapshot, _to_try(draft), agenda.columns, frugal=True, most=AT_ONCE)
+    if plan.unfinished:
         draft.unfinished = True
         draft.wake(draft.now)
-    draft.questions = tuple(sorted({*plan.questions, *agenda.questions(refused)}))
+    draft.questions = tuple(sorted({*plan.questions, *agenda.questions()}))
     for verdict in plan.verdicts.values():
         if verdict.placement is None:
             request = verdict.request
             agenda.tried[request.name] = Tried(agenda.columns.state, request.spec, plan.questions)
     return dict(plan.verdicts)
+
+
+def _to_try(draft: Draft) -> Iterator[Request]:
+    """Yield requests for the instances that may be placed now, one after the other as far as they are asked for.
+
+    What fitted nowhere is not tried again before something changes that could let it fit: its rows stand.
+    """
+    agenda = draft.agenda
+    for name in agenda.waiting:
+        instance = draft.instances[name]
+        deployment = draft.deployments.get(instance.deployment)
+        if deployment is None or deployment.name in agenda.unread:
+            continue
+        request = draft.request(instance, deployment)
+        if not agenda.is_refused(name, request.spec):
+            yield request
 
 
 def _place(draft: Draft, instance: Instance, verdict: Verdict, placement: Placement) -> None:

@@ -37,8 +37,7 @@ def settle_replicas(draft: Draft, fresh_ids: Iterator[str]) -> None:
 
 def _settle(draft: Draft, deployment: Deployment, fresh_ids: Iterator[str]) -> None:
     wished = deployment.spec.replicas
-    standing = draft.agenda.groups.of_deployment(deployment.name).values()
-    if len(standing) == wished and not any(each.leaves or _is_former(draft, each, deployment) for each in standing):
+    if _is_as_wished(draft, deployment):
         return
     for instance in draft.live(deployment):
         if is_outdated(instance, deployment) and instance.placement is None:
@@ -51,6 +50,15 @@ def _settle(draft: Draft, deployment: Deployment, fresh_ids: Iterator[str]) -> N
     for _ in range(missing):
         draft.put(_created(draft, deployment, fresh_ids))
     _stop_surplus(draft, deployment)
+
+
+def _is_as_wished(draft: Draft, deployment: Deployment) -> bool:
+    """Return whether a deployment has what it wishes for, none of it former or leaving, without looking at each."""
+    groups = draft.agenda.groups
+    standing, tally = groups.of_deployment(deployment.name), groups.tally(deployment.name)
+    if not len(standing) == tally.number == deployment.spec.replicas or tally.counts(deployment).outdated:
+        return False
+    return standing.keys().isdisjoint(draft.moving)
 
 
 def _is_former(draft: Draft, instance: Instance, deployment: Deployment) -> bool:
@@ -72,6 +80,8 @@ def _in_flight(deployment: Deployment, live: Sequence[Instance], current: Sequen
 def _stop_surplus(draft: Draft, deployment: Deployment) -> None:
     wished = deployment.spec.replicas
     live = draft.live(deployment)
+    if len(live) <= wished:
+        return
     current = [instance for instance in live if not _is_former(draft, instance, deployment)]
     for instance in sorted(live, key=lambda each: (not _is_former(draft, each, deployment), worth(draft, each))):
         if len(live) <= wished:

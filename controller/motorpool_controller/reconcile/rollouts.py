@@ -41,9 +41,11 @@ def make_room(draft: Draft) -> None:
     """
     if draft.unfinished:
         return  # those that wait may yet be placed elsewhere
-    waiting = {each.deployment for each in draft.looked_at() if each.placement is None}
-    for name in sorted(waiting & draft.deployments.keys()):
+    groups = draft.agenda.groups
+    for name in sorted(draft.agenda.waiting.deployments & draft.deployments.keys()):
         deployment = draft.deployments[name]
+        if not groups.tally(name).counts(deployment).outdated:
+            continue
         live = draft.live(deployment)
         victims = [each for each in live if is_outdated(each, deployment) and _may_go(each, deployment)]
         pending = [each for each in live if each.placement is None]

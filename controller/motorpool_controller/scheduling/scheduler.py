@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -76,6 +76,8 @@ class Plan:
 
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)
     questions: tuple[tuple[str, str], ...] = ()
+    unfinished: bool = False
+    """Whether there were more requests than it was to place."""
 
     @property
     def placements(self) -> dict[str, Placement]:
@@ -95,7 +97,7 @@ class Plan:
 
 def schedule(
     snapshot: Snapshot,
-    requests: Sequence[Request],
+    requests: Iterable[Request],
     columns: Columns | None = None,
     *,
     frugal: bool = False,
@@ -106,10 +108,13 @@ def schedule(
     The order of nodes and of earlier instances does not matter. A request that the snapshot already has a placement for
     does not compete with it (A8). Requests of one deployment have one spec. ``columns`` are the snapshot's, where they
     are kept from one decision to the next; they are as before afterwards. ``frugal``: nothing that a decision
-    does not record: no runner-up, and of the questions only as many as those need that have no place. After
-    ``most`` placements the plan ends, and says nothing of the requests behind them.
+    does not record: no runner-up, and of the questions only as many as those need that have no place; none of
+    the requests has a placement. After ``most`` placements the plan ends, and says nothing of the requests behind them:
+    of those it takes one, to see that there are any.
     """
     columns = Columns.of(snapshot) if columns is None else columns
+    if not frugal:
+        requests = list(requests)
     return _plan(snapshot, requests, columns, 1 if frugal else WITH_RUNNER_UP, rows=False, frugal=frugal, most=most)
 
 
@@ -128,7 +133,7 @@ def placements(snapshot: Snapshot, requests: Sequence[Request], columns: Columns
 
 def _plan(
     snapshot: Snapshot,
-    requests: Sequence[Request],
+    requests: Iterable[Request],
     columns: Columns,
     keep: int,
     *,
@@ -137,7 +142,12 @@ def _plan(
     most: int | None = None,
 ) -> Plan:
     """Return the plan, with rows of those that were placed, too, if ``rows``; None ends it at the first refusal."""
-    again = {each.name: snapshot.instances[each.name] for each in requests if each.name in snapshot.instances}
+    again = (
+        {}
+        if frugal
+        else {each.name: snapshot.instances[each.name] for each in requests if each.name in snapshot.instances}
+    )
+    unfinished = False
     refused: dict[str, Verdict] = {}
     verdicts: dict[str, Verdict] = {}
     unread: dict[str, Codes] = {}
@@ -147,6 +157,7 @@ def _plan(
         try:
             for request in requests:
                 if len(booked) == most:
+                    unfinished = True
                     break
                 passed = eligible(columns, snapshot, request)
                 # A plan only ever takes memory: what was refused to one instance is refused to its equals after it.
@@ -171,7 +182,7 @@ def _plan(
             for booking in booked:
                 columns.release(*booking)
     questions = as_many_as_needed(columns, unread, waiting) if frugal else everyone(columns, unread)
-    return Plan(verdicts=verdicts, questions=tuple(sorted(questions)))
+    return Plan(verdicts=verdicts, questions=tuple(sorted(questions)), unfinished=unfinished)
 
 
 def _decided(fleet: Fleet, snapshot: Snapshot, keep: int, *, rows: bool | None) -> Verdict:

@@ -126,7 +126,8 @@ def test_a_fleet_at_rest_is_looked_at_once() -> None:
 
     assert not quiet.changes_records
     assert [agenda.columns.state] == tried
-    assert agenda.look(Changes(), {}, ()) == (set(agenda.tried), set())
+    assert agenda.look(Changes(), {}, ()) == (set(), set())
+    assert set(agenda.tried) == set(agenda.waiting)
     assert {_scheduled(at_rest)} == agenda.overdue(NOW)
 
 

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections import Counter
+from dataclasses import dataclass, replace
+from datetime import timedelta
 
+from motorpool_controller.domain.workload import Instance
 from motorpool_controller.reconcile.agenda import Agenda, Changes
 from motorpool_controller.reconcile.decide import decide
 from motorpool_controller.reconcile.placing import AT_ONCE
 from motorpool_controller.scheduling.scheduler import schedule
 from motorpool_controller.scheduling.snapshot import Request, Snapshot, Touched
 from tests.controller.fleets import NOW, applied, deployment, ids, node, world
+
+READ = Counter[str]()
+"""How often something of an instance was read that stands in the records, by its full name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted(Instance):
+    """An instance that notes when something of it is read."""
+
+    def __getattribute__(self, name: str) -> object:
+        if name != "name" and not name.startswith("__"):
+            READ[object.__getattribute__(self, "name")] += 1
+        return object.__getattribute__(self, name)
 
 
 def test_many_instances_are_placed_by_several_decisions() -> None:
@@ -33,3 +49,39 @@ def test_many_instances_are_placed_by_several_decisions() -> None:
 
     assert [AT_ONCE, AT_ONCE, 10, 0] == placed
     assert schedule(snapshot, requests).placements == {name: each.placement for name, each in now.instances.items()}
+
+
+def test_those_that_wait_longer_are_looked_at_no_more_often() -> None:
+    """
+    However many wait, each is looked at as often as one of few: not by the decisions that place those before it.
+    """
+    few, many = _reads(3 * AT_ONCE), _reads(6 * AT_ONCE)
+
+    assert max(few.values()) == max(many.values())
+
+
+def _reads(count: int) -> dict[str, int]:
+    """Place so many instances of two deployments, and return how often each was looked at."""
+    wishes = [deployment(name, replicas=count // 2) for name in "xy"]
+    instances = [
+        Counted(
+            name=f"instances/{number:05}",
+            uid=f"{number:05}",
+            deployment=wishes[number % 2].name,
+            deployment_generation=1,
+            template_generation=wishes[0].template_generation,
+            create_time=NOW - timedelta(seconds=number % 7),
+            state_time=NOW,
+        )
+        for number in range(count)
+    ]
+    start = world([node(f"n{number:03}") for number in range(400)], wishes, instances)
+    now = replace(start, agenda=Agenda())
+    READ.clear()
+    while any(object.__getattribute__(each, "placement") is None for each in now.instances.values()):
+        decision = decide(now, NOW, ids())
+        now = applied(now, decision)
+        rows = Touched(instances=frozenset(each.name for each in decision.put_instances))
+        now = replace(now, changes=Changes(rows=rows, leases=False))
+        assert decision.put_instances
+    return dict(READ)
