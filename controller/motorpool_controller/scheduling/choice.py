@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from motorpool_controller.domain.placement import Candidate, Placement
-from motorpool_controller.scheduling.banks import Numbers
+from motorpool_controller.scheduling.banks import Numbers, Seat
 from motorpool_controller.scheduling.columns import Codes
 from motorpool_controller.scheduling.scorers import LOCALITY, MOST, Scorer, scorer
 from motorpool_controller.scheduling.selectors.batches import Batch, HostBatch
+from motorpool_controller.scheduling.selectors.one_node import on_one_device
 from motorpool_controller.scheduling.selectors.several_hosts import HostGang
 from motorpool_controller.scheduling.selectors.several_nodes import Gang
 from motorpool_controller.scheduling.selectors.supply import Fleet
@@ -40,33 +41,93 @@ class _Ranked:
     keys: Numbers
     batch: Batch | HostBatch | Gang | HostGang
     devices: Numbers | None = None
+    nodes: Numbers | None = None
+    """What ``keys`` are of, where the placements are a batch's: the scores of its nodes."""
     taken: dict[int, set[int]] = field(default_factory=dict)
+
+
+class Ranking:
+    """Placements as selectors found them, of which the best are taken off."""
+
+    def __init__(
+        self, fleet: Fleet, batches: Sequence[Batch], gangs: Sequence[Gang | HostGang], hosts: Sequence[HostBatch]
+    ) -> None:
+        led = [(batch.slots, batch.nodes) for batch in batches] + [(batch.slots, None) for batch in hosts]
+        led += [(gang.slots[:1], None) for gang in gangs]
+        self._fleet = fleet
+        self._judge = judge = scorer(fleet.columns, fleet.request, led)
+        self._local = local = _local(fleet)
+        rank = fleet.columns.rank
+        self._ranked = [_of_batch(batch, judge, local, rank) for batch in batches]
+        for host in hosts:
+            scores = _with_files(judge.host(host), host.slots, local)
+            self._ranked.append(_Ranked(np.rint(scores * 1000) * _RANKS - rank[host.slots], host))
+        self._ranked += [_of_gang(gang, judge, local, rank) for gang in gangs]
+        self._places = sum(batch.places for batch in batches) + len(gangs) + sum(len(batch.slots) for batch in hosts)
+
+    def best(self, keep: int) -> Chosen:
+        """Return the best ``keep`` placements."""
+        candidates: list[Candidate] = []
+        terms: list[Terms] = []
+        while len(candidates) < keep and (found := _take(self._fleet, self._ranked)) is not None:
+            placement, own = found
+            candidates.append(_candidate(self._fleet, placement, self._judge.name, self._local))
+            terms.append(own)
+        return Chosen(candidates=tuple(candidates), terms=tuple(terms), places=self._places)
+
+    def renew(self, node: str) -> bool:
+        """Take a node as it is once one device of it was booked; return whether all is as if it were ranked anew.
+
+        Only where all placements are on single devices, of banks of devices alike.
+        """
+        seat, rank = self._fleet.columns.seats[node], self._fleet.columns.rank
+        found = [(ranked, column, self._narrow(batch, seat)) for ranked, batch, column in self._of(seat)]
+        if not self._judge.renew(seat.slot, feasible=any(narrow is not None for _, _, narrow in found)):
+            return False
+        for ranked, column, narrow in found:
+            batch = ranked.batch
+            assert isinstance(batch, Batch)  # noqa: S101
+            self._places -= int(np.count_nonzero(batch.enough[:, column])) if batch.nodes[column] else 0
+            ranked.taken.pop(column, None)
+            if narrow is None:
+                batch.nodes[column], ranked.keys[column] = False, _NEVER
+                continue
+            anew = _of_batch(narrow, self._judge, self._local, rank)
+            assert anew.nodes is not None  # noqa: S101
+            if ranked.devices is not None:
+                ranked.devices[:, column] = anew.nodes if anew.devices is None else anew.devices[:, 0]
+            elif anew.devices is not None:
+                return False  # so far each was worth the same
+            self._places += narrow.places
+            batch.nodes[column], batch.enough[:, column] = True, narrow.enough[:, 0]
+            ranked.keys[column] = anew.keys[0]
+        return True
+
+    def _of(self, seat: Seat) -> Iterator[tuple[_Ranked, Batch, int]]:
+        """Yield where a node's devices stand."""
+        for ranked in self._ranked:
+            batch = ranked.batch
+            assert isinstance(batch, Batch)  # noqa: S101
+            bank = batch.supply.bank
+            if bank.shape in seat.columns:
+                column = bank.column_of(seat)
+                if column < bank.size and bank.seats[column] is seat:
+                    yield ranked, batch, column
+
+    def _narrow(self, batch: Batch, seat: Seat) -> Batch | None:
+        """Return what of a batch a single node has by now; None where that is nothing."""
+        supply, shape = batch.supply, batch.supply.bank.shape
+        bank = self._fleet.columns.banks[shape].part(np.array([seat.columns[shape]]))
+        here = np.array([supply.nodes[supply.bank.column_of(seat)]])
+        batches = on_one_device(self._fleet, [self._fleet.supply(supply.terms, bank, here, 0, supply.fraction)])
+        return batches[0] if batches else None
 
 
 def chosen(
     fleet: Fleet, batches: Sequence[Batch], gangs: Sequence[Gang | HostGang], hosts: Sequence[HostBatch], keep: int
 ) -> Chosen:
     """Return the best ``keep`` placements."""
-    led = [(batch.slots, batch.nodes) for batch in batches] + [(batch.slots, None) for batch in hosts]
-    led += [(gang.slots[:1], None) for gang in gangs]
-    if not led:
-        return Chosen()
-    judge = scorer(fleet.columns, fleet.request, led)
-    local = _local(fleet)
-    rank = fleet.columns.rank
-    ranked = [_of_batch(batch, judge, local, rank) for batch in batches]
-    for host in hosts:
-        scores = _with_files(judge.host(host), host.slots, local)
-        ranked.append(_Ranked(np.rint(scores * 1000) * _RANKS - rank[host.slots], host))
-    ranked += [_of_gang(gang, judge, local, rank) for gang in gangs]
-    candidates: list[Candidate] = []
-    terms: list[Terms] = []
-    places = sum(batch.places for batch in batches) + len(gangs) + sum(len(batch.slots) for batch in hosts)
-    while len(candidates) < keep and (found := _take(fleet, ranked)) is not None:
-        placement, own = found
-        candidates.append(_candidate(fleet, placement, judge.name, local))
-        terms.append(own)
-    return Chosen(candidates=tuple(candidates), terms=tuple(terms), places=places)
+    return Ranking(fleet, batches, gangs, hosts).best(keep) if batches or gangs or hosts else Chosen()
 
 
 def _candidate(fleet: Fleet, placement: Placement, name: str, local: Numbers | None) -> Candidate:
@@ -81,11 +142,12 @@ def _candidate(fleet: Fleet, placement: Placement, name: str, local: Numbers | N
 
 def _of_batch(batch: Batch, judge: Scorer, local: Numbers | None, rank: Codes) -> _Ranked:
     nodes, devices = judge.batch(batch)
-    keys = np.rint(_with_files(nodes, batch.slots, local) * 1000)
+    nodes = _with_files(nodes, batch.slots, local)
+    keys = np.rint(nodes * 1000)
     keys *= _RANKS
     keys -= rank[batch.slots]
     keys[~batch.nodes] = _NEVER
-    return _Ranked(keys, batch, None if devices is None else _with_files(devices, batch.slots, local))
+    return _Ranked(keys, batch, None if devices is None else _with_files(devices, batch.slots, local), nodes)
 
 
 def _of_gang(gang: Gang | HostGang, judge: Scorer, local: Numbers | None, rank: Codes) -> _Ranked:

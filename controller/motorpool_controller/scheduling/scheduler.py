@@ -12,11 +12,10 @@ from motorpool_controller.domain.fleet import Option, StartOrder
 from motorpool_controller.domain.placement import Candidate, Estimate, Placement, Refusal
 from motorpool_controller.domain.workload import Parameter
 from motorpool_controller.scheduling.asking import as_many_as_needed, everyone
-from motorpool_controller.scheduling.choice import Chosen, chosen
+from motorpool_controller.scheduling.choice import Chosen, Ranking, chosen
 from motorpool_controller.scheduling.columns import Codes, Columns
 from motorpool_controller.scheduling.eligibility import Eligibility, eligible
 from motorpool_controller.scheduling.reasons import refusals
-from motorpool_controller.scheduling.selectors.batches import Batch
 from motorpool_controller.scheduling.selectors.host_memory import in_host_memory
 from motorpool_controller.scheduling.selectors.layers import all_layers, some_layers
 from motorpool_controller.scheduling.selectors.one_node import on_one_device, on_several_devices
@@ -24,7 +23,7 @@ from motorpool_controller.scheduling.selectors.overcommit import overcommitted
 from motorpool_controller.scheduling.selectors.rpc import by_rpc
 from motorpool_controller.scheduling.selectors.several_hosts import on_several_hosts
 from motorpool_controller.scheduling.selectors.several_nodes import on_several_nodes
-from motorpool_controller.scheduling.selectors.supply import Fleet
+from motorpool_controller.scheduling.selectors.supply import Fleet, Supply
 from motorpool_controller.scheduling.snapshot import Request, Snapshot
 from motorpool_controller.scheduling.terms import CPU, Terms
 from motorpool_formats.facts import ModelFacts
@@ -153,6 +152,7 @@ def _plan(
     unread: dict[str, Codes] = {}
     waiting = Counter[str]()
     booked: list[tuple[str, str, Placement]] = []
+    search: _Search | None = None
     with columns.apart_from(again):
         try:
             for request in requests:
@@ -163,8 +163,10 @@ def _plan(
                 # A plan only ever takes memory: what was refused to one instance is refused to its equals after it.
                 verdict = refused.get(request.deployment)
                 if verdict is None:
-                    fleet = Fleet(columns, request, passed, snapshot.files.get(request.spec.model, frozenset()))
-                    verdict = _decided(fleet, snapshot, keep, rows=rows)
+                    if search is None or not search.goes_on(request, passed):
+                        files = snapshot.files.get(request.spec.model, frozenset())
+                        search = _Search(Fleet(columns, request, passed, files))
+                    verdict = _decided(search, request, snapshot, keep, rows=rows)
                 verdicts[request.name] = verdict if verdict.request is request else replace(verdict, request=request)
                 if verdict.placement is None or not frugal:
                     for path, slots in passed.unread.items():
@@ -178,6 +180,8 @@ def _plan(
                 else:
                     booked.append((request.name, request.deployment, verdict.placement))
                     columns.book(*booked[-1])
+                    if search is not None:
+                        search.placed = verdict.placement
         finally:
             for booking in booked:
                 columns.release(*booking)
@@ -185,13 +189,47 @@ def _plan(
     return Plan(verdicts=verdicts, questions=tuple(sorted(questions)), unfinished=unfinished)
 
 
-def _decided(fleet: Fleet, snapshot: Snapshot, keep: int, *, rows: bool | None) -> Verdict:
-    best = _best(fleet, keep)
+@dataclass(slots=True, eq=False)
+class _Search:
+    """A search that goes on for the next request of the same deployment: a placement changes what one node has."""
+
+    fleet: Fleet
+    ranking: Ranking | None = None
+    """All places on single devices, where it can be kept up."""
+    placed: Placement | None = None
+    """What was found last: it is booked by now, and ``ranking`` does not know."""
+
+    def goes_on(self, request: Request, passed: Eligibility) -> bool:
+        """Return whether a request may have what was found out for the one before."""
+        before = self.fleet.request
+        same = request.deployment == before.deployment and request.spec is before.spec
+        return same and passed is self.fleet.eligibility
+
+    def best(self, keep: int) -> Chosen:
+        """Return the best placements of the first strategy that has any (B6.4, B9.3)."""
+        if self.ranking is not None and self.placed is not None:
+            found = self.ranking.best(keep) if self.ranking.renew(self.placed.members[0].node) else Chosen()
+            if found.candidates:
+                return found
+        self.ranking = None
+        self.fleet.look_anew()
+        supplies = [supply for supply in self.fleet.supplies() if not supply.demand.spans]
+        batches = on_one_device(self.fleet, supplies)
+        if not batches:
+            return _best(self.fleet, supplies, keep)
+        ranking = Ranking(self.fleet, batches, [], [])
+        if keep == 1 and not self.fleet.pinned and all(batch.supply.bank.shape.total for batch in batches):
+            self.ranking = ranking
+        return ranking.best(keep)
+
+
+def _decided(search: _Search, request: Request, snapshot: Snapshot, keep: int, *, rows: bool | None) -> Verdict:
+    best, fleet = search.best(keep), search.fleet
     terms = best.terms[0] if best.terms else _first_terms(fleet.eligibility)
     placement = best.candidates[0].placement if best.candidates else None
     on_host = placement.framework == CPU if placement is not None else _host_alone(fleet)
     return Verdict(
-        request=fleet.request,
+        request=request,
         placement=placement,
         refusals=(
             refusals(fleet, snapshot, fits=placement is not None)
@@ -219,13 +257,9 @@ def _host_alone(fleet: Fleet) -> bool:
     return next(fleet.host_slots(), None) is not None and next(fleet.supplies(), None) is None
 
 
-def _best(fleet: Fleet, keep: int) -> Chosen:
-    """Return the best placements of the first strategy that has any (B6.4, B9.3)."""
-    supplies = [supply for supply in fleet.supplies() if not supply.demand.spans]
-    batches: Sequence[Batch] = on_one_device(fleet, supplies) or [
-        *on_several_devices(fleet, supplies),
-        *all_layers(fleet, supplies),
-    ]
+def _best(fleet: Fleet, supplies: Sequence[Supply], keep: int) -> Chosen:
+    """Return the best placements where there are none on single devices."""
+    batches = [*on_several_devices(fleet, supplies), *all_layers(fleet, supplies)]
     if batches:
         return chosen(fleet, batches, [], [], keep)
     if gangs := [*on_several_nodes(fleet), *by_rpc(fleet)]:

@@ -32,11 +32,30 @@ class Spread:
 
     def __init__(self, columns: Columns, request: Request, slots: Iterable[tuple[Codes, Mask | None]]) -> None:
         self._columns = columns
+        self._deployment = request.deployment
         self._tally = columns.tally(request.deployment)
-        feasible = np.concatenate([here if mask is None else here[mask] for here, mask in slots])
-        own = self._tally.nodes[feasible]
+        self._feasible = np.concatenate([here if mask is None else here[mask] for here, mask in slots])
+        self._own = self._tally.nodes[self._feasible]
+        self._others = columns.busy[self._feasible] - self._own
+        self._bounds = _bounds(self._own, self._others)
         self._worth = np.zeros(len(columns.busy))
-        self._worth[feasible] = _spread(own, columns.busy[feasible] - own)
+        self._worth[self._feasible] = _spread(self._own, self._others, self._bounds)
+
+    def renew(self, slot: int, *, feasible: bool) -> bool:
+        """Take a node as it is now; return whether the others are worth what they were."""
+        here = np.flatnonzero(self._feasible == slot)
+        if feasible:
+            self._tally = self._columns.tally(self._deployment)
+            self._own[here] = self._tally.nodes[slot]
+            self._others[here] = self._columns.busy[slot] - self._tally.nodes[slot]
+        else:
+            self._feasible = np.delete(self._feasible, here)
+            self._own, self._others = np.delete(self._own, here), np.delete(self._others, here)
+        if _bounds(self._own, self._others) != self._bounds:
+            return False
+        if feasible:
+            self._worth[slot] = _spread(self._own[here], self._others[here], self._bounds)[0]
+        return True
 
     def of_nodes(self, slots: Codes) -> Numbers:
         """Return what nodes are worth, 0 to 1."""
@@ -94,6 +113,10 @@ class Binpack:
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
 
+    def renew(self, slot: int, *, feasible: bool) -> bool:
+        """Take a node as it is now; return whether the others are worth what they were: it has no say in that."""
+        return True
+
     def batch(self, batch: Batch) -> tuple[Numbers, Numbers | None]:
         """Return the score of each node's best placement, and that of each device where there is one for each."""
         claims, memory = batch.claims_and_memory()
@@ -141,12 +164,22 @@ def scorer(columns: Columns, request: Request, slots: Sequence[tuple[Codes, Mask
     return Binpack(columns) if request.spec.strategy is Strategy.BINPACK else Spread(columns, request, slots)
 
 
-def _spread(own: Numbers, others: Numbers) -> Numbers:
-    """Return what feasible nodes are worth that have so many instances of the deployment and of others, 0 to 1."""
+_Bounds = tuple[float, float, float, float] | None
+
+
+def _bounds(own: Numbers, others: Numbers) -> _Bounds:
+    """Return the fewest and the most instances of the deployment, and of others, that feasible nodes have."""
     if not len(own):
+        return None
+    return float(own.min()), float(own.max()), float(others.min()), float(others.max())
+
+
+def _spread(own: Numbers, others: Numbers, bounds: _Bounds) -> Numbers:
+    """Return what feasible nodes are worth that have so many instances of the deployment and of others, 0 to 1."""
+    if bounds is None:
         return own
-    fewest, most = float(own.min()), float(own.max())
-    fewer_others = _inverse(others, float(others.min()), float(others.max()))
+    fewest, most, *of_others = bounds
+    fewer_others = _inverse(others, *of_others)
     if most == 0:
         return 0.85 + 0.15 * fewer_others
     fewer_own = _inverse(own, fewest, most)

@@ -264,6 +264,25 @@ def test_columns_follow_changes_as_if_made_anew(before: Snapshot, data: st.DataO
     assert schedule(after, [request], columns) == schedule(after, [request])
 
 
+@given(fleets(), st.data())
+def test_a_search_that_goes_on_finds_what_one_made_anew_finds(made: Snapshot, data: st.DataObject) -> None:
+    """
+    A plan that keeps up what it found for the instance before says of each instance what one says that looks anew.
+    """
+    read = {key: reading for key, reading in made.readings.items() if data.draw(st.integers(0, 4))}
+    having = frozenset(name for name in made.nodes if data.draw(st.booleans()))
+    wished = [replace(data.draw(wishes(made)), deployment=f"deployments/{name}") for name in "ab"]
+    files = {wished[0].spec.model: having} if data.draw(RARELY) else {}
+    order = data.draw(st.lists(st.tuples(st.sampled_from([0, 0, 0, 0, 0, 1]), st.integers(1, 6)), max_size=4))
+    wanted = [each for number, count in order for each in [wished[number]] * count]
+    requests = [replace(each, name=f"instances/{number}") for number, each in enumerate(wanted)]
+    snapshot = replace(made, readings=read, files=files)
+    anew = schedule(snapshot, requests).verdicts
+    going_on = schedule(snapshot, requests, frugal=True).verdicts
+
+    assert {name: replace(each, candidates=each.candidates[:1]) for name, each in anew.items()} == going_on
+
+
 @pytest.mark.promise("P2")
 @settings(max_examples=50)
 @given(cases(), st.integers(2, 6))

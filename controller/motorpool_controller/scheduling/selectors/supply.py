@@ -66,6 +66,10 @@ class Fleet:
     _pins: dict[Shape, Mask] = field(default_factory=dict)
     _parts: dict[Shape, Bank] = field(default_factory=dict)
 
+    def look_anew(self) -> None:
+        """Forget what nodes had left."""
+        self._parts.clear()
+
     @property
     def pinned(self) -> bool:
         """Whether the user chose the devices."""
