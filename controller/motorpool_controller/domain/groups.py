@@ -73,16 +73,26 @@ class Groups:
 
     def replace(self, before: Instance | None, after: Instance | None) -> None:
         """Take a row in another's place; None: there was none, or is none any more."""
+        were, are = (() if before is None else nodes_of(before)), (() if after is None else nodes_of(after))
+        if before is not None and were != are:
+            _remove(self._on_node, were, before)
+        if after is not None:
+            _add(self._on_node, are, after)
+        if before is not None and after is not None and before.deployment == after.deployment:
+            self._of_deployment[after.deployment][after.name] = after
+            if before.leaves or after.leaves or _kind(before) != _kind(after):
+                tally = self._tallies[after.deployment]
+                tally.take(before, -1)
+                tally.take(after, 1)
+            return
         if before is not None:
             _remove(self._of_deployment, [before.deployment], before)
             self._tallies[before.deployment].take(before, -1)
-            _remove(self._on_node, nodes_of(before), before)
+            if before.deployment not in self._of_deployment:
+                del self._tallies[before.deployment]
         if after is not None:
             _add(self._of_deployment, [after.deployment], after)
-            _add(self._on_node, nodes_of(after), after)
             self._tallies.setdefault(after.deployment, Tally()).take(after, 1)
-        if before is not None and before.deployment not in self._of_deployment:
-            del self._tallies[before.deployment]
 
     def of_deployment(self, deployment: str) -> Mapping[str, Instance]:
         """Return a deployment's instances."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from types import MappingProxyType
@@ -17,6 +18,14 @@ from motorpool_controller.domain.workload import Deployment, Instance
 V = TypeVar("V")
 # Kinds whose rows carry their name and revision.
 R = TypeVar("R", bound=Node | Deployment | Instance | DeclaredBackend | Event)
+
+_CONTENT: dict[type[object], operator.attrgetter[object]] = {
+    kind: operator.attrgetter(
+        *(each.name for each in dataclasses.fields(kind) if each.compare and each.name != "revision")
+    )
+    for kind in (Node, Deployment, Instance, DeclaredBackend, Event)
+}
+"""What gives all of a row but its revision, by kind."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -127,7 +136,8 @@ class Rows(Overlay[R]):
     def _same(self, new: R | None, old: R | None) -> bool:
         if new is None or old is None:
             return new is old
-        return new == old or dataclasses.replace(new, revision=old.revision) == old
+        content = _CONTENT[type(new)]
+        return bool(content(new) == content(old))
 
 
 class ProfileRows(Overlay[Profile]):

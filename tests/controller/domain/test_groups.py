@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from motorpool_controller.domain.attempts import Failure
-from motorpool_controller.domain.groups import Counts, Groups, Tally
+from motorpool_controller.domain.groups import Counts, Groups, Tally, nodes_of
 from motorpool_controller.domain.workload import Instance, InstanceState
 from tests.controller.fleets import NOW, deployment, placed
 
@@ -38,17 +38,19 @@ def test_counts() -> None:
 def _rows(draw: st.DrawFn) -> Instance:
     made = placed(
         draw(st.sampled_from("abc")),
+        on=draw(st.sampled_from("no")),
         deployment=draw(st.sampled_from(["deployments/x", "deployments/y"])),
         template_generation=draw(st.integers(0, 2)),
         state=draw(st.sampled_from([InstanceState.RUNNING, InstanceState.ERROR])),
     )
+    made = made if draw(st.integers(0, 2)) else replace(made, placement=None)
     return replace(made, stop_time=NOW) if draw(st.booleans()) else made
 
 
 @given(st.lists(st.one_of(_rows(), st.sampled_from("abc"))))
-def test_counts_follow_every_change(changes: list[Instance | str]) -> None:
+def test_groups_follow_every_change(changes: list[Instance | str]) -> None:
     """
-    Kept up row by row, they are what counting all rows gives; names are rows that go.
+    Kept up row by row, they and their counts are what looking at all rows gives; names are rows that go.
     """
     groups, rows = Groups(), dict[str, Instance]()
     for change in changes:
@@ -61,3 +63,7 @@ def test_counts_follow_every_change(changes: list[Instance | str]) -> None:
         wish = deployment(template_generation=2)
         theirs = Tally(each for each in rows.values() if each.deployment == parent)
         assert theirs.counts(wish) == groups.tally(parent).counts(wish)
+        assert theirs.number == groups.tally(parent).number
+        assert {name: each for name, each in rows.items() if each.deployment == parent} == groups.of_deployment(parent)
+    for node in ("nodes/n", "nodes/o"):
+        assert {name: each for name, each in rows.items() if node in nodes_of(each)} == groups.on_node(node)
