@@ -29,7 +29,7 @@ class Pace:
     idle_periods: float = 2.0
     """Heartbeats of each agent over which idling is measured."""
     rounds: int = 1
-    reads: int = 200
+    reads: int = 1_000
     deploys: int = 50
     away_seconds: float = 30.0
     patience_seconds: float = 240.0
