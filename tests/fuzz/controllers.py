@@ -90,7 +90,7 @@ class Controller:
                 async with asyncio.timeout(SECONDS):
                     await handler.stream_unary(requests, context)
             return
-        given = content if handler.unary_stream is not None else _messages(handler, content)
+        given = content if handler.unary_stream is not None else context.asked(_messages(handler, content))
         async with aclosing((handler.unary_stream or handler.stream_stream)(given, context)) as answers:
             with suppress(TimeoutError):
                 # In this very task: who calls is known to it alone.
@@ -193,6 +193,17 @@ class Context:
     def __init__(self, certificate: str) -> None:
         self._certificate = certificate
         self._status: Any = None
+        self._requests: AsyncIterator[Any] | None = None
+
+    def asked(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        """Have these read, one way or the other."""
+        self._requests = requests
+        return requests
+
+    async def read(self) -> Any:
+        """Return the next request."""
+        assert self._requests is not None  # of a stream
+        return await anext(self._requests, grpc.aio.EOF)
 
     def auth_context(self) -> dict[str, list[bytes]]:
         return {"x509_pem_cert": [self._certificate.encode()]}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
 from typing import Any, NoReturn, TypeVar
 
@@ -108,7 +108,7 @@ class ControllerProcess:
         handler = self._agents[SESSION]
         context = _Context(stream.certificate)
         try:
-            asked = requests(stream, handler.request_deserializer)
+            asked = context.requests = requests(stream, handler.request_deserializer)
             async for message in handler.stream_stream(asked, context):
                 stream.write_down(handler.response_serializer(message))
                 await asyncio.sleep(0)
@@ -161,6 +161,11 @@ class _Context:
         self.caller = caller
         self._certificate = certificate
         self._status: Any = None
+        self.requests: AsyncIterator[Any] | None = None
+
+    async def read(self) -> Any:
+        assert self.requests is not None  # of a stream
+        return await anext(self.requests, grpc.aio.EOF)
 
     def auth_context(self) -> dict[str, list[bytes]]:
         return {"x509_pem_cert": [self._certificate.encode()]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from datetime import datetime
 from importlib.metadata import version
 
@@ -31,6 +32,7 @@ from motorpool_controller.store.taps import LogTap
 from motorpool_controller.store.transaction import Transaction
 
 HELLO_SECONDS = 10.0
+SessionContext = grpc.aio.ServicerContext[v1.SessionRequest, v1.SessionResponse]
 
 
 class AgentService(v1.AgentServiceServicer):
@@ -56,20 +58,21 @@ class AgentService(v1.AgentServiceServicer):
     async def Session(  # noqa: N802  # gRPC's name
         self,
         request_iterator: AsyncIterator[v1.SessionRequest],
-        context: grpc.aio.ServicerContext[v1.SessionRequest, v1.SessionResponse],
+        context: SessionContext,
     ) -> AsyncIterator[v1.SessionResponse]:
         """Carry one session, from its Hello to its end."""
         who = caller()
-        session = await self._admission.admit(await _hello(request_iterator), who)
+        session = await self._admission.admit(await _hello(context), who)
         metrics.SESSIONS_OPENED.add()
         # No TaskGroup: a generator must not yield inside one, and this task ends with the generator.
-        reader = asyncio.create_task(_read(session, request_iterator), name=f"session of {who.node}")
+        reader = asyncio.create_task(_read(session, context), name=f"session of {who.node}")
         try:
             yield self._welcome(session)
             while not session.ended():
                 session.wake.clear()
                 for message in session.outgoing():
                     yield message
+                    del message  # see _read
                 await session.woken()
         finally:
             reader.cancel()
@@ -144,13 +147,12 @@ class AgentService(v1.AgentServiceServicer):
         )
 
 
-async def _hello(requests: AsyncIterator[v1.SessionRequest]) -> v1.Hello:
-    try:
+async def _hello(context: SessionContext) -> v1.Hello:
+    first: object = None
+    with suppress(TimeoutError):
         async with asyncio.timeout(HELLO_SECONDS):
-            first = await anext(requests, None)
-    except TimeoutError:
-        first = None
-    if first is None or first.WhichOneof("message") != "hello":
+            first = await context.read()
+    if not isinstance(first, v1.SessionRequest) or first.WhichOneof("message") != "hello":
         raise InvalidError(
             "FIELD_INVALID",
             f"message: a session begins with a Hello, within {HELLO_SECONDS:g} seconds",
@@ -159,11 +161,14 @@ async def _hello(requests: AsyncIterator[v1.SessionRequest]) -> v1.Hello:
     return first.hello
 
 
-async def _read(session: sessions.Session, requests: AsyncIterator[v1.SessionRequest]) -> None:
+async def _read(session: sessions.Session, context: SessionContext) -> None:
     """Feed the session until its agent leaves."""
     try:
-        async for message in requests:
+        # Each message is let go of before the next is waited for, as gRPC's iterator does not: kept by ten thousand
+        # sessions for the whole of a period, the last heartbeats would be tens of megabytes.
+        while isinstance(message := await context.read(), v1.SessionRequest):
             await session.receive(message)
+            del message
     except Exception as error:  # noqa: BLE001  # told by the generator that waits for this task
         session.end(error)
     else:

@@ -52,6 +52,8 @@ class Answering(Protocol):
 class _Call:
     """What is known of a call so far."""
 
+    __slots__ = ("audited", "method", "request", "who")
+
     def __init__(self, method: str, audited: bool) -> None:  # made here alone
         self.method = method
         self.audited = audited
@@ -78,6 +80,8 @@ class Guard(grpc.aio.ServerInterceptor):
         self._clock = clock
         self._long_calls = long_calls
         self._call_seconds = call_seconds
+        self._known: dict[str, tuple[object, grpc.RpcMethodHandler[Any, Any]]] = {}
+        """Handlers of methods that there are, each with the guarded one: a fleet's sessions are as many calls."""
 
     async def intercept_service(
         self,
@@ -85,13 +89,17 @@ class Guard(grpc.aio.ServerInterceptor):
         details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any]:
         """Return the call's handler, guarded."""
-        return self._guarded(details.method, await continuation(details))
-
-    # The stubs know a handler's functions as those of the synchronous server.
-    def _guarded(self, method: str, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:
+        method, handler = details.method, await continuation(details)
         if handler is None:
             # On the wire every kind of call is a stream of messages both ways.
             return grpc.stream_stream_rpc_method_handler(self._one_answer(method, _unknown(method), label=UNKNOWN))
+        known = self._known.get(method)
+        if known is None or known[0] is not handler:
+            known = self._known[method] = (handler, self._guarded(method, handler))
+        return known[1]
+
+    # The stubs know a handler's functions as those of the synchronous server.
+    def _guarded(self, method: str, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:
         serialize = handler.response_serializer
         if handler.unary_unary is not None:
             parse, unary = handler.request_deserializer, handler.unary_unary
@@ -106,8 +114,8 @@ class Guard(grpc.aio.ServerInterceptor):
         if handler.unary_stream is not None:
             parse, stream = handler.request_deserializer, handler.unary_stream
             return grpc.unary_stream_rpc_method_handler(
-                self._many_answers(method, lambda raw, context: stream(parse(raw), context)),
-                response_serializer=serialize,
+                self._many_answers(method, lambda raw, context: stream(parse(raw), context), serialize),
+                response_serializer=_unless_bytes(serialize),
             )
         if handler.stream_unary is not None:
             return grpc.stream_unary_rpc_method_handler(
@@ -118,9 +126,9 @@ class Guard(grpc.aio.ServerInterceptor):
                 response_serializer=serialize,
             )
         return grpc.stream_stream_rpc_method_handler(
-            self._many_answers(method, handler.stream_stream),
+            self._many_answers(method, handler.stream_stream, serialize),
             request_deserializer=handler.request_deserializer,
-            response_serializer=serialize,
+            response_serializer=_unless_bytes(serialize),
         )
 
     def _one_answer(
@@ -158,7 +166,7 @@ class Guard(grpc.aio.ServerInterceptor):
         return guarded
 
     def _many_answers(
-        self, method: str, behaviour: Callable[[Any, Context], Any]
+        self, method: str, behaviour: Callable[[Any, Context], Any], serialize: Callable[[Any], bytes]
     ) -> Callable[[Any, Context], AsyncIterator[Any]]:
         async def guarded(request: Any, context: Context) -> AsyncIterator[Any]:
             with counted(method.removeprefix("/"), context, timed=False):
@@ -172,7 +180,11 @@ class Guard(grpc.aio.ServerInterceptor):
                             async with aclosing(answers):
                                 async for answer in answers:
                                     await self._confirm(method)
-                                    yield answer
+                                    # gRPC keeps what it sent until there is more: of a session, for hours. As bytes
+                                    # that is a tenth of what a message takes that was put together.
+                                    raw = serialize(answer)
+                                    del answer
+                                    yield raw
                         else:
                             # It writes to the context by itself.
                             await answers
@@ -251,6 +263,11 @@ class Guard(grpc.aio.ServerInterceptor):
         """Say nothing as the leader that another controller may have become since."""
         if self._answering is not None and not self._answering.certain:
             await self._answering.confirm(method)
+
+
+def _unless_bytes(serialize: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    """Return a serializer for handlers of both kinds: those whose answers come as bytes, and those that write."""
+    return lambda answer: answer if isinstance(answer, bytes) else serialize(answer)
 
 
 def _unknown(method: str) -> Callable[[Any, Context, _Call], Awaitable[None]]:

@@ -1,6 +1,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import gc
 from pathlib import Path
 
 import grpc
@@ -81,6 +82,23 @@ async def test_session_begins_with_hello(agent: Agent) -> None:
     await session.send(heartbeat=v1.Heartbeat())
 
     assert "FIELD_INVALID" == reason(await session.error())
+
+
+async def test_session_at_rest_keeps_no_message(cluster: Cluster, agent: Agent) -> None:
+    """
+    A session that waits holds neither the last message it took nor the last one it sent: a fleet's would be many.
+    """
+
+    def messages() -> list[object]:
+        return [each for each in gc.get_objects() if type(each) in {v1.SessionRequest, v1.SessionResponse}]
+
+    others = messages()
+    session = await agent.joined()
+    await session.read_until(lambda: session.states)
+    await session.heartbeat()
+    await cluster.until(lambda: cluster.live.usage(agent.name))
+
+    await cluster.until(lambda: all(any(each is other for other in others) for each in messages()))
 
 
 async def test_reconnect_replaces_at_once(cluster: Cluster, agent: Agent) -> None:
