@@ -50,6 +50,7 @@ class _Held:
 
 
 _NOTHING = _Held()
+_NO_USAGE: Mapping[str, DeviceUsage] = {}
 _NO_DEVICES: frozenset[str] = frozenset()
 
 
@@ -58,7 +59,7 @@ class Ledger:
 
     def __init__(self, snapshot: Snapshot | None = None) -> None:
         self._host_usage: dict[str, NodeUsage] = {}
-        self._device_usage: dict[Place, DeviceUsage] = {}
+        self._device_usage: dict[str, dict[str, DeviceUsage]] = {}
         self._unified: dict[str, frozenset[str]] = {}
         self._held: dict[Place, _Held] = {}
         self._counts: dict[Place, int] = {}
@@ -82,14 +83,12 @@ class Ledger:
 
     def measure(self, node: str, usage: NodeUsage | None) -> None:
         """Take a node's latest measurement in place of the one before."""
-        before = self._host_usage.pop(node, None)
-        for device in () if before is None else before.devices:
-            self._device_usage.pop((node, device.device_id), None)
         if usage is None:
+            self._host_usage.pop(node, None)
+            self._device_usage.pop(node, None)
             return
         self._host_usage[node] = usage
-        for device in usage.devices:
-            self._device_usage[node, device.device_id] = device
+        self._device_usage[node] = {device.device_id: device for device in usage.devices}
 
     def stand(self, instance: Instance) -> None:
         """Take the claims of an instance that has a placement."""
@@ -138,7 +137,7 @@ class Ledger:
         """Return the bytes left of a device; where its memory is the host's, no more than is left of that."""
         place = (node.name, device.device_id)
         total = device.memory_bytes
-        measured = self._device_usage.get(place)
+        measured = self._device_usage.get(node.name, _NO_USAGE).get(device.device_id)
         used = None if measured is None else measured.used_bytes
         left = _left(
             total,
@@ -160,7 +159,7 @@ class Ledger:
     def device(self, node: Node, device: Device) -> Room:
         """Return what is left of a device's memory; where it is the host's, no more than is left of that."""
         place = (node.name, device.device_id)
-        measured = self._device_usage.get(place)
+        measured = self._device_usage.get(node.name, _NO_USAGE).get(device.device_id)
         used = None if measured is None else measured.used_bytes
         total = device.memory_bytes
         room = _room(

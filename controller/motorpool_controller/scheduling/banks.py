@@ -78,6 +78,8 @@ class Bank:
         self._used: Mask = np.zeros((shape.width, 8), np.bool_)
         self._networked: Mask = np.zeros((shape.width, 8), np.bool_)
         self._slots: npt.NDArray[np.int64] = np.zeros(8, np.int64)
+        self._cells: dict[tuple[int, bool], tuple[Shape, int, bool]] = {}
+        """Those of all seats, each once."""
         self._taken: npt.NDArray[np.int64] | None = None
 
     def part(self, columns: npt.NDArray[np.int64]) -> Bank:
@@ -144,7 +146,7 @@ class Bank:
         for row, device in enumerate(devices):
             # Devices that are cut into partitions stand in banks of their own.
             fit = self.shape.usable and _of_itself(device, seat.node) is Fitness.USABLE
-            seat.cells[device.device_id] = (self.shape, row, fit)
+            seat.cells[device.device_id] = self._cells.setdefault((row, fit), (self.shape, row, fit))
 
     def remove(self, seat: Seat) -> None:
         """Forget a node; the last column takes its place."""

@@ -15,7 +15,7 @@ from motorpool_controller.reconcile.desired import DesiredOfNode
 from motorpool_controller.reconcile.world import Report
 from motorpool_controller.scheduling.snapshot import Reading
 from motorpool_controller.store.files import FileOrder, NodeFiles
-from motorpool_controller.store.noticing import notable
+from motorpool_controller.store.noticing import memory_of, notable
 from motorpool_controller.store.questions import Question, Questions
 from motorpool_controller.store.taps import LogRequest, LogTap
 
@@ -123,7 +123,7 @@ class Live:
         state.usage = usage
         before = self._settled.get(node)
         if before is None or notable(before, usage):
-            self._settled[node] = usage
+            self._settled[node] = memory_of(usage)
             self._measured.add(node)
             self.changed.set()
 

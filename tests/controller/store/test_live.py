@@ -1,7 +1,8 @@
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from motorpool_controller.domain.fleet import DeviceUsage, NodeUsage
+from motorpool_controller.domain.fleet import DeviceUsage, InstanceUsage, NodeUsage
 from motorpool_controller.reconcile.desired import DesiredOfNode, Tombstone
 from motorpool_controller.scheduling.snapshot import Reading
 from motorpool_controller.store.live import Live
@@ -93,6 +94,28 @@ async def test_small_changes_of_memory_decide_nothing() -> None:
     live.heartbeat("nodes/a", measured(94 * GIB), NOW)
     assert live.changed.is_set()
     assert 94 * GIB == live.settled_usage["nodes/a"].memory_available_bytes
+
+
+async def test_nothing_but_memory_is_decided_by() -> None:
+    """
+    What is kept to decide by is how much memory is in use, and how much of that is ours; all else is of the moment.
+    """
+    device = DeviceUsage(device_id="GPU-1", used_bytes=GIB, own_bytes=0, power_watts=300.0, remains="400 MiB")
+    usage = NodeUsage(
+        measure_time=NOW,
+        memory_used_bytes=3 * GIB,
+        memory_available_bytes=5 * GIB,
+        memory_own_bytes=GIB,
+        cpu_ratio=0.5,
+        devices=(device,),
+        instances=(InstanceUsage(instance="instances/a"),),
+    )
+    live = Live()
+    live.heartbeat("nodes/a", usage, NOW)
+
+    assert usage == live.usage("nodes/a")
+    kept = replace(device, power_watts=None, remains="")
+    assert replace(usage, cpu_ratio=None, devices=(kept,), instances=()) == live.settled_usage["nodes/a"]
 
 
 async def test_memory_of_a_device_is_noticed() -> None:

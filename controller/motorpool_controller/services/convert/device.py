@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container
+from sys import intern
 
 from motorpool import v1
 from motorpool_controller.domain.fleet import Device, DeviceUsage, Health, Link, MemoryKind, Stranger
@@ -144,7 +145,8 @@ def _strangers(message: v1.DeviceUsage, placed: Container[str] | None, field: st
 def _device_id(value: str, field: str) -> str:
     if "/" in fields.name(value, field):
         raise fields.invalid(field, "a device's id stands in its name and cannot have a slash")
-    return value
+    # One object for what each measurement of each device says again.
+    return intern(value)
 
 
 def _link_of(message: v1.DeviceLink, field: str) -> Link:
