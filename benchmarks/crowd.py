@@ -34,6 +34,7 @@ from motorpool_controller.leading import spare_collector
 from motorpool_controller.scheduling.snapshot import Reading
 from motorpool_controller.security.authority import Authority, key_pem
 from motorpool_controller.serving import SWITCH_SECONDS
+from motorpool_controller.store.bell import Bell
 from motorpool_controller.store.store import Store, utc_now
 from motorpool_controller.store.transaction import Transaction
 from tests.controller.clusters import Cluster, running, settings
@@ -141,7 +142,7 @@ async def _fill(store: Store, size: int) -> None:
 async def _connect(cluster: Cluster) -> None:
     """Have the nodes as if their agents were in session, had measured, and had read the model."""
     live, view = cluster.live, cluster.store.view
-    wake = asyncio.Event()
+    wake = Bell()
     held = Counter[str]()
     for instance in view.instances.values():
         if instance.placement is not None:

@@ -9,6 +9,7 @@ from motorpool import v1
 
 _ASSIGNMENT = "assignment/"
 _TOMBSTONE = "tombstone/"
+_NONE: frozenset[str] = frozenset()
 
 
 class Told:
@@ -73,7 +74,7 @@ class Acknowledged:
     def __init__(self) -> None:
         self.version = 0
         self._shown = 0
-        self._removed: set[str] = set()
+        self._removed = _NONE
 
     def accept(self, version: int) -> None:
         """The agent took this version."""
@@ -85,12 +86,15 @@ class Acknowledged:
 
     def remove(self, uids: Iterable[str]) -> None:
         """The agent named these as no longer there."""
-        self._removed.update(uids)
+        for uid in uids:
+            self._removed |= {uid}
 
     def gone(self, told: Told, present: AbstractSet[str]) -> frozenset[str]:
         """Return the uids of tombstones that were carried out; ``present`` are those that the agent still has."""
-        self._removed &= told.tombstones.keys()
-        self._removed -= present
+        if not told.tombstones:
+            self._removed = _NONE
+            return _NONE
+        self._removed = self._removed.intersection(told.tombstones).difference(present)
         return frozenset(
             uid
             for uid, version in told.tombstones.items()

@@ -18,7 +18,7 @@ from motorpool_controller.services import status
 from motorpool_controller.services.audit import AuditLog, Record, is_audited, target_of
 from motorpool_controller.services.authentication import Authenticator
 from motorpool_controller.services.callers import Caller, Context, address_of, set_caller
-from motorpool_controller.services.calls import UNKNOWN, counted
+from motorpool_controller.services.calls import UNKNOWN, Counted
 from motorpool_controller.services.long_calls import LongCalls
 from motorpool_controller.services.roles import Role, role_of
 from motorpool_controller.store.store import utc_now
@@ -143,7 +143,7 @@ class Guard(grpc.aio.ServerInterceptor):
         label = label or method.removeprefix("/")
 
         async def guarded(request: Any, context: Context) -> Any:
-            with counted(label, context, timed=not streams):
+            with Counted(label, context, timed=not streams):
                 return await answered(request, context)
 
         async def answered(request: Any, context: Context) -> Any:
@@ -169,7 +169,7 @@ class Guard(grpc.aio.ServerInterceptor):
         self, method: str, behaviour: Callable[[Any, Context], Any], serialize: Callable[[Any], bytes]
     ) -> Callable[[Any, Context], AsyncIterator[Any]]:
         async def guarded(request: Any, context: Context) -> AsyncIterator[Any]:
-            with counted(method.removeprefix("/"), context, timed=False):
+            with Counted(method.removeprefix("/"), context, timed=False):
                 call = _Call(method, audited=False)
                 try:
                     who = await self._admit(call, context)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from typing import Protocol, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Protocol, Self, TypeVar
 
 from motorpool_controller.domain.errors import DomainError, RateLimitedError
 from motorpool_controller.services.callers import Caller
@@ -32,23 +33,38 @@ class Standing(Protocol):
 
 
 class LongCall:
-    """One of them. Its handler runs in the task that entered."""
+    """One of them: counted while the block lasts, in which its handler runs. What ``end`` interrupts raises why.
 
-    def __init__(self, caller: Caller, task: asyncio.Task[object] | None) -> None:
+    No generator: each session of a fleet would have the generator's frame for as long as it lasts.
+    """
+
+    __slots__ = ("_calls", "_task", "caller", "cut")
+
+    def __init__(self, caller: Caller, calls: LongCalls) -> None:
         self.caller = caller
         self.cut: DomainError | None = None
-        self._task = task
+        self._calls = calls
+        self._task: asyncio.Task[object] | None = None
+
+    def __enter__(self) -> Self:
+        self._task = asyncio.current_task()
+        self._calls.enter(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._calls.leave(self)
+        if self.cut is not None and isinstance(error, asyncio.CancelledError):
+            if self._task is not None:
+                self._task.uncancel()
+            raise self.cut from None
 
     def end(self, why: DomainError) -> None:
         """Interrupt its handler."""
         if self.cut is None and self._task is not None:
             self.cut = why
             self._task.cancel()
-
-    def resumed(self) -> None:
-        """The interruption has been seen."""
-        if self._task is not None:
-            self._task.uncancel()
 
 
 class LongCalls:
@@ -62,36 +78,34 @@ class LongCalls:
         self._of: Counter[str] = Counter()
         self._looking: asyncio.Task[None] | None = None
 
-    @contextmanager
-    def entered(self, caller: Caller) -> Iterator[LongCall]:
-        """Count a stream in while it lasts; what ``end`` interrupts raises why."""
-        who = caller.token_id or caller.node
+    def entered(self, caller: Caller) -> LongCall:
+        """Return a stream, which counts while its block lasts."""
+        return LongCall(caller, self)
+
+    def enter(self, call: LongCall) -> None:
+        """Count a stream in; raise where its caller has too many."""
+        who = _whose(call)
         if self._of[who] >= self._most:
             raise RateLimitedError(
                 "TOO_MANY_STREAMS",
-                f"{caller.actor} has {self._most} streams open already; end some, or use a token each",
+                f"{call.caller.actor} has {self._most} streams open already; end some, or use a token each",
                 retry_seconds=RETRY_SECONDS,
             )
-        call = LongCall(caller, asyncio.current_task())
         self._calls.add(call)
         self._of[who] += 1
         if self._looking is None:
             self._looking = asyncio.create_task(self._look(), name="streams looked after")
-        try:
-            yield call
-        except asyncio.CancelledError:
-            if call.cut is None:
-                raise
-            call.resumed()
-            raise call.cut from None
-        finally:
-            self._calls.discard(call)
-            self._of[who] -= 1
-            if not self._of[who]:
-                del self._of[who]
-            if not self._calls and self._looking is not None:
-                self._looking.cancel()
-                self._looking = None
+
+    def leave(self, call: LongCall) -> None:
+        """Count a stream out."""
+        who = _whose(call)
+        self._calls.discard(call)
+        self._of[who] -= 1
+        if not self._of[who]:
+            del self._of[who]
+        if not self._calls and self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
 
     def end(self, why: DomainError) -> None:
         """Interrupt them all."""
@@ -113,3 +127,7 @@ class LongCalls:
         for call in calls:
             if call.caller in ended:
                 call.end(ended[call.caller])
+
+
+def _whose(call: LongCall) -> str:
+    return call.caller.token_id or call.caller.node

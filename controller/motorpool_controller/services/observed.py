@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from motorpool import v1
@@ -35,6 +36,7 @@ from motorpool_controller.store.transaction import Transaction
 MAX_OBJECTS = 10_000
 MAX_PEAKS = 5_000
 _SHOWN_FAULTS = 20
+_NONE: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -59,16 +61,24 @@ class Observed:
 
     def __init__(self) -> None:
         self.complete = False
-        self.instances: set[str] = set()
-        """Assignments of which the agent has something."""
-        self.reports: dict[str, Report] = {}
-        """What it says of them, where that can be read."""
-        self.strays: set[str] = set()
+        self._instances: dict[str, Report | None] = {}
+        """Assignments of which the agent has something, and what it says of them, where that can be read."""
+        self.strays = _NONE
         """Those that are not placed there, of which people were told: once, however often what they do changes."""
         self.files: dict[str, ModelFiles] = {}
         self._digests: dict[str, str] = {}
         self._digest = ""
         """Over all of them; empty while it is not known."""
+
+    @property
+    def instances(self) -> AbstractSet[str]:
+        """Assignments of which the agent has something."""
+        return self._instances.keys()
+
+    @property
+    def reports(self) -> tuple[Report, ...]:
+        """What it says of them, where that can be read."""
+        return tuple(report for report in self._instances.values() if report is not None)
 
     @property
     def digest(self) -> str:
@@ -87,8 +97,7 @@ class Observed:
             changed.facts.whole = True
             self._digests.clear()
             self.files.clear()
-            self.instances.clear()
-            self.reports.clear()
+            self._instances.clear()
         for name in message.removed:
             self._drop(name, changed)
         for item in message.objects:
@@ -140,10 +149,10 @@ class Observed:
 
     def _take_instance(self, identifier: str, item: v1.ObservedObject, changed: Changed) -> None:
         # There is something of it, whatever it is: a report that cannot be read proves no absence.
-        self.instances.add(identifier)
+        self._instances.setdefault(identifier, None)
         report = report_of(item.instance)
         _same("instance.assignment_id", report.assignment_id, identifier)
-        self.reports[identifier] = report
+        self._instances[identifier] = report
         changed.reports.append((report, item.instance.instance))
 
     def _take_files(self, identifier: str, item: v1.ObservedObject, changed: Changed) -> None:  # a taker
@@ -174,9 +183,8 @@ class Observed:
         kind, _, identifier = name.partition("/")
         self._discard(kind, identifier, changed)
         if kind == "instance":
-            self.instances.discard(identifier)
-            self.reports.pop(identifier, None)
-            self.strays.discard(identifier)
+            self._instances.pop(identifier, None)
+            self.strays -= {identifier}
             changed.removed.append(identifier)
 
     def _discard(self, kind: str, identifier: str, changed: Changed) -> None:
@@ -228,7 +236,7 @@ def record(tx: Transaction, node: Node, observed: Observed, changed: Changed) ->
         if instance is None or not _runs_on(instance, node.name):
             if report.assignment_id in observed.strays:
                 continue
-            observed.strays.add(report.assignment_id)
+            observed.strays |= {report.assignment_id}
             tx.event(
                 Severity.WARNING,
                 "ASSIGNMENT_UNKNOWN",
@@ -238,7 +246,8 @@ def record(tx: Transaction, node: Node, observed: Observed, changed: Changed) ->
                 "makes it its deployment's, and `release` ends it",
             )
             continue
-        observed.strays.discard(report.assignment_id)
+        if report.assignment_id in observed.strays:
+            observed.strays -= {report.assignment_id}
         seen = observe(instance, report, node, tx.now)
         if seen is not instance:
             tx.instances.put(seen)

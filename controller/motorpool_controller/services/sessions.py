@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -23,6 +22,7 @@ from motorpool_controller.services.desired import Acknowledged, Told
 from motorpool_controller.services.observed import Changed, Observed, in_session, keep_peaks, record, revoked
 from motorpool_controller.services.trust import TrustNotice
 from motorpool_controller.services.whereabouts import Whereabouts
+from motorpool_controller.store.bell import Bell
 from motorpool_controller.store.live import Live
 from motorpool_controller.store.store import Store
 from motorpool_controller.store.transaction import Transaction
@@ -60,7 +60,7 @@ class Session:
         self.node_uid = node_uid
         self.epoch = epoch
         self.agent_instance_id = agent_instance_id
-        self.wake = asyncio.Event()
+        self.wake = Bell()
         self._store = store
         self._live = live
         self._clock = clock
@@ -129,10 +129,8 @@ class Session:
     async def woken(self) -> None:
         """Return when there may be something to say, or it is time for the agent's next session."""
         due = self._hand_over_time + (HAND_OVER if self.hands_over else timedelta())
-        with suppress(TimeoutError):
-            # Clocks are rounded differently: woken a trifle before its time, it would wait for no time at all.
-            async with asyncio.timeout((due - self._clock()).total_seconds() + 0.001):
-                await self.wake.wait()
+        # Clocks are rounded differently: woken a trifle before its time, it would wait for no time at all.
+        await self.wake.wait((due - self._clock()).total_seconds() + 0.001)
 
     def outgoing(self) -> Iterator[v1.SessionResponse]:
         """Return what the agent must be told now. Only the latest of everything: nothing queues."""
@@ -253,7 +251,7 @@ class Session:
             return
         changed = self._observed.take(message)
         await self._store.commit(lambda tx: self._record(tx, changed))
-        self._live.show(self.node, self._observed.reports.values())
+        self._live.show(self.node, self._observed.reports)
         self._live.files.show(self.node, self._observed.files.values())
         for query_id, deleted in changed.deleted:
             self._live.files.answer(self.node, query_id, deleted)

@@ -22,7 +22,9 @@ class TrustNotice:
 
     def __init__(self, authorities: Authorities, known: Collection[str], per_second: float) -> None:
         self._authorities = authorities
-        self._known = frozenset(known)
+        present = authorities.present().fingerprints
+        # Those of now are the same object for a whole fleet.
+        self._known = present if present == frozenset(known) else frozenset(known)
         self._per_second = per_second
         self._due: v1.RenewCertificate | None = None
 

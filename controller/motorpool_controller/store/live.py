@@ -14,6 +14,7 @@ from motorpool_controller.domain.workload import ModelSource
 from motorpool_controller.reconcile.desired import DesiredOfNode
 from motorpool_controller.reconcile.world import Report
 from motorpool_controller.scheduling.snapshot import Reading
+from motorpool_controller.store.bell import Bell
 from motorpool_controller.store.files import FileOrder, NodeFiles
 from motorpool_controller.store.noticing import memory_of, notable
 from motorpool_controller.store.questions import Question, Questions
@@ -46,7 +47,7 @@ class LiveChanges:
 class _Node:
     """One node's state."""
 
-    wake: asyncio.Event | None = None
+    wake: Bell | None = None
     session_epoch: int = 0
     lease_seconds: float = 0.0
     heartbeat: float | None = None
@@ -80,9 +81,7 @@ class Live:
 
     # --- sessions
 
-    def connect(
-        self, node: str, *, session_epoch: int, lease_seconds: float, wake: asyncio.Event, now: datetime
-    ) -> None:
+    def connect(self, node: str, *, session_epoch: int, lease_seconds: float, wake: Bell, now: datetime) -> None:
         """A session began. ``wake`` is set whenever the node is to be told something new, or was deleted."""
         state = self._node(node)
         state.wake = wake

@@ -1,10 +1,10 @@
-import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from motorpool_controller.domain.fleet import DeviceUsage, InstanceUsage, NodeUsage
 from motorpool_controller.reconcile.desired import DesiredOfNode, Tombstone
 from motorpool_controller.scheduling.snapshot import Reading
+from motorpool_controller.store.bell import Bell
 from motorpool_controller.store.live import Live
 from motorpool_controller.store.taps import LogRequest
 
@@ -20,8 +20,8 @@ class Seconds:
         return self.now
 
 
-def connected(live: Live, node: str = "nodes/a", epoch: int = 1) -> asyncio.Event:
-    wake = asyncio.Event()
+def connected(live: Live, node: str = "nodes/a", epoch: int = 1) -> Bell:
+    wake = Bell()
     live.connect(node, session_epoch=epoch, lease_seconds=40, wake=wake, now=NOW)
     live.changed.clear()
     return wake
