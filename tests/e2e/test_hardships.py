@@ -90,6 +90,8 @@ def test_what_ends_without_agent_and_controller_is_started_again_without_the_con
 
     fleet.start_controller()
     fleet.wait_ready()
+    # It is said after the node is in session again: until then the record is what it was when the controller ended.
+    wait_for("the restart to be told", lambda: any(one.restart_count for one in fleet.instances("ends")))
     again = fleet.wait_state("ends", v1.INSTANCE_STATE_RUNNING)
     kept = fleet.wait_state("stays", v1.INSTANCE_STATE_RUNNING)
     assert {again.pid, stays.pid} == _listeners(fleet)
