@@ -30,7 +30,7 @@ from benchmarks.figures import BenchmarkError
 from benchmarks.scheduling import DEVICES, standing
 from motorpool_controller.config import PostgresUrl
 from motorpool_controller.domain.workload import Deployment
-from motorpool_controller.leading import spare_collector
+from motorpool_controller.garbage import collect_young, spare
 from motorpool_controller.scheduling.snapshot import Reading
 from motorpool_controller.security.authority import Authority, key_pem
 from motorpool_controller.serving import SWITCH_SECONDS
@@ -84,14 +84,16 @@ async def _serve(nodes: int, folder: Path, *where: str) -> None:
     async with await Store.open(made.database) as store:
         await _fill(store, nodes)
     async with running(made) as cluster:
-        spare_collector()
+        spare()
         sys.setswitchinterval(SWITCH_SECONDS)
         await _connect(cluster)
         admin = tomllib.loads((made.data_dir / "client.toml").read_text(encoding="utf-8"))
-        async with _echo(cluster.authority) as echo:
+        async with _echo(cluster.authority) as echo, asyncio.TaskGroup() as tasks:
+            collecting = tasks.create_task(collect_young())
             told = {"target": cluster.public_target, "ca_pem": cluster.authority.pem, "token": admin["token"]}
             print(json.dumps({**told, "echo": echo}), flush=True)
             await stop.wait()
+            collecting.cancel()
 
 
 @asynccontextmanager

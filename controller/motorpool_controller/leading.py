@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import time
 from contextlib import suppress
@@ -13,6 +12,7 @@ from motorpool_controller.catalog.catalog import Catalog
 from motorpool_controller.catalog.hubs import HUBS
 from motorpool_controller.config import Settings
 from motorpool_controller.domain.controllers import Controller
+from motorpool_controller.garbage import collect_young, spare
 from motorpool_controller.loops.reconciler import Reconciler
 from motorpool_controller.observing import Observed
 from motorpool_controller.security.authorities import Authorities
@@ -42,11 +42,6 @@ DOUBT_SECONDS = 1.0
 """How often a leader asks itself whether it may be none any more."""
 LOOK_SECONDS = 0.05
 """How often one that is leaving looks who leads now, for as long as a stop may take."""
-GARBAGE_THRESHOLDS = 10_000, 5, 200
-"""Containers more than before until the young are looked through, and how often that until older ones are.
-
-Fifty thousand are looked through in 8 ms, in which nothing else happens; two hundred thousand take 44.
-"""
 
 log = logging.getLogger("motorpool_controller")
 
@@ -80,7 +75,7 @@ async def lead(
     seen: Observed,
 ) -> FencedError | None:
     """Lead until ``stop``, or until another controller does: then how that became known."""
-    spare_collector()
+    spare()
     live = Live()
     catalog = Catalog(
         HUBS, FactsCache(settings.catalog), seconds=settings.hub_seconds, at_once=settings.hub_look_ups_at_once
@@ -104,9 +99,10 @@ async def lead(
             stopping = tasks.create_task(stop.wait(), name="signals")
             doubting = tasks.create_task(_doubt(store, duty, settings.leader_lease_seconds), name="doubts")
             telling = tasks.create_task(_tell_trust(store, authorities, me), name="authorities")
+            collecting = tasks.create_task(collect_young(), name="garbage")
             _tell(settings, store, server)
             await asyncio.wait((fenced, stopping), return_when=asyncio.FIRST_COMPLETED)
-            for task in (deciding, watching, fenced, stopping, doubting, telling):
+            for task in (deciding, watching, fenced, stopping, doubting, telling, collecting):
                 task.cancel()
     finally:
         if stop.is_set():
@@ -117,17 +113,6 @@ async def lead(
             await server.stop()
         await catalog.close()
     return fenced.result() if fenced.done() and not fenced.cancelled() else None
-
-
-def spare_collector() -> None:
-    """Have the garbage collector leave alone what was loaded, and look through what is long-lived seldom.
-
-    A fleet is millions of objects without cycles, which die by their counts: a full collection stopped everything for
-    half a second at 5,000 nodes and 20,000 instances, and was one in every few thousand placements.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GARBAGE_THRESHOLDS)
 
 
 async def _stood_by(store: Store, most_seconds: float) -> bool:
