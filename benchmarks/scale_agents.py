@@ -9,8 +9,8 @@ says so at once, and goes on saying so over every session. Its waits after a ses
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
+import random
 import sys
 import time
 import uuid
@@ -32,6 +32,7 @@ from motorpool_agent.identity.dial import dial_agents, failure_of
 from motorpool_agent.identity.ending import CallEnding
 from motorpool_agent.identity.store import Document, Identity
 from motorpool_agent.session.backoff import Backoff
+from motorpool_controller.garbage import collect_young, spare
 
 SESSION = "/motorpool.v1.AgentService/Session"
 STABLE_SECONDS = 30.0
@@ -162,6 +163,7 @@ class Agent:
             beating.cancel()
 
     async def _beat(self, call: Call, epoch: int, speaking: asyncio.Lock) -> None:
+        share = random.random()
         try:
             while True:
                 async with speaking:
@@ -174,7 +176,8 @@ class Agent:
                 if not self.known:
                     self.known = True
                     self._tally.last_known = time.monotonic()
-                await asyncio.sleep(self.period_seconds)
+                await asyncio.sleep(share * self.period_seconds)
+                share = 1.0
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             return  # the reader learns how it ended
 
@@ -277,12 +280,14 @@ class Agent:
                     await call.write(b"up")
                     await call.read()
                 self.connected = True
+                share = random.random()
                 while True:
                     self._turn += 1
                     await call.write(beats[self._turn % len(beats)])
                     await call.read()
                     self._tally.echoes += 1
-                    await asyncio.sleep(period_seconds)
+                    await asyncio.sleep(share * period_seconds)
+                    share = 1.0
             finally:
                 self.connected = False
                 call.cancel()
@@ -354,13 +359,14 @@ async def _serve(given: str) -> None:
         facts=v1.ModelFacts.FromString(bytes.fromhex(document["facts"])),
     )
     crowd = Crowd(fleet, document["agents"], document["first"])
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+    spare()
+    collecting = asyncio.create_task(collect_young())  # an agent of its own does not wait for thousands of others
     orders = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
     async for line in orders:
         print(json.dumps(await crowd.obey(json.loads(line))), flush=True)
     # Its parent is gone, or done.
+    collecting.cancel()
     await crowd.obey({"do": "leave"})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -175,6 +176,31 @@ def test_session_goes_on_while_the_next_one_cannot_be_opened(world: World) -> No
     world.pass_time(30.0)
 
     assert [before[0] + 1, *before[1:]] == epochs(world)
+
+
+def test_who_is_let_in_together_is_heard_apart(world: World) -> None:
+    """
+    Agents whose sessions began at the same moment send their heartbeats at moments of their own, and each of them as
+    often as it was told.
+    """
+    random.seed(1)
+    opened = epochs(world)
+    world.kill_controller()
+    world.start_controller()
+    while epochs(world) != [epoch + 1 for epoch in opened]:
+        world.pass_time(0.1)
+    world.pass_time(30.0)
+    streams = [stream for name in sorted(DEVICES) for stream in world.network.of(name)]
+    before, heard = [beats(stream) for stream in streams], dict[int, float]()
+    while len(heard) < len(DEVICES):
+        world.pass_time(0.1)
+        for number, stream in enumerate(streams):
+            if beats(stream) > before[number]:
+                heard.setdefault(number, world.clock.seconds)
+
+    moments = sorted(heard.values())
+    assert all(later - sooner > 0.15 for sooner, later in pairwise(moments))
+    assert moments[-1] - moments[0] <= 10.2
 
 
 def test_pace_follows_the_fleet(world: World) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -71,6 +72,7 @@ class Connection:
         spread: Callable[[float], None],
         dial: Dial,
         use_proxy: bool,
+        chance: Callable[[], float] = random.random,
     ) -> None:
         self._endpoint = endpoint
         self._protocol = protocol
@@ -79,6 +81,7 @@ class Connection:
         self._hasten = hasten
         self._relocate = relocate
         self._spread = spread
+        self._chance = chance
         self._changed = asyncio.Event()
         self._leave = asyncio.Event()
         self._period_seconds = 0.0
@@ -192,12 +195,15 @@ class Connection:
 
     async def _beat(self) -> None:
         clock = asyncio.get_running_loop().time
+        # Of a period, until the second one: agents that were let in together would be heard together for good.
+        share = self._chance()
         while True:
             self._protocol.heartbeat(await self._usage())
             self._changed.set()
             began = clock()
-            while (rest_seconds := began + self._period_seconds - clock()) > 0:
+            while (rest_seconds := began + share * self._period_seconds - clock()) > 0:
                 self._paced.clear()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(rest_seconds):
                         await self._paced.wait()
+            share = 1.0

@@ -165,7 +165,9 @@ class Welcome(google.protobuf.message.Message):
     """The controller's version."""
     @property
     def heartbeat_period(self) -> google.protobuf.duration_pb2.Duration:
-        """How often to send a heartbeat."""
+        """How often to send a heartbeat, but for the second one: it follows after a part of this chosen by chance, so that
+        agents that were let in together are not heard together.
+        """
 
     @property
     def lease(self) -> google.protobuf.duration_pb2.Duration:
