@@ -63,6 +63,10 @@ class Agenda:
         self.waiting = Waiting()
         self.unread: set[str] = set()
         """Deployments with waiting instances of which something on a hub is not known yet."""
+        self.short: set[str] = set()
+        """Deployments of which the decision before could not make as many instances as they wish for."""
+        self.made_of: set[str] = set()
+        """Those of which it made any."""
         self._rows: dict[str, Instance] = {}
         self._moving: set[str] = set()
         self._expected = Expected()
@@ -91,6 +95,7 @@ class Agenda:
                 Waiting(),
                 set(),
             )
+            self.short, self.made_of = set(), set()
             for instance in instances.values():
                 self.take(instance.name, instance)
             return set(instances), set(deployments)

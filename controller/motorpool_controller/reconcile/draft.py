@@ -18,6 +18,10 @@ from motorpool_controller.reconcile.world import Decision, Notice, World
 from motorpool_controller.scheduling.columns import Columns
 from motorpool_controller.scheduling.snapshot import Reading, Request, Snapshot, suspecting
 
+AT_ONCE = 200
+"""Instances that one decision makes, and that it places: half a tenth of a second on a large fleet, after which others
+have their turn. As many of both, so that an instance is written once, with its place."""
+
 _Row = TypeVar("_Row", Node, Deployment, Instance)
 
 
@@ -32,6 +36,9 @@ class Draft:
         self.instances = dict(world.instances)
         self.agenda = world.agenda
         self._look, self._concerned = self.agenda.look(world.changes, self.instances, self.deployments)
+        self._concerned |= self.agenda.short
+        self.room = AT_ONCE
+        """How many instances may still be made."""
         self._look |= self.agenda.overdue(now - timedelta(seconds=world.settings.scheduled_deadline_seconds))
         self.agenda.look_at_nodes(world.changes, self.nodes)
         self.moving: dict[str, Drain] = {}

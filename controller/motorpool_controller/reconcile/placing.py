@@ -22,16 +22,13 @@ from motorpool_controller.domain.workload import (
     ModelSource,
 )
 from motorpool_controller.reconcile.agenda import Tried
-from motorpool_controller.reconcile.draft import Draft
+from motorpool_controller.reconcile.draft import AT_ONCE, Draft
 from motorpool_controller.reconcile.gangs import gang_members, new_gang
 from motorpool_controller.reconcile.hub_models import found_of, unread
 from motorpool_controller.scheduling.refusals import unchanged
 from motorpool_controller.scheduling.scheduler import Verdict, schedule
 from motorpool_controller.scheduling.snapshot import Request, Snapshot
 from motorpool_formats.facts import ModelFacts
-
-AT_ONCE = 200
-"""Instances that one decision places: a tenth of a second on a large fleet, after which others have their turn."""
 
 UNEVENTFUL = "MODEL_NOT_READ_YET"
 PASSING = "NODE_SUSPECT"

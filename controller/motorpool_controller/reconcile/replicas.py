@@ -22,8 +22,13 @@ SUFFIX_LENGTH = 5
 
 
 def settle_replicas(draft: Draft, fresh_ids: Iterator[str]) -> None:
-    """Create, replace and stop instances until each deployment has what it wishes; forget the deleted ones."""
-    for deployment in draft.concerned():
+    """Create, replace and stop instances until each deployment has what it wishes; forget the deleted ones.
+
+    Where there is not room for all of them in one decision, those go first that got none in the decision before.
+    """
+    agenda = draft.agenda
+    before, agenda.made_of, agenda.short = agenda.made_of, set(), set()
+    for deployment in sorted(draft.concerned(), key=lambda each: each.name in before):
         name = deployment.name
         if deployment.delete_time is None:
             _settle(draft, deployment, fresh_ids)
@@ -47,9 +52,21 @@ def _settle(draft: Draft, deployment: Deployment, fresh_ids: Iterator[str]) -> N
     missing = wished - len(live)
     if missing <= 0 and len(current) < min(wished, len(live)) and not _in_flight(deployment, live, current):
         missing = 1
-    for _ in range(missing):
-        draft.put(_created(draft, deployment, fresh_ids))
+    _make(draft, deployment, missing, fresh_ids)
     _stop_surplus(draft, deployment)
+
+
+def _make(draft: Draft, deployment: Deployment, missing: int, fresh_ids: Iterator[str]) -> None:
+    """Make the instances that are missing, or as many as there is room for, and have the next decision make more."""
+    count = max(0, min(missing, draft.room))
+    for _ in range(count):
+        draft.put(_created(draft, deployment, fresh_ids))
+    draft.room -= count
+    if count:
+        draft.agenda.made_of.add(deployment.name)
+    if count < missing:
+        draft.agenda.short.add(deployment.name)
+        draft.wake(draft.now)
 
 
 def _is_as_wished(draft: Draft, deployment: Deployment) -> bool:

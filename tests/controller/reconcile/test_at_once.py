@@ -9,7 +9,7 @@ from datetime import timedelta
 from motorpool_controller.domain.workload import Instance
 from motorpool_controller.reconcile.agenda import Agenda, Changes
 from motorpool_controller.reconcile.decide import decide
-from motorpool_controller.reconcile.placing import AT_ONCE
+from motorpool_controller.reconcile.draft import AT_ONCE
 from motorpool_controller.scheduling.scheduler import schedule
 from motorpool_controller.scheduling.snapshot import Request, Snapshot, Touched
 from tests.controller.fleets import NOW, applied, deployment, ids, node, world
@@ -30,25 +30,66 @@ class Counted(Instance):
 
 def test_many_instances_are_placed_by_several_decisions() -> None:
     """
-    A decision places some, has the next one made at once, and all of them come to the same as one for all.
+    A decision makes and places some, has the next one made at once, and all of them come to the same as one for all.
     """
     wish = deployment("x", replicas=2 * AT_ONCE + 10)
     now = replace(world([node(f"n{number:03}") for number in range(100)], [wish]), agenda=Agenda())
-    fresh, placed, decisions = ids(), list[int](), 0
+    fresh, placed, order = ids(), list[int](), list[str]()
     while not placed or placed[-1]:
-        before = sum(each.placement is not None for each in now.instances.values())
         decision = decide(now, NOW, fresh)
-        decisions += 1
         now = applied(now, decision)
-        placed.append(sum(each.placement is not None for each in now.instances.values()) - before)
+        order += sorted(each.name for each in decision.put_instances)
+        placed.append(len(decision.put_instances))
+        assert all(each.placement is not None for each in now.instances.values())
         rows = Touched(instances=frozenset(each.name for each in decision.put_instances))
         now = replace(now, changes=Changes(rows=rows, deployments=frozenset({wish.name}), leases=False))
         assert (decision.wake_at == NOW) == (placed[-1] == AT_ONCE)
-    requests = [Request(name=name, deployment=wish.name, spec=wish.spec) for name in sorted(now.instances)]
+    requests = [Request(name=name, deployment=wish.name, spec=wish.spec) for name in order]
     snapshot = Snapshot(nodes=now.nodes, profiles=now.profiles, usage=now.usage, readings=now.readings)
 
     assert [AT_ONCE, AT_ONCE, 10, 0] == placed
     assert schedule(snapshot, requests).placements == {name: each.placement for name, each in now.instances.items()}
+
+
+def test_a_small_deployment_does_not_wait_for_a_large_one() -> None:
+    """
+    Of deployments that wish for more than a decision makes, those come first that got none in the one before.
+    """
+    wishes = [
+        deployment("a", replicas=10 * AT_ONCE),
+        deployment("b", replicas=3),
+        deployment("c", replicas=2 * AT_ONCE),
+    ]
+    now = replace(world([node("n")], wishes), agenda=Agenda())
+    fresh, made = ids(), list[Counter[str]]()
+    for _ in range(4):
+        decision = decide(now, NOW, fresh)
+        assert decision.wake_at == NOW
+        made.append(Counter(each.deployment for each in decision.put_instances if each.name not in now.instances))
+        now = applied(now, decision)
+        rows = Touched(instances=frozenset(each.name for each in decision.put_instances))
+        now = replace(now, changes=Changes(rows=rows, leases=False))
+
+    a, b, c = (wish.name for wish in wishes)
+    assert [{a: AT_ONCE}, {b: 3, c: AT_ONCE - 3}, {a: AT_ONCE}, {c: AT_ONCE}] == made
+
+
+def test_all_are_made_though_none_can_be_placed() -> None:
+    """
+    Where there is no room for any, as many are made as are wished for, by several decisions, and the last one rests.
+    """
+    wish = deployment("x", replicas=2 * AT_ONCE + 1)
+    now = replace(world([], [wish]), agenda=Agenda())
+    fresh, decisions = ids(), 0
+    while (decision := decide(now, NOW, fresh)).put_instances:
+        decisions += 1
+        now = applied(now, decision)
+        rows = Touched(instances=frozenset(each.name for each in decision.put_instances))
+        now = replace(now, changes=Changes(rows=rows, leases=False))
+
+    assert len(now.instances) == wish.spec.replicas
+    assert decisions == 3
+    assert decision.wake_at != NOW
 
 
 def test_those_that_wait_longer_are_looked_at_no_more_often() -> None:
