@@ -201,9 +201,9 @@ class Connection:
             self._protocol.heartbeat(await self._usage())
             self._changed.set()
             began = clock()
-            while (rest_seconds := began + share * self._period_seconds - clock()) > 0:
-                self._paced.clear()
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(rest_seconds):
+            with contextlib.suppress(TimeoutError):
+                while True:
+                    self._paced.clear()
+                    async with asyncio.timeout_at(began + share * self._period_seconds):
                         await self._paced.wait()
             share = 1.0
