@@ -72,7 +72,6 @@ class Connection:
         spread: Callable[[float], None],
         dial: Dial,
         use_proxy: bool,
-        chance: Callable[[], float] = random.random,
     ) -> None:
         self._endpoint = endpoint
         self._protocol = protocol
@@ -81,7 +80,6 @@ class Connection:
         self._hasten = hasten
         self._relocate = relocate
         self._spread = spread
-        self._chance = chance
         self._changed = asyncio.Event()
         self._leave = asyncio.Event()
         self._period_seconds = 0.0
@@ -196,7 +194,7 @@ class Connection:
     async def _beat(self) -> None:
         clock = asyncio.get_running_loop().time
         # Of a period, until the second one: agents that were let in together would be heard together for good.
-        share = self._chance()
+        share = random.random()  # noqa: S311  # no secret
         while True:
             self._protocol.heartbeat(await self._usage())
             self._changed.set()

@@ -41,8 +41,9 @@ def settle_replicas(draft: Draft, fresh_ids: Iterator[str]) -> None:
 
 
 def _settle(draft: Draft, deployment: Deployment, fresh_ids: Iterator[str]) -> None:
-    wished = deployment.spec.replicas
-    if _is_as_wished(draft, deployment):
+    wished, number = deployment.spec.replicas, _number_at_rest(draft, deployment)
+    if number is not None and number <= wished:
+        _make(draft, deployment, wished - number, fresh_ids)
         return
     for instance in draft.live(deployment):
         if is_outdated(instance, deployment) and instance.placement is None:
@@ -69,13 +70,13 @@ def _make(draft: Draft, deployment: Deployment, missing: int, fresh_ids: Iterato
         draft.wake(draft.now)
 
 
-def _is_as_wished(draft: Draft, deployment: Deployment) -> bool:
-    """Return whether a deployment has what it wishes for, none of it former or leaving, without looking at each."""
+def _number_at_rest(draft: Draft, deployment: Deployment) -> int | None:
+    """Return how many instances a deployment has, without looking at each; None where any is former or leaves."""
     groups = draft.agenda.groups
     standing, tally = groups.of_deployment(deployment.name), groups.tally(deployment.name)
-    if not len(standing) == tally.number == deployment.spec.replicas or tally.counts(deployment).outdated:
-        return False
-    return standing.keys().isdisjoint(draft.moving)
+    if len(standing) != tally.number or tally.counts(deployment).outdated:
+        return None
+    return tally.number if standing.keys().isdisjoint(draft.moving) else None
 
 
 def _is_former(draft: Draft, instance: Instance, deployment: Deployment) -> bool:

@@ -6,10 +6,12 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from motorpool_controller.domain.workload import Instance
+import pytest
+
+from motorpool_controller.domain.workload import Deployment, Instance
 from motorpool_controller.reconcile.agenda import Agenda, Changes
 from motorpool_controller.reconcile.decide import decide
-from motorpool_controller.reconcile.draft import AT_ONCE
+from motorpool_controller.reconcile.draft import AT_ONCE, Draft
 from motorpool_controller.scheduling.scheduler import schedule
 from motorpool_controller.scheduling.snapshot import Request, Snapshot, Touched
 from tests.controller.fleets import NOW, applied, deployment, ids, node, world
@@ -72,6 +74,30 @@ def test_a_small_deployment_does_not_wait_for_a_large_one() -> None:
 
     a, b, c = (wish.name for wish in wishes)
     assert [{a: AT_ONCE}, {b: 3, c: AT_ONCE - 3}, {a: AT_ONCE}, {c: AT_ONCE}] == made
+
+
+def test_making_more_looks_at_none_of_those_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A deployment that merely lacks instances is counted, not gone through: each decision costs what it makes.
+    """
+    gone_through = list[str]()
+    live = Draft.live
+
+    def noted(draft: Draft, of: Deployment) -> list[Instance]:
+        gone_through.append(of.name)
+        return live(draft, of)
+
+    monkeypatch.setattr(Draft, "live", noted)
+    wish = deployment("x", replicas=3 * AT_ONCE)
+    now = replace(world([], [wish]), agenda=Agenda())
+    fresh = ids()
+    while (decision := decide(now, NOW, fresh)).put_instances:
+        now = applied(now, decision)
+        rows = Touched(instances=frozenset(each.name for each in decision.put_instances))
+        now = replace(now, changes=Changes(rows=rows, leases=False))
+
+    assert len(now.instances) == wish.spec.replicas
+    assert not gone_through
 
 
 def test_all_are_made_though_none_can_be_placed() -> None:
